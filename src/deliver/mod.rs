@@ -1,0 +1,5 @@
+//! OUTWARD: mail.
+
+pub mod route;
+pub mod throttle;
+pub mod transport;

@@ -1,0 +1,6 @@
+//! DOOR. JSON APIs and tracking URLs.
+
+pub mod mailtura;
+pub mod problem;
+pub mod track;
+pub mod zeptomail;

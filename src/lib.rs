@@ -1,0 +1,33 @@
+//! Postback: a self-hosted transactional mail agent.
+
+pub mod smtp;
+
+pub mod http;
+
+pub mod intake;
+
+pub mod store;
+
+pub mod enrich;
+
+pub mod deliver;
+
+pub mod webhooks;
+
+pub mod egress;
+
+pub mod worker;
+
+pub mod wake;
+
+pub mod clock;
+
+pub mod ids;
+
+pub mod dns;
+
+pub mod tls;
+
+pub mod mail;
+
+pub mod model;

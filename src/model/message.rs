@@ -1,0 +1,136 @@
+//! One accepted submission: its envelope facts and everything that later events tell about it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::address::{Address, Mailbox};
+use super::event::Event;
+use super::id::{AgentId, DeliveryId, MessageId, TenantId};
+use super::reason::Reason;
+use super::time::Timestamp;
+
+/// Through which door a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// SMTP submission; `is_smtp_trigger` of the payloads.
+    Smtp,
+    /// An HTTP API.
+    Http,
+}
+
+impl Source {
+    /// `smtp` or `http`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Smtp => "smtp",
+            Source::Http => "http",
+        }
+    }
+}
+
+/// How a message is tracked. Fixed at acceptance, so that every retry on any node renders the same bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    /// Add a pixel.
+    pub opens: bool,
+    /// Rewrite links.
+    pub clicks: bool,
+    /// Base of tracked URLs, without a final slash: `https://track.example.com`. Empty: untracked.
+    pub base_url: String,
+    /// Which key of the ring seals the tokens.
+    pub key_id: u8,
+}
+
+/// What is known about a message. Kept as JSON text and never queried; columns exist for what is searched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// `From`.
+    pub from: Mailbox,
+    /// `To`.
+    pub to: Vec<Mailbox>,
+    /// `Cc`.
+    pub cc: Vec<Mailbox>,
+    /// Recipients that no header names.
+    pub bcc: Vec<Mailbox>,
+    /// `Reply-To`.
+    pub reply_to: Vec<Mailbox>,
+    /// `Subject`, decoded.
+    pub subject: String,
+    /// `Message-ID` without angle brackets; `email_reference` of the payloads.
+    pub email_reference: String,
+    /// What the send call answered; the same in every payload about it.
+    pub request_id: String,
+    /// The submitter's own reference; empty for none.
+    pub client_reference: String,
+    /// The bounce address that payloads show.
+    pub bounce_address: String,
+    /// The submitter's tags.
+    pub tags: Vec<String>,
+    /// The submitter's metadata, in the order given.
+    pub metadata: Map<String, Value>,
+    /// How it is tracked.
+    pub tracking: Tracking,
+}
+
+/// One accepted submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Whose, within the tenant.
+    pub agent: AgentId,
+    /// `mailagent_key` of that agent.
+    pub agent_key: String,
+    /// Through which door it came.
+    pub source: Source,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// What is known about it.
+    pub facts: Facts,
+    /// Size of the content in bytes.
+    pub size_bytes: u64,
+}
+
+/// What acceptance decided for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// To be delivered, from this time on.
+    Queued {
+        /// When the first attempt is due.
+        due_at: Timestamp,
+    },
+    /// Not to be attempted.
+    Suppressed {
+        /// Why the address is suppressed.
+        reason: Reason,
+    },
+}
+
+/// One recipient of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedDelivery {
+    /// Which copy.
+    pub id: DeliveryId,
+    /// To whom.
+    pub address: Address,
+    /// What acceptance decided.
+    pub fate: Fate,
+    /// After this time it is given up.
+    pub expires_at: Timestamp,
+}
+
+/// Everything that acceptance makes durable in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The message.
+    pub message: Message,
+    /// The mail as it will be rendered from: header and body, CRLF line ends.
+    pub content: bytes::Bytes,
+    /// One entry a recipient, at least one, in the order of the envelope.
+    pub deliveries: Vec<PlannedDelivery>,
+    /// What acceptance tells the world: `sent`, or `failed` for suppressed recipients.
+    pub events: Vec<Event>,
+}

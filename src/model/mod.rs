@@ -1,0 +1,19 @@
+//! The words of the house: what a tenant, a message, a delivery, an event and a webhook are.
+//!
+//! Pure values and the rules between them: no clock, no randomness, no I/O, no async, no SQL, no logging. Everybody
+//! may import this module; it imports nobody. What is hard to think about lives here, because here it is easy to test.
+
+pub mod address;
+pub mod delivery;
+pub mod event;
+pub mod hit;
+pub mod id;
+pub mod message;
+pub mod reason;
+pub mod retry;
+pub mod secret;
+pub mod suppression;
+pub mod tenant;
+pub mod time;
+pub mod token;
+pub mod webhook;

@@ -1,0 +1,138 @@
+//! Tenants, their mail agents, and the credentials that speak for them.
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Mailbox;
+use super::id::{AgentId, CredentialId, TenantId};
+use super::time::Timestamp;
+
+/// The name of the mail agent that each tenant has from the start.
+pub const DEFAULT_AGENT: &str = "default";
+
+/// A customer of the installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name in URLs and in `X-Tenant-ID`: lower-case letters, digits and hyphens, at most 63.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// The unit of isolation inside a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// `mailagent_key` of the payloads; unique in the installation.
+    pub key: String,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// What may be set.
+    pub settings: AgentSettings,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// How much of a reader is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privacy {
+    /// The whole address.
+    #[default]
+    Full,
+    /// The address cut to /24 or /48.
+    TruncatedAddress,
+    /// Counts only; nothing about one reader.
+    AggregateOnly,
+}
+
+/// What may be set on a mail agent. Kept as JSON; every field has a default, so that old rows stay readable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentSettings {
+    /// Add a pixel unless the message says otherwise.
+    pub track_opens: bool,
+    /// Rewrite links unless the message says otherwise.
+    pub track_clicks: bool,
+    /// How much of a reader is kept.
+    pub privacy: Privacy,
+    /// The bounce address that payloads show; empty for none.
+    pub bounce_address: String,
+    /// The sender used when a submission names none.
+    pub from: Option<Mailbox>,
+    /// Authentication key of TransMail webhooks that bring no secret of their own; empty for none.
+    pub authentication_key: String,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            track_opens: true,
+            track_clicks: true,
+            privacy: Privacy::Full,
+            bounce_address: String::new(),
+            from: None,
+            authentication_key: String::new(),
+        }
+    }
+}
+
+/// What a credential may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// HTTP sends, SMTP sends as `emailapikey` or under its own name, and the management of its tenant.
+    ApiKey,
+    /// SMTP only.
+    SmtpPassword,
+}
+
+impl CredentialKind {
+    /// `api_key` or `smtp_password`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CredentialKind::ApiKey => "api_key",
+            CredentialKind::SmtpPassword => "smtp_password",
+        }
+    }
+}
+
+/// An API key or SMTP password. The secret itself is shown once; only its SHA-256 is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its mail agent.
+    pub agent: AgentId,
+    /// What it may be used for.
+    pub kind: CredentialKind,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub digest: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Whom a credential speaks for, with all that judging a submission needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The mail agent that the credential belongs to.
+    pub agent: MailAgent,
+    /// The credential.
+    pub credential: CredentialId,
+    /// What the credential may be used for.
+    pub kind: CredentialKind,
+    /// Domains that the agent may send from, lower-case A-labels. Empty while none has been added: then any domain
+    /// passes in capture mode and none elsewhere.
+    pub domains: Vec<String>,
+}

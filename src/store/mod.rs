@@ -1,0 +1,1 @@
+//! WHAT WE REMEMBER. The only place with SQL.

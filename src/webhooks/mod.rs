@@ -1,0 +1,5 @@
+//! OUTWARD: events.
+
+pub mod client;
+pub mod formats;
+pub mod signature;
