@@ -1,1 +1,232 @@
-//! (to be written)
+//! Certificates and keys for the doors, replaced without a restart.
+//!
+//! A pair comes from two PEM files, or is made on the first run: a self-signed certificate in the data folder, enough
+//! to encrypt and for nobody to trust. [`Certificates::reload`] swaps the pair for new handshakes only; a pair that
+//! cannot be read, or whose key is not the certificate's, leaves the old one in place. TLS 1.2 and 1.3 (RFC 5246,
+//! RFC 8446), with the cryptography of aws-lc-rs. Who may connect and what is said inside is the doors' affair.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+pub use tokio_rustls::server::TlsStream;
+
+/// Where the pair comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// PEM file of the certificate and its chain, the server's own first. Without it a self-signed one is made.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate's key.
+    pub key: Option<PathBuf>,
+}
+
+/// Why there is no pair to serve with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One file is named and the other is not.
+    #[error("tls needs both `certificate` and `key`, or neither")]
+    HalfAPair,
+    /// A file cannot be read as PEM of its kind.
+    #[error("read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What was wrong.
+        source: pem::Error,
+    },
+    /// A file of the first run cannot be written.
+    #[error("write {path}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What was wrong.
+        source: io::Error,
+    },
+    /// The certificate of the first run cannot be made.
+    #[error("make a self-signed certificate for {hostname}")]
+    Make {
+        /// For which name.
+        hostname: String,
+        /// What was wrong.
+        source: rcgen::Error,
+    },
+    /// The pair is not one: an unusable key, or another certificate's.
+    #[error("use the certificate {path}")]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What was wrong.
+        source: rustls::Error,
+    },
+}
+
+/// The pair that the doors show. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: Arc<Current>,
+}
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificates {
+    /// Reads the pair that `settings` name. When they name none, reads `tls/certificate.pem` and `tls/key.pem` of
+    /// the data folder, made now for `hostname` if they are not there.
+    ///
+    /// # Errors
+    /// Any [`Error`]; nothing can be served over TLS then.
+    pub fn open(settings: &Settings, data_folder: &Path, hostname: &str) -> Result<Self, Error> {
+        let (certificate, key) = match (&settings.certificate, &settings.key) {
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+            (None, None) => own_pair(&data_folder.join("tls"), hostname)?,
+            (Some(_), None) | (None, Some(_)) => return Err(Error::HalfAPair),
+        };
+        let current = Arc::new(Current(ArcSwap::from_pointee(read_pair(&certificate, &key)?)));
+        Ok(Self { certificate, key, current })
+    }
+
+    /// Reads the files again and shows what they hold to all who connect from now on.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Pair`]; the pair shown so far stays.
+    pub fn reload(&self) -> Result<(), Error> {
+        self.current.0.store(Arc::new(read_pair(&self.certificate, &self.key)?));
+        Ok(())
+    }
+
+    /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
+    pub fn acceptor(&self, protocols: &[&[u8]]) -> Acceptor {
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("aws-lc-rs speaks the versions that rustls prefers")
+            .with_no_client_auth()
+            .with_cert_resolver(self.current.clone());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Acceptor(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// Shakes hands with clients. Cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor(tokio_rustls::TlsAcceptor);
+
+impl Acceptor {
+    /// Shakes hands on `stream`. Waits as long as the client does; the caller sets the time limit.
+    ///
+    /// # Errors
+    /// The client spoke something else, wanted what we do not have, or went away.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        self.0.accept(stream).await
+    }
+}
+
+fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
+    let bad = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(bad(certificate))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(bad(key))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|source| Error::Pair { path: certificate.to_owned(), source })
+}
+
+fn own_pair(folder: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), Error> {
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    // The certificate is written last: a first run that was cut short is done again.
+    if !certificate.exists() {
+        let made = self_signed(hostname).map_err(|source| Error::Make { hostname: hostname.to_owned(), source })?;
+        fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        write(&key, &made.signing_key.serialize_pem())?;
+        write(&certificate, &made.cert.pem())?;
+    }
+    Ok((certificate, key))
+}
+
+fn self_signed(hostname: &str) -> Result<rcgen::CertifiedKey<rcgen::KeyPair>, rcgen::Error> {
+    let names = [hostname, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut parameters = rcgen::CertificateParams::new(names)?;
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, hostname);
+    let signing_key = rcgen::KeyPair::generate()?;
+    let cert = parameters.self_signed(&signing_key)?;
+    Ok(rcgen::CertifiedKey { cert, signing_key })
+}
+
+/// Writes a whole file that only its owner may read.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(certificates: &Certificates) -> CertificateDer<'static> {
+        certificates.current.0.load().cert[0].clone()
+    }
+
+    #[test]
+    fn the_first_run_makes_a_pair_and_later_runs_keep_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Certificates::open(&Settings::default(), folder.path(), "mail.example.com").unwrap();
+        let first = open();
+        assert_eq!(shown(&first), shown(&open()));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(folder.path().join("tls/key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_reload_takes_a_good_pair_and_keeps_the_old_one_from_a_bad() {
+        let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |folder: &Path| Certificates::open(&Settings::default(), folder, "mail.example.com").unwrap();
+        let (certificates, replacement) = (open(ours.path()), open(other.path()));
+        let before = shown(&certificates);
+        let copy = |file: &str| fs::copy(other.path().join("tls").join(file), ours.path().join("tls").join(file));
+        copy("certificate.pem").unwrap();
+        assert!(matches!(certificates.reload(), Err(Error::Pair { .. })));
+        assert_eq!(shown(&certificates), before);
+        copy("key.pem").unwrap();
+        certificates.reload().unwrap();
+        assert_eq!(shown(&certificates), shown(&replacement));
+        fs::write(ours.path().join("tls/certificate.pem"), "junk").unwrap();
+        assert!(certificates.reload().is_err());
+        assert_eq!(shown(&certificates), shown(&replacement));
+    }
+
+    #[test]
+    fn half_a_pair_is_refused() {
+        let settings = Settings { certificate: Some("x.pem".into()), key: None };
+        assert!(matches!(Certificates::open(&settings, Path::new("."), "a.example"), Err(Error::HalfAPair)));
+    }
+}
