@@ -1,1 +1,35 @@
 //! WHAT WE REMEMBER. The only place with SQL.
+//!
+//! One text a query, on SQLite and PostgreSQL alike; `db` holds the two pools and what differs. Arrivals, settlements
+//! and hits go through `writer`, where many share one commit; everything else is a transaction of its own. A change of
+//! state, the event that tells of it, and the dispatches it owes commit together or not at all. No transaction waits
+//! for the network, and none is cut off by a caller that goes away: each runs on its own task.
+
+pub mod db;
+pub mod writer;
+
+pub mod messages;
+
+pub mod deliveries;
+
+pub mod events;
+
+pub mod hits;
+
+pub mod reports;
+
+pub mod suppressions;
+
+pub mod webhooks;
+
+pub mod dispatches;
+
+pub mod tenants;
+
+pub mod views;
+
+pub mod retention;
+
+mod listen;
+
+pub use db::{Store, StoreError};

@@ -1,0 +1,564 @@
+//! The store's ground: two pools, transactions, migrations, and the one small error.
+//!
+//! SQLite: one connection writes (WAL, `synchronous=FULL`), others read. PostgreSQL: one pool, shared by any number of
+//! nodes. A query is one text for both; [`Value`] and [`Row`] carry what goes in and comes out, in the types that the
+//! two share: bigint, text, bytes, boolean.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _, SqlSafeStr, Sqlite, Transaction};
+
+use super::writer::{self, Writer};
+use crate::clock::Clock;
+use crate::model::time::Timestamp;
+use crate::wake::Wake;
+
+/// Why the store could not do it. One variant for each thing that a caller does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is one already.
+    #[error("already there")]
+    Conflict,
+    /// The lease that a settlement named is no longer held; nothing was changed.
+    #[error("the lease is no longer held")]
+    LostLease,
+    /// A row does not read back as what we wrote.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+    /// The database is away, full, locked or failing. Temporary as far as a client is concerned.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// The writer has stopped; the program is going down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(refusal) if refusal.is_unique_violation() => StoreError::Conflict,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => StoreError::Corrupt(error.to_string()),
+            _ => StoreError::Unavailable(error),
+        }
+    }
+}
+
+/// What the store gives back.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:<path>` or `postgres://…`.
+    pub url: String,
+    /// Where contents too large for a SQLite row go. Unused on PostgreSQL.
+    pub content_dir: PathBuf,
+    /// Names this run of this node in leases.
+    pub holder: String,
+    /// Deliveries that may be handed to `deliver` in memory at one time; 0 when this node does not deliver.
+    pub handoff: usize,
+    /// SQLite's `synchronous`. Anything but `Full` breaks the promise and is for showing that it does.
+    pub sync: Sync,
+}
+
+/// How hard SQLite syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Each commit reaches the disk.
+    #[default]
+    Full,
+    /// Commits may be lost with the power. For the test that proves the other tests can fail.
+    Normal,
+}
+
+/// The store. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Store(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) db: Db,
+    pub(super) writer: Writer,
+    pub(super) clock: Clock,
+    pub(super) holder: String,
+    pub(super) contents: PathBuf,
+    pub(super) wakes: Wakes,
+}
+
+/// Who is told after a commit.
+#[derive(Clone, Debug, Default)]
+pub struct Wakes {
+    /// Deliveries may be due.
+    pub deliveries: Wake,
+    /// Dispatches may be due.
+    pub dispatches: Wake,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Db {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// One step of the schema: the same number and name in both folders. A shipped one is never edited.
+struct SchemaStep {
+    number: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! schema_steps {
+    ($($number:literal $name:literal $file:literal,)*) => {
+        &[$(SchemaStep {
+            number: $number,
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $file)),
+            postgres: include_str!(concat!("../../migrations/postgres/", $file)),
+        },)*]
+    };
+}
+
+const SCHEMA: &[SchemaStep] = schema_steps![
+    1 "foundation" "0001_foundation.sql",
+];
+
+fn migrator(text: impl Fn(&SchemaStep) -> &'static str) -> Migrator {
+    let migration = |step: &SchemaStep| {
+        Migration::new(step.number, step.name.into(), MigrationType::Simple, text(step).into_sql_str(), false)
+    };
+    Migrator::with_migrations(SCHEMA.iter().map(migration).collect())
+}
+
+/// Readers of a SQLite store; one OS thread each.
+const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL of one node.
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long to wait for a connection or a lock before the database counts as away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Opens the store, creates it when there is none, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be reached, opened or migrated; `Corrupt` when its SQLite is older than
+    /// 3.51.3 (which can lose WAL commits) or its PostgreSQL does not sync commits.
+    pub async fn open(options: Options, clock: Clock) -> Result<Self> {
+        let db = Db::open(&options).await?;
+        db.migrate().await?;
+        db.check_promise(options.sync).await?;
+        let wakes = Wakes::default();
+        let writer = writer::start(db.clone(), wakes.clone(), options.handoff);
+        if let Db::Postgres(pool) = &db {
+            super::listen::start(pool.clone(), wakes.clone());
+        }
+        Ok(Self(Arc::new(Inner { db, writer, clock, holder: options.holder, contents: options.content_dir, wakes })))
+    }
+
+    /// Who is told after a commit.
+    pub fn wakes(&self) -> &Wakes {
+        &self.0.wakes
+    }
+
+    /// The name of this run of this node in leases.
+    pub fn holder(&self) -> &str {
+        &self.0.holder
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Whether the database answers and takes writes, within five seconds.
+    ///
+    /// # Errors
+    /// `Unavailable` when not.
+    pub async fn probe(&self) -> Result<()> {
+        self.transaction(|tx| {
+            Box::pin(async move {
+                tx.rows("select id from token_keys order by id limit 1", vec![]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Returns when the writer has hit a fault after which nothing may be acknowledged any more: a failed sync. The
+    /// program must exit; recovery replays what was committed.
+    pub async fn failed(&self) {
+        self.0.writer.failed().await;
+    }
+
+    /// Waits for everything handed to the writer and closes the database.
+    pub async fn close(&self) {
+        self.0.writer.drain().await;
+        match &self.0.db {
+            Db::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// Runs one statement on a reader and gives its rows.
+    pub(super) async fn rows(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        let db = self.0.db.clone();
+        on_own_task(async move {
+            Ok(match &db {
+                Db::Sqlite { read, .. } => {
+                    bound!(sql, values).fetch_all(read).await?.into_iter().map(Row::Sqlite).collect()
+                }
+                Db::Postgres(pool) => {
+                    bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
+                }
+            })
+        })
+        .await
+    }
+
+    /// The first row of [`Self::rows`].
+    pub(super) async fn row(&self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs `work` in a transaction of its own, on its own task: a caller that goes away cannot cut it off, and
+    /// PostgreSQL's pool never gets back a connection inside an open transaction.
+    pub(super) async fn transaction<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Pin<Box<dyn Future<Output = Result<T>> + Send + 't>> + Send + 'static,
+    {
+        let db = self.0.db.clone();
+        on_own_task(async move {
+            let mut tx = db.begin().await?;
+            let done = work(&mut tx).await?;
+            tx.commit().await?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Runs one changing statement in a transaction of its own; the number of rows changed.
+    pub(super) async fn run(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        self.transaction(move |tx| Box::pin(async move { tx.run(sql, values).await })).await
+    }
+}
+
+async fn on_own_task<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.map_err(|_| StoreError::Closed)?
+}
+
+impl Db {
+    async fn open(options: &Options) -> Result<Self> {
+        match options.url.strip_prefix("sqlite:") {
+            Some(path) => Self::open_sqlite(Path::new(path.trim_start_matches("//")), options.sync).await,
+            None => Self::open_postgres(&options.url).await,
+        }
+    }
+
+    async fn open_sqlite(path: &Path, sync: Sync) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+        }
+        let write = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match sync {
+                Sync::Full => SqliteSynchronous::Full,
+                Sync::Normal => SqliteSynchronous::Normal,
+            })
+            .busy_timeout(PATIENCE)
+            .foreign_keys(true)
+            .statement_cache_capacity(400)
+            .pragma("temp_store", "memory");
+        let read = write.clone().create_if_missing(false).read_only(true);
+        let pool = |readers| SqlitePoolOptions::new().max_connections(readers).acquire_timeout(PATIENCE);
+        Ok(Db::Sqlite {
+            write: pool(1).idle_timeout(None).max_lifetime(None).connect_with(write).await?,
+            read: pool(SQLITE_READERS).connect_lazy_with(read),
+        })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self> {
+        let options: PgConnectOptions = url.parse().map_err(StoreError::Unavailable)?;
+        let options = options.statement_cache_capacity(400).options([("idle_in_transaction_session_timeout", "60000")]);
+        // Once by hand: an unreachable server would otherwise show as a pool that timed out.
+        options.connect().await?.close().await?;
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
+        Ok(Db::Postgres(pool.connect_with(options).await?))
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let done = match self {
+            Db::Sqlite { write, .. } => migrator(|step| step.sqlite).run(write).await,
+            Db::Postgres(pool) => migrator(|step| step.postgres).run(pool).await,
+        };
+        done.map_err(|fault| StoreError::Unavailable(fault.into()))
+    }
+
+    async fn check_promise(&self, sync: Sync) -> Result<()> {
+        match self {
+            Db::Sqlite { write, .. } => {
+                let version: String = sqlx::query_scalar("select sqlite_version()").fetch_one(write).await?;
+                let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+                if parts < vec![3, 51, 3] {
+                    return Err(StoreError::Corrupt(format!("SQLite {version} can lose commits; 3.51.3 is needed")));
+                }
+            }
+            Db::Postgres(pool) => {
+                for setting in ["synchronous_commit", "fsync"] {
+                    let sql = "select current_setting($1)";
+                    let value: String = sqlx::query_scalar(sql).bind(setting).fetch_one(pool).await?;
+                    if value == "off" && sync == Sync::Full && setting == "synchronous_commit" {
+                        return Err(StoreError::Corrupt(format!(
+                            "PostgreSQL runs with {setting}=off and may lose mail"
+                        )));
+                    }
+                    if value == "off" {
+                        tracing::warn!(setting, "PostgreSQL does not sync; a power cut may lose mail");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn begin(&self) -> Result<Tx> {
+        Ok(match self {
+            Db::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
+            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+}
+
+/// A write transaction.
+pub(super) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// A query with its values bound, for whichever engine the executor is of.
+macro_rules! bound {
+    ($sql:expr, $values:expr) => {{
+        let mut query = sqlx::query($sql);
+        for value in $values {
+            query = match value {
+                Value::Int(value) => query.bind(value),
+                Value::Text(value) => query.bind(value),
+                Value::Bytes(value) => query.bind(value),
+                Value::Flag(value) => query.bind(value),
+            };
+        }
+        query
+    }};
+}
+use bound;
+
+impl Tx {
+    /// Runs a statement; the number of rows changed.
+    pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        self.run_safe(sql, values).await
+    }
+
+    /// Runs a statement and gives its rows.
+    pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.rows_safe(sql, values).await
+    }
+
+    /// The first row.
+    pub(super) async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs `head`, a list of value tuples made of placeholders, and `tail`, for all of `tuples`; the rows that it
+    /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
+    pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        let mut left = tuples.into_iter();
+        while left.len() > 0 {
+            let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
+            let tuples: Vec<_> = left.by_ref().take(piece).collect();
+            let sql = format!("{head} {} {tail}", placeholders(&tuples));
+            let values = tuples.into_iter().flatten().collect();
+            rows.extend(self.rows_safe(AssertSqlSafe(sql), values).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn run_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<u64> {
+        Ok(match self {
+            Tx::Sqlite(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+            Tx::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    async fn rows_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
+        Ok(match self {
+            Tx::Sqlite(tx) => bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect(),
+            Tx::Postgres(tx) => {
+                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The engine's own fragment where the two truly differ: rows that another node is leasing are passed over.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Tx::Postgres(_))
+    }
+
+    pub(super) async fn commit(self) -> Result<()> {
+        match self {
+            Tx::Sqlite(tx) => tx.commit().await?,
+            Tx::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// How many tuples one statement may carry.
+const PIECES: [usize; 4] = [64, 16, 4, 1];
+
+fn placeholders(tuples: &[Vec<Value>]) -> String {
+    let mut text = String::new();
+    let mut number = 0;
+    for (at, tuple) in tuples.iter().enumerate() {
+        text.push_str(if at == 0 { "(" } else { ", (" });
+        for place in 0..tuple.len() {
+            number += 1;
+            text.push_str(if place == 0 { "$" } else { ", $" });
+            text.push_str(&number.to_string());
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// A value on its way in. Absent ones keep their type, which PostgreSQL wants to know.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    Flag(bool),
+}
+
+macro_rules! values {
+    ($($kind:ident: $from:ty, $value:ident => $made:expr;)*) => {$(
+        impl From<$from> for Value {
+            fn from($value: $from) -> Self {
+                Value::$kind(Some($made))
+            }
+        }
+
+        impl From<Option<$from>> for Value {
+            fn from(value: Option<$from>) -> Self {
+                Value::$kind(value.map(|$value| $made))
+            }
+        }
+    )*};
+}
+
+values! {
+    Int: i64, value => value;
+    Int: u8, value => i64::from(value);
+    Int: u16, value => i64::from(value);
+    Int: u32, value => i64::from(value);
+    Int: u64, value => i64::try_from(value).unwrap_or(i64::MAX);
+    Int: Timestamp, value => value.as_millis();
+    Text: &str, value => value.to_owned();
+    Text: String, value => value;
+    Bytes: Vec<u8>, value => value;
+    Bytes: &[u8], value => value.to_vec();
+    Bytes: crate::model::id::TenantId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::AgentId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::CredentialId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::MessageId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::EventId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::WebhookId, value => value.as_bytes().to_vec();
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Value::Flag(value)
+    }
+}
+
+/// A row on its way out. Getters fail with `Corrupt` when the column is not of the wanted type.
+#[derive(Debug)]
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! getter {
+    ($(#[$doc:meta])* $name:ident, $type:ty) => {
+        $(#[$doc])*
+        pub(super) fn $name(&self, column: &str) -> Result<$type> {
+            Ok(match self {
+                Row::Sqlite(row) => row.try_get(column)?,
+                Row::Postgres(row) => row.try_get(column)?,
+            })
+        }
+    };
+}
+
+impl Row {
+    getter!(int, i64);
+    getter!(maybe_int, Option<i64>);
+    getter!(text, String);
+    getter!(maybe_text, Option<String>);
+    getter!(bytes, Vec<u8>);
+    getter!(maybe_bytes, Option<Vec<u8>>);
+    getter!(flag, bool);
+
+    /// An id's sixteen bytes.
+    pub(super) fn id(&self, column: &str) -> Result<[u8; 16]> {
+        self.array(column)
+    }
+
+    /// Exactly `N` bytes.
+    pub(super) fn array<const N: usize>(&self, column: &str) -> Result<[u8; N]> {
+        self.bytes(column)?.try_into().map_err(|_| StoreError::Corrupt(format!("{column} is not {N} bytes long")))
+    }
+
+    /// A point in time.
+    pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
+        self.int(column).map(Timestamp::from_millis)
+    }
+
+    /// A point in time, or none.
+    pub(super) fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        Ok(self.maybe_int(column)?.map(Timestamp::from_millis))
+    }
+
+    /// A number that fits a smaller type.
+    pub(super) fn small<T: TryFrom<i64>>(&self, column: &str) -> Result<T> {
+        T::try_from(self.int(column)?).map_err(|_| StoreError::Corrupt(format!("{column} is out of range")))
+    }
+
+    /// A text that reads as a `T`.
+    pub(super) fn word<T>(&self, column: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+        let text = self.text(column)?;
+        read(&text).ok_or_else(|| StoreError::Corrupt(format!("{column} holds {text:?}")))
+    }
+
+    /// JSON text that reads as a `T`.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
+        serde_json::from_str(&self.text(column)?).map_err(|fault| StoreError::Corrupt(format!("{column}: {fault}")))
+    }
+}
+
+/// JSON text of a value of ours, none of which can fail to be written.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("our own values have string keys and no failing parts")
+}

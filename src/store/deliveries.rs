@@ -1,0 +1,344 @@
+//! Deliveries waiting to be made: lease, renew, settle, release.
+//!
+//! Owns the `deliveries` and `attempts` tables after acceptance. Never talks to a mail server and never decides an
+//! outcome: `deliver` does the one, `model::delivery` the other.
+//!
+//! A leased row is a row that is not due until its lease ends. Hence no reaper, no "running" state, and
+//! a crash at any instruction costs at most one repeated attempt. It cannot cost less: a server that dies between the
+//! peer's 250 and our commit cannot know.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::db::{Result, Row, Store, StoreError, Tx, Value};
+use super::messages::{self, delivery_id};
+use super::writer::{Accept, Work};
+use crate::model::delivery::{Delivery, Lease, Next, State};
+use crate::model::event::Event;
+use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
+use crate::model::message::{Fate, Message};
+use crate::model::reason::Reason;
+use crate::model::retry::LEASE;
+use crate::model::suppression::Suppression;
+use crate::model::time::Timestamp;
+
+/// A delivery that this node may work on until its lease ends.
+#[derive(Debug)]
+pub struct Leased {
+    /// What is to be delivered; its `attempts` counts the attempt that the lease is for.
+    pub delivery: Delivery,
+    /// The right to do it.
+    pub lease: Lease,
+    /// The message it belongs to.
+    pub message: Arc<Message>,
+    /// What was handed in, when it is still in memory; else [`Store::content`] has it.
+    pub content: Option<Bytes>,
+    /// Room in the hand-over, given back when this is dropped.
+    #[expect(dead_code, reason = "held for what dropping it does")]
+    pub(super) slot: Option<OwnedSemaphorePermit>,
+}
+
+/// One attempt, as kept for people who ask why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// `capture`, `smarthost`, `mx`.
+    pub route: String,
+    /// Host and address talked to; empty when there was none.
+    pub peer: String,
+    /// TLS version and cipher; empty when in clear.
+    pub tls: String,
+    /// `delivered`, `deferred`, `refused` or `unsendable`.
+    pub outcome: String,
+    /// The reply code that decided.
+    pub code: Option<u16>,
+    /// The other side's words, or ours when it had none; escaped.
+    pub diagnostic: String,
+    /// The rule that judged them.
+    pub rule: String,
+    /// The conversation, one line a command or reply, without content and secrets; at most 16 KiB.
+    pub dialogue: String,
+}
+
+/// What came of an attempt, to be written under its lease.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// Under which lease.
+    pub lease: Lease,
+    /// The attempt itself.
+    pub attempt: Attempt,
+    /// What becomes of the delivery.
+    pub next: Next,
+    /// Why, when it ends otherwise than delivered or waits.
+    pub reason: Option<Reason>,
+    /// What to tell.
+    pub events: Vec<Event>,
+    /// The address to leave alone from now on, if any.
+    pub suppression: Option<Suppression>,
+}
+
+impl Store {
+    /// The receiver of deliveries that are accepted already leased. The first caller gets it.
+    pub async fn take_handoff(&self) -> Option<mpsc::UnboundedReceiver<Leased>> {
+        self.0.writer.take_handoff().await
+    }
+
+    /// Leases up to `limit` deliveries that are due, oldest first, and counts an attempt for each.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn lease_deliveries(&self, limit: u32) -> Result<Vec<Leased>> {
+        let now = self.now();
+        let holder = self.0.holder.clone();
+        self.transaction(move |tx| Box::pin(async move { lease(tx, limit, now, &holder).await })).await
+    }
+
+    /// When the next delivery comes due; `None` when none waits.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn next_delivery_due(&self) -> Result<Option<Timestamp>> {
+        let sql = "select min(due_at) as due_at from deliveries where state = 'queued'";
+        self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
+    }
+
+    /// Extends the leases that this node still works under by a full term.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn renew_deliveries(&self, leases: Vec<(DeliveryId, Lease)>) -> Result<()> {
+        const HEAD: &str = "with held (message_id, recipient, lease, attempts, due_at) as (values";
+        const TAIL: &str = ")
+            update deliveries
+            set due_at = held.due_at
+            from held
+            where deliveries.message_id = held.message_id and deliveries.recipient = held.recipient
+                and deliveries.lease = held.lease and deliveries.attempts = held.attempts
+                and deliveries.state = 'queued'
+            returning deliveries.recipient";
+        let due_at = self.now() + LEASE;
+        let rows = leases.into_iter().map(|(id, lease)| {
+            vec![id.message.into(), id.recipient.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
+        });
+        let rows: Vec<_> = rows.collect();
+        self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await.map(drop) })).await
+    }
+
+    /// Gives back leases unused, so that another node need not wait for their end.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn release_deliveries(&self, leases: Vec<(DeliveryId, Lease)>) -> Result<()> {
+        const SQL: &str = "
+            update deliveries
+            set due_at = $1, lease = null, attempts = attempts - 1
+            where message_id = $2 and recipient = $3 and lease = $4 and attempts = $5 and state = 'queued'";
+        let now = self.now();
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                for (id, lease) in leases {
+                    let held = vec![
+                        now.into(),
+                        id.message.into(),
+                        id.recipient.into(),
+                        lease.holder.into(),
+                        lease.attempt.into(),
+                    ];
+                    tx.run(SQL, held).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Writes what came of an attempt: the state, the attempt, its events and the dispatches that they owe, in one
+    /// commit shared with others.
+    ///
+    /// # Errors
+    /// `LostLease` when the lease is no longer held: then nothing was written. `Unavailable`, `Closed`.
+    pub async fn settle_delivery(&self, settlement: Settlement) -> Result<()> {
+        self.0.writer.write(Work::Settle(Box::new(settlement))).await
+    }
+}
+
+async fn lease(tx: &mut Tx, limit: u32, now: Timestamp, holder: &str) -> Result<Vec<Leased>> {
+    macro_rules! lease_due {
+        ($skip:literal) => {
+            concat!(
+                "with due as (
+                    select message_id, recipient
+                    from deliveries
+                    where state = 'queued' and due_at <= $1
+                    order by due_at
+                    limit $2 ",
+                $skip,
+                ")
+                update deliveries
+                set lease = $3, due_at = $4, attempts = attempts + 1
+                from due
+                where deliveries.message_id = due.message_id and deliveries.recipient = due.recipient
+                returning deliveries.message_id, deliveries.recipient, deliveries.tenant_id, deliveries.agent_id,
+                    deliveries.address, deliveries.state, deliveries.attempts, deliveries.accepted_at,
+                    deliveries.expires_at"
+            )
+        };
+    }
+    let sql = if tx.is_shared() { lease_due!("for update skip locked") } else { lease_due!("") };
+    let rows = tx.rows(sql, vec![now.into(), limit.into(), holder.into(), (now + LEASE).into()]).await?;
+    let leased: Vec<Delivery> = rows.iter().filter_map(|row| readable(read(row))).collect();
+    let messages = messages_of(tx, &leased).await?;
+    let leased = leased.into_iter().filter_map(|delivery| {
+        let message = messages.get(&delivery.id.message).cloned();
+        let message = readable(message.ok_or_else(|| StoreError::Corrupt(format!("{} has no message", delivery.id))))?;
+        let lease = Lease { holder: holder.to_owned(), attempt: delivery.attempts };
+        Some(Leased { delivery, lease, message, content: None, slot: None })
+    });
+    Ok(leased.collect())
+}
+
+/// A row that cannot be read must not stop the others: it is told about and comes due again with its lease's end.
+fn readable<T>(read: Result<T>) -> Option<T> {
+    read.inspect_err(|fault| tracing::error!(%fault, "a queued delivery cannot be read")).ok()
+}
+
+async fn messages_of(tx: &mut Tx, deliveries: &[Delivery]) -> Result<HashMap<MessageId, Arc<Message>>> {
+    const HEAD: &str = "
+        with wanted (id) as (values";
+    const TAIL: &str = ")
+        select messages.id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+        from wanted
+        join messages on messages.id = wanted.id";
+    let ids: HashSet<MessageId> = deliveries.iter().map(|delivery| delivery.id.message).collect();
+    let rows = tx.many(HEAD, TAIL, ids.into_iter().map(|id| vec![id.into()]).collect()).await?;
+    let read = rows.iter().filter_map(|row| readable(messages::read(row)));
+    Ok(read.map(|message| (message.id, Arc::new(message))).collect())
+}
+
+/// Writes the deliveries of these plans: queued and leased, queued and due, or settled already.
+pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
+    const HEAD: &str = "
+        insert into deliveries (message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts,
+            accepted_at, expires_at, settled_at, reason)
+        values";
+    let rows = accepts.iter().flat_map(|accept| planned_values(accept)).collect();
+    tx.many(HEAD, "", rows).await.map(drop)
+}
+
+fn planned_values<'a>(accept: &'a Accept) -> impl Iterator<Item = Vec<Value>> + 'a {
+    let message = &accept.plan.message;
+    accept.plan.deliveries.iter().map(move |planned| {
+        let leased = accept.holder.as_deref();
+        let (state, due_at, lease, settled_at, reason) = match planned.fate {
+            Fate::Queued { due_at } if due_at > accept.now => (State::Queued, Some(due_at), None, None, None),
+            Fate::Queued { due_at } if leased.is_none() => (State::Queued, Some(due_at), None, None, None),
+            Fate::Queued { .. } => (State::Queued, Some(accept.now + LEASE), leased, None, None),
+            Fate::Suppressed { reason } => (State::Suppressed, None, None, Some(message.accepted_at), Some(reason)),
+        };
+        vec![
+            planned.id.message.into(),
+            planned.id.recipient.into(),
+            message.tenant.into(),
+            message.agent.into(),
+            planned.address.to_string().into(),
+            state.as_str().into(),
+            due_at.into(),
+            lease.into(),
+            u32::from(lease.is_some()).into(),
+            message.accepted_at.into(),
+            planned.expires_at.into(),
+            settled_at.into(),
+            reason.map(Reason::as_str).into(),
+        ]
+    })
+}
+
+/// Writes these settlements and their attempts; the deliveries whose lease was held. The others are left alone.
+pub(super) async fn settle<'a>(
+    tx: &mut Tx,
+    settlements: impl Iterator<Item = &'a Settlement>,
+) -> Result<HashSet<DeliveryId>> {
+    const HEAD: &str = "
+        with settled (message_id, recipient, lease, attempts, state, due_at, settled_at, reason) as (values";
+    const TAIL: &str = ")
+        update deliveries
+        set state = settled.state, due_at = settled.due_at, lease = null, settled_at = settled.settled_at,
+            reason = settled.reason
+        from settled
+        where deliveries.message_id = settled.message_id and deliveries.recipient = settled.recipient
+            and deliveries.lease = settled.lease and deliveries.attempts = settled.attempts
+            and deliveries.state = 'queued'
+        returning deliveries.message_id, deliveries.recipient";
+    let settlements: Vec<&Settlement> = settlements.collect();
+    let rows = tx.many(HEAD, TAIL, settlements.iter().map(|settlement| settled_values(settlement)).collect()).await?;
+    let held: HashSet<DeliveryId> = rows.iter().map(delivery_id).collect::<Result<_>>()?;
+    let attempts = settlements.iter().filter(|settlement| held.contains(&settlement.id));
+    insert_attempts(tx, attempts.map(|settlement| attempt_values(settlement)).collect()).await?;
+    Ok(held)
+}
+
+fn settled_values(settlement: &Settlement) -> Vec<Value> {
+    let (state, due_at, settled_at) = match settlement.next {
+        Next::Ends(state) => (state, None, Some(settlement.attempt.ended_at)),
+        Next::Waits(until) => (State::Queued, Some(until), None),
+    };
+    vec![
+        settlement.id.message.into(),
+        settlement.id.recipient.into(),
+        settlement.lease.holder.as_str().into(),
+        settlement.lease.attempt.into(),
+        state.as_str().into(),
+        due_at.into(),
+        settled_at.into(),
+        settlement.reason.map(Reason::as_str).into(),
+    ]
+}
+
+async fn insert_attempts(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<()> {
+    const HEAD: &str = "
+        insert into attempts (message_id, recipient, number, started_at, ended_at, route, peer, tls, outcome, code,
+            diagnostic, rule, dialogue)
+        values";
+    tx.many(HEAD, "on conflict do nothing", rows).await.map(drop)
+}
+
+fn attempt_values(settlement: &Settlement) -> Vec<Value> {
+    let attempt = &settlement.attempt;
+    vec![
+        settlement.id.message.into(),
+        settlement.id.recipient.into(),
+        settlement.lease.attempt.into(),
+        attempt.started_at.into(),
+        attempt.ended_at.into(),
+        attempt.route.as_str().into(),
+        attempt.peer.as_str().into(),
+        attempt.tls.as_str().into(),
+        attempt.outcome.as_str().into(),
+        attempt.code.into(),
+        attempt.diagnostic.as_str().into(),
+        attempt.rule.as_str().into(),
+        attempt.dialogue.as_str().into(),
+    ]
+}
+
+/// A delivery from a row that has all its columns.
+pub(super) fn read(row: &Row) -> Result<Delivery> {
+    Ok(Delivery {
+        id: delivery_id(row)?,
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        agent: AgentId::from_bytes(row.id("agent_id")?),
+        address: row.word("address", |text| text.parse().ok())?,
+        state: row.word("state", State::from_word)?,
+        attempts: row.small("attempts")?,
+        accepted_at: row.time("accepted_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}

@@ -1,0 +1,83 @@
+//! Events, and the dispatches that they owe.
+//!
+//! Owns the `events` table. An event and its dispatches are written in the transaction of the change that it tells of,
+//! so that one cannot exist without the other. The same (delivery, kind, ordinal) is written once; a second is left
+//! out, with its dispatches.
+
+use super::db::{Result, Row, Tx, Value, json};
+use super::messages::delivery_id;
+use crate::model::event::{Event, EventKind};
+use crate::model::id::{AgentId, EventId, TenantId};
+
+/// Writes events and fans them out to the webhooks that want them; whether any dispatch is owed.
+pub(super) async fn insert(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
+    const HEAD: &str = "
+        insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address,
+            detail, relay, relay_at, is_test)
+        values";
+    if events.is_empty() {
+        return Ok(false);
+    }
+    let rows = events.iter().map(|event| values(event)).collect();
+    let written = tx.many(HEAD, "on conflict do nothing returning id", rows).await?;
+    let written: Vec<Vec<Value>> =
+        written.iter().map(|row| Ok(vec![row.bytes("id")?.into()])).collect::<Result<_>>()?;
+    fan_out(tx, written).await
+}
+
+/// A webhook that its owner switched off gets nothing new; one that we switched off does, for later.
+async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+    const HEAD: &str = "
+        with told (id) as (values";
+    const TAIL: &str = ")
+        insert into dispatches (event_id, webhook_id, state, due_at, attempts, created_at)
+        select events.id, webhooks.id, 'queued', events.relay_at, 0, events.at
+        from told
+        join events on events.id = told.id
+        join webhooks on webhooks.tenant_id = events.tenant_id
+            and (webhooks.agent_id is null or webhooks.agent_id = events.agent_id)
+            and (webhooks.events & events.kind_bit) <> 0
+            and (webhooks.relay & events.relay) <> 0
+            and webhooks.switch <> 'off_by_owner'
+        where true
+        on conflict do nothing
+        returning 1 as owed";
+    Ok(!tx.many(HEAD, TAIL, events).await?.is_empty())
+}
+
+pub(super) fn values(event: &Event) -> Vec<Value> {
+    vec![
+        event.id.into(),
+        event.delivery.message.into(),
+        event.delivery.recipient.into(),
+        event.tenant.into(),
+        event.agent.into(),
+        event.kind.as_str().into(),
+        event.kind.bit().into(),
+        event.ordinal.into(),
+        event.at.into(),
+        event.recipient.as_str().into(),
+        json(&event.detail).into(),
+        event.relay.into(),
+        event.relay_at.into(),
+        event.is_test.into(),
+    ]
+}
+
+/// An event from a row that has all its columns; its id is in `event_id`.
+pub(super) fn read(row: &Row) -> Result<Event> {
+    Ok(Event {
+        id: EventId::from_bytes(row.id("event_id")?),
+        delivery: delivery_id(row)?,
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        agent: AgentId::from_bytes(row.id("agent_id")?),
+        kind: row.word("kind", EventKind::from_word)?,
+        ordinal: row.small("ordinal")?,
+        at: row.time("at")?,
+        recipient: row.text("address")?,
+        detail: row.json("detail")?,
+        relay: row.small("relay")?,
+        relay_at: row.time("relay_at")?,
+        is_test: row.flag("is_test")?,
+    })
+}

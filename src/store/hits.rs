@@ -1,0 +1,255 @@
+//! Hits, and which of them are firsts.
+//!
+//! Owns the `hits` and `firsts` tables. Every hit is kept. The first of a recipient (per link, for clicks) that is no
+//! scanner's, and the first by a person, each claim a row of `firsts`; whoever's insert wins makes the event, so that
+//! any number of hits at once make one.
+
+use std::collections::{HashMap, HashSet};
+
+use super::db::{Result, Row, Store, Tx, Value, json};
+use super::messages::delivery_id;
+use super::writer::Work;
+use crate::model::event::{Detail, Event, EventKind, relay};
+use crate::model::hit::{Hit, HitKind, Visitor, Who};
+use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
+use crate::model::time::Timestamp;
+
+/// Earlier hits of one delivery that judging a new one looks at.
+const EARLIER_MAX: usize = 50;
+
+/// What judging a hit needs to know about its delivery.
+#[derive(Clone, Debug)]
+pub struct HitContext {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Whose, within the tenant.
+    pub agent: AgentId,
+    /// The recipient's address.
+    pub address: String,
+    /// When the next hop took it; `None` while it has not.
+    pub delivered_at: Option<Timestamp>,
+    /// Earlier hits of this recipient, newest first, at most 50.
+    pub earlier: Vec<EarlierHit>,
+}
+
+/// A hit that came before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierHit {
+    /// Pixel or link.
+    pub kind: HitKind,
+    /// Which link.
+    pub link: u16,
+    /// When.
+    pub at: Timestamp,
+    /// Who was behind it.
+    pub visitor: Visitor,
+}
+
+/// A hit that has been described and judged.
+#[derive(Clone, Debug)]
+pub struct RecordedHit {
+    /// Its id, and the id of the event that it makes, if it makes one.
+    pub id: EventId,
+    /// The hit.
+    pub hit: Hit,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Whose, within the tenant.
+    pub agent: AgentId,
+    /// The recipient's address.
+    pub address: String,
+    /// When webhooks may hear of it.
+    pub relay_at: Timestamp,
+}
+
+impl Store {
+    /// What is known about these deliveries. Those that are not (any more) in the store are absent.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn hit_contexts(&self, ids: &[DeliveryId]) -> Result<HashMap<DeliveryId, HitContext>> {
+        let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
+        let rows: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
+        self.transaction(move |tx| Box::pin(async move { contexts(tx, rows).await })).await
+    }
+
+    /// Records hits and makes the events that they owe, in one commit shared with others.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Closed`: nothing was recorded.
+    pub async fn record_hits(&self, hits: Vec<RecordedHit>) -> Result<()> {
+        self.0.writer.write(Work::Hits(hits)).await
+    }
+}
+
+async fn contexts(tx: &mut Tx, ids: Vec<Vec<Value>>) -> Result<HashMap<DeliveryId, HitContext>> {
+    const HEAD: &str = "
+        with wanted (message_id, recipient) as (values";
+    const DELIVERIES: &str = ")
+        select deliveries.message_id, deliveries.recipient, tenant_id, agent_id, address, state, settled_at
+        from wanted
+        join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient";
+    const HITS: &str = ")
+        select hits.message_id, hits.recipient, kind, link, at, visitor
+        from wanted
+        join hits on hits.message_id = wanted.message_id and hits.recipient = wanted.recipient
+        order by hits.id desc";
+    let mut contexts = HashMap::new();
+    for row in tx.many(HEAD, DELIVERIES, ids.clone()).await? {
+        contexts.insert(delivery_id(&row)?, context(&row)?);
+    }
+    for row in tx.many(HEAD, HITS, ids).await? {
+        if let Some(context) = contexts.get_mut(&delivery_id(&row)?).filter(|known| known.earlier.len() < EARLIER_MAX) {
+            context.earlier.push(EarlierHit {
+                kind: row.word("kind", kind_from)?,
+                link: row.small("link")?,
+                at: row.time("at")?,
+                visitor: row.json("visitor")?,
+            });
+        }
+    }
+    Ok(contexts)
+}
+
+fn context(row: &Row) -> Result<HitContext> {
+    let is_delivered = row.text("state")? != "queued";
+    Ok(HitContext {
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        agent: AgentId::from_bytes(row.id("agent_id")?),
+        address: row.text("address")?,
+        delivered_at: row.maybe_time("settled_at")?.filter(|_| is_delivered),
+        earlier: Vec::new(),
+    })
+}
+
+fn kind_word(kind: HitKind) -> &'static str {
+    match kind {
+        HitKind::Open => "open",
+        HitKind::Click => "click",
+    }
+}
+
+fn kind_from(word: &str) -> Option<HitKind> {
+    match word {
+        "open" => Some(HitKind::Open),
+        "click" => Some(HitKind::Click),
+        _ => None,
+    }
+}
+
+/// Writes hits; the events that they owe.
+pub(super) async fn insert(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<Vec<Event>> {
+    const HEAD: &str = "
+        insert into hits (id, message_id, recipient, kind, link, target, at, verdict, visitor)
+        values";
+    if hits.is_empty() {
+        return Ok(Vec::new());
+    }
+    tx.many(HEAD, "on conflict do nothing", hits.iter().map(|hit| hit_values(hit)).collect()).await?;
+    let won = claim_firsts(tx, hits).await?;
+    let curious = tenants_that_want_every_hit(tx).await?;
+    let events = hits.iter().filter_map(|hit| {
+        let won = won.get(&hit.id).copied().unwrap_or_default();
+        (won != Won::default() || curious.contains(&hit.tenant)).then(|| event(hit, won))
+    });
+    Ok(events.collect())
+}
+
+/// Which firsts a hit is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Won {
+    by_anyone: bool,
+    by_person: bool,
+}
+
+async fn claim_firsts(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<HashMap<EventId, Won>> {
+    const HEAD: &str = "
+        insert into firsts (message_id, recipient, kind, link, who, hit_id)
+        values";
+    let claims = hits.iter().flat_map(|hit| {
+        let who = hit.hit.visitor.machine.verdict;
+        let anyone = (who != Who::Scanner).then_some("anyone");
+        let person = who.is_person().then_some("person");
+        anyone.into_iter().chain(person).map(move |who| claim_values(hit, who))
+    });
+    let mut won: HashMap<EventId, Won> = HashMap::new();
+    for row in tx.many(HEAD, "on conflict do nothing returning hit_id, who", claims.collect()).await? {
+        let entry = won.entry(EventId::from_bytes(row.id("hit_id")?)).or_default();
+        match row.text("who")?.as_str() {
+            "person" => entry.by_person = true,
+            _ => entry.by_anyone = true,
+        }
+    }
+    Ok(won)
+}
+
+async fn tenants_that_want_every_hit(tx: &mut Tx) -> Result<HashSet<TenantId>> {
+    let rows = tx.rows("select distinct tenant_id from webhooks where hits = 'all'", vec![]).await?;
+    rows.iter().map(|row| row.id("tenant_id").map(TenantId::from_bytes)).collect()
+}
+
+/// The ordinal tells hits of one delivery apart: links and the two firsts have fixed ones, so that a first is told
+/// once whatever happens; any other takes one from its id.
+fn event(recorded: &RecordedHit, won: Won) -> Event {
+    let hit = &recorded.hit;
+    let own = u32::from_be_bytes([
+        recorded.id.as_bytes()[12],
+        recorded.id.as_bytes()[13],
+        recorded.id.as_bytes()[14],
+        recorded.id.as_bytes()[15],
+    ]);
+    let ordinal = match won {
+        Won { by_anyone: true, .. } => u32::from(hit.link) << 1,
+        Won { by_person: true, .. } => (u32::from(hit.link) << 1) | 1,
+        Won { .. } => own | 1 << 31,
+    };
+    let first = if won == Won::default() { 0 } else { relay::FIRST };
+    let person = if won.by_person { relay::FIRST_PERSON } else { 0 };
+    let (kind, detail) = match hit.kind {
+        HitKind::Open => (EventKind::Opened, Detail::Opened { visitor: hit.visitor.clone() }),
+        HitKind::Click => {
+            (EventKind::Clicked, Detail::Clicked { url: hit.target.clone(), visitor: hit.visitor.clone() })
+        }
+    };
+    Event {
+        id: recorded.id,
+        delivery: hit.delivery,
+        tenant: recorded.tenant,
+        agent: recorded.agent,
+        kind,
+        ordinal,
+        at: hit.at,
+        recipient: recorded.address.clone(),
+        detail,
+        relay: relay::EVERY | first | person,
+        relay_at: recorded.relay_at,
+        is_test: false,
+    }
+}
+
+fn hit_values(recorded: &RecordedHit) -> Vec<Value> {
+    let hit = &recorded.hit;
+    vec![
+        recorded.id.into(),
+        hit.delivery.message.into(),
+        hit.delivery.recipient.into(),
+        kind_word(hit.kind).into(),
+        hit.link.into(),
+        hit.target.as_str().into(),
+        hit.at.into(),
+        hit.visitor.machine.verdict.as_str().into(),
+        json(&hit.visitor).into(),
+    ]
+}
+
+fn claim_values(recorded: &RecordedHit, who: &str) -> Vec<Value> {
+    let hit = &recorded.hit;
+    vec![
+        hit.delivery.message.into(),
+        hit.delivery.recipient.into(),
+        kind_word(hit.kind).into(),
+        hit.link.into(),
+        who.into(),
+        recorded.id.into(),
+    ]
+}

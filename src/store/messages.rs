@@ -1,0 +1,184 @@
+//! Accepted messages and their contents.
+//!
+//! Owns the `messages` and `contents` tables, and the folder of contents that are too large for a SQLite row. A
+//! large content is written, synced and named before the row that points to it; a file without a row is an orphan that
+//! `retention` collects.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::db::{Db, Result, Row, Store, StoreError, Tx, Value, json};
+use super::deliveries::{self, Leased};
+use super::writer::{Accept, Work};
+use crate::model::delivery::{Delivery, Lease, State};
+use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
+use crate::model::message::{Fate, Message, Plan, PlannedDelivery, Source};
+use crate::model::time::Timestamp;
+
+/// Largest content that SQLite keeps in a row; PostgreSQL keeps all of them in rows.
+const ROW_BYTES_MAX: usize = 256 * 1024;
+
+impl Store {
+    /// Makes a plan durable: when this returns, the mail survives a power cut. Deliveries that are due now are
+    /// accepted already leased to this node and handed to whoever took [`Store::take_handoff`], as far as there is
+    /// room; the rest wait for a lease.
+    ///
+    /// # Errors
+    /// `Conflict` when the message id is taken; `Unavailable` or `Closed` when nothing was promised.
+    pub async fn accept(&self, plan: Plan) -> Result<()> {
+        let file = self.put_aside(&plan).await?;
+        let plan = Arc::new(plan);
+        let now = self.now();
+        let due: Vec<_> = plan.deliveries.iter().filter(|delivery| is_due(delivery, now)).cloned().collect();
+        let slots = self.0.writer.slots(due.len()).filter(|slots| !slots.is_empty());
+        let holder = slots.as_ref().map(|_| self.0.holder.clone());
+        self.0.writer.write(Work::Accept(Accept { plan: plan.clone(), file, holder, now })).await?;
+        let message = Arc::new(plan.message.clone());
+        for (planned, slot) in due.into_iter().zip(slots.into_iter().flatten()) {
+            self.0.writer.hand_over(Leased {
+                delivery: leased_delivery(&message, planned),
+                lease: Lease { holder: self.0.holder.clone(), attempt: 1 },
+                message: message.clone(),
+                content: Some(plan.content.clone()),
+                slot: Some(slot),
+            });
+        }
+        Ok(())
+    }
+
+    /// What was handed in.
+    ///
+    /// # Errors
+    /// `Corrupt` when the row is there and its file is not; `Unavailable`.
+    pub async fn content(&self, id: MessageId) -> Result<Option<Bytes>> {
+        let sql = "select body, file from contents where message_id = $1";
+        let Some(row) = self.row(sql, vec![id.into()]).await? else { return Ok(None) };
+        if let Some(body) = row.maybe_bytes("body")? {
+            return Ok(Some(body.into()));
+        }
+        let name = row.maybe_text("file")?.ok_or_else(|| StoreError::Corrupt(format!("content of {id} is empty")))?;
+        let path = self.0.contents.join(&name);
+        let bytes = tokio::fs::read(&path).await;
+        bytes
+            .map(|bytes| Some(bytes.into()))
+            .map_err(|fault| StoreError::Corrupt(format!("{}: {fault}", path.display())))
+    }
+
+    /// The message with this id.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>> {
+        const SQL: &str = "
+            select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+            from messages
+            where id = $1";
+        self.row(SQL, vec![id.into()]).await?.as_ref().map(read).transpose()
+    }
+
+    /// Writes a content that is too large for a row into a file and syncs it; the file's name.
+    async fn put_aside(&self, plan: &Plan) -> Result<Option<String>> {
+        if matches!(self.0.db, Db::Postgres(_)) || plan.content.len() <= ROW_BYTES_MAX {
+            return Ok(None);
+        }
+        let name = plan.message.id.to_string();
+        let (folder, content, file) = (self.0.contents.clone(), plan.content.clone(), name.clone());
+        let written = tokio::task::spawn_blocking(move || write_synced(&folder, &file, &content)).await;
+        match written {
+            Ok(Ok(())) => Ok(Some(name)),
+            Ok(Err(fault)) => Err(StoreError::Unavailable(sqlx::Error::Io(fault))),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+}
+
+/// Write, sync, rename, sync the folder: after this the file is whole or absent, also after a power cut.
+fn write_synced(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    std::fs::create_dir_all(folder)?;
+    let unfinished: PathBuf = folder.join(format!("{name}.part"));
+    let mut file = std::fs::File::create(&unfinished)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, folder.join(name))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn is_due(delivery: &PlannedDelivery, now: Timestamp) -> bool {
+    matches!(delivery.fate, Fate::Queued { due_at } if due_at <= now)
+}
+
+fn leased_delivery(message: &Message, planned: PlannedDelivery) -> Delivery {
+    Delivery {
+        id: planned.id,
+        tenant: message.tenant,
+        agent: message.agent,
+        address: planned.address,
+        state: State::Queued,
+        attempts: 1,
+        accepted_at: message.accepted_at,
+        expires_at: planned.expires_at,
+    }
+}
+
+const INSERT_MESSAGES: &str = "
+    insert into messages (id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts)
+    values";
+
+/// Writes one message that has neither content nor deliveries: what a test event is about.
+pub(super) async fn insert_message(tx: &mut Tx, message: &Message) -> Result<()> {
+    tx.many(INSERT_MESSAGES, "", vec![message_values(message)]).await.map(drop)
+}
+
+/// Writes messages, contents and deliveries of these plans; their events are written with the batch's.
+pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
+    if accepts.is_empty() {
+        return Ok(());
+    }
+    let rows = accepts.iter().map(|accept| message_values(&accept.plan.message)).collect();
+    tx.many(INSERT_MESSAGES, "", rows).await?;
+    let rows = accepts.iter().map(|accept| {
+        let body = accept.file.is_none().then(|| accept.plan.content.to_vec());
+        vec![accept.plan.message.id.into(), body.into(), accept.file.clone().into()]
+    });
+    tx.many("insert into contents (message_id, body, file) values", "", rows.collect()).await?;
+    deliveries::insert(tx, accepts).await
+}
+
+fn message_values(message: &Message) -> Vec<Value> {
+    vec![
+        message.id.into(),
+        message.tenant.into(),
+        message.agent.into(),
+        message.agent_key.as_str().into(),
+        message.source.as_str().into(),
+        message.accepted_at.into(),
+        message.size_bytes.into(),
+        json(&message.facts).into(),
+    ]
+}
+
+/// A message from a row that has all its columns.
+pub(super) fn read(row: &Row) -> Result<Message> {
+    Ok(Message {
+        id: MessageId::from_bytes(row.id("id")?),
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        agent: AgentId::from_bytes(row.id("agent_id")?),
+        agent_key: row.text("agent_key")?,
+        source: row.word("source", |word| match word {
+            "smtp" => Some(Source::Smtp),
+            "http" => Some(Source::Http),
+            _ => None,
+        })?,
+        accepted_at: row.time("accepted_at")?,
+        facts: row.json("facts")?,
+        size_bytes: row.small("size_bytes")?,
+    })
+}
+
+/// A delivery id from a row's two columns.
+pub(super) fn delivery_id(row: &Row) -> Result<DeliveryId> {
+    Ok(DeliveryId { message: MessageId::from_bytes(row.id("message_id")?), recipient: row.small("recipient")? })
+}

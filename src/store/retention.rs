@@ -1,0 +1,106 @@
+//! What is forgotten, when, in small bites.
+//!
+//! A message goes, with everything about it, when it is older than the limit and none of its deliveries is queued.
+//! Each bite is one short transaction, so that forgetting never holds up the writer for long.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::db::{Result, Store, Tx};
+use crate::model::id::MessageId;
+use crate::model::time::Timestamp;
+
+/// Messages forgotten in one transaction.
+const BITE: u32 = 200;
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Messages with their content, attempts, hits, events and dispatches.
+    pub messages: Duration,
+    /// Reports kept for people.
+    pub reports: Duration,
+}
+
+impl Store {
+    /// Forgets one bite of what is older than `keep` allows; whether there may be more.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn forget(&self, keep: Keep) -> Result<bool> {
+        let now = self.now();
+        let forgotten =
+            self.transaction(move |tx| Box::pin(async move { forget_messages(tx, now - keep.messages).await })).await?;
+        for id in &forgotten {
+            remove_file(&self.0.contents, *id).await;
+        }
+        let old = vec![(now - keep.reports).into()];
+        self.run("delete from reports where received_at < $1", old).await?;
+        self.run("delete from idempotency where created_at < $1", vec![(now - IDEMPOTENCY).into()]).await?;
+        self.run("delete from suppressions where expires_at < $1", vec![now.into()]).await?;
+        Ok(forgotten.len() >= BITE as usize)
+    }
+
+    /// Removes content files that no row points to: left by a stop between the file's write and the row's. Run before
+    /// the doors open.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn collect_orphans(&self) -> Result<()> {
+        let Ok(mut folder) = tokio::fs::read_dir(&self.0.contents).await else { return Ok(()) };
+        while let Ok(Some(entry)) = folder.next_entry().await {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let known = match name.parse::<MessageId>() {
+                Ok(id) => self.content_is_known(id).await?,
+                Err(_) => false,
+            };
+            if !known {
+                tracing::info!(file = name, "removing a content file that no message points to");
+                let _ = tokio::fs::remove_file(entry.path()).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn content_is_known(&self, id: MessageId) -> Result<bool> {
+        let sql = "select 1 as known from contents where message_id = $1 and file is not null";
+        Ok(self.row(sql, vec![id.into()]).await?.is_some())
+    }
+}
+
+/// How long an answer is kept under its idempotency key.
+const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);
+
+async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId>> {
+    const OLD: &str = "
+        select id
+        from messages
+        where accepted_at < $1 and not exists (
+            select 1 from deliveries where message_id = messages.id and state = 'queued')
+        order by id
+        limit $2";
+    let rows = tx.rows(OLD, vec![before.into(), BITE.into()]).await?;
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id = MessageId::from_bytes(row.id("id")?);
+        for sql in [
+            "delete from dispatches where event_id in (select id from events where message_id = $1)",
+            "delete from events where message_id = $1",
+            "delete from hits where message_id = $1",
+            "delete from firsts where message_id = $1",
+            "delete from attempts where message_id = $1",
+            "delete from deliveries where message_id = $1",
+            "delete from contents where message_id = $1",
+            "delete from messages where id = $1",
+        ] {
+            tx.run(sql, vec![id.into()]).await?;
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+async fn remove_file(folder: &Path, id: MessageId) {
+    // Most contents live in rows and have no file.
+    let _ = tokio::fs::remove_file(folder.join(id.to_string())).await;
+}

@@ -1,0 +1,285 @@
+//! Tenants, mail agents, domains, credentials, and the installation's token keys.
+//!
+//! Owns those five tables. Every query that a caller can steer takes the tenant from the caller.
+
+use super::db::{Result, Row, Store, Tx, json};
+use crate::model::id::{AgentId, CredentialId, TenantId};
+use crate::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant};
+use crate::model::time::Timestamp;
+use crate::model::token::{Key, KeyRing};
+
+impl Store {
+    /// Adds a tenant and its first mail agent.
+    ///
+    /// # Errors
+    /// `Conflict` when the slug is taken; `Unavailable`.
+    pub async fn add_tenant(&self, tenant: Tenant, agent: MailAgent) -> Result<()> {
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "insert into tenants (id, slug, name, created_at) values ($1, $2, $3, $4)";
+                let row = vec![tenant.id.into(), tenant.slug.into(), tenant.name.into(), tenant.created_at.into()];
+                tx.run(sql, row).await?;
+                insert_agent(tx, agent).await
+            })
+        })
+        .await
+    }
+
+    /// Removes a tenant with its agents, domains, credentials, webhooks and suppressions. Its messages stay until
+    /// retention takes them, and what is queued is still delivered. Whether it existed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_tenant(&self, slug: &str) -> Result<bool> {
+        Ok(self.run("delete from tenants where slug = $1", vec![slug.into()]).await? > 0)
+    }
+
+    /// Tenants after `after`, by slug, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<Tenant>> {
+        let sql = "select id, slug, name, created_at from tenants where slug > $1 order by slug limit $2";
+        self.rows(sql, vec![after.into(), limit.into()]).await?.iter().map(read_tenant).collect()
+    }
+
+    /// The tenant with this slug.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn tenant(&self, slug: &str) -> Result<Option<Tenant>> {
+        let sql = "select id, slug, name, created_at from tenants where slug = $1";
+        self.row(sql, vec![slug.into()]).await?.as_ref().map(read_tenant).transpose()
+    }
+
+    /// Adds a mail agent.
+    ///
+    /// # Errors
+    /// `Conflict` when its name or key is taken; `Unavailable`.
+    pub async fn add_agent(&self, agent: MailAgent) -> Result<()> {
+        self.transaction(move |tx| Box::pin(async move { insert_agent(tx, agent).await })).await
+    }
+
+    /// Replaces an agent's settings. Whether it exists.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn change_agent(&self, agent: &MailAgent) -> Result<bool> {
+        let sql = "update agents set settings = $1 where id = $2 and tenant_id = $3";
+        Ok(self.run(sql, vec![json(&agent.settings).into(), agent.id.into(), agent.tenant.into()]).await? > 0)
+    }
+
+    /// Removes a mail agent with its domains, credentials, webhooks and suppressions. Whether it existed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_agent(&self, tenant: TenantId, name: &str) -> Result<bool> {
+        let sql = "delete from agents where tenant_id = $1 and name = $2";
+        Ok(self.run(sql, vec![tenant.into(), name.into()]).await? > 0)
+    }
+
+    /// A tenant's mail agents after `after`, by name, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn agents(&self, tenant: TenantId, after: &str, limit: u32) -> Result<Vec<MailAgent>> {
+        const SQL: &str = "
+            select id, tenant_id, key, name, settings, created_at
+            from agents
+            where tenant_id = $1 and name > $2
+            order by name
+            limit $3";
+        self.rows(SQL, vec![tenant.into(), after.into(), limit.into()]).await?.iter().map(read_agent).collect()
+    }
+
+    /// A tenant's mail agent with this name.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn agent(&self, tenant: TenantId, name: &str) -> Result<Option<MailAgent>> {
+        const SQL: &str = "
+            select id, tenant_id, key, name, settings, created_at
+            from agents
+            where tenant_id = $1 and name = $2";
+        self.row(SQL, vec![tenant.into(), name.into()]).await?.as_ref().map(read_agent).transpose()
+    }
+
+    /// Lets an agent send from a domain.
+    ///
+    /// # Errors
+    /// `Conflict` when it may already; `Unavailable`.
+    pub async fn add_domain(&self, agent: AgentId, name: &str) -> Result<()> {
+        let sql = "insert into domains (agent_id, name, created_at) values ($1, $2, $3)";
+        self.run(sql, vec![agent.into(), name.into(), self.now().into()]).await.map(drop)
+    }
+
+    /// Takes a domain from an agent. Whether it had it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_domain(&self, agent: AgentId, name: &str) -> Result<bool> {
+        let sql = "delete from domains where agent_id = $1 and name = $2";
+        Ok(self.run(sql, vec![agent.into(), name.into()]).await? > 0)
+    }
+
+    /// The domains that an agent may send from, at most 1,000, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn domains(&self, agent: AgentId) -> Result<Vec<String>> {
+        let sql = "select name from domains where agent_id = $1 order by name limit 1000";
+        self.rows(sql, vec![agent.into()]).await?.iter().map(|row| row.text("name")).collect()
+    }
+
+    /// Adds a credential.
+    ///
+    /// # Errors
+    /// `Conflict`, `Unavailable`.
+    pub async fn add_credential(&self, credential: Credential) -> Result<()> {
+        const SQL: &str = "
+            insert into credentials (id, tenant_id, agent_id, kind, name, digest, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7)";
+        let row = vec![
+            credential.id.into(),
+            credential.tenant.into(),
+            credential.agent.into(),
+            credential.kind.as_str().into(),
+            credential.name.into(),
+            credential.digest.as_slice().into(),
+            credential.created_at.into(),
+        ];
+        self.run(SQL, row).await.map(drop)
+    }
+
+    /// Revokes a credential. Whether it existed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_credential(&self, tenant: TenantId, id: CredentialId) -> Result<bool> {
+        let sql = "delete from credentials where tenant_id = $1 and id = $2";
+        Ok(self.run(sql, vec![tenant.into(), id.into()]).await? > 0)
+    }
+
+    /// A tenant's credentials, at most 1,000, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn credentials(&self, tenant: TenantId) -> Result<Vec<Credential>> {
+        const SQL: &str = "
+            select id, tenant_id, agent_id, kind, name, digest, created_at
+            from credentials
+            where tenant_id = $1
+            order by id
+            limit 1000";
+        self.rows(SQL, vec![tenant.into()]).await?.iter().map(read_credential).collect()
+    }
+
+    /// Whom the secret with this SHA-256 speaks for; `None` when nobody.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn grant(&self, digest: &[u8; 32]) -> Result<Option<Grant>> {
+        const SQL: &str = "
+            select credentials.id as credential_id, kind,
+                tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
+                tenants.created_at as tenant_created_at,
+                agents.id, agents.key, agents.name, agents.settings, agents.created_at
+            from credentials
+            join tenants on tenants.id = credentials.tenant_id
+            join agents on agents.id = credentials.agent_id
+            where digest = $1";
+        let Some(row) = self.row(SQL, vec![digest.as_slice().into()]).await? else { return Ok(None) };
+        let agent = read_agent(&row)?;
+        let domains = self.domains(agent.id).await?;
+        Ok(Some(Grant {
+            tenant: Tenant {
+                id: agent.tenant,
+                slug: row.text("slug")?,
+                name: row.text("tenant_name")?,
+                created_at: row.time("tenant_created_at")?,
+            },
+            agent,
+            credential: CredentialId::from_bytes(row.id("credential_id")?),
+            kind: row.word("kind", kind_from)?,
+            domains,
+        }))
+    }
+
+    /// The installation's token keys, newest first. When there is none, `fresh` becomes the first; of several nodes
+    /// that start at once, one wins and all get its key.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn key_ring(&self, fresh: [u8; 32]) -> Result<KeyRing> {
+        const FIRST: &str = "
+            insert into token_keys (id, secret, created_at)
+            select 0, $1, $2
+            where not exists (select 1 from token_keys)
+            on conflict do nothing";
+        self.run(FIRST, vec![fresh.as_slice().into(), self.now().into()]).await?;
+        let sql = "select id, secret from token_keys order by created_at desc, id desc limit 32";
+        let keys = self.rows(sql, vec![]).await?;
+        let read = |row: &Row| Ok(Key { id: row.small("id")?, secret: row.array("secret")? });
+        Ok(KeyRing::new(keys.iter().map(read).collect::<Result<_>>()?))
+    }
+
+    /// Adds a token key that new tokens are sealed with from now on.
+    ///
+    /// # Errors
+    /// `Conflict` when the id is taken; `Unavailable`.
+    pub async fn add_token_key(&self, key: Key, now: Timestamp) -> Result<()> {
+        let sql = "insert into token_keys (id, secret, created_at) values ($1, $2, $3)";
+        self.run(sql, vec![key.id.into(), key.secret.as_slice().into(), now.into()]).await.map(drop)
+    }
+}
+
+async fn insert_agent(tx: &mut Tx, agent: MailAgent) -> Result<()> {
+    const SQL: &str = "
+        insert into agents (id, tenant_id, key, name, settings, created_at)
+        values ($1, $2, $3, $4, $5, $6)";
+    let row = vec![
+        agent.id.into(),
+        agent.tenant.into(),
+        agent.key.into(),
+        agent.name.into(),
+        json(&agent.settings).into(),
+        agent.created_at.into(),
+    ];
+    tx.run(SQL, row).await.map(drop)
+}
+
+fn read_tenant(row: &Row) -> Result<Tenant> {
+    Ok(Tenant {
+        id: TenantId::from_bytes(row.id("id")?),
+        slug: row.text("slug")?,
+        name: row.text("name")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+fn read_agent(row: &Row) -> Result<MailAgent> {
+    Ok(MailAgent {
+        id: AgentId::from_bytes(row.id("id")?),
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        key: row.text("key")?,
+        name: row.text("name")?,
+        settings: row.json("settings")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+fn kind_from(word: &str) -> Option<CredentialKind> {
+    [CredentialKind::ApiKey, CredentialKind::SmtpPassword].into_iter().find(|kind| kind.as_str() == word)
+}
+
+fn read_credential(row: &Row) -> Result<Credential> {
+    Ok(Credential {
+        id: CredentialId::from_bytes(row.id("id")?),
+        tenant: TenantId::from_bytes(row.id("tenant_id")?),
+        agent: AgentId::from_bytes(row.id("agent_id")?),
+        kind: row.word("kind", kind_from)?,
+        name: row.text("name")?,
+        digest: row.array("digest")?,
+        created_at: row.time("created_at")?,
+    })
+}

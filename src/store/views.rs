@@ -1,0 +1,163 @@
+//! Read models for API, command line and console: pages by key, timelines, counts.
+//!
+//! Reads only, on the readers, in short statements. Whatever a tenant may see takes the tenant from the caller.
+
+use super::db::{Result, Row, Store};
+use super::deliveries::{self, Attempt};
+use super::dispatches::{DispatchStanding, read_standing};
+use super::{events, messages};
+use crate::model::delivery::Delivery;
+use crate::model::event::Event;
+use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
+use crate::model::message::Message;
+use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
+
+/// A delivery with what its row tells beyond the queue's needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// When the next attempt is due, or the lease ends.
+    pub due_at: Option<Timestamp>,
+    /// An attempt is under way.
+    pub is_leased: bool,
+    /// When it ended.
+    pub settled_at: Option<Timestamp>,
+    /// Why it ended otherwise than delivered, or waits.
+    pub reason: Option<Reason>,
+}
+
+/// Counts of the queues, for `/metrics` and readiness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Deliveries queued.
+    pub deliveries: u64,
+    /// The due time of the oldest of them.
+    pub oldest_delivery_due: Option<Timestamp>,
+    /// Dispatches queued.
+    pub dispatches: u64,
+    /// The due time of the oldest of them.
+    pub oldest_dispatch_due: Option<Timestamp>,
+}
+
+impl Store {
+    /// A message's deliveries in the order of its envelope, at most 1,000.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn deliveries(&self, message: MessageId) -> Result<Vec<DeliveryView>> {
+        const SQL: &str = "
+            select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
+                expires_at, settled_at, reason
+            from deliveries
+            where message_id = $1
+            order by recipient
+            limit 1000";
+        self.rows(SQL, vec![message.into()]).await?.iter().map(read_delivery).collect()
+    }
+
+    /// A delivery's attempts, in order, at most 1,000, each with its number.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<(u32, Attempt)>> {
+        const SQL: &str = "
+            select number, started_at, ended_at, route, peer, tls, outcome, code, diagnostic, rule, dialogue
+            from attempts
+            where message_id = $1 and recipient = $2
+            order by number
+            limit 1000";
+        let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
+        rows.iter().map(|row| Ok((row.small("number")?, read_attempt(row)?))).collect()
+    }
+
+    /// A delivery's events, in order, at most 1,000.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn events(&self, id: DeliveryId) -> Result<Vec<Event>> {
+        const SQL: &str = "
+            select id as event_id, message_id, recipient, tenant_id, agent_id, kind, ordinal, at, address, detail,
+                relay, relay_at, is_test
+            from events
+            where message_id = $1 and recipient = $2
+            order by id
+            limit 1000";
+        let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
+        rows.iter().map(events::read).collect()
+    }
+
+    /// What is owed for an event, at most 1,000.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn dispatches(&self, event: EventId) -> Result<Vec<DispatchStanding>> {
+        const SQL: &str = "
+            select event_id, webhook_id, state, attempts, due_at, settled_at, last_status, last_error
+            from dispatches
+            where event_id = $1
+            order by webhook_id
+            limit 1000";
+        self.rows(SQL, vec![event.into()]).await?.iter().map(read_standing).collect()
+    }
+
+    /// A tenant's messages before `before`, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn messages(&self, tenant: TenantId, before: Option<MessageId>, limit: u32) -> Result<Vec<Message>> {
+        const SQL: &str = "
+            select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+            from messages
+            where tenant_id = $1 and id < $2
+            order by id desc
+            limit $3";
+        let before = before.map_or(vec![0xff; 17], |id| id.as_bytes().to_vec());
+        self.rows(SQL, vec![tenant.into(), before.into(), limit.into()]).await?.iter().map(messages::read).collect()
+    }
+
+    /// Counts of the queues.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn queue_counts(&self) -> Result<QueueCounts> {
+        let sql = "select count(*) as queued, min(due_at) as oldest from deliveries where state = 'queued'";
+        let deliveries = self.row(sql, vec![]).await?;
+        let sql = "select count(*) as queued, min(due_at) as oldest from dispatches where state = 'queued'";
+        let dispatches = self.row(sql, vec![]).await?;
+        let counts = |row: &Option<Row>| match row {
+            Some(row) => Ok::<_, super::StoreError>((row.small("queued")?, row.maybe_time("oldest")?)),
+            None => Ok((0, None)),
+        };
+        let (deliveries, oldest_delivery_due) = counts(&deliveries)?;
+        let (dispatches, oldest_dispatch_due) = counts(&dispatches)?;
+        Ok(QueueCounts { deliveries, oldest_delivery_due, dispatches, oldest_dispatch_due })
+    }
+}
+
+fn read_delivery(row: &Row) -> Result<DeliveryView> {
+    let reason = row.maybe_text("reason")?;
+    Ok(DeliveryView {
+        delivery: deliveries::read(row)?,
+        due_at: row.maybe_time("due_at")?,
+        is_leased: row.maybe_text("lease")?.is_some(),
+        settled_at: row.maybe_time("settled_at")?,
+        reason: reason.and_then(|word| word.parse().ok()),
+    })
+}
+
+fn read_attempt(row: &Row) -> Result<Attempt> {
+    Ok(Attempt {
+        started_at: row.time("started_at")?,
+        ended_at: row.time("ended_at")?,
+        route: row.text("route")?,
+        peer: row.text("peer")?,
+        tls: row.text("tls")?,
+        outcome: row.text("outcome")?,
+        code: row.maybe_int("code")?.and_then(|code| u16::try_from(code).ok()),
+        diagnostic: row.text("diagnostic")?,
+        rule: row.text("rule")?,
+        dialogue: row.text("dialogue")?,
+    })
+}

@@ -1,0 +1,283 @@
+//! Group commit: many arrivals, one commit, then every waiter is answered.
+//!
+//! Acceptances, settlements and hits come through one bounded channel. The writer takes what is waiting, writes it in
+//! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
+//! gathers; nobody waits for a timer. A batch that fails is tried again one by one, so that one bad arrival
+//! cannot fail its neighbours. A commit that fails to sync is never tried again: the writer stops for good.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::db::{Db, Result, StoreError, Tx, Wakes};
+use super::deliveries::{Leased, Settlement};
+use super::dispatches::DispatchSettlement;
+use super::hits::RecordedHit;
+use super::{deliveries, dispatches, events, hits, messages, suppressions};
+use crate::model::event::Event;
+use crate::model::message::Plan;
+use crate::model::time::Timestamp;
+
+/// Arrivals that may wait for the writer.
+const WAITING_MAX: usize = 4096;
+/// Arrivals in one commit.
+const BATCH_MAX: usize = 256;
+/// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
+const POSTGRES_WRITERS: usize = 4;
+
+/// One thing to write.
+pub(super) enum Work {
+    /// A plan, and the permits under which its deliveries may be handed over in memory.
+    Accept(Accept),
+    Settle(Box<Settlement>),
+    SettleDispatch(Box<DispatchSettlement>),
+    Hits(Vec<RecordedHit>),
+}
+
+/// A plan on its way in.
+pub(super) struct Accept {
+    pub(super) plan: Arc<Plan>,
+    /// The file that holds the content, when it is too large for a row.
+    pub(super) file: Option<String>,
+    /// The lease that its due deliveries are accepted under; `None`: they are due for whoever leases them.
+    pub(super) holder: Option<String>,
+    /// What is due by then counts as due now.
+    pub(super) now: Timestamp,
+}
+
+struct Arrival {
+    work: Work,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    arrivals: mpsc::Sender<Arrival>,
+    failed: watch::Receiver<bool>,
+    handoff: Handoff,
+}
+
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Arrival")
+    }
+}
+
+/// Where accepted deliveries go without being read again. The channel has no bound of its own: each entry holds one of
+/// `slots`, so it holds at most as many as there are slots.
+#[derive(Debug)]
+struct Handoff {
+    slots: Arc<Semaphore>,
+    sender: mpsc::UnboundedSender<Leased>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<Leased>>>,
+}
+
+pub(super) fn start(db: Db, wakes: Wakes, slots: usize) -> Writer {
+    let (arrivals, receiver) = mpsc::channel(WAITING_MAX);
+    let (fail, failed) = watch::channel(false);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let fail = Arc::new(fail);
+    let writers = match db {
+        Db::Sqlite { .. } => 1,
+        Db::Postgres(_) => POSTGRES_WRITERS,
+    };
+    for _ in 0..writers {
+        tokio::spawn(run(db.clone(), wakes.clone(), receiver.clone(), fail.clone()));
+    }
+    let (sender, leased) = mpsc::unbounded_channel();
+    let handoff = Handoff { slots: Arc::new(Semaphore::new(slots)), sender, receiver: Mutex::new(Some(leased)) };
+    Writer { arrivals, failed, handoff }
+}
+
+impl Writer {
+    /// Hands `work` to the writer and returns when it is committed.
+    pub(super) async fn write(&self, work: Work) -> Result<()> {
+        let (answer, committed) = oneshot::channel();
+        self.arrivals.send(Arrival { work, answer }).await.map_err(|_| StoreError::Closed)?;
+        committed.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Room for `count` deliveries to be handed over in memory; `None` when there is not enough, and they wait in
+    /// the store instead.
+    pub(super) fn slots(&self, count: usize) -> Option<Vec<OwnedSemaphorePermit>> {
+        let count = u32::try_from(count).ok()?;
+        let mut all = self.handoff.slots.clone().try_acquire_many_owned(count).ok()?;
+        (0..count).map(|_| all.split(1)).collect()
+    }
+
+    /// Hands a delivery over. Nobody listening is no loss: its lease ends and it comes due.
+    pub(super) fn hand_over(&self, leased: Leased) {
+        let _ = self.handoff.sender.send(leased);
+    }
+
+    pub(super) async fn take_handoff(&self) -> Option<mpsc::UnboundedReceiver<Leased>> {
+        self.handoff.receiver.lock().await.take()
+    }
+
+    pub(super) async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns when everything handed in before has been answered.
+    pub(super) async fn drain(&self) {
+        let _ = self.arrivals.reserve_many(WAITING_MAX).await.map(drop);
+    }
+}
+
+async fn run(db: Db, wakes: Wakes, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    loop {
+        if receiver.lock().await.recv_many(&mut batch, BATCH_MAX).await == 0 {
+            return;
+        }
+        let (works, answers): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|arrival: Arrival| (arrival.work, arrival.answer)).unzip();
+        let results = commit(&db, &wakes, works).await;
+        let sync_failed = results.iter().any(|result| matches!(result, Err(fault) if is_sync_failure(fault)));
+        for (result, answer) in results.into_iter().zip(answers) {
+            let _ = answer.send(result);
+        }
+        if sync_failed {
+            tracing::error!("a commit could not be synced; nothing more will be acknowledged");
+            fail.send_replace(true);
+            return;
+        }
+    }
+}
+
+/// Commits a batch; one result for each of its works, in their order.
+async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
+    let works: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
+    match write_batch(db, &works).await {
+        Ok(written) => written.announce(wakes, works.len()),
+        Err(fault) if works.len() == 1 || is_sync_failure(&fault) => {
+            let mut results = vec![Err(fault)];
+            results.resize_with(works.len(), || Err(StoreError::Closed));
+            results
+        }
+        Err(_) => {
+            let mut results = Vec::with_capacity(works.len());
+            for work in &works {
+                let alone = std::slice::from_ref(work);
+                results.push(match write_batch(db, alone).await {
+                    Ok(written) => written.announce(wakes, 1).remove(0),
+                    Err(fault) => Err(fault),
+                });
+            }
+            results
+        }
+    }
+}
+
+/// What a batch did beyond being written.
+#[derive(Default)]
+struct Written {
+    /// Places in the batch whose lease was no longer held.
+    lost: Vec<usize>,
+    has_due_deliveries: bool,
+    has_due_dispatches: bool,
+}
+
+impl Written {
+    fn announce(self, wakes: &Wakes, works: usize) -> Vec<Result<()>> {
+        if self.has_due_deliveries {
+            wakes.deliveries.ring();
+        }
+        if self.has_due_dispatches {
+            wakes.dispatches.ring();
+        }
+        (0..works).map(|at| if self.lost.contains(&at) { Err(StoreError::LostLease) } else { Ok(()) }).collect()
+    }
+}
+
+async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
+    let mut tx = db.begin().await?;
+    let mut written = Written::default();
+    let accepts: Vec<&Accept> = works
+        .iter()
+        .filter_map(|work| match &**work {
+            Work::Accept(accept) => Some(accept),
+            _ => None,
+        })
+        .collect();
+    messages::insert(&mut tx, &accepts).await?;
+    written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
+
+    let settled = settle(&mut tx, works, &mut written).await?;
+    let dispatched = settle_dispatches(&mut tx, works, &mut written).await?;
+    let recorded: Vec<&RecordedHit> = works
+        .iter()
+        .filter_map(|work| match &**work {
+            Work::Hits(hits) => Some(hits),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let from_hits = hits::insert(&mut tx, &recorded).await?;
+
+    let all: Vec<&Event> = accepts
+        .iter()
+        .flat_map(|accept| &accept.plan.events)
+        .chain(settled.iter().flat_map(|settlement| &settlement.events))
+        .chain(&from_hits)
+        .collect();
+    written.has_due_dispatches = events::insert(&mut tx, &all).await? || dispatched;
+    if tx.is_shared() {
+        super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;
+    }
+    tx.commit().await?;
+    Ok(written)
+}
+
+/// Settles the deliveries of a batch; those whose lease was held.
+async fn settle<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Settlement>> {
+    let settlements: Vec<(usize, &Settlement)> = works
+        .iter()
+        .enumerate()
+        .filter_map(|(at, work)| match &**work {
+            Work::Settle(settlement) => Some((at, &**settlement)),
+            _ => None,
+        })
+        .collect();
+    let held = deliveries::settle(tx, settlements.iter().map(|(_, settlement)| *settlement)).await?;
+    let (kept, lost): (Vec<_>, Vec<_>) =
+        settlements.into_iter().partition(|(_, settlement)| held.contains(&settlement.id));
+    written.lost.extend(lost.into_iter().map(|(at, _)| at));
+    let kept: Vec<_> = kept.into_iter().map(|(_, settlement)| settlement).collect();
+    suppressions::insert(tx, kept.iter().filter_map(|settlement| settlement.suppression.as_ref())).await?;
+    Ok(kept)
+}
+
+/// Settles the dispatches of a batch; whether any is due again.
+async fn settle_dispatches(tx: &mut Tx, works: &[Arc<Work>], written: &mut Written) -> Result<bool> {
+    let settlements: Vec<(usize, &DispatchSettlement)> = works
+        .iter()
+        .enumerate()
+        .filter_map(|(at, work)| match &**work {
+            Work::SettleDispatch(settlement) => Some((at, &**settlement)),
+            _ => None,
+        })
+        .collect();
+    let held = dispatches::settle(tx, settlements.iter().map(|(_, settlement)| *settlement)).await?;
+    written.lost.extend(settlements.iter().filter(|(_, settlement)| !held.contains(&settlement.id)).map(|(at, _)| *at));
+    Ok(false)
+}
+
+/// Whether a commit may have been lost by the operating system: then nothing that we read back can be trusted to be on
+/// the disk, and only a restart finds out (SQLite's extended codes for a failed fsync, directory sync, or write).
+fn is_sync_failure(fault: &StoreError) -> bool {
+    const IOERR_WRITE: &str = "778";
+    const IOERR_FSYNC: &str = "1034";
+    const IOERR_DIR_FSYNC: &str = "1290";
+    match fault {
+        StoreError::Unavailable(sqlx::Error::Database(refusal)) => {
+            refusal.code().is_some_and(|code| [IOERR_WRITE, IOERR_FSYNC, IOERR_DIR_FSYNC].contains(&&*code))
+                && refusal.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
+        }
+        _ => false,
+    }
+}
