@@ -230,6 +230,32 @@ impl Store {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// Runs `head`, a list of value tuples and `tail` on a reader, as [`Tx::many`] does in a transaction.
+    pub(super) async fn lookup(
+        &self,
+        head: &'static str,
+        tail: &'static str,
+        tuples: Vec<Vec<Value>>,
+    ) -> Result<Vec<Row>> {
+        let db = self.0.db.clone();
+        on_own_task(async move {
+            let mut rows = Vec::new();
+            for (sql, values) in pieces(head, tail, tuples) {
+                let sql = AssertSqlSafe(sql);
+                match &db {
+                    Db::Sqlite { read, .. } => {
+                        rows.extend(bound!(sql, values).fetch_all(read).await?.into_iter().map(Row::Sqlite));
+                    }
+                    Db::Postgres(pool) => {
+                        rows.extend(bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres));
+                    }
+                }
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Runs `work` in a transaction of its own, on its own task: a caller that goes away cannot cut it off, and
     /// PostgreSQL's pool never gets back a connection inside an open transaction.
     pub(super) async fn transaction<T, F>(&self, work: F) -> Result<T>
@@ -384,12 +410,7 @@ impl Tx {
     /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
     pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        let mut left = tuples.into_iter();
-        while left.len() > 0 {
-            let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
-            let tuples: Vec<_> = left.by_ref().take(piece).collect();
-            let sql = format!("{head} {} {tail}", placeholders(&tuples));
-            let values = tuples.into_iter().flatten().collect();
+        for (sql, values) in pieces(head, tail, tuples) {
             rows.extend(self.rows_safe(AssertSqlSafe(sql), values).await?);
         }
         Ok(rows)
@@ -427,6 +448,19 @@ impl Tx {
 
 /// How many tuples one statement may carry.
 const PIECES: [usize; 4] = [64, 16, 4, 1];
+
+/// The statements that carry `tuples`, as text and values: as few and as large as `PIECES` allows.
+fn pieces(head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {
+    let mut statements = Vec::new();
+    let mut left = tuples.into_iter();
+    while left.len() > 0 {
+        let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
+        let tuples: Vec<_> = left.by_ref().take(piece).collect();
+        let sql = format!("{head} {} {tail}", placeholders(&tuples));
+        statements.push((sql, tuples.into_iter().flatten().collect()));
+    }
+    statements
+}
 
 fn placeholders(tuples: &[Vec<Value>]) -> String {
     let mut text = String::new();

@@ -12,6 +12,7 @@ use super::writer::Work;
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::hit::{Hit, HitKind, Visitor, Who};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
+use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
 
 /// Earlier hits of one delivery that judging a new one looks at.
@@ -28,6 +29,8 @@ pub struct HitContext {
     pub address: String,
     /// When the next hop took it; `None` while it has not.
     pub delivered_at: Option<Timestamp>,
+    /// How much of a reader the agent keeps.
+    pub privacy: Privacy,
     /// Earlier hits of this recipient, newest first, at most 50.
     pub earlier: Vec<EarlierHit>,
 }
@@ -69,8 +72,18 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn hit_contexts(&self, ids: &[DeliveryId]) -> Result<HashMap<DeliveryId, HitContext>> {
         let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
-        let rows: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
-        self.transaction(move |tx| Box::pin(async move { contexts(tx, rows).await })).await
+        let ids: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
+        let mut contexts = HashMap::new();
+        for row in self.lookup(WANTED, DELIVERIES, ids.clone()).await? {
+            contexts.insert(delivery_id(&row)?, context(&row)?);
+        }
+        for row in self.lookup(WANTED, EARLIER, ids).await? {
+            let known = contexts.get_mut(&delivery_id(&row)?);
+            if let Some(context) = known.filter(|context| context.earlier.len() < EARLIER_MAX) {
+                context.earlier.push(earlier(&row)?);
+            }
+        }
+        Ok(contexts)
     }
 
     /// Records hits and makes the events that they owe, in one commit shared with others.
@@ -82,42 +95,41 @@ impl Store {
     }
 }
 
-async fn contexts(tx: &mut Tx, ids: Vec<Vec<Value>>) -> Result<HashMap<DeliveryId, HitContext>> {
-    const HEAD: &str = "
-        with wanted (message_id, recipient) as (values";
-    const DELIVERIES: &str = ")
-        select deliveries.message_id, deliveries.recipient, tenant_id, agent_id, address, state, settled_at
-        from wanted
-        join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient";
-    const HITS: &str = ")
-        select hits.message_id, hits.recipient, kind, link, at, visitor
-        from wanted
-        join hits on hits.message_id = wanted.message_id and hits.recipient = wanted.recipient
-        order by hits.id desc";
-    let mut contexts = HashMap::new();
-    for row in tx.many(HEAD, DELIVERIES, ids.clone()).await? {
-        contexts.insert(delivery_id(&row)?, context(&row)?);
-    }
-    for row in tx.many(HEAD, HITS, ids).await? {
-        if let Some(context) = contexts.get_mut(&delivery_id(&row)?).filter(|known| known.earlier.len() < EARLIER_MAX) {
-            context.earlier.push(EarlierHit {
-                kind: row.word("kind", kind_from)?,
-                link: row.small("link")?,
-                at: row.time("at")?,
-                visitor: row.json("visitor")?,
-            });
-        }
-    }
-    Ok(contexts)
+const WANTED: &str = "
+    with wanted (message_id, recipient) as (values";
+
+const DELIVERIES: &str = ")
+    select deliveries.message_id, deliveries.recipient, deliveries.tenant_id, agent_id, address, state, settled_at,
+        settings
+    from wanted
+    join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient
+    left join agents on agents.id = deliveries.agent_id";
+
+const EARLIER: &str = ")
+    select hits.message_id, hits.recipient, kind, link, at, visitor
+    from wanted
+    join hits on hits.message_id = wanted.message_id and hits.recipient = wanted.recipient
+    order by hits.id desc";
+
+fn earlier(row: &Row) -> Result<EarlierHit> {
+    Ok(EarlierHit {
+        kind: row.word("kind", kind_from)?,
+        link: row.small("link")?,
+        at: row.time("at")?,
+        visitor: row.json("visitor")?,
+    })
 }
 
 fn context(row: &Row) -> Result<HitContext> {
     let is_delivered = row.text("state")? != "queued";
+    let settings = row.maybe_text("settings")?.and_then(|text| serde_json::from_str::<AgentSettings>(&text).ok());
+    let settings = settings.unwrap_or_default();
     Ok(HitContext {
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
         agent: AgentId::from_bytes(row.id("agent_id")?),
         address: row.text("address")?,
         delivered_at: row.maybe_time("settled_at")?.filter(|_| is_delivered),
+        privacy: settings.privacy,
         earlier: Vec::new(),
     })
 }

@@ -14,21 +14,17 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn suppressed(&self, agent: AgentId, addresses: &[Address]) -> Result<HashMap<String, Reason>> {
-        const SQL: &str = "
-            select address, reason
-            from suppressions
-            where agent_id = $1 and address = $2 and (expires_at is null or expires_at > $3)
-            order by address
-            limit 1";
+        const HEAD: &str = "
+            with wanted (agent_id, address, now) as (values";
+        const TAIL: &str = ")
+            select suppressions.address, reason
+            from wanted
+            join suppressions on suppressions.agent_id = wanted.agent_id and suppressions.address = wanted.address
+            where expires_at is null or expires_at > now";
         let now = self.now();
-        let mut found = HashMap::new();
-        for address in addresses {
-            let key = Suppression::key(address);
-            if let Some(row) = self.row(SQL, vec![agent.into(), key.as_str().into(), now.into()]).await? {
-                found.insert(key, row.word("reason", |word| word.parse().ok())?);
-            }
-        }
-        Ok(found)
+        let wanted = addresses.iter().map(|address| vec![agent.into(), Suppression::key(address).into(), now.into()]);
+        let rows = self.lookup(HEAD, TAIL, wanted.collect()).await?;
+        rows.iter().map(|row| Ok((row.text("address")?, row.word("reason", |word| word.parse().ok())?))).collect()
     }
 
     /// Adds a suppression, or replaces the one that the address has.
