@@ -1,1 +1,7 @@
-//! x
+//! The integration tests: one binary, each module a part of the house seen from outside. `tests/README.md` says what
+//! each is; `support` holds what they share.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+mod engines;
