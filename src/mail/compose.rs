@@ -5,10 +5,61 @@
 //! same bytes on any node: boundaries derive from the message id and the parts. Recipients that no header may name
 //! (bcc) are not parts of a mail; they stay in the envelope.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use mail_builder::MessageBuilder;
+use mail_builder::encoders::Base64Encoder;
+use mail_builder::headers::HeaderType;
+use mail_builder::headers::address::Address as Written;
+use mail_builder::headers::content_type::ContentType;
+use mail_builder::headers::raw::Raw;
+use mail_builder::headers::text::Text;
+use mail_builder::mime::MimePart;
+use sha2::{Digest, Sha256};
 
-use crate::model::address::{BadAddress, Mailbox};
+use crate::model::address::{Address, BadAddress, Mailbox};
 use crate::model::time::Timestamp;
+
+/// Longest `Subject`, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 4_000;
+/// Longest display name or file name, in bytes.
+pub const NAME_BYTES_MAX: usize = 1_000;
+/// Longest value of a header of the client's own, in bytes.
+pub const HEADER_BYTES_MAX: usize = 8_000;
+/// Longest run without a blank in such a value, in bytes: it cannot be folded, and a line ends at 998 (RFC 5322 §2.1.1).
+pub const HEADER_RUN_BYTES_MAX: usize = 900;
+
+/// Headers that say who sent the mail, when, or how it is built: ours to write, or nobody's. A final `-` stands for
+/// every name that begins so.
+const RESERVED: [&str; 26] = [
+    "arc-",
+    "authentication-results",
+    "bcc",
+    "cc",
+    "content-",
+    "date",
+    "delivered-to",
+    "dkim-signature",
+    "domainkey-signature",
+    "envelope-to",
+    "from",
+    "message-id",
+    "mime-version",
+    "received",
+    "received-spf",
+    "reply-to",
+    "resent-",
+    "return-path",
+    "sender",
+    "status",
+    "subject",
+    "to",
+    "x-original-to",
+    "x-postback-",
+    "x-tm-",
+    "x-uidl",
+];
 
 /// What a mail is made of, as a client names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +174,14 @@ pub enum Unfit {
         /// What stood there.
         value: String,
     },
+    /// Not the name of a file: it holds a path.
+    #[error("{value:?} is not a file name")]
+    FileName {
+        /// Where.
+        field: Field,
+        /// What stood there.
+        value: String,
+    },
     /// Not a content id: letters, digits and some signs.
     #[error("{value:?} is not a content id")]
     ContentId {
@@ -132,12 +191,225 @@ pub enum Unfit {
 }
 
 /// The mail: header, empty line, body, CRLF throughout, no line above 998 octets. `message_id` is without angle
-/// brackets.
+/// brackets. Text and HTML become `multipart/alternative`, pictures go beside the HTML in `multipart/related`, files
+/// beside all of it in `multipart/mixed`. A mail without any body has an empty one.
 ///
 /// # Errors
 /// Any [`Unfit`]: what a client wrote cannot stand in a mail.
 pub fn compose(parts: &Parts, date: Timestamp, message_id: &str) -> Result<Vec<u8>, Unfit> {
-    // The body of this follows; until then a mail of its header only.
-    let _ = parts;
-    Ok(format!("Date: {}\r\nMessage-ID: <{message_id}>\r\n\r\n", date.rfc5322()).into_bytes())
+    let mut mail = MessageBuilder::new().header("From", addresses(Field::From, std::slice::from_ref(&parts.from))?);
+    if parts.to.is_empty() && parts.cc.is_empty() {
+        mail = mail.header("To", HeaderType::Raw(Raw::new("undisclosed-recipients:;")));
+    }
+    for (name, field, mailboxes) in
+        [("To", Field::To, &parts.to), ("Cc", Field::Cc, &parts.cc), ("Reply-To", Field::ReplyTo, &parts.reply_to)]
+    {
+        if !mailboxes.is_empty() {
+            mail = mail.header(name, addresses(field, mailboxes)?);
+        }
+    }
+    mail = mail
+        .header("Subject", subject(&parts.subject)?)
+        .header("Date", raw(date.rfc5322()))
+        .header("Message-ID", raw(format!("<{message_id}>")));
+    for (name, value) in &parts.headers {
+        mail = mail.header(header_name(name)?, header_value(value)?);
+    }
+    let mut bytes = Vec::new();
+    mail.header("MIME-Version", raw("1.0".into())).body(body(parts, message_id)?).serialize(&mut bytes);
+    Ok(bytes)
 }
+
+fn raw<'x>(text: String) -> HeaderType<'x> {
+    HeaderType::Raw(Raw::new(text))
+}
+
+fn addresses<'x>(field: Field, mailboxes: &'x [Mailbox]) -> Result<HeaderType<'x>, Unfit> {
+    let written = mailboxes.iter().map(|mailbox| {
+        let address: Address =
+            mailbox.address.parse().map_err(|why| Unfit::Address { field, value: mailbox.address.clone(), why })?;
+        let name = mailbox.name.trim();
+        header_text(field, name, NAME_BYTES_MAX)?;
+        Ok(Written::new_address((!name.is_empty()).then_some(name), address.to_string()))
+    });
+    Ok(HeaderType::Address(Written::new_list(written.collect::<Result<_, Unfit>>()?)))
+}
+
+fn subject(text: &str) -> Result<HeaderType<'_>, Unfit> {
+    header_text(Field::Subject, text, SUBJECT_BYTES_MAX)?;
+    Ok(unstructured(text))
+}
+
+/// Text for people. What only looks like an encoded word is encoded, so that readers show it as it was written.
+fn unstructured(text: &str) -> HeaderType<'_> {
+    if text.contains("=?") { raw(encoded_words(text)) } else { HeaderType::Text(Text::new(text)) }
+}
+
+/// RFC 2047 §4.1: words of at most 75 characters, none splitting a character.
+fn encoded_words(text: &str) -> String {
+    const WORD_BYTES: usize = 42;
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.floor_char_boundary(WORD_BYTES);
+        let (word, after) = rest.split_at(end);
+        words.push(format!("=?utf-8?B?{}?=", STANDARD.encode(word)));
+        rest = after;
+    }
+    words.join(" ")
+}
+
+fn header_name(name: &str) -> Result<&str, Unfit> {
+    let is_name = (1..=76).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if !is_name {
+        return Err(Unfit::HeaderName { name: name.to_owned() });
+    }
+    let folded = name.to_ascii_lowercase();
+    let is_reserved = RESERVED.iter().any(|reserved| match reserved.ends_with('-') {
+        true => folded.starts_with(reserved),
+        false => folded == *reserved,
+    });
+    if is_reserved { Err(Unfit::HeaderReserved { name: name.to_owned() }) } else { Ok(name) }
+}
+
+/// The value of a client's own header. ASCII stays as it is, since it may have a structure (`List-Unsubscribe`).
+fn header_value(value: &str) -> Result<HeaderType<'_>, Unfit> {
+    let value = value.trim();
+    header_text(Field::Headers, value, HEADER_BYTES_MAX)?;
+    if !value.is_ascii() {
+        return Ok(HeaderType::Text(Text::new(value)));
+    }
+    match value.split([' ', '\t']).any(|run| run.len() > HEADER_RUN_BYTES_MAX) {
+        true => Err(Unfit::TooLong { field: Field::Headers, bytes_max: HEADER_RUN_BYTES_MAX }),
+        false => Ok(HeaderType::Raw(Raw::new(value))),
+    }
+}
+
+/// Control characters of ASCII never stand in a header; those above are encoded with the rest.
+fn header_text(field: Field, text: &str, bytes_max: usize) -> Result<(), Unfit> {
+    if text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(Unfit::Control { field });
+    }
+    if text.len() > bytes_max { Err(Unfit::TooLong { field, bytes_max }) } else { Ok(()) }
+}
+
+fn body<'x>(parts: &'x Parts, message_id: &str) -> Result<MimePart<'x>, Unfit> {
+    let images: Vec<_> = parts.inline_images.iter().map(inline).collect::<Result<_, _>>()?;
+    let files: Vec<_> = parts.attachments.iter().map(attachment).collect::<Result<_, _>>()?;
+    let html = parts.html.as_deref().map(|html| MimePart::new("text/html", canonical(html)));
+    let text = parts.text.as_deref().map(|text| MimePart::new("text/plain", canonical(text)));
+    // Pictures without HTML to show them are files.
+    let (html, files) = match html {
+        Some(html) => (Some(wrapped("related", message_id, html, images)), files),
+        None => (None, images.into_iter().chain(files).collect()),
+    };
+    let shown = match (text, html) {
+        (Some(text), Some(html)) => wrapped("alternative", message_id, text, vec![html]),
+        (Some(only), None) | (None, Some(only)) => only,
+        (None, None) => MimePart::new("text/plain", ""),
+    };
+    Ok(wrapped("mixed", message_id, shown, files))
+}
+
+/// `first` with `others` beside it, or `first` alone when there are none. The boundary holds `=_`, which no encoded
+/// part can (RFC 2045 §6.7), and a hash of an id that was drawn after the parts were written.
+fn wrapped<'x>(kind: &str, message_id: &str, first: MimePart<'x>, others: Vec<MimePart<'x>>) -> MimePart<'x> {
+    if others.is_empty() {
+        return first;
+    }
+    let digest = Sha256::digest(format!("{kind}\0{message_id}"));
+    let boundary: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let kind = ContentType::new(format!("multipart/{kind}")).attribute("boundary", format!("=_{boundary}"));
+    MimePart::new(kind, std::iter::once(first).chain(others).collect::<Vec<_>>())
+}
+
+/// Line ends as mail has them; NUL becomes what HTML readers make of it.
+fn canonical(text: &str) -> String {
+    let mut lines = String::with_capacity(text.len() + text.len() / 32);
+    let mut rest = text;
+    while let Some(place) = memchr::memchr3(b'\r', b'\n', 0, rest.as_bytes()) {
+        let (line, ending) = rest.split_at(place);
+        lines.push_str(line);
+        let (canonical, skipped) = match ending.as_bytes() {
+            [b'\r', b'\n', ..] => ("\r\n", 2),
+            [0, ..] => ("\u{fffd}", 1),
+            _ => ("\r\n", 1),
+        };
+        lines.push_str(canonical);
+        rest = &ending[skipped..];
+    }
+    lines.push_str(rest);
+    lines
+}
+
+fn attachment(file: &File) -> Result<MimePart<'_>, Unfit> {
+    let name = file_name(Field::Attachments, &file.name)?;
+    Ok(encoded(file_type(Field::Attachments, file)?, &file.content).attachment(name))
+}
+
+fn inline(image: &Inline) -> Result<MimePart<'_>, Unfit> {
+    let cid = image.cid.trim_start_matches('<').trim_end_matches('>');
+    let is_cid = (1..=200).contains(&cid.len())
+        && cid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.@".contains(&byte));
+    if !is_cid {
+        return Err(Unfit::ContentId { value: image.cid.clone() });
+    }
+    let mut disposition = ContentType::new("inline");
+    if !image.file.name.is_empty() {
+        disposition = disposition.attribute("filename", file_name(Field::InlineImages, &image.file.name)?);
+    }
+    let part = encoded(file_type(Field::InlineImages, &image.file)?, &image.file.content);
+    Ok(part.header("Content-Disposition", disposition).cid(cid))
+}
+
+/// Files are base64 whatever they are: then every byte of them arrives.
+fn encoded<'x>(content_type: &'x str, content: &'x [u8]) -> MimePart<'x> {
+    let mut text = Vec::new();
+    Base64Encoder::new().wrap_lines().encode_into(content, &mut text);
+    MimePart::new(content_type, text).transfer_encoding("base64")
+}
+
+fn file_name(field: Field, name: &str) -> Result<&str, Unfit> {
+    header_text(field, name, NAME_BYTES_MAX)?;
+    match name {
+        "" => Ok("attachment"),
+        "." | ".." => Err(Unfit::FileName { field, value: name.to_owned() }),
+        _ if name.contains(['/', '\\']) => Err(Unfit::FileName { field, value: name.to_owned() }),
+        _ => Ok(name),
+    }
+}
+
+/// `type/subtype` with its parameters. A message inside a mail must not be encoded (RFC 2046 §5.2.1), so it goes as
+/// bytes; a multipart is no file.
+fn file_type(field: Field, file: &File) -> Result<&str, Unfit> {
+    const BYTES: &str = "application/octet-stream";
+    let value = file.content_type.trim();
+    let mut pieces = value.split(';').map(|piece| piece.trim_matches(' '));
+    let (kind, subtype) = match pieces.next().and_then(|essence| essence.split_once('/')) {
+        Some(essence) => essence,
+        None if value.is_empty() => return Ok(BYTES),
+        None => ("", ""),
+    };
+    let is_type = is_token(kind) && is_token(subtype) && !kind.eq_ignore_ascii_case("multipart");
+    if !is_type || value.len() > 300 || !pieces.all(is_parameter) {
+        return Err(Unfit::ContentType { field, value: file.content_type.clone() });
+    }
+    Ok(if kind.eq_ignore_ascii_case("message") { BYTES } else { value })
+}
+
+fn is_parameter(text: &str) -> bool {
+    let is_quotable = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    text.split_once('=').is_some_and(|(name, value)| {
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        is_token(name) && quoted.map_or_else(|| is_token(value), |inner| inner.bytes().all(is_quotable))
+    })
+}
+
+/// A token of RFC 2045 §5.1.
+fn is_token(text: &str) -> bool {
+    (1..=127).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;
