@@ -1,1 +1,111 @@
-//! (to be written)
+//! Who is asking: a credential speaks for a tenant and a mail agent.
+//!
+//! Secrets have 256 bits, so a plain SHA-256 finds them and nothing is gained by a slow hash; a wrong one costs the same
+//! look-up as a right one, whoever it claims to be. A grant is remembered for five seconds: a revoked key dies that fast.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Intake;
+use crate::model::address::Address;
+use crate::model::tenant::{CredentialKind, Grant};
+use crate::model::time::Timestamp;
+
+/// The user name that stands for "the password is an API key", in ZeptoMail's words.
+pub const API_KEY_USER: &str = "emailapikey";
+
+/// How long a grant is believed without asking the store.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// Grants remembered at one time.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Why nobody was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// No such credential, or not for this use.
+    Wrong,
+    /// The store cannot be asked now.
+    Unavailable,
+}
+
+/// Grants seen lately.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<HashMap<Digested, (Timestamp, Arc<Grant>)>>);
+
+/// SHA-256 of a secret.
+type Digested = [u8; 32];
+
+impl Intake {
+    /// For HTTP: the API key with this text.
+    ///
+    /// # Errors
+    /// `Wrong` for anything but an API key; `Unavailable`.
+    pub async fn authenticate_token(&self, token: &str) -> Result<Arc<Grant>, AuthFailure> {
+        let grant = self.grant(token).await?;
+        if grant.kind == CredentialKind::ApiKey { Ok(grant) } else { Err(AuthFailure::Wrong) }
+    }
+
+    /// For SMTP: `emailapikey` with an API key; or an SMTP password with a user name that fits its credential: its
+    /// id, its name, its tenant, its mail agent, or an address of a domain that the agent sends from.
+    ///
+    /// # Errors
+    /// `Wrong` when the secret or the name is; `Unavailable`.
+    pub async fn authenticate(&self, username: &str, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
+        let grant = self.grant(secret).await?;
+        let fits = match grant.kind {
+            CredentialKind::ApiKey if username.eq_ignore_ascii_case(API_KEY_USER) => true,
+            CredentialKind::ApiKey | CredentialKind::SmtpPassword => self.names(&grant, username),
+        };
+        if fits { Ok(grant) } else { Err(AuthFailure::Wrong) }
+    }
+
+    fn names(&self, grant: &Grant, username: &str) -> bool {
+        let own = [&grant.credential.to_string(), &grant.tenant.slug, &grant.agent.name, &grant.agent.key];
+        own.into_iter().any(|name| name == username)
+            || username.parse::<Address>().is_ok_and(|address| self.may_send_from(grant, address.domain()))
+    }
+
+    /// Whether the grant's agent may send from this domain. While it has none, any will do in capture mode: nothing
+    /// leaves the machine, and a newcomer's first mail should not fail.
+    pub(super) fn may_send_from(&self, grant: &Grant, domain: &str) -> bool {
+        let is_unset = grant.domains.is_empty() && self.0.settings.is_capture;
+        is_unset || grant.domains.iter().any(|own| own == domain)
+    }
+
+    async fn grant(&self, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
+        let digest: Digested = Sha256::digest(secret.as_bytes()).into();
+        let now = self.0.clock.now();
+        if let Some(known) = self.0.callers.recall(&digest, now) {
+            return Ok(known);
+        }
+        match self.0.store.grant(&digest).await {
+            Ok(Some(grant)) => Ok(self.0.callers.remember(digest, Arc::new(grant), now)),
+            Ok(None) => Err(AuthFailure::Wrong),
+            Err(fault) => {
+                tracing::error!(%fault, "cannot look up a credential");
+                Err(AuthFailure::Unavailable)
+            }
+        }
+    }
+}
+
+impl Known {
+    fn recall(&self, digest: &Digested, now: Timestamp) -> Option<Arc<Grant>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest).filter(|(at, _)| now.since(*at) < BELIEVED).map(|(_, grant)| grant.clone())
+    }
+
+    fn remember(&self, digest: Digested, grant: Arc<Grant>, now: Timestamp) -> Arc<Grant> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX {
+            known.retain(|_, (at, _)| now.since(*at) < BELIEVED);
+        }
+        if known.len() < REMEMBERED_MAX {
+            known.insert(digest, (now, grant.clone()));
+        }
+        grant
+    }
+}

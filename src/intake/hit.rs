@@ -1,1 +1,228 @@
-//! (to be written)
+//! A hit arrives: open its token, answer at once, describe the visitor later, record.
+//!
+//! The answer never waits for the database: hits go through a bounded queue to a task that looks up what is known of
+//! their deliveries, judges them in the order they came, and records them many at a time. While the database is away
+//! the task waits with what it holds; a hit that finds the queue full is counted and lost, and still answered.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Intake;
+use crate::clock::Clock;
+use crate::enrich::{Enricher, Seen};
+use crate::ids::IdSource;
+use crate::model::hit::{Client, EarlierHit, Hit, HitKind, HitRequest, Place, Visitor};
+use crate::model::id::{DeliveryId, EventId};
+use crate::model::tenant::Privacy;
+use crate::model::time::Timestamp;
+use crate::model::token::{self, Reference};
+use crate::store::hits::{HitContext, RecordedHit};
+use crate::store::{Store, StoreError};
+
+/// Hits recorded in one commit.
+const BATCH_MAX: usize = 256;
+/// How long webhooks wait for more evidence about a doubtful hit.
+const HOLD: Duration = Duration::from_secs(10);
+/// How long to wait before asking an absent database again.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// What a token under a tracking host asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The pixel.
+    Pixel,
+    /// A redirect to this target.
+    Redirect(String),
+    /// The unsubscribe page of this delivery.
+    Unsubscribe(DeliveryId),
+}
+
+/// Hits on their way to being recorded.
+#[derive(Debug)]
+pub(super) struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    lost: AtomicU64,
+}
+
+/// A hit that nobody has judged yet.
+#[derive(Debug)]
+struct Waiting {
+    delivery: DeliveryId,
+    kind: HitKind,
+    link: u16,
+    target: String,
+    at: Timestamp,
+    request: HitRequest,
+}
+
+/// What recording works with.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) ids: IdSource,
+    pub(super) enricher: Arc<Enricher>,
+}
+
+pub(super) fn start(recorder: Recorder, waiting_max: usize) -> Queue {
+    let (sender, receiver) = mpsc::channel(waiting_max);
+    tokio::spawn(recorder.run(receiver));
+    Queue { sender, lost: AtomicU64::new(0) }
+}
+
+impl Intake {
+    /// What the token asks for; `None` unless we sealed it for `host` (as the `Host` header names it). The hit is
+    /// queued when the request is a GET: only those count.
+    pub fn hit(&self, host: &str, token: &str, request: HitRequest) -> Option<Answer> {
+        let (delivery, reference) = token::open(&self.0.ring, host, token)?;
+        let (kind, link, target, answer) = match reference {
+            Reference::Open => (HitKind::Open, 0, String::new(), Answer::Pixel),
+            Reference::Click { link, target } | Reference::TextClick { link, target } => {
+                (HitKind::Click, link, target.clone(), Answer::Redirect(target))
+            }
+            Reference::Unsubscribe => return Some(Answer::Unsubscribe(delivery)),
+        };
+        if request.is_get {
+            let at = self.0.clock.now();
+            self.0.hits.push(Waiting { delivery, kind, link, target, at, request });
+        }
+        Some(answer)
+    }
+
+    /// Hits that were lost to a full queue, since the start.
+    pub fn hits_lost(&self) -> u64 {
+        self.0.hits.lost.load(Ordering::Relaxed)
+    }
+
+    /// Hits that wait to be recorded.
+    pub fn hits_waiting(&self) -> usize {
+        self.0.hits.sender.max_capacity() - self.0.hits.sender.capacity()
+    }
+}
+
+impl Queue {
+    fn push(&self, waiting: Waiting) {
+        if self.sender.try_send(waiting).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Recorder {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            while let Err(fault) = self.record(&batch).await {
+                if matches!(fault, StoreError::Closed) {
+                    return;
+                }
+                tracing::warn!(%fault, hits = batch.len(), "hits wait for the database");
+                self.clock.sleep_until(self.clock.now() + AWAY).await;
+            }
+            batch.clear();
+        }
+    }
+
+    async fn record(&self, batch: &[Waiting]) -> Result<(), StoreError> {
+        let ids: Vec<DeliveryId> = batch.iter().map(|waiting| waiting.delivery).collect();
+        let mut contexts = self.store.hit_contexts(&ids).await?;
+        let recorded: Vec<RecordedHit> =
+            batch.iter().filter_map(|waiting| self.judged(waiting, &mut contexts)).collect();
+        if recorded.is_empty() { Ok(()) } else { self.store.record_hits(recorded).await }
+    }
+
+    /// The hit with its visitor; `None` when its delivery is no longer known: the link still works, nothing is left
+    /// to record it with. Later hits of the batch see this one.
+    fn judged(&self, waiting: &Waiting, contexts: &mut HashMap<DeliveryId, HitContext>) -> Option<RecordedHit> {
+        let context = contexts.get_mut(&waiting.delivery)?;
+        let seen = Seen {
+            kind: waiting.kind,
+            link: waiting.link,
+            now: waiting.at,
+            delivered_at: context.delivered_at,
+            earlier: context.earlier.clone(),
+        };
+        let (visitor, is_held) = self.enricher.visitor(&waiting.request, &seen);
+        let visitor = kept(visitor, &waiting.request, waiting.kind, context.privacy);
+        let (kind, link, at) = (waiting.kind, waiting.link, waiting.at);
+        context.earlier.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
+        Some(RecordedHit {
+            id: EventId::from_uuid(self.ids.uuid(at)),
+            hit: Hit { delivery: waiting.delivery, kind, link, target: waiting.target.clone(), at, visitor },
+            tenant: context.tenant,
+            agent: context.agent,
+            address: context.address.clone(),
+            relay_at: if is_held { at + HOLD } else { at },
+        })
+    }
+}
+
+/// As much of a visitor as the agent keeps. A reader who asks not to be tracked (`Sec-GPC`, `DNT`) is counted on
+/// clicks and not described.
+fn kept(visitor: Visitor, request: &HitRequest, kind: HitKind, privacy: Privacy) -> Visitor {
+    let objects =
+        request.headers.iter().any(|(name, value)| matches!(name.as_str(), "sec-gpc" | "dnt") && value == "1");
+    if privacy == Privacy::AggregateOnly || (objects && kind == HitKind::Click) {
+        return Visitor {
+            place: Place::default(),
+            client: Client::default(),
+            user_agent: String::new(),
+            machine: visitor.machine,
+        };
+    }
+    if privacy == Privacy::TruncatedAddress {
+        let place = Place { ip_address: truncated(&visitor.place.ip_address), ..visitor.place };
+        return Visitor { place, ..visitor };
+    }
+    visitor
+}
+
+/// The address cut to its /24 or /48.
+fn truncated(address: &str) -> String {
+    match address.parse() {
+        Ok(IpAddr::V4(v4)) => {
+            let [a, b, c, _] = v4.octets();
+            Ipv4Addr::new(a, b, c, 0).to_string()
+        }
+        Ok(IpAddr::V6(v6)) => {
+            let [a, b, c, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).to_string()
+        }
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_cut() {
+        assert_eq!(truncated("81.2.69.142"), "81.2.69.0");
+        assert_eq!(truncated("2001:db8:1:2:3:4:5:6"), "2001:db8:1::");
+        assert_eq!(truncated(""), "");
+    }
+
+    #[test]
+    fn a_reader_who_objects_is_counted_and_not_described() {
+        let request = HitRequest {
+            is_get: true,
+            ip: None,
+            user_agent: "x".into(),
+            headers: vec![("sec-gpc".into(), "1".into())],
+            is_https: true,
+        };
+        let visitor = Visitor { user_agent: "x".into(), ..Visitor::default() };
+        let check = |kind, privacy, expected: &str| {
+            assert_eq!(kept(visitor.clone(), &request, kind, privacy).user_agent, expected);
+        };
+        check(HitKind::Click, Privacy::Full, "");
+        check(HitKind::Open, Privacy::Full, "x");
+        check(HitKind::Open, Privacy::AggregateOnly, "");
+    }
+}

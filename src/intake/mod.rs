@@ -1,6 +1,111 @@
-//! THE THREE ARRIVALS. Protocol-free; the only way in.
+//! THE THREE ARRIVALS: a submission, a report, a hit. Protocol-free; the only way in.
+//!
+//! `caller` says who is asking, `submission` makes a mail durable and promises it, `report` learns what became of one,
+//! `hit` learns who looked at one. Doors hand in values and turn what comes back into replies; nothing here knows SMTP
+//! or HTTP. A promise is given only after the store's commit.
 
 pub mod caller;
-pub mod hit;
-pub mod report;
+
 pub mod submission;
+
+pub mod report;
+
+pub mod hit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::enrich::Enricher;
+use crate::ids::IdSource;
+use crate::model::retry::MAIL_LIFETIME;
+use crate::model::token::KeyRing;
+use crate::store::Store;
+
+/// What intake needs to know about the installation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Nothing leaves the machine. A mail agent without domains may then send from any.
+    pub is_capture: bool,
+    /// Our own name in `Received` and in message ids.
+    pub hostname: String,
+    /// Base of tracked URLs, without a final slash.
+    pub tracking_base_url: String,
+    /// The domain of sealed return paths.
+    pub return_path_domain: String,
+    /// Local part, in that domain, that complaints come to.
+    pub complaint_local_part: String,
+    /// Recipients of one submission.
+    pub recipients_max: usize,
+    /// Size of one mail as handed in, in bytes.
+    pub message_bytes_max: usize,
+    /// How long a message is tried.
+    pub lifetime: Duration,
+    /// Hits that may wait to be recorded.
+    pub hits_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            is_capture: true,
+            hostname: "localhost".into(),
+            tracking_base_url: "http://127.0.0.1:8080".into(),
+            return_path_domain: "bounces.localhost".into(),
+            complaint_local_part: "complaints".into(),
+            recipients_max: 1000,
+            message_bytes_max: 25 << 20,
+            lifetime: MAIL_LIFETIME,
+            hits_max: 500_000,
+        }
+    }
+}
+
+/// The three arrivals. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Intake(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    clock: Clock,
+    ids: IdSource,
+    ring: KeyRing,
+    settings: Settings,
+    callers: caller::Known,
+    hits: hit::Queue,
+}
+
+/// What intake works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where promises are kept.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Ids.
+    pub ids: IdSource,
+    /// What tokens are sealed with.
+    pub ring: KeyRing,
+    /// Who is behind a hit.
+    pub enricher: Arc<Enricher>,
+    /// What intake needs to know about the installation.
+    pub settings: Settings,
+}
+
+impl Intake {
+    /// Starts intake, and the task that records hits.
+    pub fn start(parts: Parts) -> Self {
+        let Parts { store, clock, ids, ring, enricher, settings } = parts;
+        let hits = hit::start(
+            hit::Recorder { store: store.clone(), clock: clock.clone(), ids: ids.clone(), enricher },
+            settings.hits_max,
+        );
+        Self(Arc::new(Inner { store, clock, ids, ring, settings, callers: caller::Known::default(), hits }))
+    }
+
+    /// What intake knows about the installation.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}

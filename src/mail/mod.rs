@@ -8,4 +8,5 @@ pub mod html;
 pub mod reply;
 pub mod report;
 pub mod rewrite;
+pub mod submitted;
 pub mod text;

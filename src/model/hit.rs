@@ -136,6 +136,19 @@ pub struct Visitor {
     pub machine: Verdict,
 }
 
+/// A hit that came before another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierHit {
+    /// Pixel or link.
+    pub kind: HitKind,
+    /// Which link.
+    pub link: u16,
+    /// When.
+    pub at: Timestamp,
+    /// Who was behind it.
+    pub visitor: Visitor,
+}
+
 /// A hit, described and ready to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {

@@ -3,7 +3,8 @@
 //! Owns the `dispatches` table; its rows are born in `events`. The queue works as that of deliveries does. Two lanes: a
 //! first attempt never waits behind retries, so that one dead receiver cannot hold up a healthy one.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::db::{Result, Row, Store, Tx, Value};
@@ -215,14 +216,14 @@ async fn load(tx: &mut Tx, rows: Vec<Row>, holder: &str) -> Result<Vec<LeasedDis
         from leased
         join events on events.id = leased.event_id
         join messages on messages.id = events.message_id";
-    let mut known: std::collections::HashMap<WebhookId, Arc<Webhook>> = std::collections::HashMap::new();
+    let mut known: HashMap<WebhookId, Arc<Webhook>> = HashMap::new();
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
         let webhook = WebhookId::from_bytes(row.id("webhook_id")?);
-        if let std::collections::hash_map::Entry::Vacant(unknown) = known.entry(webhook) {
-            if let Some(found) = webhooks::find(tx, webhook).await? {
-                unknown.insert(Arc::new(found));
-            }
+        if let Entry::Vacant(unknown) = known.entry(webhook)
+            && let Some(found) = webhooks::find(tx, webhook).await?
+        {
+            unknown.insert(Arc::new(found));
         }
         keys.push(vec![row.bytes("event_id")?.into(), webhook.into(), row.int("attempts")?.into()]);
     }
@@ -237,11 +238,7 @@ async fn load(tx: &mut Tx, rows: Vec<Row>, holder: &str) -> Result<Vec<LeasedDis
     Ok(leased)
 }
 
-fn read_leased(
-    row: &Row,
-    known: &std::collections::HashMap<WebhookId, Arc<Webhook>>,
-    holder: &str,
-) -> Result<Option<LeasedDispatch>> {
+fn read_leased(row: &Row, known: &HashMap<WebhookId, Arc<Webhook>>, holder: &str) -> Result<Option<LeasedDispatch>> {
     let id = dispatch_id(row)?;
     let Some(webhook) = known.get(&id.webhook) else { return Ok(None) };
     Ok(Some(LeasedDispatch {

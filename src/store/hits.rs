@@ -10,7 +10,7 @@ use super::db::{Result, Row, Store, Tx, Value, json};
 use super::messages::delivery_id;
 use super::writer::Work;
 use crate::model::event::{Detail, Event, EventKind, relay};
-use crate::model::hit::{Hit, HitKind, Visitor, Who};
+use crate::model::hit::{EarlierHit, Hit, HitKind, Who};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
@@ -33,19 +33,6 @@ pub struct HitContext {
     pub privacy: Privacy,
     /// Earlier hits of this recipient, newest first, at most 50.
     pub earlier: Vec<EarlierHit>,
-}
-
-/// A hit that came before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EarlierHit {
-    /// Pixel or link.
-    pub kind: HitKind,
-    /// Which link.
-    pub link: u16,
-    /// When.
-    pub at: Timestamp,
-    /// Who was behind it.
-    pub visitor: Visitor,
 }
 
 /// A hit that has been described and judged.

@@ -1,0 +1,276 @@
+//! A submitted mail: what its header says, and the mail as we keep it.
+//!
+//! [`read`] takes out what acceptance and later events need: the people, the subject, the switches that a submitter
+//! set by header. [`kept`] makes the bytes that are stored and rendered from: switches, `Bcc` and `Return-Path` are
+//! gone, `Received` is on top, and a missing `Date`, `Message-ID` or `From` is there. Everything else stays byte for
+//! byte. RFC 6409 §8 says what a submission server may add.
+
+use mail_parser::parsers::MessageStream;
+use mail_parser::{Address as Parsed, HeaderValue};
+use serde_json::{Map, Value};
+
+use super::headers::{self, Field};
+use crate::model::address::Mailbox;
+
+/// Largest header block, in bytes.
+pub const HEADER_BYTES_MAX: usize = 100 * 1024;
+/// `Received` fields after which a mail is taken for one that goes round in a circle (RFC 5321 §6.3).
+pub const HOPS_MAX: usize = 100;
+/// Tags of one message.
+pub const TAGS_MAX: usize = 10;
+
+/// What a submitter may set about one message, by header or by API field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Switches {
+    /// Add a pixel; `None` leaves it to the agent.
+    pub track_opens: Option<bool>,
+    /// Rewrite links; `None` leaves it to the agent.
+    pub track_clicks: Option<bool>,
+    /// The submitter's own reference.
+    pub client_reference: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Metadata, in the order given.
+    pub metadata: Map<String, Value>,
+    /// Not to be sent before this time.
+    pub send_at: Option<crate::model::time::Timestamp>,
+    /// The bounce address that payloads show; empty leaves it to the agent.
+    pub bounce_address: String,
+}
+
+/// What the header of a submitted mail says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submitted {
+    /// The first mailbox of `From`.
+    pub from: Option<Mailbox>,
+    /// `To`.
+    pub to: Vec<Mailbox>,
+    /// `Cc`.
+    pub cc: Vec<Mailbox>,
+    /// `Reply-To`.
+    pub reply_to: Vec<Mailbox>,
+    /// `Subject`, decoded.
+    pub subject: String,
+    /// `Message-ID` without angle brackets; empty when absent.
+    pub message_id: String,
+    /// `Date` is there.
+    pub has_date: bool,
+    /// Switches set by header.
+    pub switches: Switches,
+}
+
+/// Why a submitted mail cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It has no header field at all.
+    #[error("the message has no header")]
+    NoHeader,
+    /// Its header is larger than [`HEADER_BYTES_MAX`].
+    #[error("the header is larger than {HEADER_BYTES_MAX} bytes")]
+    HeaderTooLarge,
+    /// A line of its header is no field, or has a name that is none (RFC 5322 §2.2).
+    #[error("a line of the header is not a field")]
+    NotAField,
+    /// A field stands more than once that may stand once (RFC 5322 §3.6).
+    #[error("the header has more than one {0}")]
+    Twice(&'static str),
+    /// A switch has a value that makes no sense.
+    #[error("{0} has a value that cannot be understood")]
+    Switch(&'static str),
+    /// It has passed more than [`HOPS_MAX`] mail servers.
+    #[error("the message has passed too many mail servers")]
+    Loop,
+}
+
+const ONCE: &[&str] = &["From", "Subject", "Date", "Message-ID", "To", "Cc", "Reply-To", "Sender"];
+
+/// Fields that are gone from the mail as it is kept.
+fn is_dropped(field: &Field<'_>) -> bool {
+    const DROPPED: &[&str] =
+        &["Bcc", "Return-Path", "X-TM-CLIENT-REF", "X-TM-OPEN-TRACK", "X-TM-CLICK-TRACK", "X-TM-FILE-KEY"];
+    const OURS: &[u8] = b"x-postback-";
+    DROPPED.iter().any(|name| field.is(name))
+        || field.name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
+/// Reads the header of a submitted mail.
+///
+/// # Errors
+/// Whatever makes the mail one that must not be sent on; see [`Unreadable`].
+pub fn read(message: &[u8]) -> Result<Submitted, Unreadable> {
+    if headers::body_start(message) > HEADER_BYTES_MAX {
+        return Err(Unreadable::HeaderTooLarge);
+    }
+    let mut submitted = Submitted::default();
+    let mut seen: Vec<&'static str> = Vec::new();
+    let (mut hops, mut count) = (0, 0);
+    for field in headers::fields(message) {
+        count += 1;
+        if field.name.is_empty() || !field.name.iter().all(|byte| matches!(byte, 33..=126)) {
+            return Err(Unreadable::NotAField);
+        }
+        if let Some(name) = ONCE.iter().find(|name| field.is(name)) {
+            if seen.contains(name) {
+                return Err(Unreadable::Twice(name));
+            }
+            seen.push(name);
+        }
+        hops += usize::from(field.is("Received"));
+        take(&mut submitted, &field)?;
+    }
+    match (count, hops) {
+        (0, _) => Err(Unreadable::NoHeader),
+        (_, hops) if hops > HOPS_MAX => Err(Unreadable::Loop),
+        _ => Ok(submitted),
+    }
+}
+
+fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> {
+    match String::from_utf8_lossy(field.name).to_ascii_lowercase().as_str() {
+        "from" => submitted.from = mailboxes(field).into_iter().next(),
+        "to" => submitted.to = mailboxes(field),
+        "cc" => submitted.cc = mailboxes(field),
+        "reply-to" => submitted.reply_to = mailboxes(field),
+        "subject" => submitted.subject = field.decoded(),
+        "message-id" => submitted.message_id = field.text().trim_matches(['<', '>']).to_owned(),
+        "date" => submitted.has_date = true,
+        _ => switch(&mut submitted.switches, field)?,
+    }
+    Ok(())
+}
+
+fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> {
+    if field.is("X-TM-CLIENT-REF") {
+        switches.client_reference = field.decoded();
+    } else if field.is("X-TM-OPEN-TRACK") || field.is("X-Postback-Track-Opens") {
+        switches.track_opens = Some(truth(field).ok_or(Unreadable::Switch("the switch for opens"))?);
+    } else if field.is("X-TM-CLICK-TRACK") || field.is("X-Postback-Track-Clicks") {
+        switches.track_clicks = Some(truth(field).ok_or(Unreadable::Switch("the switch for clicks"))?);
+    } else if field.is("X-Postback-Tag") {
+        let tags = field.decoded();
+        let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned);
+        switches.tags.extend(tags.take(TAGS_MAX - switches.tags.len().min(TAGS_MAX)));
+    } else if field.is("X-Postback-Metadata") {
+        let metadata = serde_json::from_str(&field.decoded());
+        switches.metadata = metadata.map_err(|_| Unreadable::Switch("X-Postback-Metadata"))?;
+    } else if field.is("X-Postback-Send-At") {
+        let at: jiff::Timestamp = field.text().parse().map_err(|_| Unreadable::Switch("X-Postback-Send-At"))?;
+        switches.send_at = Some(crate::model::time::Timestamp::from_millis(at.as_millisecond()));
+    }
+    Ok(())
+}
+
+fn truth(field: &Field<'_>) -> Option<bool> {
+    match field.text().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// The mailboxes of an address field, groups flattened; what has no address is left out.
+fn mailboxes(field: &Field<'_>) -> Vec<Mailbox> {
+    let line = [field.value, b"\n"].concat();
+    let parsed = match MessageStream::new(&line).parse_address() {
+        HeaderValue::Address(Parsed::List(list)) => list,
+        HeaderValue::Address(Parsed::Group(groups)) => groups.into_iter().flat_map(|group| group.addresses).collect(),
+        _ => Vec::new(),
+    };
+    let mailbox = |addr: mail_parser::Addr<'_>| {
+        let address = addr.address?.into_owned();
+        Some(Mailbox { address, name: addr.name.map(std::borrow::Cow::into_owned).unwrap_or_default() })
+    };
+    parsed.into_iter().filter_map(mailbox).collect()
+}
+
+/// What is added to a mail that lacks it.
+#[derive(Clone, Debug)]
+pub struct Additions<'a> {
+    /// The whole `Received` value, without the name.
+    pub received: &'a str,
+    /// For `Date`.
+    pub date: &'a str,
+    /// For `Message-ID`, without angle brackets.
+    pub message_id: &'a str,
+    /// For `From`.
+    pub from: &'a str,
+}
+
+/// The mail as it is kept.
+pub fn kept(message: &[u8], submitted: &Submitted, additions: &Additions<'_>) -> Vec<u8> {
+    let mut top = format!("Received: {}\r\n", additions.received);
+    if !submitted.has_date {
+        top.push_str(&format!("Date: {}\r\n", additions.date));
+    }
+    if submitted.message_id.is_empty() {
+        top.push_str(&format!("Message-ID: <{}>\r\n", additions.message_id));
+    }
+    if submitted.from.is_none() {
+        top.push_str(&format!("From: {}\r\n", additions.from));
+    }
+    let is_empty = |field: &Field<'_>| {
+        (field.is("Message-ID") && submitted.message_id.is_empty()) || (field.is("From") && submitted.from.is_none())
+    };
+    headers::with_on_top(top.as_bytes(), &headers::without(message, |field| is_dropped(field) || is_empty(field)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDITIONS: Additions<'_> = Additions {
+        received: "by mail.example",
+        date: "Mon, 02 Mar 2026 08:15:00 +0000",
+        message_id: "1@mail.example",
+        from: "a@b.example",
+    };
+
+    #[test]
+    fn people_subject_and_switches() {
+        let mail = b"From: =?utf-8?q?J=C3=B6rg?= <joerg@acme.example>\r\nTo: a@x.example, \"B, C\" <b@x.example>\r\n\
+            Cc: Team: c@x.example, d@x.example;\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <7@acme.example>\r\n\
+            X-TM-CLIENT-REF: order-7\r\nx-tm-open-track: FALSE\r\nX-Postback-Tag: a, b\r\n\
+            X-Postback-Metadata: {\"z\":1,\"a\":\"x\"}\r\n\r\nHi\r\n";
+        let submitted = read(mail).unwrap();
+        assert_eq!(submitted.from, Some(Mailbox { address: "joerg@acme.example".into(), name: "Jörg".into() }));
+        assert_eq!(submitted.to[1].name, "B, C");
+        assert_eq!(submitted.cc.len(), 2);
+        assert_eq!(submitted.subject, "Grüße");
+        assert_eq!(submitted.message_id, "7@acme.example");
+        assert_eq!(submitted.switches.client_reference, "order-7");
+        assert_eq!(submitted.switches.track_opens, Some(false));
+        assert_eq!(submitted.switches.tags, ["a", "b"]);
+        assert_eq!(submitted.switches.metadata.keys().collect::<Vec<_>>(), ["z", "a"]);
+        let kept = String::from_utf8(kept(mail, &submitted, &ADDITIONS)).unwrap();
+        assert!(kept.starts_with("Received: by mail.example\r\nDate: Mon"));
+        assert!(!kept.to_lowercase().contains("x-tm-") && !kept.to_lowercase().contains("x-postback-"));
+        assert!(kept.contains("Message-ID: <7@acme.example>\r\n\r\nHi\r\n"));
+    }
+
+    #[test]
+    fn what_is_missing_is_added_and_what_is_secret_goes() {
+        let mail = b"Subject: x\r\nBcc: hidden@x.example\r\nReturn-Path: <e@x.example>\r\n\r\nbody";
+        let kept = String::from_utf8(kept(mail, &read(mail).unwrap(), &ADDITIONS)).unwrap();
+        assert_eq!(
+            kept,
+            "Received: by mail.example\r\nDate: Mon, 02 Mar 2026 08:15:00 +0000\r\nMessage-ID: <1@mail.example>\r\n\
+             From: a@b.example\r\nSubject: x\r\n\r\nbody"
+        );
+    }
+
+    #[test]
+    fn what_must_not_be_sent_on() {
+        let check = |mail: &str, expected| assert_eq!(read(mail.as_bytes()).err(), Some(expected), "{mail}");
+        check("", Unreadable::NoHeader);
+        check("\r\nbody", Unreadable::NoHeader);
+        check("From: a@b.example\r\nFrom: c@d.example\r\n\r\n", Unreadable::Twice("From"));
+        check("Subject: a\r\nsubject: b\r\n\r\n", Unreadable::Twice("Subject"));
+        check("hello world\r\n\r\n", Unreadable::NotAField);
+        check("Sub ject: a\r\n\r\n", Unreadable::NotAField);
+        check("Gr\u{fc}: a\r\n\r\n", Unreadable::NotAField);
+        check("X-TM-OPEN-TRACK: maybe\r\n\r\n", Unreadable::Switch("the switch for opens"));
+        check("X-Postback-Metadata: [1]\r\n\r\n", Unreadable::Switch("X-Postback-Metadata"));
+        check(&format!("{}\r\n", "Received: x\r\n".repeat(101)), Unreadable::Loop);
+        check(&format!("X: {}\r\n\r\n", "a".repeat(HEADER_BYTES_MAX)), Unreadable::HeaderTooLarge);
+    }
+}
