@@ -401,6 +401,21 @@ impl Tx {
         self.rows_safe(sql, values).await
     }
 
+    /// Runs a statement in which `$list` stands for ids in brackets, possibly none. The list is filled up to one of a
+    /// few fixed lengths, so that prepared statements are found again; what does not fit the longest is left out.
+    pub(super) async fn rows_listed(
+        &mut self,
+        sql: &'static str,
+        mut values: Vec<Value>,
+        mut list: Vec<Value>,
+    ) -> Result<Vec<Row>> {
+        let length = PIECES.into_iter().rev().find(|piece| *piece >= list.len()).unwrap_or(PIECES[0]);
+        list.resize(length, Value::Bytes(Some(Vec::new())));
+        let places: Vec<String> = (1..=length).map(|place| format!("${}", values.len() + place)).collect();
+        values.append(&mut list);
+        self.rows_safe(AssertSqlSafe(sql.replace("$list", &places.join(", "))), values).await
+    }
+
     /// The first row.
     pub(super) async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
         Ok(self.rows(sql, values).await?.into_iter().next())

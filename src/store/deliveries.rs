@@ -110,11 +110,12 @@ impl Store {
         self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 
-    /// Extends the leases that this node still works under by a full term.
+    /// Extends the leases that this node still works under by a full term; those that were still held. The others
+    /// were leased again by someone, or are settled.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn renew_deliveries(&self, leases: Vec<(DeliveryId, Lease)>) -> Result<()> {
+    /// `Unavailable`, `Corrupt`.
+    pub async fn renew_deliveries(&self, leases: Vec<(DeliveryId, Lease)>) -> Result<Vec<DeliveryId>> {
         const HEAD: &str = "with held (message_id, recipient, lease, attempts, due_at) as (values";
         const TAIL: &str = ")
             update deliveries
@@ -123,13 +124,14 @@ impl Store {
             where deliveries.message_id = held.message_id and deliveries.recipient = held.recipient
                 and deliveries.lease = held.lease and deliveries.attempts = held.attempts
                 and deliveries.state = 'queued'
-            returning deliveries.recipient";
+            returning deliveries.message_id, deliveries.recipient";
         let due_at = self.now() + LEASE;
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.message.into(), id.recipient.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
         let rows: Vec<_> = rows.collect();
-        self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await.map(drop) })).await
+        let held = self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await })).await?;
+        held.iter().map(delivery_id).collect()
     }
 
     /// Gives back leases unused, so that another node need not wait for their end.

@@ -80,14 +80,19 @@ pub struct DispatchStanding {
 
 impl Store {
     /// Leases up to `limit` due dispatches of one lane, oldest first, and counts an attempt for each. Those of
-    /// webhooks that are switched off wait.
+    /// webhooks that are switched off wait, and so do those of the webhooks in `except`, which have enough to do.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn lease_dispatches(&self, lane: Lane, limit: u32) -> Result<Vec<LeasedDispatch>> {
+    pub async fn lease_dispatches(
+        &self,
+        lane: Lane,
+        limit: u32,
+        except: Vec<WebhookId>,
+    ) -> Result<Vec<LeasedDispatch>> {
         let now = self.now();
         let holder = self.0.holder.clone();
-        self.transaction(move |tx| Box::pin(async move { lease(tx, lane, limit, now, &holder).await })).await
+        self.transaction(move |tx| Box::pin(async move { lease(tx, lane, limit, except, now, &holder).await })).await
     }
 
     /// When the next dispatch of a webhook that is on comes due; `None` when none waits.
@@ -105,11 +110,11 @@ impl Store {
         self.row(SQL, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 
-    /// Extends the leases that this node still works under by a full term.
+    /// Extends the leases that this node still works under by a full term; those that were still held.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn renew_dispatches(&self, leases: Vec<(DispatchId, Lease)>) -> Result<()> {
+    /// `Unavailable`, `Corrupt`.
+    pub async fn renew_dispatches(&self, leases: Vec<(DispatchId, Lease)>) -> Result<Vec<DispatchId>> {
         const HEAD: &str = "with held (event_id, webhook_id, lease, attempts, due_at) as (values";
         const TAIL: &str = ")
             update dispatches
@@ -118,13 +123,37 @@ impl Store {
             where dispatches.event_id = held.event_id and dispatches.webhook_id = held.webhook_id
                 and dispatches.lease = held.lease and dispatches.attempts = held.attempts
                 and dispatches.state = 'queued'
-            returning dispatches.attempts";
+            returning dispatches.event_id, dispatches.webhook_id";
         let due_at = self.now() + LEASE;
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.event.into(), id.webhook.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
         let rows: Vec<_> = rows.collect();
-        self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await.map(drop) })).await
+        let held = self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await })).await?;
+        held.iter().map(dispatch_id).collect()
+    }
+
+    /// Gives back leases unused, so that another node need not wait for their end.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn release_dispatches(&self, leases: Vec<(DispatchId, Lease)>) -> Result<()> {
+        const SQL: &str = "
+            update dispatches
+            set due_at = $1, lease = null, attempts = attempts - 1
+            where event_id = $2 and webhook_id = $3 and lease = $4 and attempts = $5 and state = 'queued'";
+        let now = self.now();
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                for (id, lease) in leases {
+                    let held =
+                        vec![now.into(), id.event.into(), id.webhook.into(), lease.holder.into(), lease.attempt.into()];
+                    tx.run(SQL, held).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Writes what came of an attempt, in one commit shared with others.
@@ -173,7 +202,14 @@ async fn insert_test(tx: &mut Tx, message: &Message, event: &Event, webhook: Web
     tx.run(DISPATCH, vec![event.id.into(), webhook.into(), event.relay_at.into()]).await.map(drop)
 }
 
-async fn lease(tx: &mut Tx, lane: Lane, limit: u32, now: Timestamp, holder: &str) -> Result<Vec<LeasedDispatch>> {
+async fn lease(
+    tx: &mut Tx,
+    lane: Lane,
+    limit: u32,
+    except: Vec<WebhookId>,
+    now: Timestamp,
+    holder: &str,
+) -> Result<Vec<LeasedDispatch>> {
     macro_rules! lease_due {
         ($tried:literal, $skip:literal) => {
             concat!(
@@ -183,6 +219,7 @@ async fn lease(tx: &mut Tx, lane: Lane, limit: u32, now: Timestamp, holder: &str
                     where state = 'queued' and due_at <= $1 and ",
                 $tried,
                 " and webhook_id in (select id from webhooks where switch = 'on')
+                        and webhook_id not in ($list)
                     order by due_at
                     limit $2 ",
                 $skip,
@@ -201,7 +238,8 @@ async fn lease(tx: &mut Tx, lane: Lane, limit: u32, now: Timestamp, holder: &str
         (Lane::Retry, false) => lease_due!("attempts > 0", ""),
         (Lane::Retry, true) => lease_due!("attempts > 0", "for update skip locked"),
     };
-    let rows = tx.rows(sql, vec![now.into(), limit.into(), holder.into(), (now + LEASE).into()]).await?;
+    let except = except.into_iter().map(Value::from).collect();
+    let rows = tx.rows_listed(sql, vec![now.into(), limit.into(), holder.into(), (now + LEASE).into()], except).await?;
     load(tx, rows, holder).await
 }
 
