@@ -1,0 +1,581 @@
+//! The storage suite: what the store promises, on both engines, with a clock that the test moves.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postback::clock::Clock;
+use postback::ids::IdSource;
+use postback::model::address::Mailbox;
+use postback::model::delivery::{Next, State};
+use postback::model::event::{Detail, Event, EventKind, EventSet, relay};
+use postback::model::hit::{Hit, HitKind, Visitor, Who};
+use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId, WebhookId};
+use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source};
+use postback::model::reason::{Cause, Class, Reason};
+use postback::model::retry::{LEASE, MAIL_LIFETIME};
+use postback::model::secret::Secret;
+use postback::model::suppression::Suppression;
+use postback::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
+use postback::model::time::Timestamp;
+use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch, Webhook};
+use postback::store::deliveries::{Attempt, Leased, Settlement};
+use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
+use postback::store::hits::RecordedHit;
+use postback::store::reports::{KeptReport, ReportChange, ReportSettlement};
+use postback::store::retention::Keep;
+use postback::store::{Store, StoreError};
+
+use crate::support::engines::{Engine, on_both_engines};
+
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// A store with one tenant and its agent, and what tests make things with.
+struct House {
+    store: Store,
+    clock: Clock,
+    ids: IdSource,
+    tenant: TenantId,
+    agent: AgentId,
+}
+
+impl House {
+    async fn build(engine: &Engine) -> Self {
+        let clock = Clock::standing(START);
+        let store = engine.store("node-1", &clock).await;
+        Self::furnish(store, clock).await
+    }
+
+    async fn furnish(store: Store, clock: Clock) -> Self {
+        let ids = IdSource::seeded(7);
+        let (tenant, agent) = tenant(&ids, "acme");
+        store.add_tenant(tenant.clone(), agent.clone()).await.unwrap();
+        Self { store, clock, ids, tenant: tenant.id, agent: agent.id }
+    }
+
+    fn plan(&self, recipients: &[&str]) -> Plan {
+        self.plan_at(recipients, self.clock.now())
+    }
+
+    fn plan_at(&self, recipients: &[&str], due_at: Timestamp) -> Plan {
+        let now = self.clock.now();
+        let id = MessageId::from_uuid(self.ids.uuid(now));
+        let message = Message {
+            id,
+            tenant: self.tenant,
+            agent: self.agent,
+            agent_key: "key-1".into(),
+            source: Source::Smtp,
+            accepted_at: now,
+            facts: Facts { subject: "Grüße".into(), from: Mailbox::bare("a@acme.example"), ..Facts::default() },
+            size_bytes: 5,
+        };
+        let deliveries: Vec<_> = (0u16..)
+            .zip(recipients)
+            .map(|(recipient, address)| PlannedDelivery {
+                id: DeliveryId { message: id, recipient },
+                address: address.parse().unwrap(),
+                fate: Fate::Queued { due_at },
+                expires_at: now + MAIL_LIFETIME,
+            })
+            .collect();
+        let events = deliveries.iter().map(|planned| self.event(planned.id, EventKind::Sent, Detail::Sent)).collect();
+        Plan { message, content: Bytes::from_static(b"hello"), deliveries, events }
+    }
+
+    fn event(&self, delivery: DeliveryId, kind: EventKind, detail: Detail) -> Event {
+        let now = self.clock.now();
+        Event {
+            id: EventId::from_uuid(self.ids.uuid(now)),
+            delivery,
+            tenant: self.tenant,
+            agent: self.agent,
+            kind,
+            ordinal: 0,
+            at: now,
+            recipient: "reader@example.com".into(),
+            detail,
+            relay: relay::ALL,
+            relay_at: now,
+            is_test: false,
+        }
+    }
+
+    fn webhook(&self, events: &[EventKind]) -> Webhook {
+        let now = self.clock.now();
+        Webhook {
+            id: WebhookId::from_uuid(self.ids.uuid(now)),
+            tenant: self.tenant,
+            agent: None,
+            url: "https://receiver.example/hook".into(),
+            description: String::new(),
+            format: Format::Mailtura,
+            events: events.iter().copied().collect::<EventSet>(),
+            hits: Hits::First,
+            switch: Switch::On,
+            secret: Secret::new("whsec_x"),
+            form_field: "event".into(),
+            headers: vec![("x-key".into(), "v".into())],
+            keeps_timestamp: false,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn settlement(&self, leased: &Leased, next: Next, events: Vec<Event>) -> Settlement {
+        let now = self.clock.now();
+        Settlement {
+            id: leased.delivery.id,
+            lease: leased.lease.clone(),
+            attempt: Attempt { started_at: now, ended_at: now, outcome: "delivered".into(), ..Attempt::default() },
+            next,
+            reason: None,
+            events,
+            suppression: None,
+        }
+    }
+
+    /// Accepts a mail to one reader, and delivers it.
+    async fn delivered(&self) -> DeliveryId {
+        self.store.accept(self.plan(&["reader@example.com"])).await.unwrap();
+        let leased = self.store.lease_deliveries(1).await.unwrap().remove(0);
+        let settlement = self.settlement(&leased, Next::Ends(State::Delivered), vec![]);
+        self.store.settle_delivery(settlement).await.unwrap();
+        leased.delivery.id
+    }
+
+    fn hit(&self, delivery: DeliveryId, kind: HitKind, link: u16, who: Who) -> RecordedHit {
+        let mut visitor = Visitor::default();
+        visitor.machine.verdict = who;
+        let at = self.clock.now();
+        let target = if kind == HitKind::Click { "https://example.com/" } else { "" };
+        RecordedHit {
+            id: EventId::from_uuid(self.ids.uuid(at)),
+            hit: Hit { delivery, kind, link, target: target.into(), at, visitor },
+            tenant: self.tenant,
+            agent: self.agent,
+            address: "reader@example.com".into(),
+            relay_at: at,
+        }
+    }
+
+    async fn owed(&self) -> Vec<LeasedDispatch> {
+        self.store.lease_dispatches(Lane::Fresh, 100).await.unwrap()
+    }
+
+    async fn kinds(&self, delivery: DeliveryId) -> Vec<EventKind> {
+        self.store.events(delivery).await.unwrap().into_iter().map(|event| event.kind).collect()
+    }
+}
+
+fn tenant(ids: &IdSource, slug: &str) -> (Tenant, MailAgent) {
+    let tenant =
+        Tenant { id: TenantId::from_uuid(ids.uuid(START)), slug: slug.into(), name: slug.into(), created_at: START };
+    let agent = MailAgent {
+        id: AgentId::from_uuid(ids.uuid(START)),
+        tenant: tenant.id,
+        key: format!("key-of-{slug}"),
+        name: "default".into(),
+        settings: AgentSettings::default(),
+        created_at: START,
+    };
+    (tenant, agent)
+}
+
+fn cause() -> Cause {
+    Cause {
+        reason: Reason::UserUnknown,
+        class: Class::Hard,
+        code: Some(550),
+        status: Some("5.1.1".into()),
+        diagnostic: "550 5.1.1 no such user".into(),
+        rule: "test".into(),
+    }
+}
+
+on_both_engines! {
+    async fn what_was_accepted_is_there_after_a_restart(engine: &Engine) {
+        let house = House::build(engine).await;
+        let small = house.plan(&["reader@example.com", "other@example.com"]);
+        let large = Plan { content: vec![b'x'; 300 * 1024].into(), ..house.plan(&["reader@example.com"]) };
+        house.store.accept(small.clone()).await.unwrap();
+        house.store.accept(large.clone()).await.unwrap();
+        house.store.close().await;
+
+        let store = engine.store("node-2", &house.clock).await;
+        store.collect_orphans().await.unwrap();
+        for plan in [small, large] {
+            let id = plan.message.id;
+            assert_eq!(store.message(id).await.unwrap(), Some(plan.message));
+            assert_eq!(store.content(id).await.unwrap(), Some(plan.content));
+            let addresses: Vec<_> = store.deliveries(id).await.unwrap().into_iter().map(|view| view.delivery.address).collect();
+            assert_eq!(addresses, plan.deliveries.into_iter().map(|planned| planned.address).collect::<Vec<_>>());
+        }
+    }
+
+    async fn one_bad_arrival_does_not_fail_its_neighbours(engine: &Engine) {
+        let house = House::build(engine).await;
+        let taken = house.plan(&["reader@example.com"]);
+        house.store.accept(taken.clone()).await.unwrap();
+        let mut plans: Vec<Plan> = (0..100).map(|_| house.plan(&["reader@example.com"])).collect();
+        plans.insert(50, taken);
+        let accepts: Vec<_> = plans.into_iter().map(|plan| {
+            let store = house.store.clone();
+            tokio::spawn(async move { store.accept(plan).await })
+        }).collect();
+        let mut refused = 0;
+        for accept in accepts {
+            match accept.await.unwrap() {
+                Ok(()) => {}
+                Err(StoreError::Conflict) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(refused, 1);
+        assert_eq!(house.store.queue_counts().await.unwrap().deliveries, 101);
+    }
+
+    async fn a_lease_ends_and_fences_off_who_held_it(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.store.accept(house.plan(&["reader@example.com"])).await.unwrap();
+        let first = house.store.lease_deliveries(10).await.unwrap().remove(0);
+        assert_eq!(first.delivery.attempts, 1);
+        assert!(house.store.lease_deliveries(10).await.unwrap().is_empty());
+
+        house.clock.advance(LEASE);
+        let second = house.store.lease_deliveries(10).await.unwrap().remove(0);
+        assert_eq!(second.delivery.attempts, 2);
+        let told = vec![house.event(first.delivery.id, EventKind::Delivered, Detail::Delivered { reply: "250".into() })];
+        let stale = house.settlement(&first, Next::Ends(State::Delivered), told.clone());
+        assert!(matches!(house.store.settle_delivery(stale).await, Err(StoreError::LostLease)));
+        assert_eq!(house.kinds(first.delivery.id).await, [EventKind::Sent]);
+
+        let held = house.settlement(&second, Next::Ends(State::Delivered), told);
+        house.store.settle_delivery(held.clone()).await.unwrap();
+        assert!(matches!(house.store.settle_delivery(held).await, Err(StoreError::LostLease)));
+        assert_eq!(house.kinds(first.delivery.id).await, [EventKind::Sent, EventKind::Delivered]);
+        assert_eq!(house.store.delivery(first.delivery.id).await.unwrap().unwrap().state, State::Delivered);
+        assert_eq!(house.store.attempts(first.delivery.id).await.unwrap().len(), 1);
+        house.clock.advance(MAIL_LIFETIME);
+        assert!(house.store.lease_deliveries(10).await.unwrap().is_empty());
+    }
+
+    async fn a_renewed_lease_holds_and_a_released_one_is_due_at_once(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.store.accept(house.plan(&["a@example.com", "b@example.com"])).await.unwrap();
+        let leased = house.store.lease_deliveries(10).await.unwrap();
+        house.clock.advance(LEASE - Duration::from_secs(1));
+        house.store.renew_deliveries(leased.iter().map(|leased| (leased.delivery.id, leased.lease.clone())).collect()).await.unwrap();
+        house.clock.advance(Duration::from_secs(2));
+        assert!(house.store.lease_deliveries(10).await.unwrap().is_empty());
+        house.store.release_deliveries(vec![(leased[0].delivery.id, leased[0].lease.clone())]).await.unwrap();
+        let again = house.store.lease_deliveries(10).await.unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].delivery.id, again[0].delivery.attempts), (leased[0].delivery.id, 1));
+    }
+
+    async fn deliveries_come_due_in_order_and_not_before(engine: &Engine) {
+        let house = House::build(engine).await;
+        let later = START + Duration::from_secs(60);
+        house.store.accept(house.plan_at(&["later@example.com"], later)).await.unwrap();
+        assert!(house.store.lease_deliveries(10).await.unwrap().is_empty());
+        assert_eq!(house.store.next_delivery_due().await.unwrap(), Some(later));
+        house.clock.advance(Duration::from_secs(60));
+        let leased = house.store.lease_deliveries(10).await.unwrap().remove(0);
+        let waits = later + Duration::from_secs(300);
+        house.store.settle_delivery(house.settlement(&leased, Next::Waits(waits), vec![])).await.unwrap();
+        assert_eq!(house.store.next_delivery_due().await.unwrap(), Some(waits));
+    }
+
+    async fn nodes_share_the_work_and_never_take_the_same_twice(engine: &Engine) {
+        let house = House::build(engine).await;
+        for _ in 0..20 {
+            house.store.accept(house.plan(&["a@example.com", "b@example.com", "c@example.com", "d@example.com", "e@example.com"])).await.unwrap();
+        }
+        let nodes: Vec<Store> = {
+            let mut nodes = vec![house.store.clone()];
+            for name in ["node-2", "node-3"] {
+                nodes.push(engine.store(name, &house.clock).await);
+            }
+            nodes
+        };
+        let workers: Vec<_> = nodes.into_iter().map(|store| tokio::spawn(async move {
+            let mut taken = Vec::new();
+            loop {
+                let leased = store.lease_deliveries(7).await.unwrap();
+                if leased.is_empty() && store.next_delivery_due().await.unwrap() > Some(START) {
+                    return taken;
+                }
+                taken.extend(leased.into_iter().map(|leased| leased.delivery.id));
+            }
+        })).collect();
+        let mut taken = Vec::new();
+        for worker in workers {
+            taken.extend(worker.await.unwrap());
+        }
+        assert_eq!(taken.len(), 100);
+        assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 100);
+    }
+
+    async fn what_is_due_is_handed_over_already_leased(engine: &Engine) {
+        let clock = Clock::standing(START);
+        let store = Store::open(postback::store::db::Options { handoff: 3, ..engine.options("node-1") }, clock.clone()).await.unwrap();
+        let house = House::furnish(store, clock).await;
+        let mut handed = house.store.take_handoff().await.unwrap();
+        house.store.accept(house.plan(&["a@example.com", "b@example.com"])).await.unwrap();
+        house.store.accept(house.plan(&["c@example.com", "d@example.com"])).await.unwrap();
+        let first = handed.recv().await.unwrap();
+        let second = handed.recv().await.unwrap();
+        assert!(handed.try_recv().is_err(), "there was room for three and four wanted in");
+        assert_eq!(first.content.as_deref(), Some(&b"hello"[..]));
+        assert_eq!(house.store.lease_deliveries(10).await.unwrap().len(), 2, "those without room wait in the store");
+        for leased in [&first, &second] {
+            house.store.settle_delivery(house.settlement(leased, Next::Ends(State::Delivered), vec![])).await.unwrap();
+        }
+        drop((first, second));
+        house.store.accept(house.plan(&["e@example.com"])).await.unwrap();
+        assert!(handed.recv().await.is_some(), "room is given back");
+    }
+
+    async fn events_reach_the_webhooks_that_want_them(engine: &Engine) {
+        let house = House::build(engine).await;
+        let (other, other_agent) = tenant(&house.ids, "other");
+        house.store.add_tenant(other.clone(), other_agent.clone()).await.unwrap();
+        let wanted = house.webhook(&[EventKind::Sent, EventKind::Delivered]);
+        let unwanted = [
+            house.webhook(&[EventKind::Opened]),
+            Webhook { switch: Switch::OffByOwner, ..house.webhook(&[EventKind::Sent]) },
+            Webhook { tenant: other.id, ..house.webhook(&[EventKind::Sent]) },
+        ];
+        let switched_off = Webhook { switch: Switch::OffByUs, ..house.webhook(&[EventKind::Sent]) };
+        for webhook in unwanted.iter().chain([&wanted, &switched_off]) {
+            house.store.add_webhook(webhook.clone()).await.unwrap();
+        }
+        let plan = house.plan(&["reader@example.com"]);
+        house.store.accept(plan.clone()).await.unwrap();
+
+        let owed = house.owed().await;
+        assert_eq!(owed.len(), 1, "{owed:?}");
+        assert_eq!(owed[0].id.webhook, wanted.id);
+        assert_eq!(owed[0].message, plan.message);
+        assert_eq!(owed[0].event.detail, Detail::Sent);
+        assert_eq!(*owed[0].webhook, wanted);
+        assert!(house.owed().await.is_empty());
+
+        house.store.change_webhook(&Webhook { switch: Switch::On, ..switched_off.clone() }).await.unwrap();
+        let kept = house.owed().await;
+        assert_eq!(kept.len(), 1, "what a webhook missed while we had it off is kept for it");
+        assert_eq!(kept[0].id.webhook, switched_off.id);
+    }
+
+    async fn dispatches_wait_fail_arrive_and_switch_off(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.store.add_webhook(house.webhook(&[EventKind::Sent])).await.unwrap();
+        house.store.accept(house.plan(&["reader@example.com"])).await.unwrap();
+        let owed = house.owed().await.remove(0);
+        let settle = |owed: &LeasedDispatch, next| DispatchSettlement {
+            id: owed.id,
+            lease: owed.lease.clone(),
+            next,
+            at: house.clock.now(),
+            status: Some(503),
+            error: Some("http_status".into()),
+        };
+        let soon = house.clock.now() + Duration::from_secs(5);
+        house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await.unwrap();
+        assert!(matches!(house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await, Err(StoreError::LostLease)));
+        assert_eq!(house.store.next_dispatch_due().await.unwrap(), Some(soon));
+        house.clock.advance(Duration::from_secs(5));
+        assert!(house.owed().await.is_empty(), "it has been tried: another lane");
+        let again = house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().remove(0);
+        assert_eq!(again.lease.attempt, 2);
+        let later = house.clock.now() + Duration::from_secs(30);
+        house.store.settle_dispatch(settle(&again, DispatchNext::WaitsSwitchedOff(later))).await.unwrap();
+        let standing = house.store.dispatch(owed.id).await.unwrap().unwrap();
+        assert_eq!((standing.state, standing.attempts, standing.last_status), (DispatchState::Queued, 2, Some(503)));
+        let webhook = house.store.webhook(house.tenant, owed.id.webhook).await.unwrap().unwrap();
+        assert_eq!(webhook.switch, Switch::OffByUs);
+        house.clock.advance(Duration::from_secs(60));
+        assert!(house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().is_empty());
+        house.store.change_webhook(&Webhook { switch: Switch::On, ..webhook }).await.unwrap();
+        let last = house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().remove(0);
+        house.store.settle_dispatch(settle(&last, DispatchNext::Ends(DispatchState::Arrived))).await.unwrap();
+        assert_eq!(house.store.dispatch(owed.id).await.unwrap().unwrap().state, DispatchState::Arrived);
+        assert!(house.store.remove_webhook(house.tenant, owed.id.webhook).await.unwrap());
+        assert_eq!(house.store.dispatch(owed.id).await.unwrap(), None);
+    }
+
+    async fn the_first_hit_is_told_once_however_many_come_at_once(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.store.add_webhook(house.webhook(&[EventKind::Opened, EventKind::Clicked])).await.unwrap();
+        let delivery = house.delivered().await;
+        let at_once: Vec<_> = (0..64).map(|_| {
+            let (store, hit) = (house.store.clone(), house.hit(delivery, HitKind::Open, 0, Who::Person));
+            tokio::spawn(async move { store.record_hits(vec![hit]).await })
+        }).collect();
+        for recorded in at_once {
+            recorded.await.unwrap().unwrap();
+        }
+        let together = (0..5).map(|_| house.hit(delivery, HitKind::Click, 3, Who::Person)).collect();
+        house.store.record_hits(together).await.unwrap();
+        house.store.record_hits(vec![house.hit(delivery, HitKind::Click, 4, Who::Person)]).await.unwrap();
+        let kinds: Vec<_> = house.owed().await.into_iter().map(|owed| owed.event.kind).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Opened).count(), 1);
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Clicked).count(), 2, "one a link");
+        let context = house.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+        assert_eq!(context.earlier.len(), 50, "every hit is kept; judging looks at the last fifty");
+        assert_eq!(context.delivered_at, Some(START));
+    }
+
+    async fn a_person_after_a_prefetch_is_told_and_a_scanner_is_not(engine: &Engine) {
+        let house = House::build(engine).await;
+        let all = Webhook { hits: Hits::All, ..house.webhook(&[EventKind::Opened]) };
+        let persons = Webhook { hits: Hits::Persons, ..house.webhook(&[EventKind::Opened]) };
+        let first = house.webhook(&[EventKind::Opened]);
+        for webhook in [&all, &persons, &first] {
+            house.store.add_webhook(webhook.clone()).await.unwrap();
+        }
+        let delivery = house.delivered().await;
+        let mut told = Vec::new();
+        for who in [Who::Scanner, Who::Prefetch, Who::Prefetch, Who::Proxy, Who::Person] {
+            house.store.record_hits(vec![house.hit(delivery, HitKind::Open, 0, who)]).await.unwrap();
+            let owed = house.owed().await;
+            let has = |webhook: &Webhook| owed.iter().any(|owed| owed.id.webhook == webhook.id);
+            told.push((has(&all), has(&first), has(&persons)));
+        }
+        assert_eq!(told, [
+            (true, false, false),
+            (true, true, false),
+            (true, false, false),
+            (true, true, true),
+            (true, false, false),
+        ]);
+    }
+
+    async fn suppressions_hold_expire_and_are_not_shortened(engine: &Engine) {
+        let house = House::build(engine).await;
+        let suppression = |address: &str, reason, days: Option<u64>| Suppression {
+            tenant: house.tenant,
+            agent: house.agent,
+            address: address.into(),
+            reason,
+            created_at: START,
+            expires_at: days.map(|days| START + Duration::from_secs(days * 86_400)),
+        };
+        house.store.suppress(suppression("gone@example.com", Reason::UserUnknown, Some(180))).await.unwrap();
+        house.store.suppress(suppression("angry@example.com", Reason::Complaint, None)).await.unwrap();
+        house.store.suppress(suppression("angry@example.com", Reason::UserUnknown, Some(1))).await.unwrap();
+        let addresses = ["Gone@example.com", "angry@example.com", "fine@example.com"].map(|text| text.parse().unwrap());
+        let found = house.store.suppressed(house.agent, &addresses).await.unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found["angry@example.com"], Reason::Complaint);
+        house.clock.advance(Duration::from_secs(181 * 86_400));
+        let found = house.store.suppressed(house.agent, &addresses).await.unwrap();
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["angry@example.com"]);
+        assert_eq!(house.store.suppressions(house.agent, "", 10).await.unwrap().len(), 2);
+        assert!(house.store.unsuppress(house.agent, &addresses[1]).await.unwrap());
+        assert!(!house.store.unsuppress(house.agent, &addresses[1]).await.unwrap());
+    }
+
+    async fn a_report_changes_a_delivery_once(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.store.add_webhook(house.webhook(&[EventKind::HardBounced])).await.unwrap();
+        let id = house.delivered().await;
+        let report = |house: &House| {
+            let kept = KeptReport {
+                id: EventId::from_uuid(house.ids.uuid(START)),
+                delivery: Some(id),
+                kind: "bounce".into(),
+                received_at: START,
+                sender: String::new(),
+                outcome: "bounced".into(),
+                content: b"report".to_vec(),
+            };
+            let change = ReportChange { id, from: State::Delivered, to: State::Bounced, reason: Reason::UserUnknown, at: START };
+            let events = vec![house.event(id, EventKind::HardBounced, Detail::Bounced { cause: cause() })];
+            (kept, ReportSettlement { change: Some(change), events, suppression: None })
+        };
+        let (kept, settlement) = report(&house);
+        house.store.settle_report(kept, settlement).await.unwrap();
+        let (kept, settlement) = report(&house);
+        assert!(matches!(house.store.settle_report(kept, settlement).await, Err(StoreError::LostLease)));
+        assert_eq!(house.store.delivery(id).await.unwrap().unwrap().state, State::Bounced);
+        assert_eq!(house.owed().await.len(), 1);
+        assert_eq!(house.store.reports(None, 10).await.unwrap().len(), 1);
+    }
+
+    async fn credentials_speak_for_their_agent_until_revoked(engine: &Engine) {
+        let house = House::build(engine).await;
+        let credential = Credential {
+            id: postback::model::id::CredentialId::from_uuid(house.ids.uuid(START)),
+            tenant: house.tenant,
+            agent: house.agent,
+            kind: CredentialKind::ApiKey,
+            name: "first".into(),
+            digest: [5; 32],
+            created_at: START,
+        };
+        house.store.add_credential(credential.clone()).await.unwrap();
+        assert!(matches!(house.store.add_credential(credential.clone()).await, Err(StoreError::Conflict)));
+        house.store.add_domain(house.agent, "acme.example").await.unwrap();
+        let grant = house.store.grant(&[5; 32]).await.unwrap().unwrap();
+        assert_eq!((grant.tenant.slug.as_str(), grant.agent.id, grant.domains), ("acme", house.agent, vec!["acme.example".to_owned()]));
+        assert_eq!(house.store.grant(&[6; 32]).await.unwrap(), None);
+        assert!(house.store.remove_credential(house.tenant, credential.id).await.unwrap());
+        assert_eq!(house.store.grant(&[5; 32]).await.unwrap(), None);
+        assert!(house.store.remove_tenant("acme").await.unwrap());
+        assert_eq!(house.store.agents(house.tenant, "", 10).await.unwrap(), []);
+    }
+
+    async fn a_webhook_belongs_to_its_tenant(engine: &Engine) {
+        let house = House::build(engine).await;
+        let (other, agent) = tenant(&house.ids, "other");
+        house.store.add_tenant(other.clone(), agent).await.unwrap();
+        let webhook = house.webhook(&[EventKind::Opened]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        assert_eq!(house.store.webhook(house.tenant, webhook.id).await.unwrap().as_ref(), Some(&webhook));
+        assert_eq!(house.store.webhook(other.id, webhook.id).await.unwrap(), None);
+        assert!(!house.store.change_webhook(&Webhook { tenant: other.id, ..webhook.clone() }).await.unwrap());
+        assert!(!house.store.remove_webhook(other.id, webhook.id).await.unwrap());
+        let changed = Webhook { url: "https://new.example/".into(), agent: Some(house.agent), ..webhook.clone() };
+        assert!(house.store.change_webhook(&changed).await.unwrap());
+        assert_eq!(house.store.webhooks(house.tenant, None, 10).await.unwrap(), [changed]);
+        assert_eq!(house.store.webhooks(house.tenant, Some(webhook.id), 10).await.unwrap(), []);
+    }
+
+    async fn nodes_agree_on_the_first_key(engine: &Engine) {
+        let house = House::build(engine).await;
+        let other = engine.store("node-2", &house.clock).await;
+        let (one, two) = tokio::join!(house.store.key_ring([1; 32]), other.key_ring([2; 32]));
+        let sealed = |ring| postback::model::token::seal_return_path(&ring, 0, DeliveryId { message: MessageId::from_bytes([0; 16]), recipient: 0 });
+        assert_eq!(sealed(one.unwrap()), sealed(two.unwrap()));
+    }
+
+    async fn the_old_is_forgotten_and_the_queued_is_not(engine: &Engine) {
+        let house = House::build(engine).await;
+        let ended = house.delivered().await;
+        let queued = house.plan(&["waiting@example.com"]);
+        house.store.accept(queued.clone()).await.unwrap();
+        house.clock.advance(Duration::from_secs(91 * 86_400));
+        let keep = Keep { messages: Duration::from_secs(90 * 86_400), reports: Duration::from_secs(86_400) };
+        assert!(!house.store.forget(keep).await.unwrap());
+        assert_eq!(house.store.message(ended.message).await.unwrap(), None);
+        assert_eq!(house.store.events(ended).await.unwrap(), []);
+        assert!(house.store.message(queued.message.id).await.unwrap().is_some());
+    }
+
+    async fn a_test_event_goes_to_its_webhook_alone(engine: &Engine) {
+        let house = House::build(engine).await;
+        let asked = house.webhook(&[EventKind::Opened]);
+        let silent = house.webhook(&[EventKind::Delivered]);
+        house.store.add_webhook(asked.clone()).await.unwrap();
+        house.store.add_webhook(silent).await.unwrap();
+        let message = house.plan(&["reader@example.com"]).message;
+        let delivery = DeliveryId { message: message.id, recipient: 0 };
+        let event = Event { is_test: true, ..house.event(delivery, EventKind::Delivered, Detail::Delivered { reply: "250".into() }) };
+        let id = house.store.dispatch_test(message, event.clone(), asked.id).await.unwrap();
+        let owed = house.owed().await;
+        assert_eq!(owed.len(), 1);
+        assert_eq!((owed[0].id, &owed[0].event), (id, &event));
+    }
+}
