@@ -160,7 +160,7 @@ impl House {
     }
 
     async fn owed(&self) -> Vec<LeasedDispatch> {
-        self.store.lease_dispatches(Lane::Fresh, 100).await.unwrap()
+        self.store.lease_dispatches(Lane::Fresh, 100, vec![]).await.unwrap()
     }
 
     async fn kinds(&self, delivery: DeliveryId) -> Vec<EventKind> {
@@ -387,7 +387,7 @@ on_both_engines! {
         assert_eq!(house.store.next_dispatch_due().await.unwrap(), Some(soon));
         house.clock.advance(Duration::from_secs(5));
         assert!(house.owed().await.is_empty(), "it has been tried: another lane");
-        let again = house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().remove(0);
+        let again = house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().remove(0);
         assert_eq!(again.lease.attempt, 2);
         let later = house.clock.now() + Duration::from_secs(30);
         house.store.settle_dispatch(settle(&again, DispatchNext::WaitsSwitchedOff(later))).await.unwrap();
@@ -396,9 +396,9 @@ on_both_engines! {
         let webhook = house.store.webhook(house.tenant, owed.id.webhook).await.unwrap().unwrap();
         assert_eq!(webhook.switch, Switch::OffByUs);
         house.clock.advance(Duration::from_secs(60));
-        assert!(house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().is_empty());
+        assert!(house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().is_empty());
         house.store.change_webhook(&Webhook { switch: Switch::On, ..webhook }).await.unwrap();
-        let last = house.store.lease_dispatches(Lane::Retry, 10).await.unwrap().remove(0);
+        let last = house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().remove(0);
         house.store.settle_dispatch(settle(&last, DispatchNext::Ends(DispatchState::Arrived))).await.unwrap();
         assert_eq!(house.store.dispatch(owed.id).await.unwrap().unwrap().state, DispatchState::Arrived);
         assert!(house.store.remove_webhook(house.tenant, owed.id.webhook).await.unwrap());
