@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::Intake;
 use crate::mail::compose::{self, Unfit};
-use crate::mail::submitted::{self, Additions, Submitted, Switches, Unreadable};
+pub use crate::mail::submitted::Unreadable;
+use crate::mail::submitted::{self, Additions, Submitted, Switches};
 use crate::model::address::{Address, Mailbox};
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::id::{DeliveryId, EventId, MessageId};

@@ -46,6 +46,10 @@ pub enum DataFault {
     LongLine,
     /// A larger header than the limit.
     LongHeader,
+    /// No content at all.
+    Empty,
+    /// The caller has no memory for it.
+    NoRoom,
 }
 
 /// Reads one text.
@@ -58,6 +62,7 @@ pub struct DataReader {
     header_lines: usize,
     in_header: bool,
     fault: Option<DataFault>,
+    misframed: bool,
 }
 
 /// What was read last, as far as it matters for what comes next.
@@ -80,15 +85,16 @@ impl DataReader {
     pub fn new(limits: Limits, expected_bytes: Option<u64>) -> Self {
         const FIRST_ROOM: u64 = 8 * 1024;
         const FIRST_ROOM_MAX: u64 = 256 * 1024;
-        let room = usize::try_from(expected_bytes.unwrap_or(0).clamp(FIRST_ROOM, FIRST_ROOM_MAX)).unwrap_or_default();
+        let room = expected_bytes.unwrap_or(0).clamp(FIRST_ROOM, FIRST_ROOM_MAX);
         Self {
             limits,
-            content: Vec::with_capacity(room),
+            content: Vec::with_capacity(usize::try_from(room).unwrap_or_default()),
             at: Place::LineStart,
             line_bytes: 0,
             header_lines: 0,
             in_header: true,
             fault: None,
+            misframed: false,
         }
     }
 
@@ -97,9 +103,10 @@ impl DataReader {
         self.content.capacity()
     }
 
-    /// What is wrong so far.
-    pub fn fault(&self) -> Option<DataFault> {
-        self.fault
+    /// Whether a line end was wrong or a NUL came, first fault or not: then the client may have meant another end of
+    /// the text than we found, and nothing that follows can be trusted.
+    pub fn is_misframed(&self) -> bool {
+        self.misframed
     }
 
     /// Refuses the text for a reason of the caller's; it is still read to its end.
@@ -130,7 +137,7 @@ impl DataReader {
                     after
                 }
                 (Place::Cr | Place::DotCr, _) => {
-                    self.give_up(DataFault::LineEnds);
+                    self.misframe(DataFault::LineEnds);
                     self.at = Place::InLine;
                     rest
                 }
@@ -146,9 +153,15 @@ impl DataReader {
     /// The first thing that was wrong.
     pub fn finish(self) -> Result<Vec<u8>, DataFault> {
         match self.fault {
+            None if self.content.is_empty() => Err(DataFault::Empty),
             None => Ok(self.content),
             Some(fault) => Err(fault),
         }
+    }
+
+    fn misframe(&mut self, fault: DataFault) {
+        self.misframed = true;
+        self.give_up(fault);
     }
 
     /// Takes from a line up to what may end it; answers what is left.
@@ -171,7 +184,7 @@ impl DataReader {
             }
             Some((b'\n', after)) => {
                 match self.limits.lone_lf {
-                    LoneLf::Refused => self.give_up(DataFault::LineEnds),
+                    LoneLf::Refused => self.misframe(DataFault::LineEnds),
                     LoneLf::LineEnd => {
                         self.end_line();
                         self.at = Place::InLine;
@@ -180,7 +193,7 @@ impl DataReader {
                 after
             }
             Some((_, after)) => {
-                self.give_up(DataFault::Nul);
+                self.misframe(DataFault::Nul);
                 after
             }
         }
@@ -269,7 +282,7 @@ mod tests {
         check(b"a\r\n..\r\nb\r\n.\r\n", Some(Ok(b"a\r\n.\r\nb\r\n")));
         check(b".a\r\n.\r\n", Some(Ok(b"a\r\n")));
         check(b"...\r\n.\r\n", Some(Ok(b"..\r\n")));
-        check(b".\r\n", Some(Ok(b"")));
+        check(b".\r\n", Some(Err(DataFault::Empty)));
         check(b"a.\r\n.\r\n", Some(Ok(b"a.\r\n")));
         check(b"a\r\n.", None);
         check(b"a\r\n.\r", None);
@@ -328,6 +341,16 @@ mod tests {
             &[&b"a: bcdefghijklmnopqrstuv\r\n".repeat(9), b"\r\n.\r\n".as_slice()].concat(),
             Some(Err(DataFault::LongHeader)),
         );
+    }
+
+    #[test]
+    fn a_text_that_was_refused_already_can_still_be_misframed() {
+        let mut reader = DataReader::new(LIMITS, None);
+        reader.push(&[b'x'; 100]);
+        assert!(!reader.is_misframed());
+        assert_eq!(reader.push(b"\r\n.\n\r\n.\r\n"), (9, true));
+        assert!(reader.is_misframed());
+        assert_eq!(reader.finish(), Err(DataFault::LongLine));
     }
 
     #[test]

@@ -4,7 +4,15 @@
 //! knows what may come when, `command` and `data` read one line and one text, `reply` has all the words. Everything
 //! but `server` is pure: bytes in, replies and steps out.
 
+pub mod auth;
 pub mod command;
+pub mod connection;
+pub mod counters;
 pub mod data;
+mod link;
+pub mod peers;
+pub mod reply;
 pub mod server;
 pub mod session;
+pub mod settings;
+pub mod step;

@@ -1,0 +1,310 @@
+//! From bytes to lines and texts, and from lines and texts to steps: one connection without its socket.
+//!
+//! Pure: bytes, answers and the time come in; replies and [`Step`]s go out. Whoever holds the socket writes
+//! [`Connection::output`], does what [`Connection::step`] says, and tells it what came of it. What the client has sent
+//! too early is seen here, and only here: it stands behind a line that should have been the last (RFC 2920 §3.1).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use memchr::memchr;
+
+use crate::intake::caller::AuthFailure;
+use crate::intake::report::{ReportTo, Unavailable};
+use crate::intake::submission::{Refusal, Rejection};
+use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
+
+use super::command::PATH_LINE_BYTES_MAX;
+use super::data::{DataFault, DataReader};
+use super::reply;
+use super::session::{Session, Summary};
+use super::settings::{LineEndings, Listener, Settings};
+use super::step::{Step, Tail, Tls, Turn};
+
+/// Replies that may wait for each other before they are sent.
+const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+/// Room for input: a group of commands; a piece of text.
+const LINES_ROOM_BYTES: usize = 4 * 1024;
+const TEXT_ROOM_BYTES: usize = 32 * 1024;
+/// Over which time the speed of a text is taken.
+const SPEED_WINDOW: Duration = Duration::from_secs(60);
+/// How often [`Connection::pulse`] wants to be called at least.
+const PULSE: Duration = Duration::from_secs(30);
+/// First byte of a TLS record (RFC 8446 §5.1): a client that takes us for an implicit-TLS port.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<Settings>,
+    line_endings: LineEndings,
+    session: Session,
+    input: BytesMut,
+    /// So much of the input holds no LF.
+    scanned: usize,
+    phase: Phase,
+    asked: Option<Step>,
+    /// When the client's turn began.
+    turn_since: Timestamp,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Lines,
+    Text(Box<Text>),
+    Over,
+}
+
+#[derive(Debug)]
+struct Text {
+    reader: DataReader,
+    read_bytes: u64,
+    window_since: Timestamp,
+    window_bytes: u64,
+}
+
+/// The next line of the input: how long it is, and how long with what ended it.
+enum Line {
+    Whole { bytes: usize, with_end: usize },
+    LoneLf,
+    Part,
+}
+
+impl Connection {
+    /// A connection that has just been made.
+    pub fn new(settings: Arc<Settings>, listener: Arc<Listener>, tls: Tls, peer: IpAddr, now: Timestamp) -> Self {
+        Self {
+            line_endings: listener.line_endings,
+            session: Session::new(settings.clone(), listener, tls, peer, now),
+            settings,
+            input: BytesMut::new(),
+            scanned: 0,
+            phase: Phase::Lines,
+            asked: None,
+            turn_since: now,
+        }
+    }
+
+    /// Greets, or shows out a client that talked first: call it when the input holds whatever came so far.
+    pub fn greet(&mut self) {
+        let turn = self.session.greet(if self.input.is_empty() { Tail::Empty } else { Tail::More });
+        self.follow(turn);
+    }
+
+    /// Where input goes, with room for a reasonable piece.
+    pub fn input(&mut self) -> &mut BytesMut {
+        let room = match self.phase {
+            Phase::Text(_) => TEXT_ROOM_BYTES,
+            Phase::Lines | Phase::Over => LINES_ROOM_BYTES,
+        };
+        if self.input.capacity() - self.input.len() < room / 2 {
+            self.input.reserve(room);
+        }
+        &mut self.input
+    }
+
+    /// What is to be sent; the caller empties it.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.session.out
+    }
+
+    /// What is to be done now.
+    pub fn step(&mut self, now: Timestamp) -> Step {
+        loop {
+            if let Some(step) = self.asked.take() {
+                return step;
+            }
+            let turn = match &mut self.phase {
+                Phase::Over => return Step::Close,
+                Phase::Lines | Phase::Text(_) if self.session.out.len() > OUTPUT_BYTES_MAX => return Step::Write,
+                Phase::Lines | Phase::Text(_) if self.input.is_empty() => return Step::Read,
+                Phase::Text(text) => {
+                    let (used, ended) = text.reader.push(&self.input);
+                    self.input.advance(used);
+                    text.read_bytes += used as u64;
+                    text.window_bytes += used as u64;
+                    // A text that was refused long ago is not listened to forever.
+                    let bound = self.settings.message_bytes_max.saturating_mul(2).saturating_add(1 << 20);
+                    match (ended, text.read_bytes > bound) {
+                        (false, false) => continue,
+                        (ended, _) => {
+                            self.turn_since = now;
+                            self.end_text(ended)
+                        }
+                    }
+                }
+                Phase::Lines if self.input.first() == Some(&TLS_HANDSHAKE) => self.session.say(reply::NOT_SMTP),
+                Phase::Lines => match self.line() {
+                    Some(Line::Whole { bytes, with_end }) => {
+                        self.turn_since = now;
+                        self.take_line(bytes, with_end)
+                    }
+                    Some(Line::LoneLf) => self.session.say(reply::LONE_LF),
+                    Some(Line::Part) => return Step::Read,
+                    None => self.session.say(reply::LINE_FAR_TOO_LONG),
+                },
+            };
+            self.follow(turn);
+        }
+    }
+
+    /// Finds the end of the line; `None` when it is longer than anything we read.
+    fn line(&mut self) -> Option<Line> {
+        let max = self.session.line_bytes_max(&self.input).max(PATH_LINE_BYTES_MAX);
+        let unseen = self.input.get(self.scanned..).unwrap_or_default();
+        let Some(lf) = memchr(b'\n', unseen).map(|at| at + self.scanned) else {
+            self.scanned = self.input.len();
+            return (self.input.len() < max).then_some(Line::Part);
+        };
+        if lf >= max {
+            return None;
+        }
+        Some(match (lf.checked_sub(1).and_then(|at| self.input.get(at)), self.line_endings) {
+            (Some(b'\r'), _) => Line::Whole { bytes: lf - 1, with_end: lf + 1 },
+            (_, LineEndings::Normalize) => Line::Whole { bytes: lf, with_end: lf + 1 },
+            (_, LineEndings::Reject) => Line::LoneLf,
+        })
+    }
+
+    fn take_line(&mut self, bytes: usize, with_end: usize) -> Turn {
+        let line = self.input.get(..bytes).unwrap_or_default();
+        let turn = if with_end > self.session.line_bytes_max(line) {
+            self.session.say(reply::LINE_TOO_LONG)
+        } else {
+            let tail = if self.input.len() > with_end { Tail::More } else { Tail::Empty };
+            self.session.line(line, tail, self.turn_since)
+        };
+        self.input.advance(with_end);
+        self.scanned = 0;
+        turn
+    }
+
+    fn end_text(&mut self, ended: bool) -> Turn {
+        let Phase::Text(text) = std::mem::replace(&mut self.phase, Phase::Lines) else { return Turn::Next };
+        let misframed = text.reader.is_misframed() || !ended;
+        let content = if ended { text.reader.finish() } else { Err(DataFault::TooLarge) };
+        self.session.text_ended(content, misframed)
+    }
+
+    fn follow(&mut self, turn: Turn) {
+        match turn {
+            Turn::Next => {}
+            Turn::Text { limits, expected_bytes } => {
+                self.phase = Phase::Text(Box::new(Text {
+                    reader: DataReader::new(limits, expected_bytes),
+                    read_bytes: 0,
+                    window_since: self.turn_since,
+                    window_bytes: 0,
+                }));
+            }
+            Turn::Ask(Step::Close) => self.phase = Phase::Over,
+            Turn::Ask(step) => self.asked = Some(step),
+        }
+    }
+
+    /// The answer to [`Step::Authenticate`].
+    pub fn authenticated(&mut self, answer: Result<Arc<Grant>, AuthFailure>) {
+        let turn = self.session.authenticated(answer);
+        self.follow(turn);
+    }
+
+    /// The other answer to [`Step::Authenticate`] for a wrong password: one of too many from there.
+    pub fn authentication_postponed(&mut self) {
+        let turn = self.session.say(reply::LOGIN_TOO_SOON);
+        self.follow(turn);
+    }
+
+    /// The answer to [`Step::JudgeSender`].
+    pub fn sender_judged(&mut self, answer: Result<(), Rejection>) {
+        let turn = self.session.sender_judged(answer);
+        self.follow(turn);
+    }
+
+    /// The answer to [`Step::JudgeRecipient`].
+    pub fn recipient_judged(&mut self, answer: Option<ReportTo>) {
+        let turn = self.session.recipient_judged(answer);
+        self.follow(turn);
+    }
+
+    /// The answer to [`Step::Submit`]: the id of the message that is kept, or why it is not.
+    pub fn submitted(&mut self, answer: Result<String, Refusal>) {
+        let turn = self.session.submitted(answer);
+        self.follow(turn);
+    }
+
+    /// The answer to [`Step::Report`].
+    pub fn reported(&mut self, answer: Result<(), Unavailable>) {
+        let turn = self.session.reported(answer);
+        self.follow(turn);
+    }
+
+    /// The answer to [`Step::StartTls`]: TLS is on.
+    pub fn secured(&mut self) {
+        self.session.secured();
+    }
+
+    /// We are about to stop: a text that is being sent may be finished, anything else ends now.
+    pub fn stop(&mut self) {
+        self.session.stop();
+        if matches!(self.phase, Phase::Lines) {
+            let turn = self.session.say(reply::STOPPING);
+            self.follow(turn);
+        }
+    }
+
+    /// Bytes of message text held.
+    pub fn text_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Text(text) => text.reader.held_bytes(),
+            Phase::Lines | Phase::Over => 0,
+        }
+    }
+
+    /// There is no memory for the text that is being sent.
+    pub fn put_off_text(&mut self) {
+        if let Phase::Text(text) = &mut self.phase {
+            text.reader.give_up(DataFault::NoRoom);
+        }
+    }
+
+    /// Ends the connection of a client that takes too long: with a command, however many bytes of it trickle in, or
+    /// with a text. Gives back memory that a busy client needed.
+    pub fn pulse(&mut self, now: Timestamp) {
+        let is_late = match &mut self.phase {
+            Phase::Over => false,
+            Phase::Lines => now.since(self.turn_since) >= self.settings.command_time(),
+            Phase::Text(text) if now.since(text.window_since) < SPEED_WINDOW => false,
+            Phase::Text(text) => {
+                let taken = now.since(text.window_since).as_secs();
+                let is_slow = text.window_bytes < taken.saturating_mul(self.settings.data_bytes_per_sec_min.into());
+                text.window_since = now;
+                text.window_bytes = 0;
+                is_slow
+            }
+        };
+        if is_late {
+            let turn = self.session.say(reply::TOO_SLOW);
+            self.follow(turn);
+        }
+        if self.input.is_empty() && self.input.capacity() > LINES_ROOM_BYTES && matches!(self.phase, Phase::Lines) {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// When [`Connection::pulse`] is wanted next.
+    pub fn next_pulse(&self, now: Timestamp) -> Timestamp {
+        let late = match &self.phase {
+            Phase::Lines | Phase::Over => self.turn_since + self.settings.command_time(),
+            Phase::Text(text) => text.window_since + SPEED_WINDOW,
+        };
+        late.min(now + PULSE)
+    }
+
+    /// What it came to so far.
+    pub fn summary(&self) -> &Summary {
+        self.session.summary()
+    }
+}
