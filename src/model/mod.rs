@@ -17,3 +17,4 @@ pub mod tenant;
 pub mod time;
 pub mod token;
 pub mod webhook;
+pub mod webhook_options;

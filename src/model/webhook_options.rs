@@ -1,0 +1,167 @@
+//! What an owner may set on a webhook's requests: further headers, and the name of the form field.
+//!
+//! Headers that frame the request, route it, or carry what receivers verify stay ours.
+
+/// Longest header value, in bytes.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4096;
+/// Longest name of a header or form field, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// All further headers of a webhook, names and values, in bytes.
+pub const HEADERS_BYTES_MAX: usize = 8192;
+/// Further headers of a webhook.
+pub const HEADERS_MAX: usize = 10;
+/// The form field when none is named.
+pub const FORM_FIELD: &str = "event";
+
+/// Headers that are ours, in lower case.
+const OURS: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "producer-signature",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-mailtura-signature",
+];
+/// Families of headers that are ours.
+const OUR_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "x-postback-"];
+
+/// Why something cannot be set on a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadOption {
+    /// Not a header name (RFC 9110 §5.1).
+    #[error("{0:?} is not a header name")]
+    HeaderName(String),
+    /// A header that is ours.
+    #[error("the header {0:?} cannot be set")]
+    Reserved(String),
+    /// Too long, or with a control character.
+    #[error("the value of the header {0:?} is too long or has a control character")]
+    HeaderValue(String),
+    /// Too many, too long together, or one twice.
+    #[error("there are too many headers, or one is there twice")]
+    TooMany,
+    /// Not a letter or underscore, followed by such and digits.
+    #[error("{0:?} is not a form field name")]
+    FormField(String),
+}
+
+/// Whether a webhook may have this header.
+///
+/// # Errors
+/// Why not.
+pub fn check_header(name: &str, value: &str) -> Result<(), BadOption> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_token) {
+        return Err(BadOption::HeaderName(name.chars().take(NAME_BYTES_MAX).collect()));
+    }
+    let lower = name.to_ascii_lowercase();
+    if OURS.contains(&lower.as_str()) || OUR_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+        return Err(BadOption::Reserved(name.to_owned()));
+    }
+    let has_control = value.chars().any(|char| char.is_control() && char != '\t');
+    if value.len() > HEADER_VALUE_BYTES_MAX || has_control {
+        Err(BadOption::HeaderValue(name.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a webhook may have all these headers together.
+///
+/// # Errors
+/// The first that it may not have, or that they are too many.
+pub fn check_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), BadOption> {
+    let mut names = Vec::new();
+    let mut bytes = 0;
+    for (name, value) in headers {
+        check_header(name, value)?;
+        bytes += name.len() + value.len();
+        let lower = name.to_ascii_lowercase();
+        if names.len() == HEADERS_MAX || bytes > HEADERS_BYTES_MAX || names.contains(&lower) {
+            return Err(BadOption::TooMany);
+        }
+        names.push(lower);
+    }
+    Ok(())
+}
+
+/// Whether the form field of a webhook may be called so. Receivers split the decoded body at its first `=`, so the
+/// name must not be able to hold one.
+///
+/// # Errors
+/// [`BadOption::FormField`].
+pub fn check_form_field(name: &str) -> Result<(), BadOption> {
+    let is_name = name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_name { Ok(()) } else { Err(BadOption::FormField(name.chars().take(NAME_BYTES_MAX).collect())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers() {
+        for (name, value) in [("Authorization", "Basic YTpi"), ("X-Shop", ""), ("x_1", "å\tb"), ("User-Agent", "x")] {
+            assert_eq!(check_header(name, value), Ok(()), "{name}");
+        }
+        for name in [
+            "Host",
+            "CONTENT-length",
+            "transfer-encoding",
+            "Connection",
+            "Upgrade",
+            "TE",
+            "Trailer",
+            "Expect",
+            "Cookie",
+            "Proxy-Authorization",
+            "webhook-id",
+            "Webhook-Signature",
+            "Content-Type",
+            "Content-Encoding",
+            "X-Mailtura-Signature",
+            "Producer-Signature",
+            "X-Postback-Test",
+        ] {
+            assert_eq!(check_header(name, "x"), Err(BadOption::Reserved(name.to_owned())));
+        }
+        for name in ["", "a b", "a:b", "a\r\nb", "å", "(x)"] {
+            assert_eq!(check_header(name, "x"), Err(BadOption::HeaderName(name.to_owned())));
+        }
+        for value in ["a\r\nb: c", "a\nb", "a\0b", "a\u{7f}", &"x".repeat(HEADER_VALUE_BYTES_MAX + 1)] {
+            assert_eq!(check_header("X-Shop", value), Err(BadOption::HeaderValue("X-Shop".to_owned())));
+        }
+    }
+
+    #[test]
+    fn headers_together() {
+        let long = "x".repeat(HEADER_VALUE_BYTES_MAX);
+        assert_eq!(check_headers([("A", "1"), ("B", "1")]), Ok(()));
+        assert_eq!(check_headers([("A", "1"), ("a", "1")]), Err(BadOption::TooMany));
+        assert_eq!(check_headers([("A", long.as_str()), ("B", long.as_str())]), Err(BadOption::TooMany));
+        let names: Vec<_> = (0..=HEADERS_MAX).map(|n| format!("X-{n}")).collect();
+        assert_eq!(check_headers(names.iter().map(|name| (name.as_str(), ""))), Err(BadOption::TooMany));
+        assert_eq!(check_headers(names.iter().skip(1).map(|name| (name.as_str(), ""))), Ok(()));
+    }
+
+    #[test]
+    fn form_fields() {
+        for name in ["event", "_x9", "eventData"] {
+            assert_eq!(check_form_field(name), Ok(()), "{name}");
+        }
+        for name in ["", "9a", "a=b", "a b", "a&b", "a-b", "é"] {
+            assert_eq!(check_form_field(name), Err(BadOption::FormField(name.to_owned())));
+        }
+    }
+}
