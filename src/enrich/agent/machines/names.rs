@@ -1,0 +1,101 @@
+//! The words and names by which machines are known. Data only; see `machines` for how each list is read.
+//!
+//! Everything is in lower case. A word earns its place by being used by machines and by no browser, mail client or
+//! device; what is a common word or part of a device's name stands in [`PROGRAMS`] (asked only in front or before
+//! `/`), in [`ENDINGS`] (asked only at the end of a word) or in [`TRADES`] (asked only where nothing else is known).
+
+/// Whoever looks at links for somebody's safety, or for a hole.
+#[rustfmt::skip]
+pub(super) const SCANNERS: &[&str] = &[
+    "acunetix", "antivirus", "arachni", "barracuda", "binaryedge", "bitdefender", "bitsight", "burpcollaborator",
+    "censys", "checkpoint", "clamav", "cloudmark", "criminalip", "cyren", "defender", "detectify", "dirbuster",
+    "emeraldshield", "expanse", "feroxbuster", "fireeye", "foregenix", "forcepoint", "fortiguard", "gobuster",
+    "internetmeasurement", "ironport", "jndi:", "kaspersky", "leakix", "lightspeedsystems", "malware", "masscan",
+    "messagelabs", "mimecast", "muhstik", "nessus", "netcraft", "netsystemsresearch", "nikto", "nmap", "nuclei",
+    "onyphe", "openvas", "palo alto", "paloalto", "pentest", "phish", "probely", "proofpoint", "qualys", "quttera",
+    "rapid7", "safebrowsing", "safelinks", "securitytrails", "shodan", "sophos", "sqlmap", "stretchoid", "sucuri",
+    "symantec", "tenable", "trellix", "trend micro", "trendmicro", "twinwave", "urlscan", "virustotal", "w3af",
+    "webinspector", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu",
+];
+
+/// Whoever asks whether links still work.
+#[rustfmt::skip]
+pub(super) const CHECKERS: &[&str] = &[
+    "broken link", "brokenlink", "check link", "checklink", "dead link", "deadlink", "link check", "link sleuth",
+    "link-check", "linkcheck", "linkdex", "linklint", "linkvalid", "linkwalker", "office existence discovery",
+    "office protocol discovery", "url check", "urlcheck",
+];
+
+/// Words that no browser and no mail client uses, wherever they stand.
+#[rustfmt::skip]
+pub(super) const WORDS: &[&str] = &[
+    // What they do.
+    "crawl", "spider", "slurp", "scrap", "archiv", "fetcher", "harvest", "robot", "siphon", "aggregator", "unfurl",
+    "favicon", "sitemap", "preview", "screenshot", "screen shot", "thumb", "snippet", "opengraph", "transcoder",
+    "validator", "verifier", "verification", "monitor", "monitis", "uptime", "watchdog", "watchmouse", "heartbeat",
+    "health-check", "healthcheck", "health check", "keepalive", "kube-probe", "survey", "audit", "workflow",
+    "subscriber", "link expand", "linkexpand", "image proxy", "imageproxy", "imgproxy", "prefetch proxy",
+    "web-sniffer", "plagiar", "copyright", "seo-", "-seo", "research", "telemetry", "benchmark", "pinger",
+    // Browsers without a reader.
+    "headless", "phantomjs", "puppeteer", "playwright", "selenium", "webdriver", "slimerjs", "htmlunit", "httpunit",
+    "wkhtmlto", "webkit2png", "rmsnapkit", "splash", "synthetic", "lighthouse", "pagespeed", "page speed", "gtmetrix",
+    "catchpoint", "pingdom", "statuscake", "site24x7", "newrelic", "datadog", "dotcom-monitor", "thousandeyes",
+    "dynatrace", "ruxit", "uptrends", "freshping", "hetrix", "webpagetest", "ptst/", "sitespeed", "speedcurve",
+    "browserstack", "browserspy", "keynote", "gomez", "alertsite", "rigor", "calibreapp", "nodeping", "checkly",
+    // Libraries, wherever they stand.
+    "libwww", "lwp::", "urllib", "httpclient", "http client", "http_client", "http-client", "httplib", "httrack",
+    "python-", "perl/", "guzzle", "mechanize", "indy library", "url control", "microsoft bits", "winhttprequest",
+    "xmlrpc", "zend_http", "wordpress", "drupal", "joomla", "fake_useragent", "webzip", "webcopier", "webreaper",
+    "webstripper", "webcapture", "teleport", "offline explorer", "msiecrawler", "download demon", "heritrix", "nutch",
+    "ia_archiver", "grub-client", "asproxy", "simplepie", "magpierss", "feedparse", "feed parser", "pubsub",
+    // Who they are.
+    "appengine", "adsbot", "mediapartners", "googleother", "google-", "google web", "google page", "googleweblight",
+    "google search console", "googleassociation", "googleadwords", "apis-google", "bingpreview", "msnbot", "ahrefs",
+    "semrush", "majestic", "sistrix", "serpstat", "seokicks", "screaming frog", "siteimprove", "builtwith", "wappalyzer",
+    "whatweb", "similarweb", "comscore", "criteo", "grapeshot", "doubleverify", "proximic", "peer39", "adbeat",
+    "adsense", "adwords", "facebookexternal", "facebookcatalog", "externalhit", "externalagent", "webindexer",
+    "skypeuri", "whatsapp/", "snap url", "vkshare", "embedly", "iframely", "onebox", "kakaotalk-scrap", "mixi-check",
+    "mastodon", "friendica", "fediverse", "gotosocial", "pleroma", "misskey", "activitypub", "lemmy/", "hootsuite",
+    "sprinklr", "brandwatch", "meltwater", "talkwalker", "radian6", "zapier", "ifttt", "logic-apps", "hubspot",
+    "mailchimp", "sendgrid", "braze sender", "klaviyo", "mailgun", "onetrust", "cookiebot", "scope3", "pageburst",
+    "rivaliq", "microad", "tineye", "diffbot", "anthropic", "claude-", "chatgpt", "openai", "perplexity", "cohere-",
+    "firecrawl", "img2dataset", "yacy", "teoma", "ask jeeves", "cloudflare", "cortex", "panscient", "ltx71", "page2rss",
+    "wechatdevtools", "yahooseeker", "feedseeker", "y!j-",
+    // Readers of feeds.
+    "rss feed", "rss-platform", "freshrss", "openrss", "feedfetch", "feedbin", "feedly", "feedwrangler", "feeder.co",
+    "feeddemon", "akregator", "newsbeuter", "newsboat", "newsblur", "newsgator", "netnewswire", "netvibes", "miniflux",
+    "inoreader", "oldreader", "bazqux", "bloglines", "bloglovin", "podcast",
+    // Servers that look after servers.
+    "nagios", "zabbix", "icinga", "check_http", "prometheus", "blackbox", "haproxy", "elb-health",
+    // Forms that nobody filled in, and attempts to break in.
+    "{version}", "w.x.y.z", "$version", "${", "() {", "<class", "user-agent:", "user_agent", "compatible; linux",
+];
+
+/// Words that mark a machine where a word ends: `Examplebot/2.0`, but no device called `IDbot553`.
+pub(super) const ENDINGS: &[&str] =
+    &["bot", "bots", "scan", "scanner", "scanning", "scans", "daemon", "probe", "agent/1.0 (type"];
+
+/// Programs and libraries that fetch, in front or as `name/`.
+#[rustfmt::skip]
+pub(super) const PROGRAMS: &[&str] = &[
+    "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "aria2", "axios", "bitly", "bun", "clj-http", "colly", "cpr",
+    "curl", "dart", "deno", "discourse", "echoping", "electron-fetch", "elinks", "embed", "faraday", "fasthttp",
+    "feign", "flipboard", "github-camo", "gitlab-runner", "go", "go-httpclient", "go-resty", "golang", "goose", "got",
+    "grpc-c", "grpc-go", "grpc-java", "grpc-node", "grpc-python", "grpc-ruby", "guzzlehttp", "hackney", "hatena",
+    "httparty", "httpie", "httpx", "hyper", "igetter", "insomnia", "jakarta", "java", "java1", "jersey", "jigsaw",
+    "jmeter", "libcurl", "lua-resty-http", "lwp", "mixnode", "needle", "netty", "newspaper", "node", "node-fetch",
+    "node.js", "nodejs", "okhttp", "perl", "php", "pinterest", "postman", "postmanruntime", "powershell", "pycurl",
+    "python", "reactor-netty", "readkit", "reqwest", "rest-client", "restsharp", "retrofit", "ruby", "sentry", "spotify",
+    "superagent", "swagger", "swagger-validator", "swcd", "symfony", "thumbor", "twitterbot", "typhoeus", "undici",
+    "unirest", "ureq", "vert.x", "wget", "wget2", "windowspowershell", "winhttp", "wink client", "xh", "yourls",
+];
+
+/// Trades of machines; looked for only in what has not the form of a browser and names no mail client.
+#[rustfmt::skip]
+pub(super) const TRADES: &[&str] = &[
+    "agent", "analys", "analyz", "api", "blog", "cache", "check", "collector", "cron", "daemon", "detector",
+    "discovery", "download", "engine", "expander", "exractor", "extract", "feed", "grab", "health", "httpd", "image",
+    "index", "inspect", "integration", "library", "link", "network", "news", "observatory", "parser", "ping", "plugin",
+    "proxy", "relay", "resolver", "robo", "rss", "runner", "sdk", "search", "seeker", "sender", "server", "service",
+    "site", "sniff", "statistics", "sync", "test", "tools", "track", "upload", "webhook", "wolf", "worker",
+];
