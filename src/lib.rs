@@ -1,5 +1,11 @@
 //! Postback: a self-hosted transactional mail agent.
 
+pub mod app;
+
+pub mod config;
+
+pub mod log;
+
 pub mod smtp;
 
 pub mod http;

@@ -16,7 +16,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 pub use guard::{ADDRESSES_MAX, CONNECT_MAX, Failure, Guard, Limits, Pinned};
@@ -95,7 +95,7 @@ pub enum Access {
 }
 
 /// Settings, as the operator writes them under `[egress]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Plain http to everywhere that https may go.

@@ -1,5 +1,6 @@
 //! DOOR. JSON APIs and tracking URLs.
 
+pub mod admin;
 pub mod mailtura;
 pub mod problem;
 pub mod track;

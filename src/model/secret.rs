@@ -24,6 +24,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Written as `***`, or as nothing when it is empty: a secret does not leave by being part of something larger.
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from).map(Self)

@@ -9,6 +9,14 @@ use super::time::Timestamp;
 /// The name of the mail agent that each tenant has from the start.
 pub const DEFAULT_AGENT: &str = "default";
 
+/// Whether a text can be a tenant's slug: lower-case letters, digits and hyphens between them, at most 63.
+pub fn is_slug(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 /// A customer of the installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {

@@ -5,5 +5,6 @@
 mod support;
 mod tidy;
 
+mod cli;
 mod engines;
 mod storage;

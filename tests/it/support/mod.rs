@@ -1,5 +1,6 @@
 //! What the integration tests share. Each part is a real thing on this machine: a database, the true program.
 #![allow(dead_code, reason = "each part offers what a test may want, used or not")]
 
+pub mod agent;
 pub mod engines;
 pub mod postgres;

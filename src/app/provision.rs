@@ -1,0 +1,50 @@
+//! New tenants, mail agents and credentials: values of now with ids of their own, ready to be stored.
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Clock;
+use crate::ids::IdSource;
+use crate::model::id::{AgentId, CredentialId, TenantId};
+use crate::model::secret::Secret;
+use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
+
+/// A tenant.
+pub fn tenant(slug: &str, name: &str, clock: &Clock, ids: &IdSource) -> Tenant {
+    let now = clock.now();
+    Tenant { id: TenantId::from_uuid(ids.uuid(now)), slug: slug.to_owned(), name: name.to_owned(), created_at: now }
+}
+
+/// A mail agent with nothing set.
+pub fn agent(tenant: &Tenant, name: &str, clock: &Clock, ids: &IdSource) -> MailAgent {
+    let now = clock.now();
+    MailAgent {
+        id: AgentId::from_uuid(ids.uuid(now)),
+        tenant: tenant.id,
+        key: format!("{:016x}", u64::from_be_bytes(ids.bytes())),
+        name: name.to_owned(),
+        settings: AgentSettings::default(),
+        created_at: now,
+    }
+}
+
+/// A credential, and its secret, which is nowhere else.
+pub fn credential(
+    agent: &MailAgent,
+    kind: CredentialKind,
+    name: &str,
+    clock: &Clock,
+    ids: &IdSource,
+) -> (Credential, Secret) {
+    let now = clock.now();
+    let secret = ids.secret("pb_");
+    let credential = Credential {
+        id: CredentialId::from_uuid(ids.uuid(now)),
+        tenant: agent.tenant,
+        agent: agent.id,
+        kind,
+        name: name.to_owned(),
+        digest: Sha256::digest(secret.as_bytes()).into(),
+        created_at: now,
+    };
+    (credential, Secret::new(secret))
+}

@@ -1,0 +1,143 @@
+//! What can be typed, and what is said to people. Each command is a module; what they do is in the library.
+//!
+//! Exit status: 0 done, 1 failed, 2 wrong usage or settings that make no sense.
+
+mod check_config;
+mod database;
+mod serve;
+mod tenants;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use postback::config::{self, Loaded, Problem, Sources};
+
+/// A self-hosted transactional mail agent: SMTP and HTTP in, tracked mail out, every event to your webhook.
+#[derive(Parser)]
+#[command(name = "postback", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where settings come from.
+#[derive(Args)]
+struct Options {
+    /// Settings file [default: postback.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Folder of the database and all else that is kept [default: data]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<String>,
+    /// sqlite:<path> or postgres://… [default: sqlite:<data>/postback.db]
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+    /// Any setting, as in `--set log.format=json`; may be given several times
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run: take mail, deliver it, tell webhooks
+    Serve(serve::Flags),
+    /// Show the effective settings and where each comes from; exit with 2 if they make no sense
+    CheckConfig(check_config::Arguments),
+    /// Create the database, or bring it up to date
+    Migrate,
+    /// Customers of this installation
+    #[command(subcommand)]
+    Tenant(tenants::TenantCommand),
+    /// Mail agents of a tenant: credentials, domains and tracking switches belong to one
+    #[command(subcommand)]
+    Agent(tenants::AgentCommand),
+    /// Domains that a mail agent may send from
+    #[command(subcommand)]
+    Domain(tenants::DomainCommand),
+    /// API keys and SMTP passwords
+    #[command(subcommand)]
+    Key(tenants::KeyCommand),
+}
+
+/// Settings that make no sense, as opposed to something that failed.
+const EXIT_USAGE: u8 = 2;
+
+/// Reads the command line, does what it says, and answers with the exit status.
+pub fn main() -> ExitCode {
+    let Cli { options, command } = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(&options, command)),
+        Err(fault) => Err(anyhow::Error::new(fault).context("start the runtime")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            // The cause on the same line: a person at night greps for one.
+            let _ = writeln!(std::io::stderr(), "postback: {fault:#}");
+            if fault.is::<Problem>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(flags) => serve::run(options.load(flags.settings())?).await,
+        Command::CheckConfig(arguments) => check_config::run(options, arguments),
+        Command::Migrate => database::migrate(&options.load(Vec::new())?).await,
+        Command::Tenant(command) => tenants::tenant(&options.load(Vec::new())?, command).await,
+        Command::Agent(command) => tenants::agent(&options.load(Vec::new())?, command).await,
+        Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
+        Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
+    }
+}
+
+/// A flag as typed, the key that it sets, and the value.
+type Setting = (String, String, String);
+
+impl Options {
+    /// The settings that file, environment and flags make.
+    fn load(&self, more: Vec<Setting>) -> Result<Loaded, Problem> {
+        let mut flags = Vec::new();
+        for (flag, key, value) in [("--data", "data", &self.data), ("--database", "database", &self.database)] {
+            flags.extend(value.clone().map(|value| (flag.to_owned(), key.to_owned(), value)));
+        }
+        for set in &self.set {
+            let (key, value) =
+                set.split_once('=').ok_or_else(|| Problem(format!("--set {set}: KEY=VALUE is wanted")))?;
+            flags.push((format!("--set {key}"), key.to_owned(), value.to_owned()));
+        }
+        flags.extend(more);
+        // A name or value that is not UTF-8 cannot be one of ours.
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment = std::env::vars_os().filter_map(text).collect();
+        config::load(&Sources { file: self.config.clone(), environment, flags })
+    }
+}
+
+/// Prints lines to standard output. A reader that has gone away, as `head` does, wants no more of them.
+fn say(text: impl AsRef<str>) {
+    if writeln!(std::io::stdout().lock(), "{}", text.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints rows under headings, each column as wide as its widest entry.
+fn say_table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
+    let mut widths = headings.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let headings = headings.map(str::to_owned);
+    for row in std::iter::once(&headings).chain(rows) {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

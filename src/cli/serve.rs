@@ -1,0 +1,91 @@
+//! `postback serve`: runs until told to stop.
+
+use anyhow::bail;
+use clap::Args;
+use postback::app::{App, FirstRun};
+use postback::clock::Clock;
+use postback::config::Loaded;
+use postback::ids::IdSource;
+use postback::log;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Setting, say};
+
+/// Settings that are changed often enough to have a flag.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// Where health and metrics listen [default: 127.0.0.1:9080]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// What this node does, of doors, deliver and webhooks [default: all]
+    #[arg(long, value_name = "LIST")]
+    roles: Option<String>,
+}
+
+impl Flags {
+    pub(super) fn settings(self) -> Vec<Setting> {
+        let flags = [("--admin", "admin.address", self.admin), ("--roles", "roles", self.roles)];
+        let set = |(flag, key, value): (&str, &str, Option<String>)| Some((flag.to_owned(), key.to_owned(), value?));
+        flags.into_iter().filter_map(set).collect()
+    }
+}
+
+pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let (clock, ids) = (Clock::system(), IdSource::system());
+    log::start(&loaded.settings.log, clock.clone());
+    for warning in loaded.settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::new()?;
+    let app = tokio::select! {
+        started = App::start(&loaded.settings, clock, ids) => started?,
+        () = signals.next() => bail!("told to stop while starting"),
+    };
+    if let Some(made) = &app.first_run {
+        say(introduction(made));
+    }
+    say(format!("ready admin={}", app.addresses.admin));
+    tokio::select! {
+        () = signals.next() => {}
+        () = app.broken() => bail!("the database could not sync a commit; start again to recover what was promised"),
+    }
+    tracing::info!("stopping: finishing what is under way");
+    tokio::select! {
+        () = app.stop() => Ok(()),
+        () = signals.next() => bail!("told twice to stop: what was under way is taken up by the next start"),
+    }
+}
+
+/// The two ways in which one is told to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn introduction(made: &FirstRun) -> String {
+    let lines = [
+        "First run. These credentials are shown once; only their hashes are kept.".to_owned(),
+        String::new(),
+        format!("  tenant         {}", made.tenant),
+        format!("  API key        {}", made.api_key.reveal()),
+        format!("  SMTP user      {}", made.tenant),
+        format!("  SMTP password  {}", made.smtp_password.reveal()),
+    ];
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    let rule = "─".repeat(width + 2);
+    let boxed: Vec<_> = lines.iter().map(|line| format!("│ {line:width$} │")).collect();
+    format!("┌{rule}┐\n{}\n└{rule}┘", boxed.join("\n"))
+}

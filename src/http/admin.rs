@@ -1,0 +1,187 @@
+//! The admin listener: is the program alive, may it be sent work, and its figures for Prometheus.
+//!
+//! `/livez` (and `/healthz`) answers while the program runs; `/readyz` is 503 while the database takes no writes or
+//! the program is going down, with the reason in JSON; `/metrics` is OpenMetrics text. Plain http for the machine's
+//! own eyes, on loopback unless set otherwise. Nothing here names a tenant, an address or a message.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Clock;
+use crate::model::time::Timestamp;
+use crate::store::Store;
+
+/// Health and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where to listen.
+    pub address: SocketAddr,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9080)) }
+    }
+}
+
+/// Connections at one time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a client may take for its request's header.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long the store may take to show that it takes writes.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// What the admin listener tells of.
+pub struct Admin {
+    store: Store,
+    clock: Clock,
+    registry: Registry,
+    queues: Queues,
+    /// The program has been told to stop.
+    draining: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// One that tells of this store and of what is registered in `registry`; ready until `draining` is true.
+    pub fn new(store: Store, clock: Clock, mut registry: Registry, draining: watch::Receiver<bool>) -> Self {
+        let queues = Queues::register(&mut registry);
+        Self { store, clock, registry, queues, draining }
+    }
+
+    /// Answers on `listener` for ever.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = connections.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        admin.converse(stream).await;
+                        drop(permit);
+                    });
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "cannot accept a connection on the admin listener");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(|request| {
+            let admin = self.clone();
+            async move { Ok::<_, std::convert::Infallible>(admin.answer(&request).await) }
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+        // A client that goes away or speaks nonsense is no news here.
+        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET here\n");
+        }
+        match request.uri().path() {
+            "/livez" | "/healthz" => response(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" => match self.reasons_not_ready().await.as_slice() {
+                [] => response(StatusCode::OK, JSON, "{\"ready\":true}\n"),
+                reasons => {
+                    let body = serde_json::json!({ "ready": false, "reasons": reasons });
+                    response(StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{body}\n"))
+                }
+            },
+            "/metrics" => self.metrics().await,
+            _ => response(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz and /metrics are here\n"),
+        }
+    }
+
+    async fn reasons_not_ready(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if *self.draining.borrow() {
+            reasons.push("stopping");
+        }
+        match tokio::time::timeout(PROBE_TIME, self.store.probe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => reasons.push("the database does not take writes"),
+            Err(_) => reasons.push("the database is slower than two seconds"),
+        }
+        reasons
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        // Old counts stay when the store cannot be asked: the other figures are wanted most just then.
+        if let Ok(Ok(counts)) = tokio::time::timeout(PROBE_TIME, self.store.queue_counts()).await {
+            let now = self.clock.now();
+            self.queues.set("deliveries", counts.deliveries, counts.oldest_delivery_due, now);
+            self.queues.set("dispatches", counts.dispatches, counts.oldest_dispatch_due, now);
+        }
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => response(StatusCode::OK, METRICS, text),
+            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the figures cannot be written\n"),
+        }
+    }
+}
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const METRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+fn response(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// The queues' figures, asked of the store at each look.
+#[derive(Default)]
+struct Queues {
+    waiting: Family<Queue, Gauge>,
+    oldest_due_age: Family<Queue, Gauge<f64, AtomicU64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queue {
+    queue: &'static str,
+}
+
+impl Queues {
+    fn register(registry: &mut Registry) -> Self {
+        let queues = Self::default();
+        registry.register("queue_waiting", "Rows that wait for an attempt or are in one", queues.waiting.clone());
+        registry.register(
+            "queue_oldest_due_age_seconds",
+            "How long the oldest row has been due",
+            queues.oldest_due_age.clone(),
+        );
+        queues
+    }
+
+    fn set(&self, queue: &'static str, waiting: u64, oldest_due: Option<Timestamp>, now: Timestamp) {
+        let queue = Queue { queue };
+        self.waiting.get_or_create(&queue).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let age = oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
+        self.oldest_due_age.get_or_create(&queue).set(age);
+    }
+}
