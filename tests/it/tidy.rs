@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ids", &["model"]),
     ("dns", &["model"]),
     ("enrich", &["model"]),
+    ("log", &["clock"]),
     ("wake", &[]),
     ("tls", &[]),
     ("egress", &["model", "dns"]),
