@@ -308,3 +308,88 @@ impl Connection {
         self.session.summary()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Fragments that bring a connection into every state, and out of it in every wrong way.
+    fn fragment() -> impl Strategy<Value = Vec<u8>> {
+        let known = prop::sample::select(vec![
+            &b"EHLO a.example\r\n"[..],
+            b"HELO a.example\r\n",
+            b"MAIL FROM:<a@b.example>\r\n",
+            b"MAIL FROM:<> SIZE=5 SMTPUTF8\r\n",
+            b"RCPT TO:<c@d.example>\r\n",
+            b"RCPT TO:<postmaster>\r\n",
+            b"DATA\r\n",
+            b"a: b\r\n\r\nc",
+            b"\r\n.\r\n",
+            b"\n.\n",
+            b"\r.",
+            b".",
+            b"\r",
+            b"\n",
+            b"AUTH PLAIN AGEAYg==\r\n",
+            b"AUTH LOGIN\r\n",
+            b"*\r\n",
+            b"RSET\r\n",
+            b"STARTTLS\r\n",
+            b"\0",
+        ]);
+        prop_oneof![
+            8 => known.prop_map(<[u8]>::to_vec),
+            1 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => prop::collection::vec(prop::sample::select(b"a<>\"\\ .\r\n".to_vec()), 0..3000),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever pieces: replies are reply lines, and a content that is handed on has exact line
+        /// ends, was asked for by a 354, and ends where the text ended.
+        #[test]
+        fn nothing_inexact_is_handed_on(segments in prop::collection::vec(fragment(), 0..60)) {
+            let settings = Arc::new(Settings { message_bytes_max: 2_000, ..Settings::default() });
+            let mut listener = Listener::development();
+            listener.kind = super::super::settings::Kind::Inbound;
+            let peer = IpAddr::from([192, 0, 2, 1]);
+            let now = Timestamp::default();
+            let mut connection = Connection::new(settings, Arc::new(listener), Tls::Offered, peer, now);
+            connection.greet();
+            let mut heard = Vec::new();
+            let mut asked_for = 0;
+            'talk: for segment in segments {
+                connection.input().extend_from_slice(&segment);
+                loop {
+                    match connection.step(now) {
+                        Step::Read => break,
+                        Step::Close => break 'talk,
+                        Step::StartTls => connection.secured(),
+                        Step::JudgeRecipient(_) => connection.recipient_judged(None),
+                        Step::Report { to, content, .. } => {
+                            asked_for += 1;
+                            prop_assert_eq!(to, vec![ReportTo::Postmaster]);
+                            prop_assert!(content.ends_with(b"\r\n"));
+                            let text = String::from_utf8_lossy(&content).replace("\r\n", "");
+                            prop_assert!(!text.contains(['\r', '\n', '\0']));
+                            connection.reported(Ok(()));
+                        }
+                        Step::Write => {}
+                        step => prop_assert!(false, "nobody asked for {step:?}"),
+                    }
+                    heard.append(connection.output());
+                }
+                heard.append(connection.output());
+            }
+            heard.append(connection.output());
+            let heard = String::from_utf8(heard).unwrap();
+            prop_assert!(heard.ends_with("\r\n"));
+            for line in heard.split_terminator("\r\n") {
+                prop_assert!(line.len() <= 510 && line.bytes().take(3).all(|byte| byte.is_ascii_digit()), "{line:?}");
+            }
+            prop_assert!(heard.matches("\r\n354 ").count() >= asked_for);
+        }
+    }
+}

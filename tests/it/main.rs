@@ -6,5 +6,6 @@ mod support;
 mod tidy;
 
 mod cli;
+mod dialog;
 mod engines;
 mod storage;
