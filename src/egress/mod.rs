@@ -12,8 +12,10 @@ mod ranges;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,7 @@ use url::{Host, Url};
 pub use guard::{ADDRESSES_MAX, CONNECT_MAX, Failure, Guard, Limits, Pinned};
 use ranges::Entry;
 pub use target::URL_BYTES_MAX;
+pub use trust::{TrustError, client_tls};
 
 /// Names that lead nowhere or to ourselves: each, and everything under it (RFC 6761, 6762, 7686, 8375, 9476).
 const RESERVED: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "onion", "alt"];
@@ -107,6 +110,8 @@ pub struct Settings {
     pub deny: Vec<String>,
     /// Let `allow` also cover the metadata services of clouds.
     pub allow_metadata: bool,
+    /// PEM file of further roots to believe when others answer over TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// An entry of `allow` or `deny` that makes no sense.

@@ -1,0 +1,325 @@
+//! Makes the POST: vet, connect, send, read a little of the answer.
+//!
+//! The receiver is a stranger. Every connection goes through `egress::Guard`; nothing is followed, decompressed or
+//! read to the end; one deadline stands over everything. Connections are kept and used again (`pool`). A kept one
+//! that turns out closed before any byte of an answer gets one instant repetition on a fresh connection.
+//!
+//! What went wrong is told in the closed list of [`Fault`]; it names no address and no resolver.
+
+mod connection;
+mod outcome;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{Method, StatusCode, Uri};
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::Position;
+
+pub use outcome::Fault;
+
+use self::connection::Connection;
+use self::pool::{Key, Pool};
+use super::formats::Request;
+use crate::clock::{Clock, Stopwatch};
+use crate::egress::{Access, Guard, Vetted};
+use crate::model::webhook::Post;
+
+/// What one POST may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// Everything, the body of the answer included.
+    pub total: Duration,
+    /// Status line and headers of the answer.
+    pub head_bytes: usize,
+    /// What is read of the body of the answer.
+    pub body_bytes: usize,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// Unused connections kept to one host and port.
+    pub idle_per_host: usize,
+    /// Unused connections kept in all.
+    pub idle_total: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tls: Duration::from_secs(5),
+            total: Duration::from_secs(15),
+            head_bytes: 32 * 1024,
+            body_bytes: 16 * 1024,
+            idle: Duration::from_secs(30),
+            idle_per_host: 64,
+            idle_total: 1024,
+        }
+    }
+}
+
+/// How long each part took; `None` for what did not happen or did not end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// The look-up; nearly nothing for an address.
+    pub dns: Option<Duration>,
+    /// The connection.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the start of all to the headers of the answer.
+    pub head: Option<Duration>,
+    /// Everything.
+    pub total: Duration,
+}
+
+/// What came of a POST.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What it came to.
+    pub post: Post,
+    /// What went wrong, when something did.
+    pub fault: Option<Fault>,
+    /// The status of the answer.
+    pub status: Option<u16>,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
+    /// The first bytes of the body, at most [`Limits::body_bytes`]; nothing of what the operator excepted from the
+    /// rules for strangers, since tenants see this.
+    pub body_head: Vec<u8>,
+    /// How long each part took.
+    pub timings: Timings,
+    /// Whom we were connected to.
+    pub peer: Option<SocketAddr>,
+    /// Whether the connection had been used before.
+    pub is_reused: bool,
+}
+
+impl Answer {
+    /// The host that a redirect names, which is not followed.
+    pub fn redirect_host(&self) -> Option<String> {
+        let is_redirect = self.status.is_some_and(|status| (300..400).contains(&status));
+        let location = self.headers.get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
+        url::Url::parse(location).ok()?.host_str().map(str::to_owned)
+    }
+}
+
+/// Sends requests to webhooks. One for the whole program.
+#[derive(Debug)]
+pub struct Client {
+    guard: Arc<Guard>,
+    tls: TlsConfigured,
+    pool: Arc<Pool>,
+    clock: Clock,
+    limits: Limits,
+}
+
+struct TlsConfigured(TlsConnector);
+
+impl std::fmt::Debug for TlsConfigured {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("TlsConnector")
+    }
+}
+
+impl Client {
+    /// A client that connects through `guard` and believes whom `tls` believes (`egress::client_tls`).
+    pub fn new(guard: Arc<Guard>, mut tls: ClientConfig, clock: Clock, limits: Limits) -> Self {
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let pool = Pool::new(limits.idle, limits.idle_per_host, limits.idle_total);
+        Self { guard, tls: TlsConfigured(TlsConnector::from(Arc::new(tls))), pool, clock, limits }
+    }
+
+    /// Posts `request` to `url`. Always answers, within [`Limits::total`].
+    pub async fn post(&self, url: &str, request: &Request) -> Answer {
+        let mut course = Course::default();
+        let fault = match timeout(self.limits.total, self.exchange(url, request, &mut course)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(fault)) => Some(fault),
+            Err(_) => Some(course.phase.overrun()),
+        };
+        course.timings.total = course.watch.elapsed();
+        let Course { status, headers, body_head, timings, peer, is_reused, .. } = course;
+        // Once there is a status it decides, whatever became of the body.
+        let fault = match status {
+            Some(status) if status.is_success() => None,
+            Some(_) => Some(Fault::Status),
+            None => fault.or(Some(Fault::Broken)),
+        };
+        let post = outcome::post(status, fault, headers.get(RETRY_AFTER), self.clock.now());
+        let status = status.map(|status| status.as_u16());
+        Answer { post, fault, status, headers, body_head, timings, peer, is_reused }
+    }
+
+    async fn exchange(&self, url: &str, request: &Request, course: &mut Course) -> Result<(), Fault> {
+        let vetted = self.guard.vet(url).map_err(Fault::Blocked)?;
+        let prepared = prepared(&vetted, request)?;
+        let key = Key::of(&vetted);
+        if let Some(kept) = self.pool.take(&key) {
+            course.is_reused = true;
+            match self.send(kept, &key, prepared.clone(), course).await {
+                Err(Lost::Unanswered(_)) => course.is_reused = false,
+                Err(Lost::Fault(fault)) => return Err(fault),
+                Ok(()) => return Ok(()),
+            }
+        }
+        let fresh = self.connect(&vetted, course).await?;
+        self.send(fresh, &key, prepared, course).await.map_err(|lost| match lost {
+            Lost::Unanswered(fault) | Lost::Fault(fault) => fault,
+        })
+    }
+
+    async fn connect(&self, vetted: &Vetted, course: &mut Course) -> Result<Connection, Fault> {
+        let mut lap = Stopwatch::start();
+        let mut split = || std::mem::replace(&mut lap, Stopwatch::start()).elapsed();
+        course.phase = Phase::Dns;
+        let pinned = self.guard.pin(vetted).await?;
+        course.timings.dns = Some(split());
+        course.phase = Phase::Connect;
+        let stream = self.guard.connect(&pinned).await?;
+        course.timings.connect = Some(split());
+        let (peer, access) = (stream.peer_addr().ok(), pinned.access());
+        if !vetted.is_https() {
+            return Connection::open(stream, peer, access, self.limits.head_bytes).await;
+        }
+        course.phase = Phase::Tls;
+        let name = connection::server_name(vetted)?;
+        let handshake = timeout(self.limits.tls, self.tls.0.connect(name, stream)).await;
+        let stream = handshake.map_err(|_| Fault::TlsTimeout)?.map_err(|error| outcome::tls_fault(&error))?;
+        course.timings.tls = Some(split());
+        Connection::open(stream, peer, access, self.limits.head_bytes).await
+    }
+
+    async fn send(
+        &self,
+        mut connection: Connection,
+        key: &Key,
+        request: hyper::Request<Full<Bytes>>,
+        course: &mut Course,
+    ) -> Result<(), Lost> {
+        course.phase = Phase::Http;
+        course.peer = connection.peer;
+        let response = match connection.sender.send_request(request).await {
+            Ok(response) => response,
+            Err(error) if connection.is_silent() => return Err(Lost::Unanswered(outcome::http_fault(&error))),
+            Err(error) => return Err(Lost::Fault(outcome::http_fault(&error))),
+        };
+        course.timings.head = Some(course.watch.elapsed());
+        let (head, body) = response.into_parts();
+        course.status = Some(head.status);
+        course.headers = head.headers;
+        let shown = if connection.access == Access::Exception { None } else { Some(&mut course.body_head) };
+        if read_body(body, self.limits.body_bytes, shown).await && connection.settles().await {
+            self.pool.put(key, connection);
+        }
+        Ok(())
+    }
+}
+
+/// A connection came to nothing.
+enum Lost {
+    /// It closed before any byte of an answer.
+    Unanswered(Fault),
+    /// It broke in another way.
+    Fault(Fault),
+}
+
+/// Where a POST is, and what it has learned so far.
+struct Course {
+    watch: Stopwatch,
+    phase: Phase,
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+    body_head: Vec<u8>,
+    timings: Timings,
+    peer: Option<SocketAddr>,
+    is_reused: bool,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            watch: Stopwatch::start(),
+            phase: Phase::Dns,
+            status: None,
+            headers: HeaderMap::new(),
+            body_head: Vec::new(),
+            timings: Timings::default(),
+            peer: None,
+            is_reused: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Dns,
+    Connect,
+    Tls,
+    Http,
+}
+
+impl Phase {
+    fn overrun(self) -> Fault {
+        match self {
+            Phase::Dns => Fault::DnsTimeout,
+            Phase::Connect => Fault::ConnectTimeout,
+            Phase::Tls => Fault::TlsTimeout,
+            Phase::Http => Fault::HttpTimeout,
+        }
+    }
+}
+
+/// The request as it goes out, made from the vetted reading of the URL only. What we must not say twice we say last.
+fn prepared(vetted: &Vetted, request: &Request) -> Result<hyper::Request<Full<Bytes>>, Fault> {
+    let url = vetted.url();
+    let host = url.port().map_or_else(|| vetted.host().to_owned(), |port| format!("{}:{port}", vetted.host()));
+    let mut prepared = hyper::Request::new(Full::new(request.body.clone()));
+    *prepared.method_mut() = Method::POST;
+    *prepared.uri_mut() =
+        Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).map_err(|_| Fault::Unsendable)?;
+    let headers = prepared.headers_mut();
+    headers.reserve(request.headers.len() + 4);
+    headers.insert(HOST, HeaderValue::try_from(host).map_err(|_| Fault::Unsendable)?);
+    for (name, value) in &request.headers {
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| Fault::Unsendable)?;
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Fault::Unsendable)?);
+    }
+    if !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, HeaderValue::from_static(super::formats::USER_AGENT));
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(prepared)
+}
+
+/// Reads to the end of the body or to `bytes`, whichever comes first; whether it was the end. What came is put into
+/// `shown` as it comes, so that it is there when time runs out.
+async fn read_body(mut body: Incoming, bytes: usize, mut shown: Option<&mut Vec<u8>>) -> bool {
+    let mut left = bytes;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let Some(data) = frame.data_ref() else { continue };
+        let taken = &data[..data.len().min(left)];
+        if let Some(shown) = shown.as_deref_mut() {
+            shown.extend_from_slice(taken);
+        }
+        if data.len() > left {
+            return false;
+        }
+        left -= taken.len();
+    }
+    true
+}

@@ -1,0 +1,194 @@
+//! What a POST came to, in words that are shown to whoever owns the webhook.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use rustls::AlertDescription;
+
+use crate::egress::{Failure, Refused};
+use crate::model::time::Timestamp;
+use crate::model::webhook::Post;
+
+/// Why a POST failed: a closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// We do not connect there.
+    #[error("{0}")]
+    Blocked(Refused),
+    /// The URL or a header cannot be put into a request.
+    #[error("the request cannot be made from these settings")]
+    Unsendable,
+    /// No such name.
+    #[error("the host name does not exist")]
+    DnsNoName,
+    /// DNS was too slow.
+    #[error("DNS gave no answer in time")]
+    DnsTimeout,
+    /// DNS failed.
+    #[error("DNS failed")]
+    DnsFailed,
+    /// Nobody listens.
+    #[error("the connection was refused")]
+    ConnectRefused,
+    /// Nobody answers.
+    #[error("the connection was not answered in time")]
+    ConnectTimeout,
+    /// No way there.
+    #[error("the connection could not be made")]
+    ConnectFailed,
+    /// No common protocol version or cipher.
+    #[error("the receiver offers no TLS version or cipher that we use")]
+    TlsNoCommonCipher,
+    /// The certificate is not to be believed.
+    #[error("the receiver's certificate is not valid for the host")]
+    TlsBadCertificate,
+    /// The handshake was too slow.
+    #[error("the TLS handshake did not end in time")]
+    TlsTimeout,
+    /// The handshake failed.
+    #[error("the TLS handshake failed")]
+    TlsFailed,
+    /// No answer in time.
+    #[error("the receiver did not answer in time")]
+    HttpTimeout,
+    /// The answer was not 2xx.
+    #[error("the receiver answered with a status other than 2xx")]
+    Status,
+    /// The answer's headers were too many or too long.
+    #[error("the headers of the answer are too large")]
+    TooLarge,
+    /// The connection ended before there was an answer, or what came was not HTTP.
+    #[error("the connection ended without a complete HTTP answer")]
+    Broken,
+}
+
+impl Fault {
+    /// Its word, as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Fault::Blocked(_) => "egress_blocked",
+            Fault::Unsendable => "request_invalid",
+            Fault::DnsNoName => "dns_nxdomain",
+            Fault::DnsTimeout => "dns_timeout",
+            Fault::DnsFailed => "dns_failed",
+            Fault::ConnectRefused => "connect_refused",
+            Fault::ConnectTimeout => "connect_timeout",
+            Fault::ConnectFailed => "connect_failed",
+            Fault::TlsNoCommonCipher => "tls_no_common_cipher",
+            Fault::TlsBadCertificate => "tls_bad_certificate",
+            Fault::TlsTimeout => "tls_timeout",
+            Fault::TlsFailed => "tls_failed",
+            Fault::HttpTimeout => "http_timeout",
+            Fault::Status => "http_status",
+            Fault::TooLarge => "response_too_large",
+            Fault::Broken => "http_broken",
+        }
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refused) => Fault::Blocked(refused),
+            Failure::NoSuchName => Fault::DnsNoName,
+            Failure::DnsTimeout => Fault::DnsTimeout,
+            Failure::DnsFailed => Fault::DnsFailed,
+            Failure::ConnectRefused => Fault::ConnectRefused,
+            Failure::ConnectTimeout => Fault::ConnectTimeout,
+            Failure::ConnectFailed => Fault::ConnectFailed,
+        }
+    }
+}
+
+/// The outcome for the dispatch.
+pub(super) fn post(
+    status: Option<StatusCode>,
+    fault: Option<Fault>,
+    retry_after: Option<&HeaderValue>,
+    now: Timestamp,
+) -> Post {
+    let Some(fault) = fault else { return Post::Arrived { status: status.map_or(0, |status| status.as_u16()) } };
+    if status == Some(StatusCode::GONE) {
+        return Post::Gone;
+    }
+    let is_asking = matches!(status, Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
+    let wait = retry_after.filter(|_| is_asking).and_then(|value| retry_after_wait(value.to_str().ok()?, now));
+    Post::Failed { status: status.map(|status| status.as_u16()), error: fault.as_str(), wait }
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date in one of the three forms of §5.6.7.
+fn retry_after_wait(value: &str, now: Timestamp) -> Option<Duration> {
+    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX / 1000)));
+    }
+    let date = FORMS.iter().find_map(|form| jiff::civil::DateTime::strptime(form, value).ok())?;
+    let millis = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond();
+    Some(Timestamp::from_millis(millis).since(now))
+}
+
+pub(super) fn http_fault(error: &hyper::Error) -> Fault {
+    if error.is_parse_too_large() { Fault::TooLarge } else { Fault::Broken }
+}
+
+pub(super) fn tls_fault(error: &io::Error) -> Fault {
+    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented, PeerIncompatible};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(InvalidCertificate(_) | NoCertificatesPresented) => Fault::TlsBadCertificate,
+        Some(PeerIncompatible(_)) => Fault::TlsNoCommonCipher,
+        Some(AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity,
+        )) => Fault::TlsNoCommonCipher,
+        _ => Fault::TlsFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_only_when_asked() {
+        let now = Timestamp::from_millis(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
+        let check = |status: u16, value: &str, expected: Option<u64>| {
+            let value = HeaderValue::from_str(value).unwrap();
+            let status = StatusCode::from_u16(status).unwrap();
+            let found = post(Some(status), Some(Fault::Status), Some(&value), now);
+            let wait = expected.map(Duration::from_secs);
+            let expected = Post::Failed { status: Some(status.as_u16()), error: "http_status", wait };
+            assert_eq!(found, expected, "{value:?}");
+        };
+        check(429, "120", Some(120));
+        check(503, "0", Some(0));
+        check(503, " 7 ", Some(7));
+        check(503, "Sun, 06 Nov 1994 08:51:37 GMT", Some(120));
+        check(503, "Sunday, 06-Nov-94 08:51:37 GMT", Some(120));
+        check(503, "Sun Nov  6 08:51:37 1994", Some(120));
+        check(503, "Sun, 06 Nov 1994 08:40:00 GMT", Some(0));
+        check(429, "99999999999999999999999", Some(u64::MAX / 1000));
+        check(500, "120", None);
+        check(429, "soon", None);
+        check(429, "-5", None);
+        check(429, "", None);
+    }
+
+    #[test]
+    fn the_status_decides() {
+        let check = |status, expected| {
+            let fault = (!(200..300).contains(&status)).then_some(Fault::Status);
+            assert_eq!(post(StatusCode::from_u16(status).ok(), fault, None, Timestamp::default()), expected);
+        };
+        let failed = |status| Post::Failed { status: Some(status), error: "http_status", wait: None };
+        check(200, Post::Arrived { status: 200 });
+        check(204, Post::Arrived { status: 204 });
+        check(302, failed(302));
+        check(404, failed(404));
+        check(410, Post::Gone);
+        check(500, failed(500));
+    }
+}
