@@ -5,6 +5,7 @@ pub mod compose;
 pub mod dsn;
 pub mod headers;
 pub mod html;
+pub mod phrases;
 pub mod reply;
 pub mod report;
 pub mod rewrite;

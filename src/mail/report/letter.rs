@@ -1,0 +1,206 @@
+//! A mail taken apart into what can be evidence: header, prose, report fields, and what was returned.
+//!
+//! Nothing is concluded here; see `verdict`.
+
+use super::addresses;
+use super::parts::{self, Head, Part};
+use super::prose;
+use crate::mail::dsn::{self, Dsn};
+
+/// How much of the returned message is looked at: its header.
+const RETURNED_BYTES_MAX: usize = 64 * 1024;
+/// How much prose is read.
+const PROSE_BYTES_MAX: usize = 64 * 1024;
+/// The header that we put on every mail, with its sealed reference.
+const REFERENCE_HEADER: &str = "X-Postback-Ref";
+/// What the local parts of our return paths start with, and how long the sealed part is (see `model::token`).
+const RETURN_PATH_LEAD: &str = "b+";
+const RETURN_PATH_CHARS: usize = 56;
+/// How many sealed references are kept.
+const REFERENCES_MAX: usize = 8;
+
+/// A mail taken apart.
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// Its header.
+    pub head: Head<'a>,
+    /// Its type: `multipart/report` and the like.
+    pub media: String,
+    /// The `report-type` of a `multipart/report`.
+    pub report_type: String,
+    /// What a program or a person wrote, without what was returned.
+    pub prose: String,
+    /// Whether the prose had to be taken from HTML.
+    pub from_html: bool,
+    /// The fields of a delivery status notification, from their part or from the prose.
+    pub dsn: Dsn,
+    /// Whether there was a part for them.
+    pub has_dsn_part: bool,
+    /// The fields of a disposition notification.
+    pub mdn: Option<Dsn>,
+    /// The text of a feedback report.
+    pub feedback: Option<String>,
+    /// What was returned.
+    pub returned: Option<Returned>,
+    /// Sealed references of ours.
+    pub references: Vec<String>,
+}
+
+/// The header of the returned message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Returned {
+    /// `Message-ID`.
+    pub message_id: Option<String>,
+    /// Addresses in `To`, `Cc`, `Delivered-To` and the like.
+    pub to: Vec<String>,
+    /// The recipient that Hotmail's complaints name in the message itself.
+    pub complained: Option<String>,
+    /// Sealed references of ours.
+    references: Vec<String>,
+}
+
+impl<'a> Letter<'a> {
+    /// Takes apart a mail with `\n` line ends.
+    pub fn read(mail: &'a [u8]) -> Self {
+        let (head, body) = Head::read(mail);
+        let (whole, leaves) = parts::parts(&head, body);
+        let mut letter = Letter {
+            references: references_in(&head),
+            head,
+            media: whole.media,
+            report_type: whole.parameters.report_type.unwrap_or_default(),
+            prose: String::new(),
+            from_html: false,
+            dsn: Dsn::default(),
+            has_dsn_part: false,
+            mdn: None,
+            feedback: None,
+            returned: None,
+        };
+        for part in &leaves {
+            letter.take(part);
+        }
+        letter.take_prose(&leaves);
+        let returned = letter.returned.iter().flat_map(|returned| returned.references.clone());
+        letter.references.extend(returned);
+        letter.references.dedup();
+        letter.references.truncate(REFERENCES_MAX);
+        letter
+    }
+
+    fn take(&mut self, part: &Part<'_>) {
+        match part.media.as_str() {
+            "message/delivery-status" | "message/global-delivery-status" | "message/deliverystatus" => {
+                let dsn = dsn::read(&part.text());
+                self.has_dsn_part = true;
+                if self.dsn.groups.is_empty() {
+                    self.dsn = dsn;
+                } else {
+                    self.dsn.groups.extend(dsn.groups);
+                    self.dsn.cut |= self.dsn.groups.len() > dsn::RECIPIENTS_MAX;
+                    self.dsn.groups.truncate(dsn::RECIPIENTS_MAX);
+                }
+            }
+            "message/disposition-notification" | "message/global-disposition-notification" => {
+                self.mdn = self.mdn.take().or_else(|| Some(dsn::read(&part.text())));
+            }
+            "message/feedback-report" => self.feedback = self.feedback.take().or_else(|| Some(part.text())),
+            _ if part.is_returned() => {
+                let returned = Returned::read(&part.bytes());
+                if self.returned.as_ref().is_none_or(|known| known.message_id.is_none()) {
+                    self.returned = returned.or(self.returned.take());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The prose: plain text where there is any, else what HTML says.
+    fn take_prose(&mut self, leaves: &[Part<'_>]) {
+        let text_of = |wanted: fn(&str) -> bool| {
+            let mut text = String::new();
+            for part in leaves.iter().filter(|part| wanted(&part.media)) {
+                text.push_str(&part.text());
+                text.push('\n');
+                if text.len() > PROSE_BYTES_MAX {
+                    break;
+                }
+            }
+            text
+        };
+        let mut text = text_of(|media| media == "text/plain" || media == "text/enriched" || media.starts_with("multipart/"));
+        if !text.contains(char::is_alphanumeric) {
+            text = text_of(|media| media == "text/html");
+            self.from_html = true;
+        }
+        if text.contains('\\') {
+            text = addresses::without_octal(&text);
+        }
+        let (prose, returned) = prose::split_returned(&text);
+        let returned = returned.trim_start();
+        if self.returned.as_ref().is_none_or(|known| known.message_id.is_none()) && !returned.is_empty() {
+            let returned: String = returned.lines().take(400).flat_map(|line| [prose::unquoted(line), "\n"]).collect();
+            self.returned = Returned::read(returned.as_bytes()).or(self.returned.take());
+        }
+        let prose = crate::mail::phrases::head(prose, PROSE_BYTES_MAX);
+        if self.dsn.groups.is_empty() {
+            if let Some(at) = dsn::starts_in(prose) {
+                self.dsn = dsn::read(&unquoted(prose.get(at..).unwrap_or_default()));
+            }
+        }
+        self.prose = prose.to_owned();
+    }
+}
+
+fn unquoted(text: &str) -> String {
+    text.lines().flat_map(|line| [prose::unquoted(line), "\n"]).collect()
+}
+
+impl Returned {
+    /// Reads the header of a returned message; `None` when there is none.
+    fn read(message: &[u8]) -> Option<Self> {
+        let (head, _) = Head::read(message.get(..RETURNED_BYTES_MAX).unwrap_or(message));
+        if head.len() == 0 {
+            return None;
+        }
+        let mut returned = Returned {
+            message_id: head.text("Message-ID").as_deref().and_then(message_id),
+            complained: head.text("X-HmXmrOriginalRecipient").and_then(|value| addresses::of_field(&value)),
+            references: references_in(&head),
+            to: Vec::new(),
+        };
+        for name in ["To", "Delivered-To", "X-Original-To", "Cc", "X-Rcpt-To"] {
+            let value = head.text(name).unwrap_or_default();
+            returned.to.extend(addresses::spotted(&value).into_iter().map(|spot| spot.address.to_owned()));
+        }
+        Some(returned)
+    }
+}
+
+/// A Message-ID as it is compared: the first token in angle brackets, else the first word in new ones.
+pub fn message_id(value: &str) -> Option<String> {
+    if let Some((_, after)) = value.split_once('<') {
+        let id: String = after.split('>').next()?.split_whitespace().collect();
+        return (!id.is_empty()).then(|| format!("<{id}>"));
+    }
+    let word = value.split_whitespace().next()?;
+    Some(format!("<{}>", word.trim_matches(['<', '>'])))
+}
+
+/// Sealed references in a header: our own field, and return paths among the addresses.
+fn references_in(head: &Head<'_>) -> Vec<String> {
+    let mut found: Vec<String> = head.text(REFERENCE_HEADER).into_iter().filter(|value| !value.is_empty()).collect();
+    for name in ["To", "Delivered-To", "X-Original-To", "Return-Path", "X-Failed-Recipients"] {
+        let Some(value) = head.text(name) else { continue };
+        for spot in addresses::spotted(&value) {
+            let local = spot.address.split('@').next().unwrap_or("").to_ascii_lowercase();
+            let sealed = local.strip_prefix(RETURN_PATH_LEAD).filter(|sealed| {
+                sealed.len() == RETURN_PATH_CHARS && sealed.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            if sealed.is_some() && !found.contains(&local) && found.len() < REFERENCES_MAX {
+                found.push(local);
+            }
+        }
+    }
+    found
+}

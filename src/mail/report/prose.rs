@@ -1,0 +1,227 @@
+//! Reports written for people: where the returned message starts, who failed, and what is said of them.
+//!
+//! A third of all bounces have no machine-readable part. Their formats differ, their habits do not: an address stands
+//! alone on a line, at the head of one, after a word like `Recipient:`, or inside a sentence that says "delivered"; the
+//! reason follows it; the returned message comes last. No format is known by its program here.
+
+use super::addresses::{self, Spotted};
+use super::notices::{Notice, notices_in, notices_in_words};
+use crate::mail::dsn::RECIPIENTS_MAX;
+use crate::mail::phrases;
+
+/// How many lines of prose are read.
+const LINES_MAX: usize = 600;
+/// How long what is said of one recipient may be.
+const SAID_BYTES_MAX: usize = 2_000;
+/// A longer line is no heading.
+const HEADING_BYTES_MAX: usize = 160;
+
+/// Splits a text at the returned message: what the program wrote, and what it returned.
+pub fn split_returned(text: &str) -> (&str, &str) {
+    let lines: Vec<(usize, &str)> = offsets(text).take(LINES_MAX).collect();
+    for (number, (at, line)) in lines.iter().enumerate() {
+        let rest = lines.get(number..).unwrap_or_default();
+        if is_header_start(rest) {
+            return text.split_at(*at);
+        }
+        let after = rest.get(1..).unwrap_or_default();
+        if is_heading(line) && leads_to_header(after) {
+            return text.split_at(at + line.len());
+        }
+    }
+    text.split_at(text.len())
+}
+
+fn offsets(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    text.split_inclusive('\n').map(move |line| {
+        at += line.len();
+        (at - line.len(), line)
+    })
+}
+
+/// `------ This is a copy of the message ------` and its like.
+fn is_heading(line: &str) -> bool {
+    line.len() <= HEADING_BYTES_MAX && notices_in(line).has(Notice::Separator)
+}
+
+fn leads_to_header(lines: &[(usize, &str)]) -> bool {
+    let mut filled = lines.iter().map(|(_, line)| unquoted(line)).filter(|line| !line.trim().is_empty());
+    filled.by_ref().take(2).any(|line| header_name(line).is_some_and(|name| is_mail_header(&name)))
+}
+
+/// A line without the marks of quoting.
+pub fn unquoted(line: &str) -> &str {
+    line.trim_start_matches(['>', '|']).strip_prefix(' ').unwrap_or(line.trim_start_matches(['>', '|']))
+}
+
+fn header_name(line: &str) -> Option<String> {
+    let (name, _) = line.split_once(':')?;
+    let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    named.then(|| name.to_ascii_lowercase())
+}
+
+fn is_mail_header(name: &str) -> bool {
+    let common = ["from", "to", "cc", "subject", "date", "sender", "reply-to", "delivered-to", "list-id", "precedence"];
+    is_trace_header(name) || common.contains(&name) || name.starts_with("x-") || name.starts_with("arc-")
+}
+
+/// A field that programs write and reports do not quote singly.
+fn is_trace_header(name: &str) -> bool {
+    matches!(
+        name,
+        "received" | "return-path" | "message-id" | "dkim-signature" | "mime-version" | "received-spf" | "authentication-results"
+    )
+}
+
+/// Whether a whole header starts here, without a heading: three fields and more, one of them a trace.
+fn is_header_start(lines: &[(usize, &str)]) -> bool {
+    let Some(first) = lines.first().and_then(|(_, line)| header_name(unquoted(line))) else { return false };
+    if !is_mail_header(&first) {
+        return false;
+    }
+    let (mut fields, mut traces) = (0, 0);
+    for (_, line) in lines.iter().take(40) {
+        let line = unquoted(line);
+        match header_name(line) {
+            Some(name) if is_mail_header(&name) || name.starts_with("content-") => {
+                fields += 1;
+                traces += usize::from(is_trace_header(&name));
+            }
+            _ if line.starts_with([' ', '\t']) && !line.trim().is_empty() => {}
+            Some(_) => {}
+            None => break,
+        }
+        if fields >= 3 && traces >= 1 {
+            return true;
+        }
+    }
+    false
+}
+
+/// A recipient of whom the text tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The address.
+    pub address: String,
+    /// What is said of it.
+    pub said: String,
+    /// How plainly it is named.
+    pub rank: Rank,
+}
+
+/// How plainly an address is named as the one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It only occurs.
+    Mentioned,
+    /// In the transcript of a dialogue.
+    Dialogue,
+    /// In a sentence about delivery.
+    Sentence,
+    /// At the head of a line, or after a label.
+    Listed,
+}
+
+struct Candidate<'a> {
+    line: usize,
+    spot: Spotted<'a>,
+    rank: Rank,
+}
+
+/// The recipients that a text names most plainly. Those in `others` (the sender, the reporter) only if nobody else is.
+pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
+    let lines: Vec<&str> = prose.lines().take(LINES_MAX).collect();
+    let mut found: Vec<Candidate<'_>> = Vec::new();
+    for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains('@')) {
+        for spot in addresses::spotted(line) {
+            if let Some(rank) = rank(line, &spot) {
+                found.push(Candidate { line: number, spot, rank });
+            }
+        }
+    }
+    let is_other = |candidate: &Candidate<'_>| others.iter().any(|other| other.eq_ignore_ascii_case(candidate.spot.address));
+    let strangers = found.iter().filter(|candidate| !is_other(candidate)).map(|candidate| candidate.rank).max();
+    let best = strangers.or(found.iter().map(|candidate| candidate.rank).max());
+    found.retain(|candidate| Some(candidate.rank) == best && (strangers.is_none() || !is_other(candidate)));
+    told(&lines, &found)
+}
+
+fn told(lines: &[&str], found: &[Candidate<'_>]) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    let mut before = 0;
+    for (number, candidate) in found.iter().enumerate() {
+        let next = found.get(number + 1).map_or(lines.len(), |next| next.line.max(candidate.line + 1));
+        let range = match candidate.rank {
+            Rank::Dialogue => before..candidate.line + 1,
+            _ => candidate.line..next,
+        };
+        before = candidate.line + 1;
+        let said = said(lines.get(range).unwrap_or_default());
+        let address = candidate.spot.address;
+        if let Some(known) = told.iter_mut().find(|told| told.address.eq_ignore_ascii_case(address)) {
+            if known.said.len() < SAID_BYTES_MAX {
+                known.said.push(' ');
+                known.said.push_str(&said);
+            }
+        } else if told.len() < RECIPIENTS_MAX {
+            told.push(Told { address: address.to_owned(), said, rank: candidate.rank });
+        }
+    }
+    told
+}
+
+fn said(lines: &[&str]) -> String {
+    let mut said = String::new();
+    for line in lines {
+        if said.len() + line.len() > SAID_BYTES_MAX {
+            said.push_str(phrases::head(line, SAID_BYTES_MAX - said.len().min(SAID_BYTES_MAX)));
+            break;
+        }
+        said.push_str(line.trim());
+        said.push(' ');
+    }
+    said
+}
+
+/// How plainly a line names this address; `None` when it is somebody else's.
+fn rank(line: &str, spot: &Spotted<'_>) -> Option<Rank> {
+    let before = line.get(..spot.start)?;
+    let local = spot.address.split('@').next().unwrap_or("");
+    let machine = ["postmaster", "mailer-daemon", "abuse", "hostmaster", "noreply", "no-reply"];
+    if machine.iter().any(|name| local.eq_ignore_ascii_case(name)) || before.contains("://") {
+        return None;
+    }
+    let lead = before.trim_matches(|char: char| char.is_whitespace() || "<>\"'([*-|•·:=#`".contains(char));
+    if lead.is_empty() {
+        return Some(Rank::Listed);
+    }
+    if lead.ends_with("mailto") {
+        return None;
+    }
+    let words = phrases::plain(lead).words;
+    let notices = notices_in_words(phrases_tail(&words));
+    if notices.has(Notice::LabelOther) {
+        return None;
+    }
+    if lead.starts_with(|char: char| char.is_ascii_digit()) || lead.starts_with("RCPT") || before.contains("<<<") {
+        return Some(Rank::Dialogue);
+    }
+    let labelled = notices.has(Notice::LabelRecipient) && words.split(' ').filter(|word| !word.is_empty()).count() <= 4;
+    let sentence = notices.has(Notice::LabelRecipient) || notices_in(line).has(Notice::BodyFailed);
+    Some(match (labelled, sentence) {
+        (true, _) => Rank::Listed,
+        (_, true) => Rank::Sentence,
+        _ => Rank::Mentioned,
+    })
+}
+
+/// The last words before an address: what stands far from it says nothing about it.
+fn phrases_tail(words: &str) -> &str {
+    let from = words.len().saturating_sub(60);
+    match words.get(from..) {
+        Some(tail) if from > 0 => tail.find(' ').and_then(|space| tail.get(space..)).unwrap_or(tail),
+        Some(tail) => tail,
+        None => words,
+    }
+}
