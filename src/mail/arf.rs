@@ -25,7 +25,10 @@ pub struct Complaint {
 impl Complaint {
     /// Whether the recipient wants no more mail: not so for `not-spam`, `auth-failure`, `virus`, `fraud`.
     pub fn suppresses(&self) -> bool {
-        matches!(self.feedback_type.as_str(), "abuse" | "opt-out" | "opt-out-list" | "miscategorized" | "other" | "complaint")
+        matches!(
+            self.feedback_type.as_str(),
+            "abuse" | "opt-out" | "opt-out-list" | "miscategorized" | "other" | "complaint"
+        )
     }
 }
 
@@ -51,9 +54,12 @@ pub fn read(text: &str) -> Complaint {
             "original-mail-from" => first(&mut complaint.return_path, address()),
             "source-ip" => first(&mut complaint.source_ip, value.split_whitespace().next().map(str::to_owned)),
             "original-message-id" => first(&mut complaint.message_id, Some(value)),
-            "original-rcpt-to" | "removal-recipient" | "redacted-address" | "original-recipient" | "final-recipient" => {
+            "original-rcpt-to" | "removal-recipient" | "redacted-address" | "original-recipient"
+            | "final-recipient" => {
                 let known = &mut complaint.original_recipients;
-                known.extend(address().filter(|address| known.len() < super::dsn::RECIPIENTS_MAX && !known.contains(address)));
+                known.extend(
+                    address().filter(|address| known.len() < super::dsn::RECIPIENTS_MAX && !known.contains(address)),
+                );
             }
             _ => {}
         }
@@ -82,7 +88,9 @@ fn fields(text: &str) -> Vec<(String, String)> {
 
 /// Whether a program's text holds the fields of a feedback report, outside a part of its own.
 pub fn is_in(text: &str) -> bool {
-    let has = |name: &str| text.lines().any(|line| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+    let has = |name: &str| {
+        text.lines().any(|line| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    };
     has("Feedback-Type:") && (has("User-Agent:") || has("Version:"))
 }
 

@@ -130,7 +130,9 @@ impl Group {
                 self.status_comment = Some(comment.trim_matches(['(', ')']).to_owned()).filter(|text| !text.is_empty());
             }
             "diagnostic-code" => self.diagnostic = Some(joined(self.diagnostic.take(), without_type(value))),
-            "x-supplementary-info" if self.diagnostic.is_none() => self.diagnostic = Some(without_type(value).to_owned()),
+            "x-supplementary-info" if self.diagnostic.is_none() => {
+                self.diagnostic = Some(without_type(value).to_owned())
+            }
             _ => {}
         }
     }
@@ -254,7 +256,8 @@ pub fn starts_in(text: &str) -> Option<usize> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let name = field_of(line).map(|(name, _)| name);
-        if name.is_some_and(|name| matches!(name.as_str(), "reporting-mta" | "final-recipient" | "original-recipient")) {
+        if name.is_some_and(|name| matches!(name.as_str(), "reporting-mta" | "final-recipient" | "original-recipient"))
+        {
             return Some(at);
         }
         at += line.len();
@@ -306,18 +309,14 @@ mod tests {
 
     #[test]
     fn the_address_that_we_sent_to_comes_first() {
-        check("Final-Recipient: rfc822; z@y.example\nOriginal-Recipient: rfc822;a+2Bb@c.example", &[(
-            "a+b@c.example",
-            None,
-            None,
-            None,
-        )]);
-        check("Original-Recipient: rfc822; anna\nFinal-Recipient: rfc822; anna@c.example", &[(
-            "anna@c.example",
-            None,
-            None,
-            None,
-        )]);
+        check(
+            "Final-Recipient: rfc822; z@y.example\nOriginal-Recipient: rfc822;a+2Bb@c.example",
+            &[("a+b@c.example", None, None, None)],
+        );
+        check(
+            "Original-Recipient: rfc822; anna\nFinal-Recipient: rfc822; anna@c.example",
+            &[("anna@c.example", None, None, None)],
+        );
     }
 
     #[test]

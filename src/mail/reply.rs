@@ -193,22 +193,22 @@ fn code_around(bytes: &[u8], dot: usize) -> Option<String> {
     let detail = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let next = after.get(detail).copied().unwrap_or(b' ');
     let more = after.get(detail + 1).is_some_and(u8::is_ascii_alphanumeric);
-    let alone = !before.is_ascii_alphanumeric()
-        && !matches!(before, b'.' | b'/' | b'@')
-        && !next.is_ascii_alphanumeric()
-        && !(matches!(next, b'.' | b'/' | b'_') && more);
+    let glued_before = before.is_ascii_alphanumeric() || matches!(before, b'.' | b'/' | b'@');
+    let glued_after = next.is_ascii_alphanumeric() || (matches!(next, b'.' | b'/' | b'_') && more);
     let small = subject == 1 && rest.first().is_some_and(|digit| *digit <= b'7') && (1..=3).contains(&detail);
     let digits = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (subject, detail) = (rest.get(..subject)?, after.get(..detail)?);
-    (alone && small).then(|| format!("{}.{}.{}", char::from(*class), digits(subject), digits(detail)))
+    (small && !glued_before && !glued_after)
+        .then(|| format!("{}.{}.{}", char::from(*class), digits(subject), digits(detail)))
 }
 
 /// The reply code that a text starts with, or that it quotes.
 pub(super) fn reply_code(text: &str) -> Option<u16> {
     let bytes = text.as_bytes();
-    let digits = bytes.windows(3).enumerate().filter(|(_, window)| {
-        matches!(window, [b'2' | b'4' | b'5', b'0'..=b'5', b'0'..=b'9'])
-    });
+    let digits = bytes
+        .windows(3)
+        .enumerate()
+        .filter(|(_, window)| matches!(window, [b'2' | b'4' | b'5', b'0'..=b'5', b'0'..=b'9']));
     for (at, window) in digits {
         let before = bytes.get(..at).unwrap_or_default().trim_ascii_end();
         let led = before.last().is_none_or(|byte| b":;<>[\"'(#=".contains(byte)) || before.ends_with(b"said");
@@ -243,7 +243,8 @@ fn stage_in(words: &str) -> Stage {
 /// How long a 4yz reply asks us to wait: `try again in 5 minutes`. At most [`WISHED_WAIT_MAX`].
 pub fn wished_wait(text: &str) -> Option<Duration> {
     let plain = phrases::plain(text);
-    let asks = ["again", "retry", "wait", "later", "come back", "greylist", "graylist", "postpone", "seconds", "minutes"];
+    let asks =
+        ["again", "retry", "wait", "later", "come back", "greylist", "graylist", "postpone", "seconds", "minutes"];
     if !asks.iter().any(|word| plain.words.contains(word)) {
         return None;
     }

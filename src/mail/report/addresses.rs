@@ -100,7 +100,8 @@ pub fn of_field(value: &str) -> Option<String> {
         return Some(address.to_owned());
     }
     let bare = value.trim_matches(|char: char| char.is_whitespace() || "<>\"'".contains(char));
-    let plausible = !bare.is_empty() && bare.len() <= 64 && bare.chars().all(is_local) && !bare.contains(['/', '|', '=']);
+    let plausible =
+        !bare.is_empty() && bare.len() <= 64 && bare.chars().all(is_local) && !bare.contains(['/', '|', '=']);
     plausible.then(|| bare.to_owned())
 }
 

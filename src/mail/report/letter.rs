@@ -2,6 +2,8 @@
 //!
 //! Nothing is concluded here; see `verdict`.
 
+use std::borrow::Cow;
+
 use super::addresses;
 use super::parts::{self, Head, Part};
 use super::prose;
@@ -42,6 +44,8 @@ pub struct Letter<'a> {
     pub feedback: Option<String>,
     /// What was returned.
     pub returned: Option<Returned>,
+    /// The returned message, where it is a report itself: some gateways wrap what they pass on.
+    pub enclosed: Option<Vec<u8>>,
     /// Sealed references of ours.
     pub references: Vec<String>,
 }
@@ -55,6 +59,8 @@ pub struct Returned {
     pub to: Vec<String>,
     /// The recipient that Hotmail's complaints name in the message itself.
     pub complained: Option<String>,
+    /// Whether it is a report itself.
+    is_report: bool,
     /// Sealed references of ours.
     references: Vec<String>,
 }
@@ -76,6 +82,7 @@ impl<'a> Letter<'a> {
             mdn: None,
             feedback: None,
             returned: None,
+            enclosed: None,
         };
         for part in &leaves {
             letter.take(part);
@@ -106,12 +113,20 @@ impl<'a> Letter<'a> {
             }
             "message/feedback-report" => self.feedback = self.feedback.take().or_else(|| Some(part.text())),
             _ if part.is_returned() => {
-                let returned = Returned::read(&part.bytes());
-                if self.returned.as_ref().is_none_or(|known| known.message_id.is_none()) {
-                    self.returned = returned.or(self.returned.take());
-                }
+                self.take_returned(&part.bytes());
             }
             _ => {}
+        }
+    }
+
+    /// Keeps what was returned, unless something with a Message-ID was before.
+    fn take_returned(&mut self, message: &[u8]) {
+        if self.returned.as_ref().is_some_and(|known| known.message_id.is_some()) {
+            return;
+        }
+        if let Some(returned) = Returned::read(message) {
+            self.enclosed = returned.is_report.then(|| message.to_vec());
+            self.returned = Some(returned);
         }
     }
 
@@ -128,7 +143,8 @@ impl<'a> Letter<'a> {
             }
             text
         };
-        let mut text = text_of(|media| media == "text/plain" || media == "text/enriched" || media.starts_with("multipart/"));
+        let mut text =
+            text_of(|media| media == "text/plain" || media == "text/enriched" || media.starts_with("multipart/"));
         if !text.contains(char::is_alphanumeric) {
             text = text_of(|media| media == "text/html");
             self.from_html = true;
@@ -137,23 +153,23 @@ impl<'a> Letter<'a> {
             text = addresses::without_octal(&text);
         }
         let (prose, returned) = prose::split_returned(&text);
-        let returned = returned.trim_start();
-        if self.returned.as_ref().is_none_or(|known| known.message_id.is_none()) && !returned.is_empty() {
-            let returned: String = returned.lines().take(400).flat_map(|line| [prose::unquoted(line), "\n"]).collect();
-            self.returned = Returned::read(returned.as_bytes()).or(self.returned.take());
-        }
+        self.take_returned(unquoted(prose::from_header(returned)).as_bytes());
         let prose = crate::mail::phrases::head(prose, PROSE_BYTES_MAX);
-        if self.dsn.groups.is_empty() {
-            if let Some(at) = dsn::starts_in(prose) {
-                self.dsn = dsn::read(&unquoted(prose.get(at..).unwrap_or_default()));
-            }
+        if self.dsn.groups.is_empty()
+            && let Some(at) = dsn::starts_in(prose)
+        {
+            self.dsn = dsn::read(&unquoted(prose.get(at..).unwrap_or_default()));
         }
         self.prose = prose.to_owned();
     }
 }
 
-fn unquoted(text: &str) -> String {
-    text.lines().flat_map(|line| [prose::unquoted(line), "\n"]).collect()
+/// The text without the marks of quoting, if its first line has one.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    match text.starts_with(['>', '|']) {
+        true => Cow::Owned(text.lines().flat_map(|line| [prose::unquoted(line), "\n"]).collect()),
+        false => Cow::Borrowed(text),
+    }
 }
 
 impl Returned {
@@ -166,6 +182,7 @@ impl Returned {
         let mut returned = Returned {
             message_id: head.text("Message-ID").as_deref().and_then(message_id),
             complained: head.text("X-HmXmrOriginalRecipient").and_then(|value| addresses::of_field(&value)),
+            is_report: is_report(&head),
             references: references_in(&head),
             to: Vec::new(),
         };
@@ -175,6 +192,13 @@ impl Returned {
         }
         Some(returned)
     }
+}
+
+/// Whether a header is that of a delivery status notification.
+fn is_report(head: &Head<'_>) -> bool {
+    let kind = head.text("Content-Type").unwrap_or_default().to_ascii_lowercase();
+    let from = head.text("From").unwrap_or_default().to_ascii_lowercase();
+    kind.contains("delivery-status") || from.contains("mailer-daemon") || from.contains("mail delivery s")
 }
 
 /// A Message-ID as it is compared: the first token in angle brackets, else the first word in new ones.

@@ -58,11 +58,6 @@ impl Notices {
     pub fn has(self, notice: Notice) -> bool {
         self.0 & (1 << notice as u32) != 0
     }
-
-    /// What either tells.
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
 }
 
 /// What a text tells.

@@ -100,5 +100,10 @@ fn delivery(delivery: &Value) -> Report {
         action: Action::Delivered,
         cause: nothing_wrong(reply::enhanced_code(response).as_deref(), response),
     });
-    Report { kind: Kind::Success, recipients: recipients.collect(), reporting_mta: host(delivery), ..Report::ordinary() }
+    Report {
+        kind: Kind::Success,
+        recipients: recipients.collect(),
+        reporting_mta: host(delivery),
+        ..Report::ordinary()
+    }
 }

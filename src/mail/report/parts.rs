@@ -16,6 +16,10 @@ pub const BYTES_MAX: usize = 1 << 20;
 pub const NESTING_MAX: usize = 20;
 /// How many leaf parts are looked at.
 pub const PARTS_MAX: usize = 100;
+/// How far down the first boundary may stand in a mail that does not say that it has parts.
+const PREAMBLE_LINES_MAX: usize = 8;
+/// How many lines of a header may lack their indent.
+const STRAY_LINES_MAX: usize = 60;
 /// Longest header value that is decoded.
 const VALUE_BYTES_MAX: usize = 4 * 1024;
 
@@ -66,7 +70,11 @@ impl<'a> Head<'a> {
             } else if line.starts_with(b" ") || line.starts_with(b"\t") {
                 value.end = next;
             } else if !line.starts_with(b"From ") && !line.starts_with(b">From ") {
-                break;
+                let Some(stray) = stray_lines(mail.get(at..).unwrap_or_default()).filter(|_| !fields.is_empty()) else {
+                    break;
+                };
+                at += stray;
+                continue;
             }
             if let Some(field) = fields.last_mut() {
                 field.1 = mail.get(value.clone()).and_then(value_of).unwrap_or_default();
@@ -107,6 +115,24 @@ fn line_at(mail: &[u8], at: usize) -> Option<&[u8]> {
     let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
     rest.get(..end)
 }
+
+/// How long the lines are that were folded without an indent, if a well-known field follows them.
+fn stray_lines(lines: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for _ in 0..STRAY_LINES_MAX {
+        let line = line_at(lines, at).filter(|line| !is_blank(line))?;
+        let name = field_name(line).unwrap_or_default();
+        if KNOWN_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// Fields that hardly occur outside a header.
+const KNOWN_FIELDS: [&[u8]; 9] =
+    [b"Received", b"MIME-Version", b"Message-ID", b"From", b"To", b"Subject", b"Date", b"Content-Type", b"Return-Path"];
 
 fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
@@ -201,9 +227,11 @@ impl<'a> Part<'a> {
         if declared && !multipart {
             return None;
         }
-        let given = self.parameters.boundary.as_deref().map(|boundary| format!("--{boundary}").trim_end().as_bytes().to_vec());
+        let given =
+            self.parameters.boundary.as_deref().map(|boundary| format!("--{boundary}").trim_end().as_bytes().to_vec());
         let boundary = given.filter(|boundary| boundary_lines(self.body, boundary).next().is_some());
-        let boundary = boundary.or_else(|| guessed_boundary(self.body))?;
+        let lines = if multipart { usize::MAX } else { PREAMBLE_LINES_MAX };
+        let boundary = boundary.or_else(|| guessed_boundary(self.body, lines))?;
         let mut parts = Vec::new();
         let mut start = None;
         for at in boundary_lines(self.body, &boundary) {
@@ -234,7 +262,7 @@ impl<'a> Part<'a> {
     pub fn text(&self) -> String {
         let text = charset_text(&self.bytes(), self.parameters.charset.as_deref());
         match self.media.as_str() {
-            "text/html" => html_to_text(&text).replace("\r\n", "\n"),
+            "text/html" if text.matches('<').count() > 2 => html_to_text(&text).replace("\r\n", "\n"),
             _ if text.contains('\r') => text.replace("\r\n", "\n").replace('\r', "\n"),
             _ => text,
         }
@@ -242,10 +270,12 @@ impl<'a> Part<'a> {
 
     /// Whether this is the returned message, or its header.
     pub fn is_returned(&self) -> bool {
-        matches!(
-            self.media.as_str(),
-            "message/rfc822" | "message/global" | "message/global-headers" | "text/rfc822-headers" | "message/rfc822-headers"
-        )
+        let told = ["delivery-status", "disposition-notification", "feedback-report", "external-body"];
+        match self.media.split_once('/') {
+            Some(("message", kind)) => !told.iter().any(|told| kind.ends_with(told)),
+            Some(("text", kind)) => kind == "rfc822-headers",
+            _ => false,
+        }
     }
 }
 
@@ -280,10 +310,11 @@ fn boundary_lines<'a>(body: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item 
     })
 }
 
-/// A line that starts with `--` and has a `Content-…:` field under it.
-fn guessed_boundary(body: &[u8]) -> Option<Vec<u8>> {
+/// A line that starts with `--` and has a `Content-…:` field under it, among the first `lines`.
+fn guessed_boundary(body: &[u8], lines: usize) -> Option<Vec<u8>> {
     let mut at = 0;
-    while let Some(line) = line_at(body, at) {
+    for _ in 0..lines {
+        let line = line_at(body, at)?;
         at += line.len();
         let followed = body.get(at..at + 8).is_some_and(|next| next.eq_ignore_ascii_case(b"content-"));
         if followed && line.starts_with(b"--") && line.trim_ascii().len() > 4 {
@@ -324,10 +355,11 @@ fn parameter(parameters: &str, name: &str) -> Option<String> {
 pub fn charset_text(bytes: &[u8], charset: Option<&str>) -> String {
     let name = charset.unwrap_or("").to_ascii_lowercase();
     let jis = memchr::memmem::find(bytes, b"\x1b$").is_some();
-    if !jis && !matches!(name.as_str(), "utf-7" | "utf-16" | "utf-16le" | "utf-16be" | "hz-gb-2312") {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return text.to_owned();
-        }
+    if !jis
+        && !matches!(name.as_str(), "utf-7" | "utf-16" | "utf-16le" | "utf-16be" | "hz-gb-2312")
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
     }
     let decoder = match name.as_str() {
         "iso-2022-jp" if !jis => "euc-jp",

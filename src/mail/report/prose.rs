@@ -32,6 +32,12 @@ pub fn split_returned(text: &str) -> (&str, &str) {
     text.split_at(text.len())
 }
 
+/// What was returned, from its first header field on: rules and blank lines may stand above.
+pub fn from_header(returned: &str) -> &str {
+    let start = offsets(returned).take(5).find(|(_, line)| header_name(unquoted(line)).is_some());
+    start.and_then(|(at, _)| returned.get(at..)).unwrap_or_default()
+}
+
 fn offsets(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     text.split_inclusive('\n').map(move |line| {
@@ -52,7 +58,10 @@ fn leads_to_header(lines: &[(usize, &str)]) -> bool {
 
 /// A line without the marks of quoting.
 pub fn unquoted(line: &str) -> &str {
-    line.trim_start_matches(['>', '|']).strip_prefix(' ').unwrap_or(line.trim_start_matches(['>', '|']))
+    match line.trim_start_matches(['>', '|']) {
+        rest if rest.len() == line.len() => line,
+        rest => rest.strip_prefix(' ').unwrap_or(rest),
+    }
 }
 
 fn header_name(line: &str) -> Option<String> {
@@ -70,7 +79,13 @@ fn is_mail_header(name: &str) -> bool {
 fn is_trace_header(name: &str) -> bool {
     matches!(
         name,
-        "received" | "return-path" | "message-id" | "dkim-signature" | "mime-version" | "received-spf" | "authentication-results"
+        "received"
+            | "return-path"
+            | "message-id"
+            | "dkim-signature"
+            | "mime-version"
+            | "received-spf"
+            | "authentication-results"
     )
 }
 
@@ -115,8 +130,12 @@ pub struct Told {
 pub enum Rank {
     /// It only occurs.
     Mentioned,
+    /// As what an undisclosed address was made of.
+    Alias,
     /// In the transcript of a dialogue.
     Dialogue,
+    /// As the `To` of a message that is described.
+    Described,
     /// In a sentence about delivery.
     Sentence,
     /// At the head of a line, or after a label.
@@ -140,7 +159,8 @@ pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
             }
         }
     }
-    let is_other = |candidate: &Candidate<'_>| others.iter().any(|other| other.eq_ignore_ascii_case(candidate.spot.address));
+    let is_other =
+        |candidate: &Candidate<'_>| others.iter().any(|other| other.eq_ignore_ascii_case(candidate.spot.address));
     let strangers = found.iter().filter(|candidate| !is_other(candidate)).map(|candidate| candidate.rank).max();
     let best = strangers.or(found.iter().map(|candidate| candidate.rank).max());
     found.retain(|candidate| Some(candidate.rank) == best && (strangers.is_none() || !is_other(candidate)));
@@ -193,13 +213,20 @@ fn rank(line: &str, spot: &Spotted<'_>) -> Option<Rank> {
         return None;
     }
     let lead = before.trim_matches(|char: char| char.is_whitespace() || "<>\"'([*-|•·:=#`".contains(char));
-    if lead.is_empty() {
+    let x400 = lead.contains("dda:") || lead.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("c="));
+    if lead.is_empty() || x400 {
         return Some(Rank::Listed);
+    }
+    if lead.eq_ignore_ascii_case("to") || lead.to_ascii_lowercase().starts_with("to:") {
+        return Some(Rank::Described);
     }
     if lead.ends_with("mailto") {
         return None;
     }
     let words = phrases::plain(lead).words;
+    if words.ends_with(" generated from ") || words.ends_with(" expanded from ") {
+        return Some(Rank::Alias);
+    }
     let notices = notices_in_words(phrases_tail(&words));
     if notices.has(Notice::LabelOther) {
         return None;

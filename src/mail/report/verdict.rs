@@ -6,7 +6,7 @@
 use super::letter::{Letter, message_id};
 use super::notices::{Notice, Notices, notices_in};
 use super::prose::{self, Rank, Told};
-use super::{Kind, Recipient, Report, addresses, notification, nothing_wrong};
+use super::{Kind, Recipient, Report, addresses, nothing_wrong, notification};
 use crate::mail::arf;
 use crate::mail::dsn::{Action, Group, RECIPIENTS_MAX};
 use crate::mail::reply::{self, Weight};
@@ -16,8 +16,20 @@ use crate::model::reason::{Cause, Class, Reason};
 const POINTS_WITH_RECIPIENT: i32 = 5;
 const POINTS_WITHOUT: i32 = 6;
 
-/// The verdict on a letter.
+/// The verdict on a letter. One that only wraps a report is judged by what it wraps.
 pub fn of(letter: &Letter<'_>) -> Report {
+    let wraps = letter.dsn.groups.is_empty() && letter.mdn.is_none() && letter.feedback.is_none();
+    if let Some(enclosed) = letter.enclosed.as_ref().filter(|_| wraps) {
+        let mut inner = Letter::read(enclosed);
+        inner.references.extend(letter.references.iter().cloned());
+        if !inner.dsn.groups.is_empty() {
+            return of_one(&inner);
+        }
+    }
+    of_one(letter)
+}
+
+fn of_one(letter: &Letter<'_>) -> Report {
     let tells = Tells::of(letter);
     let mut report = complaint(letter, &tells)
         .or_else(|| notification::read(&letter.prose))
@@ -57,13 +69,36 @@ impl Tells {
     }
 
     /// Whether a mail system sent it, by its own words.
-    fn from_daemon(&self) -> bool {
+    fn is_from_daemon(&self) -> bool {
         let from = self.from.to_ascii_lowercase();
         let names = [
-            "mailer-daemon", "mailer daemon", "maildaemon", "mail-daemon", "postmaster", "post_master", "mdaemon",
-            "mail delivery", "mail deliver", "mail.delivery", "delivery subsystem", "delivery system", "delivery service",
-            "system administrator", "mail administrator", "mail system", "mailsystem", "microsoft outlook", "microsoft exchange",
-            "interscan", "imss@", "symantec", "delivery agent", "mail router", "lsmtp", "bounce@", "noreply-bounce",
+            "mailer-daemon",
+            "mailer daemon",
+            "maildaemon",
+            "mail-daemon",
+            "postmaster",
+            "post_master",
+            "mdaemon",
+            "mail delivery",
+            "mail deliver",
+            "mail.delivery",
+            "delivery subsystem",
+            "delivery system",
+            "delivery service",
+            "system administrator",
+            "mail administrator",
+            "mail system",
+            "mailsystem",
+            "microsoft outlook",
+            "microsoft exchange",
+            "interscan",
+            "imss@",
+            "symantec",
+            "delivery agent",
+            "mail router",
+            "lsmtp",
+            "bounce@",
+            "noreply-bounce",
         ];
         from.trim_matches(['<', '>', ' ', '"']).is_empty() || names.iter().any(|name| from.contains(name))
     }
@@ -74,7 +109,8 @@ fn complaint(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     let hotmail = letter.returned.as_ref().and_then(|returned| returned.complained.clone());
     let fields = letter.feedback.as_deref().or_else(|| arf::is_in(&letter.prose).then_some(letter.prose.as_str()));
     let by_subject = tells.subject.has(Notice::SubjectComplaint) && letter.returned.is_some() && !letter.has_dsn_part;
-    let opts_out = tells.subject.has(Notice::SubjectOptout) && letter.returned.is_none() && letter.media == "text/plain";
+    let opts_out =
+        tells.subject.has(Notice::SubjectOptout) && letter.returned.is_none() && letter.media == "text/plain";
     if fields.is_none() && hotmail.is_none() && !by_subject && !opts_out && letter.report_type != "feedback-report" {
         return None;
     }
@@ -131,7 +167,8 @@ fn by_fields(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
             recipients.push(Recipient { address, action, cause });
         }
     }
-    let kind = kind_of(&recipients).or_else(|| letter.dsn.groups.iter().any(|group| group.action.is_some()).then_some(Kind::Bounce))?;
+    let kind = kind_of(&recipients)
+        .or_else(|| letter.dsn.groups.iter().any(|group| group.action.is_some()).then_some(Kind::Bounce))?;
     Some(Report { kind, recipients, ..Report::ordinary() })
 }
 
@@ -178,7 +215,9 @@ fn address_of(group: &Group, letter: &Letter<'_>, told: &[Told]) -> Option<Strin
 fn presumed_action(group: &Group, tells: &Tells) -> Action {
     match group.status.as_deref().and_then(|status| status.chars().next()) {
         Some('2') => Action::Delivered,
-        Some('4') if tells.subject.has(Notice::SubjectDelayed) || tells.body.has(Notice::BodyDelayed) => Action::Delayed,
+        Some('4') if tells.subject.has(Notice::SubjectDelayed) || tells.body.has(Notice::BodyDelayed) => {
+            Action::Delayed
+        }
         _ => Action::Failed,
     }
 }
@@ -242,7 +281,8 @@ fn from_prose(prose: &str, status: Option<&str>) -> Option<Cause> {
 
 /// Addresses in a letter's header: who reports, and to whom.
 fn parties(letter: &Letter<'_>, tells: &Tells) -> Vec<String> {
-    let mut parties: Vec<String> = addresses::spotted(&tells.from).into_iter().map(|spot| spot.address.to_owned()).collect();
+    let mut parties: Vec<String> =
+        addresses::spotted(&tells.from).into_iter().map(|spot| spot.address.to_owned()).collect();
     for name in ["To", "Delivered-To", "X-Original-To", "Reply-To", "Sender", "Return-Path"] {
         let value = letter.head.text(name).unwrap_or_default();
         parties.extend(addresses::spotted(&value).into_iter().map(|spot| spot.address.to_owned()));
@@ -261,8 +301,7 @@ fn by_prose(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
         return None;
     }
-    let delayed = (tells.subject.has(Notice::SubjectDelayed) || tells.body.has(Notice::BodyDelayed))
-        && !(tells.body.has(Notice::BodyFinal) && !tells.subject.has(Notice::SubjectDelayed));
+    let delayed = is_delayed(tells);
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let addresses: Vec<String> = match (listed.is_empty(), named) {
         (false, _) => listed,
@@ -276,6 +315,17 @@ fn by_prose(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     });
     let kind = if delayed { Kind::Delayed } else { Kind::Bounce };
     Some(Report { kind, recipients: recipients.collect(), ..Report::ordinary() })
+}
+
+/// Whether prose speaks of a delay. The subject alone is believed when it says nothing else.
+fn is_delayed(tells: &Tells) -> bool {
+    let subject = tells.subject.has(Notice::SubjectDelayed);
+    let body = tells.body.has(Notice::BodyDelayed);
+    match (subject, body) {
+        (true, true) => true,
+        (true, false) => !tells.subject.has(Notice::SubjectFailed),
+        (false, body) => body && !tells.body.has(Notice::BodyFinal),
+    }
 }
 
 /// `X-Failed-Recipients`, which Exim and others write.
@@ -324,19 +374,23 @@ fn points(letter: &Letter<'_>, tells: &Tells) -> i32 {
     let head = &letter.head;
     let automatic = head.text("Auto-Submitted").unwrap_or_default().to_ascii_lowercase();
     let null_path = head.raw("Return-Path").is_some_and(|path| path == b"<>" || path.is_empty());
+    let daemon = tells.is_from_daemon();
+    let failed = tells.subject.has(Notice::SubjectFailed);
     let about = [
-        (tells.from_daemon(), 2),
-        (tells.subject.has(Notice::SubjectFailed) || tells.subject.has(Notice::SubjectDelayed), 2),
+        (daemon, 2),
+        (failed || tells.subject.has(Notice::SubjectDelayed), 2),
         (tells.body.has(Notice::BodyFailed) || tells.body.has(Notice::BodyDelayed), 2),
+        (tells.body.has(Notice::BodyFinal), 1),
         (letter.returned.is_some(), 1),
         (null_path, 1),
         (automatic.starts_with("auto-") && !automatic.contains("vacation"), 1),
         (letter.report_type == "delivery-status", 2),
         (tells.body.has(Notice::BodyLure), -4),
-        (tells.answers, -3),
-        (head.has("List-Id") || head.has("List-Unsubscribe"), -3),
-        (tells.subject.has(Notice::SubjectAutoreply) || tells.subject.has(Notice::SubjectChallenge), -2),
-        (tells.subject.has(Notice::SubjectModerated), -4),
+        (tells.answers && !daemon, -3),
+        ((head.has("List-Id") || head.has("List-Unsubscribe")) && !daemon, -3),
+        (tells.subject.has(Notice::SubjectAutoreply) && !failed, -2),
+        (tells.subject.has(Notice::SubjectChallenge) && !failed, -2),
+        (tells.subject.has(Notice::SubjectModerated) && !failed, -4),
         (tells.body.has(Notice::BodyAutoreply), -2),
         (letter.mdn.is_some(), -8),
     ];
@@ -351,15 +405,25 @@ fn leftover(letter: &Letter<'_>, tells: &Tells) -> Kind {
     }
     let automatic = head.text("Auto-Submitted").unwrap_or_default().to_ascii_lowercase();
     let precedence = head.text("Precedence").unwrap_or_default().to_ascii_lowercase();
-    let marked = ["X-Autoreply", "X-Autorespond", "X-Auto-Response", "X-Autoresponder", "X-Mail-Autoreply", "X-Vacation", "Auto-Reply"];
+    let marked = [
+        "X-Autoreply",
+        "X-Autorespond",
+        "X-Auto-Response",
+        "X-Autoresponder",
+        "X-Mail-Autoreply",
+        "X-Vacation",
+        "Auto-Reply",
+    ];
     let marked = marked.iter().any(|name| head.has(name));
     let in_bulk = head.has("List-Id") || head.has("List-Unsubscribe");
     let by_subject = tells.subject.has(Notice::SubjectAutoreply) || tells.subject.has(Notice::SubjectChallenge);
     let suppresses = head.has("X-Auto-Response-Suppress") || precedence.contains("auto");
     let by_machine = automatic.starts_with("auto-") || suppresses || precedence == "junk" || precedence == "bulk";
     let is_ticket = by_machine && tells.subject.has(Notice::SubjectTicket);
-    let replies = automatic.starts_with("auto-replied") || automatic.starts_with("auto-notified") || precedence.contains("auto");
-    if replies || marked || is_ticket || (by_subject && !in_bulk) || (tells.body.has(Notice::BodyAutoreply) && !in_bulk) {
+    let replies =
+        automatic.starts_with("auto-replied") || automatic.starts_with("auto-notified") || precedence.contains("auto");
+    if replies || marked || is_ticket || (by_subject && !in_bulk) || (tells.body.has(Notice::BodyAutoreply) && !in_bulk)
+    {
         return Kind::Autoreply;
     }
     Kind::Ordinary
