@@ -1,13 +1,18 @@
 //! PURE. What message bytes mean.
 
 pub mod arf;
+pub(crate) mod charset;
 pub mod compose;
 pub mod dsn;
 pub mod headers;
 pub mod html;
+pub(crate) mod parts;
 pub mod phrases;
+pub mod preview;
 pub mod reply;
 pub mod report;
 pub mod rewrite;
 pub mod submitted;
+pub mod target;
 pub mod text;
+pub(crate) mod transfer;

@@ -7,6 +7,22 @@
 //! The same message and the same answers of [`Links`] give the same bytes, and rewriting twice changes nothing.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::charset::Charset;
+use super::headers::line_break;
+use super::html::{self, Page};
+use super::parts::{self, Body, Part, reason};
+use super::target::Rules;
+use super::text;
+use super::transfer::{Decoded, Splice};
+use crate::model::token::{LINK_INDEX_MAX, URL_CHARS_MAX};
+
+/// A body with more links that could be tracked goes out as it came.
+const LINKS_MAX: usize = 1_000;
 
 /// What to track.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +98,249 @@ pub struct Rewritten<'a> {
 
 /// Rewrites `message`. Linear in its size; never fails: what cannot be rewritten safely stays.
 pub fn rewrite<'a>(message: &'a [u8], wanted: &Wanted<'_>, links: &mut dyn Links) -> Rewritten<'a> {
-    let _ = (wanted, links);
-    Rewritten { bytes: Cow::Borrowed(message), parts: Vec::new(), links: Vec::new(), pixel: false }
+    let mut work = Work::new(message, wanted, links);
+    if wanted.opens || wanted.clicks || wanted.text_clicks {
+        work.message();
+    }
+    work.rewritten
 }
+
+/// One link or pixel of a body, before it is known whether it fits.
+struct Edit {
+    splice: Splice,
+    becomes: Becomes,
+}
+
+enum Becomes {
+    Link(LinkReport),
+    Pixel,
+    /// The scheme that asked not to be tracked, made into one that works.
+    Plain,
+}
+
+struct Work<'a, 'w> {
+    message: &'a [u8],
+    wanted: Wanted<'w>,
+    links: &'w mut dyn Links,
+    rules: Rules,
+    tracked: HashMap<(LinkKind, String), Option<String>>,
+    wants_pixel: bool,
+    rewritten: Rewritten<'a>,
+}
+
+impl<'a, 'w> Work<'a, 'w> {
+    fn new(message: &'a [u8], wanted: &Wanted<'w>, links: &'w mut dyn Links) -> Self {
+        let (bytes, parts) = (Cow::Borrowed(message), Vec::new());
+        Self {
+            message,
+            wanted: *wanted,
+            links,
+            rules: Rules::new(message, wanted),
+            tracked: HashMap::new(),
+            wants_pixel: wanted.opens,
+            rewritten: Rewritten { bytes, parts, links: Vec::new(), pixel: false },
+        }
+    }
+
+    fn message(&mut self) {
+        let (parts, mut sealed) = parts::parts(self.message);
+        let bodies: Vec<_> = parts.iter().map(|part| decoded(self.message, part)).collect();
+        if bodies.iter().zip(&parts).any(|(body, part)| holds_armour(self.message, part, body.as_ref().ok())) {
+            sealed = sealed.or(Some(reason::SEALED));
+        }
+        let mut out = Vec::new();
+        let mut copied = 0;
+        for (part, decoded) in parts.into_iter().zip(bodies) {
+            let body = match (sealed, part.body, decoded) {
+                (Some(reason), ..) | (None, Err(reason), _) | (None, _, Err(reason)) => Err(reason),
+                (None, Ok(body), Ok(decoded)) => self.body(&body, &decoded),
+            };
+            if let Ok(bytes) = &body {
+                out.extend_from_slice(&self.message[copied..part.range.start]);
+                out.extend_from_slice(bytes);
+                copied = part.range.end;
+            }
+            let (path, content_type) = (part.path, part.content_type);
+            self.rewritten.parts.push(PartReport { path, content_type, untouched: body.err() });
+        }
+        if copied > 0 {
+            out.extend_from_slice(&self.message[copied..]);
+            self.rewritten.bytes = Cow::Owned(out);
+        }
+    }
+
+    /// The rewritten body as it is sent, or why it stays.
+    fn body(&mut self, body: &Body, decoded: &Decoded<'_>) -> Result<Vec<u8>, &'static str> {
+        let scannable = body.charset.scannable(&decoded.bytes).ok_or(reason::CHARSET)?;
+        let mut edits = match body.kind {
+            LinkKind::Html if self.wants_pixel || self.wanted.clicks => self.html(body, &decoded.bytes, &scannable)?,
+            LinkKind::Text if self.wanted.text_clicks => self.text(body, &decoded.bytes, &scannable)?,
+            _ => return Err(reason::NOT_WANTED),
+        };
+        edits.sort_by_key(|edit| edit.splice.range.start);
+        let (splices, becomes): (Vec<_>, Vec<_>) = edits.into_iter().map(|edit| (edit.splice, edit.becomes)).unzip();
+        let (bytes, made) = decoded.spliced(&splices, line_break(self.message));
+        if !made.contains(&true) {
+            return Err(if made.is_empty() { reason::NOTHING } else { reason::LONG_LINES });
+        }
+        for (becomes, _) in becomes.into_iter().zip(made).filter(|(_, made)| *made) {
+            match becomes {
+                Becomes::Link(report) => self.rewritten.links.push(report),
+                Becomes::Pixel => self.rewritten.pixel = true,
+                Becomes::Plain => (),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn html(&mut self, body: &Body, bytes: &[u8], scannable: &[u8]) -> Result<Vec<Edit>, &'static str> {
+        let page = html::scan(scannable);
+        let mut found = Vec::new();
+        if self.wanted.clicks {
+            for href in &page.hrefs {
+                let raw = &bytes[href.span.clone()];
+                let value = || attribute_text(&body.charset, raw, &href.value);
+                found.extend(self.found(raw, href.span.clone(), href.blank, href.is_opted_out, value));
+            }
+        }
+        let mut edits = self.tracked(body, bytes, found)?;
+        if std::mem::take(&mut self.wants_pixel) {
+            edits.extend(self.pixel(bytes, &page));
+        }
+        Ok(edits)
+    }
+
+    fn text(&mut self, body: &Body, bytes: &[u8], scannable: &[u8]) -> Result<Vec<Edit>, &'static str> {
+        let mut found = Vec::new();
+        for link in text::scan(scannable, body.joins_lines) {
+            let raw = &bytes[link.span.clone()];
+            let value = || body.charset.text(&link.value).map(Cow::into_owned);
+            found.extend(self.found(raw, link.span.clone(), None, link.is_opted_out, value));
+        }
+        self.tracked(body, bytes, found)
+    }
+
+    /// A link that the rules let us touch.
+    fn found(
+        &self,
+        raw: &[u8],
+        range: Range<usize>,
+        break_at: Option<usize>,
+        is_opted_out: bool,
+        value: impl FnOnce() -> Option<String>,
+    ) -> Option<Found> {
+        if let Some((scheme, plain)) = untracked_scheme(raw) {
+            let range = range.start + scheme.start..range.start + scheme.end;
+            return Some(Found { range, break_at, target: None, plain });
+        }
+        // A NUL reads as U+FFFD, and a masked run as letters.
+        if is_opted_out || raw.iter().any(|byte| matches!(byte, 0 | 0x0e | 0x0f | 0x1b)) {
+            return None;
+        }
+        let target = self.rules.target(&value()?)?;
+        Some(Found { range, break_at, target: Some(target), plain: "" })
+    }
+
+    fn tracked(&mut self, body: &Body, bytes: &[u8], found: Vec<Found>) -> Result<Vec<Edit>, &'static str> {
+        if found.iter().filter(|found| found.target.is_some()).count() > LINKS_MAX {
+            return Err(reason::TOO_MANY_LINKS);
+        }
+        let mut edits = Vec::with_capacity(found.len() + 1);
+        for Found { range, break_at, target, plain } in found {
+            let Some(target) = target else {
+                edits
+                    .push(Edit { splice: Splice { range, text: plain.to_owned(), break_at }, becomes: Becomes::Plain });
+                continue;
+            };
+            let Some(tracked) = self.url(body.kind, &target) else { continue };
+            let raw = &bytes[range.clone()];
+            let original = body.charset.text(raw).unwrap_or_else(|| String::from_utf8_lossy(raw)).into_owned();
+            let splice = Splice { range, text: tracked.clone(), break_at };
+            edits.push(Edit { splice, becomes: Becomes::Link(LinkReport { original, target, tracked }) });
+        }
+        Ok(edits)
+    }
+
+    /// The tracked URL of a target, the same at every place where it stands.
+    fn url(&mut self, kind: LinkKind, target: &str) -> Option<String> {
+        let key = (kind, target.to_owned());
+        if let Some(known) = self.tracked.get(&key) {
+            return known.clone();
+        }
+        let index = u16::try_from(self.tracked.len()).ok().filter(|index| *index <= LINK_INDEX_MAX)?;
+        let url = self.links.link(index, kind, target).filter(|url| is_plain(url) && !outgrows(url, target));
+        self.tracked.insert(key, url.clone());
+        url
+    }
+
+    fn pixel(&mut self, bytes: &[u8], page: &Page) -> Option<Edit> {
+        let url = self.links.pixel().filter(|url| is_plain(url))?;
+        if memmem::find(bytes, url.as_bytes()).is_some() {
+            self.rewritten.pixel = true;
+            return None;
+        }
+        let range = page.pixel_place(self.wanted.pixel_on_top);
+        let style = "display:block;border:0;width:1px;height:1px";
+        let text = format!(r#"<img src="{url}" width="1" height="1" alt="" style="{style}" />"#);
+        let break_at = Some(range.start);
+        Some(Edit { splice: Splice { range, text, break_at }, becomes: Becomes::Pixel })
+    }
+}
+
+/// A link that will be replaced: by a tracked URL, or its scheme by a plain one.
+struct Found {
+    range: Range<usize>,
+    break_at: Option<usize>,
+    target: Option<String>,
+    plain: &'static str,
+}
+
+fn decoded<'a>(message: &'a [u8], part: &Part) -> Result<Decoded<'a>, &'static str> {
+    let body = part.body.as_ref().map_err(|reason| *reason)?;
+    if part.range.is_empty() {
+        return Err(reason::NOTHING);
+    }
+    Decoded::new(&message[part.range.clone()], body.encoding).ok_or(reason::ENCODING)
+}
+
+/// Whether a text body holds a PGP block, whatever else is wrong with it.
+fn holds_armour(message: &[u8], part: &Part, decoded: Option<&Decoded<'_>>) -> bool {
+    let is_text = matches!(part.content_type.as_str(), "text/plain" | "text/html");
+    let bytes = decoded.map_or(&message[part.range.clone()], |decoded| &decoded.bytes);
+    is_text && part.body != Err(reason::ATTACHMENT) && memmem::find(bytes, b"-----BEGIN PGP").is_some()
+}
+
+/// What an attribute says. The scanner decodes entities into UTF-8, so the bytes around them must be UTF-8 too.
+fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String> {
+    let text = match charset.text(raw)? {
+        Cow::Borrowed(_) => return String::from_utf8(value.to_vec()).ok(),
+        Cow::Owned(text) => text,
+    };
+    let quote = ['"', '\''].into_iter().find(|quote| !text.contains(*quote))?;
+    let tag = format!("<a href={quote}{text}{quote}>");
+    let href = html::scan(tag.as_bytes()).hrefs.pop()?;
+    String::from_utf8(href.value).ok()
+}
+
+/// `https+notrack` at the start of a link, and what it becomes.
+fn untracked_scheme(raw: &[u8]) -> Option<(Range<usize>, &'static str)> {
+    let start = raw.len() - raw.trim_ascii_start().len();
+    [("https+notrack", "https"), ("http+notrack", "http")].into_iter().find_map(|(scheme, plain)| {
+        let end = start + scheme.len();
+        let is_scheme = raw.get(start..end)?.eq_ignore_ascii_case(scheme.as_bytes()) && raw[end..].starts_with(b"://");
+        is_scheme.then_some((start..end, plain))
+    })
+}
+
+/// Whether a URL can stand anywhere, quoted or not, without a second look.
+fn is_plain(url: &str) -> bool {
+    url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/:.-_[]".contains(&byte))
+}
+
+/// Whether tracking would push a link over the length at which some mail readers stop to open it.
+fn outgrows(url: &str, target: &str) -> bool {
+    url.len() > URL_CHARS_MAX && target.len() <= URL_CHARS_MAX
+}
+
+#[cfg(test)]
+mod tests;

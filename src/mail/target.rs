@@ -1,0 +1,289 @@
+//! Where a link leads, and whether we may stand in between.
+//!
+//! A target is the string that the redirect will lead to: the attribute's value, entities decoded, as the reader's
+//! browser would take it, and no more: no normaliser touches it, since that would change `[`, `|`, `'`, `%7E`, case
+//! and default ports. [`location`] makes it ASCII for the header, and that is all that ever changes.
+//!
+//! Speaks of the URL Standard (WHATWG) what browsers do before they parse: ends stripped, tab and line ends dropped.
+
+use url::Url;
+
+use super::headers;
+use super::rewrite::Wanted;
+use crate::model::token::is_followable;
+
+/// Longest target that is tracked, in bytes.
+const TARGET_BYTES_MAX: usize = 16 << 10;
+
+/// What template engines leave behind when they did not fill in a link.
+const TEMPLATE_MARKS: [&str; 4] = ["{{", "*|", "<%", "%recipient"];
+
+/// Words in the names of parameters that let their holder in.
+const SECRETS: [&str; 8] = ["token", "code", "key", "otp", "signature", "reset", "verify", "magic"];
+
+/// The rules of one message about which links are tracked.
+pub(super) struct Rules {
+    own: Option<Url>,
+    skip_hosts: Vec<String>,
+    unsubscribe: Vec<String>,
+    keeps_secrets: bool,
+}
+
+impl Rules {
+    pub(super) fn new(message: &[u8], wanted: &Wanted<'_>) -> Self {
+        Self {
+            own: Url::parse(wanted.own_base_url).ok(),
+            skip_hosts: wanted.skip_hosts.iter().map(|host| ascii_host(host)).collect(),
+            unsubscribe: unsubscribe_urls(message),
+            keeps_secrets: wanted.clicks_auto,
+        }
+    }
+
+    /// The target of a link whose value, entities decoded, is `value`; `None` when the link is to stay as it is.
+    pub(super) fn target(&self, value: &str) -> Option<String> {
+        let target = stripped(value);
+        let is_web = target.len() <= TARGET_BYTES_MAX
+            && is_followable(&target)
+            && !target.contains(['<', '>'])
+            && !TEMPLATE_MARKS.iter().any(|mark| target.contains(mark));
+        if !is_web {
+            return None;
+        }
+        let url = Url::parse(&target).ok()?;
+        let is_ours = self.own.as_ref().is_some_and(|own| own.host() == url.host() && own.port() == url.port());
+        let is_skipped = is_ours
+            || self.skip_hosts.iter().any(|skip| matches_host(skip, url.host_str().unwrap_or_default()))
+            || self.unsubscribe.contains(&target)
+            || self.keeps_secrets && carries_secret(&target);
+        (!is_skipped).then_some(target)
+    }
+}
+
+/// What a browser takes of an attribute's value: control characters and blanks stripped at the ends, tab and line
+/// ends dropped anywhere. No other white space goes, so U+00A0 stays.
+fn stripped(value: &str) -> String {
+    value.trim_matches(|char| char <= ' ').chars().filter(|char| !matches!(char, '\t' | '\r' | '\n')).collect()
+}
+
+/// The host as browsers compare it: lower case, punycode; a `*.` in front stays.
+fn ascii_host(host: &str) -> String {
+    let (star, name) = host.strip_prefix("*.").map_or(("", host), |name| ("*.", name));
+    let url = Url::parse(&format!("https://{name}/")).ok();
+    format!("{star}{}", url.as_ref().and_then(Url::host_str).unwrap_or(name))
+}
+
+fn matches_host(skip: &str, host: &str) -> bool {
+    match skip.strip_prefix('*') {
+        Some(ending) => host.ends_with(ending),
+        None => host == skip,
+    }
+}
+
+/// The URLs of `List-Unsubscribe` (RFC 2369 §3.2): they must take a POST without a redirect, also when they stand in
+/// the body.
+fn unsubscribe_urls(message: &[u8]) -> Vec<String> {
+    let fields = headers::fields(message).filter(|field| field.is("List-Unsubscribe"));
+    let text: String = fields.flat_map(|field| field.text().chars().collect::<Vec<_>>()).collect();
+    let text: String = text.split_whitespace().collect();
+    text.split('<').filter_map(|part| Some(part.split_once('>')?.0.to_owned())).collect()
+}
+
+/// Whether an attribute says "do not track": ours and those of the services whose customers come to us.
+pub(super) fn opts_out(attribute: &[u8], value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let is_no = [&b"off"[..], b"0", b"false", b"no"].iter().any(|no| value.eq_ignore_ascii_case(no));
+    match attribute {
+        b"clicktracking" | b"data-msys-clicktrack" => is_no,
+        b"data-no-track"
+        | b"data-pm-no-track"
+        | b"ses:no-track"
+        | b"disable-tracking"
+        | b"mc:disable-tracking"
+        | b"mautic:disable-tracking"
+        | b"data-mautic-disable-tracking" => !is_no,
+        b"class" => value.split(u8::is_ascii_whitespace).any(|class| class == b"untracked"),
+        _ => false,
+    }
+}
+
+fn carries_secret(target: &str) -> bool {
+    let names = target.split(['?', '#', '&', ';']).skip(1).filter_map(|parameter| parameter.split('=').next());
+    names.flat_map(|name| name.split(|char: char| !char.is_ascii_alphanumeric())).any(is_secret)
+}
+
+/// `token`, `Token`, `resetToken`; not `monkey`.
+fn is_secret(word: &str) -> bool {
+    SECRETS.iter().any(|secret| {
+        let Some((head, tail)) = word.len().checked_sub(secret.len()).and_then(|at| word.split_at_checked(at)) else {
+            return false;
+        };
+        tail.eq_ignore_ascii_case(secret) && (head.is_empty() || tail.starts_with(|char: char| char.is_uppercase()))
+    })
+}
+
+/// The target as it stands in the `Location` of a redirect: only visible ASCII.
+///
+/// A host outside ASCII becomes punycode; blanks, control characters, bytes from 0x80 on and ``"<>\^`{|}`` are
+/// percent-encoded; a `%` is never touched, so what was encoded stays so. A backslash before the query becomes a slash,
+/// as in every browser: encoded it could turn a host into user info. The fragment stays in.
+pub fn location(target: &str) -> String {
+    let start = target.find("://").map_or(0, |colon| colon + 3);
+    let end = target[start..].find(['/', '?', '#', '\\']).map_or(target.len(), |length| start + length);
+    let path_end = target[end..].find(['?', '#']).map_or(target.len(), |length| end + length);
+    let authority = &target[start..end];
+    let mut ascii = String::with_capacity(target.len() + 16);
+    push_encoded(&mut ascii, &target[..start]);
+    match Url::parse(target) {
+        Ok(url) if !authority.is_ascii() => {
+            ascii.push_str(url.host_str().unwrap_or_default());
+            url.port().inspect(|port| ascii.push_str(&format!(":{port}")));
+        }
+        _ => push_encoded(&mut ascii, authority),
+    }
+    push_encoded(&mut ascii, &target[end..path_end].replace('\\', "/"));
+    push_encoded(&mut ascii, &target[path_end..]);
+    ascii
+}
+
+fn push_encoded(ascii: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
+            ascii.push(char::from(byte));
+        } else {
+            ascii.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rules(keeps_secrets: bool) -> Rules {
+        let skip_hosts = ["app.example".to_owned(), "*.bücher.example".to_owned()];
+        let message = b"List-Unsubscribe: <mailto:u@a.example>,\r\n <https://a.example/u?\r\n x=1>\r\n\r\n";
+        let wanted = Wanted {
+            own_base_url: "https://t.example.com",
+            skip_hosts: &skip_hosts,
+            clicks_auto: keeps_secrets,
+            ..Wanted::default()
+        };
+        Rules::new(message, &wanted)
+    }
+
+    fn check(value: &str, target: Option<&str>) {
+        assert_eq!(rules(false).target(value).as_deref(), target, "{value:?}");
+    }
+
+    #[test]
+    fn tracked_as_they_stand() {
+        for value in [
+            "https://a.example/x",
+            "HTTPS://A.Example:443/X/../%7e?[0]=a|b&c='d'#/e?f=\u{a0}",
+            "http://[2606:4700::1111]:8080/",
+            "https://bücher.example/grüße",
+            "https://a.example?{0}$x,y~z",
+            "https://a.example/@52.5,13.4?mail=a@b.example",
+            "https://a.example/a b",
+            "https://t.example.com:8443/other-port",
+            "https://bücher.example/skipped-only-below",
+        ] {
+            check(value, Some(value));
+        }
+        check(" \n https://a.example/x\t\r\ny \u{1f}", Some("https://a.example/xy"));
+        check("https://a.example/\u{a0}", Some("https://a.example/\u{a0}"));
+    }
+
+    #[test]
+    fn left_alone() {
+        for value in [
+            "",
+            "#x",
+            "//a.example",
+            "/x",
+            "mailto:a@b.example",
+            "tel:+1",
+            "javascript:open('https://a.example')",
+            "https:a.example",
+            "https://",
+            "https:///x",
+            "https://user@a.example/",
+            "https://a.example:port/",
+            "https://a b.example/",
+            "https://a.example/\0x",
+            "https://a.example/\u{85}x",
+            "https://a.example/<b>",
+            "https://a.example/{{url}}",
+            "https://a.example/*|URL|*",
+            "https://a.example/%recipient.id%",
+            "https://t.example.com/c/AAAA",
+            "http://T.example.com",
+            "https://app.example/x",
+            "https://www.xn--bcher-kva.example/",
+            "https://a.example/u?x=1",
+        ] {
+            check(value, None);
+        }
+        check(&format!("https://a.example/{}", "x".repeat(TARGET_BYTES_MAX)), None);
+    }
+
+    #[test]
+    fn secrets_stay_out_of_our_hands() {
+        for value in ["?token=1", "?a=b&access_token=1", "?resetToken=1", "#otp=1", "?a;X-Amz-Signature=1", "?verify"] {
+            assert_eq!(rules(true).target(&format!("https://a.example/{value}")), None, "{value}");
+        }
+        for value in ["?monkey=1", "?id=token", "token/key", "?keyword=1", "?passcodes=1"] {
+            assert!(rules(true).target(&format!("https://a.example/{value}")).is_some(), "{value}");
+        }
+    }
+
+    #[test]
+    fn locations() {
+        for (target, ascii) in [
+            ("https://a.example/x?y=%7e%20#z", "https://a.example/x?y=%7e%20#z"),
+            ("HTTPS://A.Example/[0]?'", "HTTPS://A.Example/[0]?'"),
+            ("https://bücher.example:8443/ü#ü", "https://xn--bcher-kva.example:8443/%C3%BC#%C3%BC"),
+            ("https://a.example/a b\"<>^`{|}", "https://a.example/a%20b%22%3C%3E%5E%60%7B%7C%7D"),
+            ("https://a.example/%0d%0aSet-Cookie:x=1", "https://a.example/%0d%0aSet-Cookie:x=1"),
+            ("https://a.example\\@b.example\\x?\\", "https://a.example/@b.example/x?%5C"),
+            ("https://a.example/\r\nx", "https://a.example/%0D%0Ax"),
+            ("ü", "%C3%BC"),
+        ] {
+            assert_eq!(location(target), ascii);
+        }
+    }
+
+    #[test]
+    fn authors_can_opt_out() {
+        for (attribute, value, is_out) in [
+            ("clicktracking", "off", true),
+            ("clicktracking", " OFF ", true),
+            ("clicktracking", "on", false),
+            ("clicktracking", "", false),
+            ("data-msys-clicktrack", "0", true),
+            ("data-no-track", "", true),
+            ("data-no-track", "false", false),
+            ("data-pm-no-track", "", true),
+            ("ses:no-track", "", true),
+            ("mc:disable-tracking", "", true),
+            ("mautic:disable-tracking", "true", true),
+            ("data-mautic-disable-tracking", "true", true),
+            ("disable-tracking", "true", true),
+            ("disable-tracking", "0", false),
+            ("class", "button untracked", true),
+            ("class", "tracked", false),
+            ("title", "off", false),
+        ] {
+            assert_eq!(opts_out(attribute.as_bytes(), value.as_bytes()), is_out, "{attribute}={value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_location_is_one_visible_word(target in "(https?://)?\\PC{0,20}[/?#\\\\]?\\PC{0,20}") {
+            prop_assert!(location(&target).bytes().all(|byte| byte.is_ascii_graphic()));
+            let _ = rules(true).target(&target);
+        }
+    }
+}
