@@ -11,7 +11,8 @@ use super::data::LoneLf;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The name in the greeting: a domain name that leads to this machine.
+    /// The name in the greeting: the installation's, which `app` puts here.
+    #[serde(skip)]
     pub hostname: String,
     /// Where to listen.
     pub listeners: Vec<Listener>,
@@ -53,9 +54,6 @@ impl Default for Settings {
 impl Settings {
     /// What makes no sense, in one line.
     pub fn complaint(&self) -> Option<String> {
-        if self.hostname.is_empty() || !self.hostname.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Some(format!("smtp.hostname: {:?} is not a host name", self.hostname));
-        }
         let zero = [
             ("message_bytes_max", self.message_bytes_max == 0),
             ("recipients_max", self.recipients_max == 0),
@@ -230,7 +228,7 @@ mod tests {
         assert_eq!(settings.listeners[0].tls, TlsMode::Implicit);
         assert_eq!(settings.listeners[0].sessions_per_address(), 1_000);
         assert_eq!(settings.recipients_max, 1_000);
-        assert!(toml::from_str::<Settings>("hostnam = \"x\"").is_err());
+        assert!(toml::from_str::<Settings>("hostname = \"x\"").is_err());
         assert!(toml::from_str::<Settings>(&format!("{text}takes_report = true")).is_err());
     }
 
@@ -238,7 +236,6 @@ mod tests {
     fn nonsense_is_told() {
         let complaint = |settings: Settings| settings.complaint().unwrap_or_default();
         assert_eq!(complaint(Settings::default()), "");
-        assert!(complaint(Settings { hostname: "a b".into(), ..Settings::default() }).contains("smtp.hostname"));
         assert!(complaint(Settings { recipients_max: 0, ..Settings::default() }).contains("recipients_max"));
     }
 

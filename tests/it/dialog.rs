@@ -263,6 +263,17 @@ pub fn fits(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// The settings that the dialogs count on.
+pub fn settings() -> Settings {
+    Settings {
+        hostname: "mail.example".into(),
+        message_bytes_max: 10_000,
+        recipients_max: 110,
+        session_messages_max: 5,
+        ..Settings::default()
+    }
+}
+
 /// The pure connection, and a world that answers it.
 struct World {
     connection: Connection,
@@ -274,17 +285,10 @@ struct World {
 
 impl World {
     fn new(setup: &Setup) -> Self {
-        let settings = Settings {
-            hostname: "mail.example".into(),
-            message_bytes_max: 10_000,
-            recipients_max: 110,
-            session_messages_max: 5,
-            ..Settings::default()
-        };
         let peer = if setup.is_inbound { "192.0.2.7" } else { "127.0.0.1" };
         let now = Timestamp::from_millis(1_772_439_300_000);
         let connection =
-            Connection::new(Arc::new(settings), Arc::new(setup.listener()), Tls::Offered, peer.parse().unwrap(), now);
+            Connection::new(Arc::new(settings()), Arc::new(setup.listener()), Tls::Offered, peer.parse().unwrap(), now);
         Self { connection, now, is_closed: false, taken: Vec::new(), reports: 0 }
     }
 

@@ -7,5 +7,6 @@ mod tidy;
 
 mod cli;
 mod dialog;
+mod door;
 mod engines;
 mod storage;
