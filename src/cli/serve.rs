@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
-use postback::app::{App, FirstRun};
+use postback::app::{Addresses, App, FirstRun};
 use postback::clock::Clock;
 use postback::config::Loaded;
 use postback::ids::IdSource;
@@ -14,6 +14,9 @@ use super::{Setting, say};
 /// Settings that are changed often enough to have a flag.
 #[derive(Args)]
 pub(super) struct Flags {
+    /// Where the first SMTP listener listens [default: 127.0.0.1:2525]
+    #[arg(long, value_name = "ADDRESS")]
+    smtp: Option<String>,
     /// Where health and metrics listen [default: 127.0.0.1:9080]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
@@ -24,7 +27,11 @@ pub(super) struct Flags {
 
 impl Flags {
     pub(super) fn settings(self) -> Vec<Setting> {
-        let flags = [("--admin", "admin.address", self.admin), ("--roles", "roles", self.roles)];
+        let flags = [
+            ("--smtp", "smtp.listeners.0.address", self.smtp),
+            ("--admin", "admin.address", self.admin),
+            ("--roles", "roles", self.roles),
+        ];
         let set = |(flag, key, value): (&str, &str, Option<String>)| Some((flag.to_owned(), key.to_owned(), value?));
         flags.into_iter().filter_map(set).collect()
     }
@@ -42,9 +49,9 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
         () = signals.next() => bail!("told to stop while starting"),
     };
     if let Some(made) = &app.first_run {
-        say(introduction(made));
+        say(introduction(made, &app.addresses));
     }
-    say(format!("ready admin={}", app.addresses.admin));
+    say(format!("ready {}", app.addresses));
     tokio::select! {
         () = signals.next() => {}
         () = app.broken() => bail!("the database could not sync a commit; start again to recover what was promised"),
@@ -75,17 +82,34 @@ impl Signals {
     }
 }
 
-fn introduction(made: &FirstRun) -> String {
-    let lines = [
+fn introduction(made: &FirstRun, addresses: &Addresses) -> String {
+    let FirstRun { tenant, api_key, smtp_password } = made;
+    let (api_key, smtp_password) = (api_key.reveal(), smtp_password.reveal());
+    let mut text = boxed(&[
         "First run. These credentials are shown once; only their hashes are kept.".to_owned(),
         String::new(),
-        format!("  tenant         {}", made.tenant),
-        format!("  API key        {}", made.api_key.reveal()),
-        format!("  SMTP user      {}", made.tenant),
-        format!("  SMTP password  {}", made.smtp_password.reveal()),
-    ];
+        format!("  tenant         {tenant}"),
+        format!("  API key        {api_key}"),
+        format!("  SMTP user      {tenant}"),
+        format!("  SMTP password  {smtp_password}"),
+    ]);
+    text += "\nTry it:\n";
+    if let Some(smtp) = addresses.of("smtp") {
+        text += &format!(
+            "\n  swaks --server {smtp} --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
+             --from me@example.com --to you@example.org --h-Subject Hello --attach-type text/html \\\n    \
+             --attach-body '<p>Hello, <a href=\"https://example.com/\">world</a></p>'\n"
+        );
+    }
+    text + "\n\
+        Opens and clicks are tracked, and the reader's whole address is kept with them for as long as the message is.\n\
+        To keep less: `postback agent set privacy=truncated_address` or `privacy=aggregate_only`.\n\
+        To track nothing: `postback agent set track_opens=false track_clicks=false`.\n"
+}
+
+fn boxed(lines: &[String]) -> String {
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
     let rule = "─".repeat(width + 2);
-    let boxed: Vec<_> = lines.iter().map(|line| format!("│ {line:width$} │")).collect();
-    format!("┌{rule}┐\n{}\n└{rule}┘", boxed.join("\n"))
+    let lines: String = lines.iter().map(|line| format!("│ {line:width$} │\n")).collect();
+    format!("┌{rule}┐\n{lines}└{rule}┘\n")
 }

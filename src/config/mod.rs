@@ -18,7 +18,8 @@ pub use layers::{Origin, Problem};
 pub use nearest::nearest;
 
 use crate::http::admin;
-use crate::{egress, log, tls};
+use crate::model::address::domain_name;
+use crate::{egress, log, smtp, tls};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +35,18 @@ pub struct Settings {
     pub roles: Vec<Role>,
     /// How long work under way may take when the program is told to stop.
     pub shutdown_timeout_secs: u32,
+    /// The SMTP doors.
+    pub smtp: smtp::settings::Settings,
     /// Health and metrics.
     pub admin: admin::Settings,
     /// The certificate of the doors.
     pub tls: tls::Settings,
+    /// Pixels and links.
+    pub tracking: Tracking,
+    /// Reports about our mail, coming home.
+    pub reports: Reports,
+    /// Where readers are.
+    pub geoip: Geoip,
     /// Where we may connect to.
     pub egress: egress::Settings,
     /// How long things are kept.
@@ -54,8 +63,12 @@ impl Default for Settings {
             hostname: "postback.localhost".to_owned(),
             roles: Role::ALL.to_vec(),
             shutdown_timeout_secs: 30,
+            smtp: smtp::settings::Settings::default(),
             admin: admin::Settings::default(),
             tls: tls::Settings::default(),
+            tracking: Tracking::default(),
+            reports: Reports::default(),
+            geoip: Geoip::default(),
             egress: egress::Settings::default(),
             retention: Retention::default(),
             log: log::Settings::default(),
@@ -78,6 +91,51 @@ pub enum Role {
 impl Role {
     /// Every role.
     pub const ALL: [Role; 3] = [Role::Doors, Role::Deliver, Role::Webhooks];
+}
+
+/// Pixels and links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracking {
+    /// What tracked URLs begin with, without a final slash: `https://track.example.com`. Empty: where the HTTP door
+    /// listens, which only this machine can follow.
+    pub base_url: String,
+}
+
+impl Tracking {
+    fn complaint(&self) -> Option<String> {
+        let base = &self.base_url;
+        let is_base = url::Url::parse(base).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        let nonsense = !base.is_empty() && (!is_base || base.ends_with('/'));
+        nonsense.then(|| format!("tracking.base_url: `{base}` is not like https://track.example.com"))
+    }
+}
+
+/// Reports about our mail, coming home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reports {
+    /// The domain of return paths; its MX must lead to a listener that takes reports. Empty: `hostname`.
+    pub return_path_domain: String,
+    /// The local part in that domain which complaints come to.
+    pub complaint_local_part: String,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned() }
+    }
+}
+
+/// Where readers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Geoip {
+    /// Files in MaxMind's format, taken into use again when they change; the first that knows an address answers.
+    /// None: the countries that are built in.
+    pub databases: Vec<PathBuf>,
 }
 
 /// How long things are kept.
@@ -170,7 +228,7 @@ pub struct Loaded {
 /// # Errors
 /// The first thing that makes no sense.
 pub fn load(sources: &Sources) -> Result<Loaded, Problem> {
-    let mut layers = Layers::default();
+    let mut layers = Layers::<Settings>::default();
     if let Some((path, text)) = file(sources.file.as_deref())? {
         layers.file(&path, &text)?;
     }
@@ -178,10 +236,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problem> {
     for (flag, key, value) in &sources.flags {
         layers.text(key, value, Origin::Flag(flag.clone()))?;
     }
-    let mut settings: Settings = layers.settings()?;
-    if settings.database.reveal().is_empty() {
-        settings.database = format!("sqlite:{}", settings.data.join("postback.db").display()).into();
-    }
+    let settings = layers.settings()?.completed();
     match settings.complaint() {
         Some(complaint) => Err(Problem(complaint)),
         None => Ok(Loaded { settings, layers }),
@@ -213,6 +268,18 @@ impl Loaded {
 }
 
 impl Settings {
+    /// What follows from other settings, where it was not set.
+    fn completed(mut self) -> Self {
+        if self.database.reveal().is_empty() {
+            self.database = format!("sqlite:{}", self.data.join("postback.db").display()).into();
+        }
+        if self.reports.return_path_domain.is_empty() {
+            self.reports.return_path_domain.clone_from(&self.hostname);
+        }
+        self.smtp.hostname.clone_from(&self.hostname);
+        self
+    }
+
     /// What makes no sense, in one line.
     fn complaint(&self) -> Option<String> {
         let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| self.database.reveal().starts_with(scheme));
@@ -226,8 +293,19 @@ impl Settings {
         if let Some((key, _)) = days.iter().find(|(_, days)| *days == 0) {
             return Some(format!("retention.{key}: must not be 0"));
         }
+        if self.hostname.is_empty() || !self.hostname.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Some(format!("hostname: `{}` is not a host name", self.hostname));
+        }
+        let home = &self.reports.return_path_domain;
+        if domain_name(home).is_err() {
+            let whence = if *home == self.hostname { ", taken from hostname," } else { "" };
+            return Some(format!("reports.return_path_domain: `{home}`{whence} is not a domain name with a dot"));
+        }
+        if let Some(complaint) = self.tracking.complaint() {
+            return Some(complaint);
+        }
         let egress = egress::Policy::new(&self.egress).err().map(|bad| bad.to_string());
-        egress.or_else(|| self.log.complaint())
+        egress.or_else(|| self.smtp.complaint()).or_else(|| self.log.complaint())
     }
 
     /// What is unwise, one line each.
@@ -290,6 +368,12 @@ mod tests {
         check("database", "mysql://x", "database: `mysql://x` is neither sqlite:<path> nor postgres://…");
         check("roles", "[]", "roles: a node without a role does nothing; name doors, deliver or webhooks");
         check("retention.reports_days", "0", "retention.reports_days: must not be 0");
+        check("hostname", "a b", "hostname: `a b` is not a host name");
+        let home = "is not a domain name with a dot";
+        check("hostname", "mail", &format!("reports.return_path_domain: `mail`, taken from hostname, {home}"));
+        check("reports.return_path_domain", "b", &format!("reports.return_path_domain: `b` {home}"));
+        let told = "tracking.base_url: `https://x/` is not like https://track.example.com";
+        check("tracking.base_url", "https://x/", told);
         check("egress.allow", "banana", "egress: \"banana\" is neither an address nor a network");
         check("log.level", "loud", "log.level: `loud` is neither a level nor a filter like info,postback::smtp=debug");
         check(

@@ -1,0 +1,112 @@
+//! The figures of all parts under their Prometheus names. Parts count for themselves; here they are only read, at
+//! each look. No label names a tenant, an address or a message: what is labelled is bounded.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::intake::Intake;
+use crate::smtp;
+use crate::smtp::counters::{DOT_TO_REPLY_MILLIS, read};
+
+/// Who counts.
+pub(super) struct Figures {
+    pub(super) smtp: Arc<smtp::server::Server>,
+    pub(super) intake: Intake,
+}
+
+/// A registry of everything, under the prefix `postback_`.
+pub(super) fn registry(figures: Figures) -> Registry {
+    let mut registry = Registry::with_prefix("postback");
+    registry.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    registry.register_collector(Box::new(figures));
+    registry
+}
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Figures")
+    }
+}
+
+/// One label and its value, and the count under it.
+type Labelled<'a> = ((&'a str, &'a str), u64);
+
+impl Collector for Figures {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut page = Page(encoder);
+        let smtp = self.smtp.counters();
+        page.counters(
+            "smtp_server_connections",
+            "SMTP connections",
+            &[
+                (("result", "accepted"), read(&smtp.connections)),
+                (("result", "turned_away"), read(&smtp.turned_away)),
+                (("result", "failed_handshake"), read(&smtp.failed_handshakes)),
+            ],
+        )?;
+        page.gauge("smtp_server_sessions", "SMTP sessions open now", read(&smtp.sessions))?;
+        page.counter("smtp_server_errors", "Replies of 5xx", read(&smtp.errors))?;
+        let buckets: Vec<u64> = smtp.dot_to_reply.iter().map(read).collect();
+        page.histogram(
+            "smtp_server_dot_to_reply_seconds",
+            "Time from the end of a text to its reply",
+            &DOT_TO_REPLY_MILLIS.map(Duration::from_millis),
+            &buckets,
+            Duration::from_micros(read(&smtp.dot_to_reply_micros)),
+        )?;
+        page.counters("auth_failures", "Wrong passwords and keys", &[(("door", "smtp"), read(&smtp.failed_logins))])?;
+        page.counters("messages_accepted", "Messages promised", &[(("source", "smtp"), read(&smtp.messages))])?;
+        page.counters(
+            "messages_accepted_bytes",
+            "Bytes of the messages promised",
+            &[(("source", "smtp"), read(&smtp.message_bytes))],
+        )?;
+        page.counters(
+            "messages_refused",
+            "Messages not promised, for the client's fault or ours",
+            &[(("cause", "rejected"), read(&smtp.rejected)), (("cause", "unavailable"), read(&smtp.unavailable))],
+        )?;
+        page.counter("reports_received", "Reports about our mail", read(&smtp.reports))?;
+        page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting() as u64)?;
+        page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())
+    }
+}
+
+/// A page of figures being written.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, values: &[Labelled<'_>]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (label, value) in values {
+            ConstCounter::new(*value).encode(family.encode_family(&[*label])?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    /// `counts` has one entry for each bound and one for what is above them all; none includes another.
+    fn histogram(&mut self, name: &str, help: &str, bounds: &[Duration], counts: &[u64], sum: Duration) -> fmt::Result {
+        let mut histogram = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        let bounds = bounds.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+        histogram.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), counts.iter().sum(), &buckets, None)
+    }
+}
