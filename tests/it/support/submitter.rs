@@ -1,0 +1,75 @@
+//! A client that submits mail over a blocking socket and notes what it was promised.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// A reply that takes longer has not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An authenticated session.
+pub struct Submitter {
+    stream: BufReader<TcpStream>,
+}
+
+impl Submitter {
+    /// Connects and signs in with an API key.
+    pub fn sign_in(address: SocketAddr, key: &str) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut submitter = Self { stream: BufReader::new(socket) };
+        submitter.reply()?;
+        submitter.say("EHLO tests.example")?;
+        submitter.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0emailapikey\0{key}"))))?;
+        Ok(submitter)
+    }
+
+    /// Sends one command and reads its reply, which must be a positive one.
+    pub fn say(&mut self, command: &str) -> io::Result<String> {
+        self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    /// Submits a mail, one command at a time; the reply that promises it.
+    pub fn submit(&mut self, to: &str, mail: &[u8]) -> io::Result<String> {
+        self.say("MAIL FROM:<app@tests.example>")?;
+        self.say(&format!("RCPT TO:<{to}>"))?;
+        self.say("DATA")?;
+        self.text(mail)
+    }
+
+    /// Submits a mail with the whole envelope in one write (RFC 2920).
+    pub fn submit_pipelined(&mut self, to: &str, mail: &[u8]) -> io::Result<String> {
+        let envelope = format!("MAIL FROM:<app@tests.example>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
+        self.stream.get_mut().write_all(envelope.as_bytes())?;
+        for _ in 0..3 {
+            self.reply()?;
+        }
+        self.text(mail)
+    }
+
+    fn text(&mut self, mail: &[u8]) -> io::Result<String> {
+        self.stream.get_mut().write_all(mail)?;
+        self.stream.get_mut().write_all(b".\r\n")?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> io::Result<String> {
+        let mut whole = String::new();
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            whole += &line;
+            if line.as_bytes().get(3) != Some(&b'-') {
+                break;
+            }
+        }
+        if whole.starts_with(['2', '3']) { Ok(whole) } else { Err(io::Error::other(whole)) }
+    }
+}
