@@ -1,7 +1,265 @@
-//! DOOR. JSON APIs and tracking URLs.
+//! DOOR. JSON APIs and tracking URLs over HTTP.
+//!
+//! Knows the protocol and the two APIs' words, decides nothing about mail: requests become `intake`'s values, what comes
+//! back becomes answers. The route table is in three places by surface: [`track`] for `/o/` and `/c/` (answered first,
+//! and without waiting for anything), [`mailtura`] for `/api/v1`, [`zeptomail`] for `/v1.1`. What must be finished once
+//! it is begun runs on a task of its own: a client that goes away stops nothing half-way.
+
+mod server;
+
+mod pace;
+
+mod body;
+
+mod json;
+
+mod wire;
+
+pub mod client;
+
+pub mod track;
 
 pub mod admin;
 pub mod mailtura;
-pub mod problem;
-pub mod track;
+
 pub mod zeptomail;
+
+pub mod problem;
+
+mod counters;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::ids::IdSource;
+use crate::intake::Intake;
+use crate::store::Store;
+use crate::tls::Acceptor;
+use client::Network;
+pub use counters::{Counters, read};
+use problem::{Problem, RETRY_AFTER_SECS};
+use server::{Answer, Answerer, Limits, Peer};
+pub use wire::{Flaw, Wrong};
+
+/// How the HTTP doors are set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where to listen in clear text, for loopback and for proxies that do TLS.
+    pub address: SocketAddr,
+    /// Where to listen with TLS; nowhere unless set.
+    pub tls_address: Option<SocketAddr>,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks.
+    pub trusted_proxies: Vec<Network>,
+    /// Connections at one time; more wait to be accepted.
+    pub connections_max: usize,
+    /// Connections at one time from one address (IPv6: one /64); more are closed at once.
+    pub connections_per_address_max: u32,
+    /// How long a connection may be silent between two requests.
+    pub idle_secs_max: u64,
+    /// How long a client may take for a request's header.
+    pub header_secs_max: u64,
+    /// How long a client may refuse to read an answer.
+    pub write_secs_max: u64,
+    /// How long requests that are on their way may take when we stop.
+    pub drain_secs_max: u64,
+    /// Largest body of a request that sends mail, in bytes.
+    pub send_bytes_max: usize,
+    /// Memory that the bodies of all requests may hold together, in bytes.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_address: None,
+            trusted_proxies: Vec::new(),
+            connections_max: 4_096,
+            connections_per_address_max: 1_024,
+            idle_secs_max: 75,
+            header_secs_max: 10,
+            write_secs_max: 30,
+            drain_secs_max: 10,
+            send_bytes_max: 30 << 20,
+            memory_bytes_max: 512 << 20,
+        }
+    }
+}
+
+/// Largest body of a request that sends no mail, in bytes.
+const SMALL_BYTES_MAX: usize = 256 << 10;
+
+/// Judges the URL of a webhook: what is wrong with it, for people. Handed in, since this door does not know where we
+/// may connect to.
+pub type VetUrl = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What the doors work with.
+pub struct Parts {
+    /// How they are set.
+    pub settings: Settings,
+    /// Where submissions and hits go.
+    pub intake: Intake,
+    /// Views, and the verbs of a tenant's administrator.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Ids and secrets.
+    pub ids: IdSource,
+    /// Judges the URL of a webhook.
+    pub vet_url: VetUrl,
+}
+
+/// The HTTP doors of one installation. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    memory: body::Memory,
+    counters: Arc<Counters>,
+}
+
+impl Server {
+    /// Doors that nobody stands at yet.
+    pub fn new(parts: Parts) -> Self {
+        let memory = body::Memory::new(parts.settings.memory_bytes_max);
+        Self(Arc::new(Inner { parts, memory, counters: Arc::default() }))
+    }
+
+    /// What the doors have done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Takes connections until `stop` is true or its sender is gone, and returns when the last one has ended. With
+    /// `tls`, every connection begins with a handshake. May run on several listeners at one time.
+    pub async fn serve(&self, listener: TcpListener, tls: Option<Acceptor>, stop: watch::Receiver<bool>) {
+        let settings = self.settings();
+        let limits = Limits {
+            connections_max: settings.connections_max,
+            connections_per_address_max: settings.connections_per_address_max,
+            idle: Duration::from_secs(settings.idle_secs_max),
+            header: Duration::from_secs(settings.header_secs_max),
+            write: Duration::from_secs(settings.write_secs_max),
+            drain: Duration::from_secs(settings.drain_secs_max),
+        };
+        server::serve(listener, tls, self.clone(), limits, self.0.counters.clone(), stop).await;
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.parts.settings
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.0.parts.intake
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.parts.store
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.parts.clock
+    }
+
+    fn ids(&self) -> &IdSource {
+        &self.0.parts.ids
+    }
+}
+
+impl Answerer for Server {
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if let Some(answer) = track::answer(self, &request, peer) {
+            return answer;
+        }
+        let answer = match request.uri().path().strip_prefix("/v1.1") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => zeptomail::answer(self, request).await,
+            _ => mailtura::answer(self, request).await,
+        };
+        self.0.counters.answered(answer.status());
+        answer
+    }
+}
+
+/// The parts of a path after `prefix`, a final slash aside; `None` when the path does not begin so.
+fn segments<'p>(path: &'p str, prefix: &str) -> Option<Vec<&'p str>> {
+    let rest = path.strip_prefix(prefix)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    match rest.strip_prefix('/') {
+        Some(rest) => Some(rest.split('/').collect()),
+        None if rest.is_empty() => Some(Vec::new()),
+        None => None,
+    }
+}
+
+/// Runs what must not stop half-way when the client goes away.
+async fn finish<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|fault| {
+        tracing::error!(%fault, "an HTTP request was not answered");
+        Err(Problem::Broken)
+    })
+}
+
+/// The value of a header, blanks aside; `None` when it is absent, empty, or no text.
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(body).expect("our own values have text for names and no failing serialisers");
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// A problem as an answer: its body, and the header fields that its status asks for.
+fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme: &'static str) -> Answer {
+    let mut answer = json_answer(status, &body);
+    let headers = answer.headers_mut();
+    match problem {
+        Problem::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
+        Problem::Method { allowed } => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
+        Problem::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS))),
+        _ => {}
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let check = |path: &str, expected: Option<&[&str]>| {
+            assert_eq!(segments(path, "/api/v1").as_deref(), expected, "{path}");
+        };
+        check("/api/v1", Some(&[]));
+        check("/api/v1/", Some(&[]));
+        check("/api/v1/emails", Some(&["emails"]));
+        check("/api/v1/emails/", Some(&["emails"]));
+        check("/api/v1/emails//", Some(&["emails", ""]));
+        check("/api/v1//emails", Some(&["", "emails"]));
+        check("/api/v12", None);
+        check("/", None);
+    }
+}

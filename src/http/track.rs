@@ -1,1 +1,161 @@
-//! (to be written)
+//! Pixel and redirect. Every answer is made at once, from the token alone; the hit is handed on and described later.
+//!
+//! | path | GET | HEAD | other | bad token |
+//! |---|---|---|---|---|
+//! | `/o/<token>` | pixel, counts | pixel | 405 | pixel, counts nothing |
+//! | `/c/<token>` | 302, counts | 302 | 405 | 404 page without any link |
+//! | `/robots.txt` | disallow all | same | 405 | |
+//!
+//! A token is good only under the host that it was sealed for, as the request names it. An unsubscribe token has no
+//! page here yet and is treated as a bad one.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, PRAGMA, REFERRER_POLICY, USER_AGENT,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::client::client_address;
+use super::counters::add;
+use super::server::{Answer, Peer};
+use super::{Server, Settings};
+use crate::intake::hit;
+use crate::mail::target;
+use crate::model::hit::HitRequest;
+
+/// The transparent pixel: GIF89a, 1 × 1, 43 bytes.
+const PIXEL: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x21\xf9\x04\x01\x00\x00\x00\x00\
+    \x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
+
+/// Our own page for a link that leads nowhere. No link out of it, nothing loaded.
+const NOWHERE: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Link not found</title>\n\
+    <h1>This link is not known</h1>\n<p>It may be incomplete, or it has been withdrawn.</p></html>\n";
+
+const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
+
+/// A redirect's body stays below this size.
+const REDIRECT_BODY_BYTES: usize = 200;
+
+/// Header fields of a request that are kept for judging it.
+const FIELDS_MAX: usize = 64;
+
+/// The answer when the path is one of ours; `None` leaves the request to the APIs.
+pub(super) fn answer<B>(server: &Server, request: &Request<B>, peer: Peer) -> Option<Answer> {
+    let path = request.uri().path();
+    let (token, is_link) = match path.as_bytes() {
+        [b'/', b'o', b'/', ..] => (&path[3..], false),
+        [b'/', b'c', b'/', ..] => (&path[3..], true),
+        b"/robots.txt" => return Some(robots(request.method())),
+        _ => return None,
+    };
+    let is_get = request.method() == Method::GET;
+    if !is_get && request.method() != Method::HEAD {
+        return Some(wrong_method());
+    }
+    let asked = host(request).and_then(|host| {
+        let hit = described(server.settings(), request, peer, is_get);
+        server.intake().hit(host, token, hit)
+    });
+    let counters = &server.0.counters;
+    add(if asked.is_some() { &counters.hits } else { &counters.bad_tokens }, 1);
+    Some(match (asked, is_link) {
+        (Some(hit::Answer::Redirect(target)), true) => redirect(&target),
+        (_, true) => page(StatusCode::NOT_FOUND, NOWHERE),
+        (_, false) => pixel(),
+    })
+}
+
+/// The host that the request is for, with its port: of the target when that is absolute, else of `Host`.
+fn host<B>(request: &Request<B>) -> Option<&str> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers().get(HOST)?.to_str().ok(),
+    }
+}
+
+fn described<B>(settings: &Settings, request: &Request<B>, peer: Peer, is_get: bool) -> HitRequest {
+    let headers = request.headers();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let is_proxied = settings.trusted_proxies.iter().any(|network| network.has(peer.ip));
+    let says_https = || headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
+    let fields = headers.iter().take(FIELDS_MAX);
+    HitRequest {
+        is_get,
+        ip: Some(address(settings, headers, peer.ip)),
+        user_agent: headers.get(USER_AGENT).map(text).unwrap_or_default(),
+        headers: fields.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        is_https: peer.is_tls || (is_proxied && says_https()),
+    }
+}
+
+fn address(settings: &Settings, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
+    client_address(peer, forwarded, &settings.trusted_proxies)
+}
+
+fn answered(status: StatusCode, body: impl Into<Bytes>, fields: &[(HeaderName, &'static str)]) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    for (name, value) in fields {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn pixel() -> Answer {
+    const FIELDS: [(HeaderName, &str); 6] = [
+        (CONTENT_TYPE, "image/gif"),
+        (CACHE_CONTROL, "no-store, no-cache, max-age=0, private"),
+        (PRAGMA, "no-cache"),
+        (EXPIRES, "0"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    ];
+    answered(StatusCode::OK, Bytes::from_static(PIXEL), &FIELDS)
+}
+
+/// 302, since 301 and 308 are cached and 307 would keep a POST.
+fn redirect(target: &str) -> Answer {
+    const FIELDS: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        (HeaderName::from_static("x-robots-tag"), "noindex"),
+    ];
+    let target = target::location(target);
+    let Ok(location) = HeaderValue::from_str(&target) else { return page(StatusCode::NOT_FOUND, NOWHERE) };
+    // `location` leaves no quote, bracket or blank; a long target is not worth repeating.
+    let link = format!("<a href=\"{}\">Continue</a>\n", target.replace('&', "&amp;").replace('\'', "&#39;"));
+    let body = if link.len() < REDIRECT_BODY_BYTES { link } else { "Continue\n".to_owned() };
+    let mut answer = answered(StatusCode::FOUND, body, &FIELDS);
+    answer.headers_mut().insert(LOCATION, location);
+    answer
+}
+
+fn page(status: StatusCode, body: &'static str) -> Answer {
+    const FIELDS: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        (HeaderName::from_static("x-robots-tag"), "noindex"),
+    ];
+    answered(status, body, &FIELDS)
+}
+
+fn robots(method: &Method) -> Answer {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return wrong_method();
+    }
+    let fields = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "max-age=86400")];
+    answered(StatusCode::OK, ROBOTS, &fields)
+}
+
+fn wrong_method() -> Answer {
+    answered(StatusCode::METHOD_NOT_ALLOWED, "", &[(ALLOW, "GET, HEAD"), (CACHE_CONTROL, "no-store")])
+}

@@ -1,0 +1,137 @@
+//! Sample events, one of each kind: what a webhook is tested with.
+//!
+//! Pure. They pass through the same store, formats and signatures as real ones, and are marked as tests all the way;
+//! the people in them live under `example.com`, the addresses come from documentation ranges.
+
+use crate::ids::IdSource;
+use crate::model::address::Mailbox;
+use crate::model::event::{Detail, Event, EventKind, relay};
+use crate::model::hit::{Client, Named, Place, Verdict, Visitor, Who};
+use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::message::{Facts, Message, Source};
+use crate::model::reason::{Cause, Class, Reason};
+use crate::model::tenant::MailAgent;
+use crate::model::time::Timestamp;
+
+const RECIPIENT: &str = "test@example.com";
+const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
+
+/// A message that nobody sent, and an event about it.
+pub(super) fn of_kind(kind: EventKind, agent: &MailAgent, ids: &IdSource, now: Timestamp) -> (Message, Event) {
+    let message = message(agent, ids, now);
+    let event = Event {
+        id: EventId::from_uuid(ids.uuid(now)),
+        delivery: DeliveryId { message: message.id, recipient: 0 },
+        tenant: agent.tenant,
+        agent: agent.id,
+        kind,
+        ordinal: 0,
+        at: now,
+        recipient: RECIPIENT.into(),
+        detail: detail(kind, now),
+        relay: relay::ALL,
+        relay_at: now,
+        is_test: true,
+    };
+    (message, event)
+}
+
+fn message(agent: &MailAgent, ids: &IdSource, now: Timestamp) -> Message {
+    let uuid = ids.uuid(now);
+    let from = agent.settings.from.clone();
+    Message {
+        id: MessageId::from_uuid(uuid),
+        tenant: agent.tenant,
+        agent: agent.id,
+        agent_key: agent.key.clone(),
+        source: Source::Http,
+        accepted_at: now,
+        facts: Facts {
+            from: from
+                .unwrap_or_else(|| Mailbox { address: "sender@example.com".into(), name: "Sample Sender".into() }),
+            to: vec![Mailbox { address: RECIPIENT.into(), name: "Test Recipient".into() }],
+            subject: "Test of a webhook".into(),
+            email_reference: format!("{}@example.com", uuid.simple()),
+            request_id: format!("2d6f.{:016x}.m1.{uuid}.{:x}", 0, now.as_millis()),
+            client_reference: "test".into(),
+            bounce_address: agent.settings.bounce_address.clone(),
+            ..Facts::default()
+        },
+        size_bytes: 0,
+    }
+}
+
+fn detail(kind: EventKind, now: Timestamp) -> Detail {
+    match kind {
+        EventKind::Sent => Detail::Sent,
+        EventKind::Delivered => Detail::Delivered { reply: "250 2.0.0 OK".into() },
+        EventKind::Deferred => Detail::Deferred { cause: full(), next_at: now },
+        EventKind::HardBounced => Detail::Bounced { cause: unknown() },
+        EventKind::SoftBounced => Detail::Bounced { cause: full() },
+        EventKind::Opened => Detail::Opened { visitor: visitor() },
+        EventKind::Clicked => Detail::Clicked { url: "https://www.example.com/?test=1".into(), visitor: visitor() },
+        EventKind::Complained => Detail::Complained {
+            feedback_type: "abuse".into(),
+            reported_by: "feedback@example.net".into(),
+            return_path: "bounces@example.com".into(),
+            source_ip: "203.0.113.24".into(),
+        },
+        EventKind::Failed => Detail::Failed {
+            cause: Cause {
+                reason: Reason::Suppressed,
+                class: Class::Undetermined,
+                code: None,
+                status: None,
+                diagnostic: "the address is suppressed".into(),
+                rule: "test".into(),
+            },
+        },
+    }
+}
+
+fn unknown() -> Cause {
+    Cause {
+        reason: Reason::UserUnknown,
+        class: Class::Hard,
+        code: Some(550),
+        status: "5.1.1".parse().ok(),
+        diagnostic: "550 5.1.1 <test@example.com>: no such user".into(),
+        rule: "test".into(),
+    }
+}
+
+fn full() -> Cause {
+    Cause {
+        reason: Reason::MailboxFull,
+        class: Class::Soft,
+        code: Some(452),
+        status: "4.2.2".parse().ok(),
+        diagnostic: "452 4.2.2 <test@example.com>: mailbox full".into(),
+        rule: "test".into(),
+    }
+}
+
+fn visitor() -> Visitor {
+    let named = |name: &str, version: &str| Named { name: name.into(), version: version.into() };
+    Visitor {
+        place: Place {
+            zipcode: "111 20".into(),
+            country_code: "SE".into(),
+            city: "Stockholm".into(),
+            latitude: "59.33".into(),
+            country_name: "Sweden".into(),
+            ip_address: "203.0.113.24".into(),
+            time_zone: "Europe/Stockholm".into(),
+            region: "Stockholm".into(),
+            longitude: "18.06".into(),
+        },
+        client: Client {
+            email_client: named("", ""),
+            browser: named("Firefox", "128.0"),
+            operating_system: named("Linux", ""),
+            device: "Desktop".into(),
+        },
+        user_agent: USER_AGENT.into(),
+        machine: Verdict { verdict: Who::Person, kind: String::new(), confidence: 90, reasons: vec!["a test".into()] },
+    }
+}
