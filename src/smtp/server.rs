@@ -385,7 +385,11 @@ impl Talk<'_> {
             Ok(receipt) => {
                 add(&counters.messages, 1);
                 add(&counters.message_bytes, size_bytes);
-                info!(message.id = %receipt.message, peer = %self.peer, size_bytes, recipients = count, "message accepted");
+                let (tenant, agent) = (&grant.tenant.slug, &grant.agent.name);
+                info!(
+                    message.id = %receipt.message, tenant, agent, peer = %self.peer, size_bytes, recipients = count,
+                    "message accepted"
+                );
             }
             Err(Refusal::Rejected(why)) => {
                 add(&counters.rejected, 1);

@@ -63,6 +63,17 @@ impl Settings {
         zero.iter().find(|(_, is_zero)| *is_zero).map(|(name, _)| format!("smtp.{name}: must not be 0"))
     }
 
+    /// What is unwise, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_open = |listener: &&Listener| {
+            listener.auth_without_tls == AuthWithoutTls::Always && !listener.address.ip().is_loopback()
+        };
+        let told = |listener: &Listener| {
+            format!("smtp.listeners: passwords may come in the clear to {} from anywhere", listener.address)
+        };
+        self.listeners.iter().filter(is_open).map(told).collect()
+    }
+
     /// How long a client may take for one command.
     pub(super) fn command_time(&self) -> Duration {
         Duration::from_secs(self.command_secs_max.into())
@@ -237,6 +248,15 @@ mod tests {
         let complaint = |settings: Settings| settings.complaint().unwrap_or_default();
         assert_eq!(complaint(Settings::default()), "");
         assert!(complaint(Settings { recipients_max: 0, ..Settings::default() }).contains("recipients_max"));
+    }
+
+    #[test]
+    fn what_is_unwise_is_told() {
+        let open = Listener { auth_without_tls: AuthWithoutTls::Always, ..Listener::development() };
+        let public = Listener { address: "0.0.0.0:2525".parse().unwrap(), ..open.clone() };
+        let settings = Settings { listeners: vec![Listener::development(), open, public], ..Settings::default() };
+        let expected = "smtp.listeners: passwords may come in the clear to 0.0.0.0:2525 from anywhere";
+        assert_eq!(settings.warnings(), [expected]);
     }
 
     #[test]
