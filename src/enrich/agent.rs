@@ -13,6 +13,7 @@ mod systems;
 mod text;
 
 pub use hints::refine;
+pub(super) use text::cut;
 
 use serde_json::{Value, json};
 use woothee::parser::Parser;
@@ -100,6 +101,10 @@ pub struct ClientFacts {
     pub proxy: Option<&'static str>,
     /// The mail client was concluded from what is missing; on a click it means only "WebKit in some app".
     pub is_concluded: bool,
+    /// The version of Chromium inside, its own browsers and others' alike.
+    pub chromium: Option<u32>,
+    /// A browser that tells how it asks (`Sec-Fetch-Mode`): Chromium from 80 on, Firefox from 90 on, not on iOS.
+    pub tells_mode: bool,
     /// Why we think so, in words that a person can check.
     pub reason: String,
 }
@@ -156,6 +161,8 @@ impl ClientFacts {
             machine: None,
             proxy: None,
             is_concluded: false,
+            chromium: None,
+            tells_mode: false,
             reason: reason.to_owned(),
         }
     }
@@ -222,6 +229,9 @@ fn browser(text: &Text) -> ClientFacts {
         facts.kind = AgentKind::Browser;
         facts.reason = format!("names {name}");
         facts.client.browser = Named { name: name.to_owned(), version: version.to_owned() };
+        facts.chromium = text.product("chrome").and_then(text::major);
+        let firefox = text.product("firefox").and_then(text::major);
+        facts.tells_mode = facts.chromium >= Some(80) || firefox >= Some(90);
         return facts;
     }
     ask_woothee(text, facts)

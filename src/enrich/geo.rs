@@ -10,6 +10,8 @@ mod address;
 mod countries;
 mod mmdb;
 mod packed;
+#[cfg(test)]
+mod sample;
 
 pub use packed::{Countries, Damaged};
 
@@ -62,6 +64,7 @@ pub enum Reload {
 }
 
 /// Tells the place of an address. Cheap to ask from many threads at once; nobody waits while files are exchanged.
+#[derive(Debug, Default)]
 pub struct Geo {
     paths: Vec<PathBuf>,
     databases: ArcSwap<Vec<Database>>,
@@ -72,7 +75,7 @@ pub struct Geo {
 impl Geo {
     /// Countries only, from the table embedded in the program.
     pub fn embedded() -> Self {
-        Self { paths: Vec::new(), databases: ArcSwap::default(), seen: Mutex::default() }
+        Self::default()
     }
 
     /// Places from `paths`, each a file in MaxMind's format; the first that knows an address answers.
@@ -210,6 +213,7 @@ fn attribution(kind: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::sample::database;
     use super::*;
 
     #[test]
@@ -236,5 +240,145 @@ mod tests {
         check("10.0.0.1", "10.0.0.1");
         check("::ffff:10.0.0.1", "10.0.0.1");
         check("2001:db8::1", "2001:db8::1");
+    }
+
+    fn nested() -> Vec<u8> {
+        let far = json!({"latitude": 62.0, "longitude": 15.0, "accuracy_radius": 900, "time_zone": "Europe/Stockholm"});
+        let near = json!({"latitude": 55.704_66, "longitude": -13.001, "accuracy_radius": 20, "time_zone": "Europe/Stockholm"});
+        let names = |english: &str| json!({"de": "?", "en": english, "fr": "?"});
+        let sweden = json!({"iso_code": "SE", "geoname_id": 1, "names": names("Sweden")});
+        let record = |location: &Value| {
+            json!({
+                "city": {"geoname_id": 2, "names": names("Lund")},
+                "continent": {"code": "EU"},
+                "country": sweden,
+                "location": location,
+                "postal": {"code": "223 50"},
+                "registered_country": sweden,
+                "subdivisions": [{"iso_code": "M", "names": names("Skåne")}, {"iso_code": "X"}],
+                "traits": {"is_anycast": true},
+            })
+        };
+        let registered = json!({"registered_country": {"iso_code": "NO", "names": names("Norway")}});
+        database(
+            "GeoLite2-City",
+            &[
+                ("89.160.20.0", 24, record(&near)),
+                ("89.160.21.0", 24, record(&far)),
+                ("89.160.22.0", 24, registered),
+                ("2a00:1450::", 32, record(&near)),
+            ],
+        )
+    }
+
+    fn flat() -> Vec<u8> {
+        let lund = json!({"country_code": "SE", "city": "Lund", "state1": "Skåne", "region": "", "postcode": "223 50",
+            "latitude": "55.7", "longitude": "13.19", "timezone": "Europe/Stockholm"});
+        database("dbip-city", &[("89.160.20.0", 24, lund), ("89.160.21.0", 24, json!({"country_code": "SE"}))])
+    }
+
+    /// Writes the files into a folder that lives as long as what is returned.
+    fn files(contents: &[&[u8]]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..contents.len()).map(|n| folder.path().join(format!("{n}.mmdb"))).collect();
+        for (path, bytes) in paths.iter().zip(contents) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        (folder, paths)
+    }
+
+    fn check(geo: &Geo, ip: &str, expected: [&str; 8]) {
+        let found = geo.place(ip.parse().unwrap());
+        let found = [
+            &found.country_code,
+            &found.country_name,
+            &found.region,
+            &found.city,
+            &found.zipcode,
+            &found.latitude,
+            &found.longitude,
+            &found.time_zone,
+        ];
+        assert_eq!(found, expected, "{ip}");
+    }
+
+    #[test]
+    fn the_nested_layout_is_read() {
+        let (_folder, paths) = files(&[&nested()]);
+        let geo = Geo::open(&paths).unwrap();
+        let lund = ["SE", "Sweden", "Skåne", "Lund", "223 50", "55.70", "-13.00", "Europe/Stockholm"];
+        check(&geo, "89.160.20.1", lund);
+        check(&geo, "::ffff:89.160.20.1", lund);
+        check(&geo, "2a00:1450::1", lund);
+        check(&geo, "89.160.21.1", ["SE", "Sweden", "Skåne", "", "", "62.00", "15.00", "Europe/Stockholm"]);
+        check(&geo, "89.160.22.1", ["NO", "Norway", "", "", "", "", "", "Europe/Oslo"]);
+        check(&geo, "193.0.6.139", [""; 8]);
+        assert_eq!(geo.built_at(), Timestamp::from_millis(1_772_439_300_000));
+        let described = geo.description();
+        assert!(described.starts_with("GeoLite2-City of 2026-03-02"), "{described}");
+        assert!(described.ends_with("available from https://www.maxmind.com"), "{described}");
+    }
+
+    #[test]
+    fn the_flat_layout_is_read_and_other_families_fall_back() {
+        let (_folder, paths) = files(&[&flat()]);
+        let geo = Geo::open(&paths).unwrap();
+        let lund = ["SE", "Sweden", "Skåne", "Lund", "223 50", "55.70", "13.19", "Europe/Stockholm"];
+        check(&geo, "89.160.20.1", lund);
+        check(&geo, "89.160.21.1", ["SE", "Sweden", "", "", "", "", "", "Europe/Stockholm"]);
+        check(&geo, "2001:67c:2e8:22::c100:68b", ["NL", "Netherlands", "", "", "", "", "", "Europe/Amsterdam"]);
+    }
+
+    #[test]
+    fn files_are_exchanged_when_they_change_and_kept_when_the_new_one_is_bad() {
+        let (_folder, paths) = files(&[&flat()]);
+        let geo = Geo::open(&paths).unwrap();
+        let city = || geo.place("89.160.20.1".parse().unwrap()).city;
+        assert_eq!(geo.reload_if_changed().unwrap(), Reload::Unchanged);
+        std::fs::write(&paths[0], &flat()[..200]).unwrap();
+        assert!(matches!(geo.reload_if_changed(), Err(GeoError::Invalid { .. })));
+        assert_eq!(geo.reload_if_changed().unwrap(), Reload::Unchanged, "told once");
+        assert_eq!(city(), "Lund");
+        std::fs::remove_file(&paths[0]).unwrap();
+        assert!(matches!(geo.reload_if_changed(), Err(GeoError::Unreadable { .. })));
+        assert_eq!(city(), "Lund");
+        let oslo = json!({"country_code": "NO", "city": "Oslo"});
+        std::fs::write(&paths[0], database("other", &[("89.160.20.0", 24, oslo)])).unwrap();
+        assert_eq!(geo.reload_if_changed().unwrap(), Reload::Reloaded);
+        assert_eq!(city(), "Oslo");
+    }
+
+    #[test]
+    fn files_that_hold_no_places_are_refused() {
+        let asn = database("ASN", &[("89.160.20.0", 24, json!({"autonomous_system_number": 29518}))]);
+        let odd = database("odd", &[("89.160.20.0", 24, json!("text"))]);
+        for bytes in [&asn[..], &odd, b"", b"not a database", b"\xab\xcd\xefMaxMind.com"] {
+            let (_folder, paths) = files(&[bytes]);
+            assert!(matches!(Geo::open(&paths), Err(GeoError::Invalid { .. })));
+        }
+        assert!(matches!(Geo::open(&["/nowhere.mmdb".into()]), Err(GeoError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn no_damage_breaks_it() {
+        let whole = nested();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            let Ok(database) = Database::from_bytes("x".as_ref(), bytes) else { continue };
+            for ip in ["89.160.20.1", "89.160.21.1", "89.160.22.1", "2a00:1450::1", "1.1.1.1"] {
+                database.place(ip.parse().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_printed_keeps_its_order() {
+        let printed = inspect_ip(&Geo::embedded(), "193.0.6.139".parse().unwrap()).to_string();
+        let expected = concat!(
+            r#"{"zipcode":"","country_code":"NL","city":"","latitude":"","country_name":"Netherlands","#,
+            r#""ip_address":"193.0.6.139","time_zone":"Europe/Amsterdam","region":"","longitude":""}"#
+        );
+        assert_eq!(printed, expected);
     }
 }

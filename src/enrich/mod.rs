@@ -1,34 +1,13 @@
-//! WHO IS BEHIND A HIT.
+//! WHO IS BEHIND A HIT: the place of an address, the program behind a user agent, and whether a person looked.
+//!
+//! Three questions, each a module that can be asked alone (`postback inspect` does), put together by the [`Enricher`].
+//! Nothing is invented: what is not known is empty, and what a proxy says of itself is not said of a reader. Knows no
+//! store and no clock; `intake::hit` brings what is known around a hit and records what is found here.
 
 pub mod agent;
 pub mod geo;
 pub mod machine;
+mod visitor;
 
-use crate::model::hit::{EarlierHit, HitKind, HitRequest, Visitor};
-use crate::model::time::Timestamp;
-
-/// What was seen before a hit, as far as judging it needs.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Pixel or link.
-    pub kind: HitKind,
-    /// Which link.
-    pub link: u16,
-    /// When the hit came.
-    pub now: Timestamp,
-    /// When the next hop took the mail; `None` while it has not.
-    pub delivered_at: Option<Timestamp>,
-    /// Earlier hits of the same recipient, newest first.
-    pub earlier: Vec<EarlierHit>,
-}
-
-/// Describes visitors.
-#[derive(Debug, Default)]
-pub struct Enricher {}
-
-impl Enricher {
-    /// Who is behind a hit, and whether webhooks should wait for more evidence.
-    pub fn visitor(&self, _request: &HitRequest, _seen: &Seen) -> (Visitor, bool) {
-        (Visitor::default(), false)
-    }
-}
+pub use machine::Seen;
+pub use visitor::Enricher;

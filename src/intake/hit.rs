@@ -26,8 +26,6 @@ use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
 const BATCH_MAX: usize = 256;
-/// How long webhooks wait for more evidence about a doubtful hit.
-const HOLD: Duration = Duration::from_secs(10);
 /// How long to wait before asking an absent database again.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -140,14 +138,9 @@ impl Recorder {
     /// to record it with. Later hits of the batch see this one.
     fn judged(&self, waiting: &Waiting, contexts: &mut HashMap<DeliveryId, HitContext>) -> Option<RecordedHit> {
         let context = contexts.get_mut(&waiting.delivery)?;
-        let seen = Seen {
-            kind: waiting.kind,
-            link: waiting.link,
-            now: waiting.at,
-            delivered_at: context.delivered_at,
-            earlier: context.earlier.clone(),
-        };
-        let (visitor, is_held) = self.enricher.visitor(&waiting.request, &seen);
+        let alone = Seen::alone(waiting.kind, waiting.link, waiting.at, context.delivered_at);
+        let seen = Seen { earlier: context.earlier.clone(), ..alone };
+        let (visitor, hold) = self.enricher.visitor(&waiting.request, &seen);
         let visitor = kept(visitor, &waiting.request, waiting.kind, context.privacy);
         let (kind, link, at) = (waiting.kind, waiting.link, waiting.at);
         context.earlier.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
@@ -157,7 +150,7 @@ impl Recorder {
             tenant: context.tenant,
             agent: context.agent,
             address: context.address.clone(),
-            relay_at: if is_held { at + HOLD } else { at },
+            relay_at: at + hold.unwrap_or_default(),
         })
     }
 }

@@ -132,7 +132,7 @@ pub(super) fn major(version: &str) -> Option<u32> {
 }
 
 /// At most `bytes_max` bytes of `text`, cut between characters.
-pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+pub(in crate::enrich) fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -37,11 +37,23 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, GeoError> {
     Ok((about.modified().ok(), about.len()))
 }
 
+impl fmt::Debug for Database {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        // Not the bytes of the file.
+        out.debug_struct("Database").field("path", &self.path).field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
 impl Database {
     /// Reads and tries the file: its description, and the first records in it.
     pub fn open(path: &Path) -> Result<Self, GeoError> {
-        let invalid = |reason: String| GeoError::Invalid { path: path.to_owned(), reason };
         let bytes = fs::read(path).map_err(|source| GeoError::Unreadable { path: path.to_owned(), source })?;
+        Self::from_bytes(path, bytes)
+    }
+
+    /// As [`Database::open`], with what the file holds.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, GeoError> {
+        let invalid = |reason: String| GeoError::Invalid { path: path.to_owned(), reason };
         let reader = Reader::from_source(bytes).map_err(|error| invalid(error.to_string()))?;
         let database = Self { path: path.to_owned(), reader };
         match database.try_records() {
@@ -118,6 +130,12 @@ struct Location<'a> {
     longitude: Spot<'a>,
     time_zone: Spot<'a>,
     radius: Spot<'a>,
+}
+
+impl Spot<'_> {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.code.is_empty() && self.number.is_none()
+    }
 }
 
 impl<'a> Record<'a> {
@@ -210,7 +228,11 @@ impl<'de> Visitor<'de> for RecordVisitor {
                     continue;
                 }
             };
-            *slot = map.next_value()?;
+            // Of two names for one thing, the first that says something.
+            let value: Spot = map.next_value()?;
+            if slot.is_empty() {
+                *slot = value;
+            }
         }
         Ok(record)
     }

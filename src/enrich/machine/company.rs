@@ -1,0 +1,288 @@
+//! Points for the company a hit is in: other hits on the same copy of the mail, and the same visitor at other copies.
+//!
+//! A burst is looked for in both directions, for it is found out only by its later hits. A person's click beside a
+//! scanner's burst stays a person's: what counts fully is only what shares the network or the user agent.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::points::Tally;
+use super::{Network, Seen};
+use crate::enrich::agent::{AgentKind, ClientFacts};
+use crate::model::hit::{EarlierHit, HitKind, HitRequest, Place, Visitor, Who};
+use crate::model::time::Timestamp;
+
+/// How close the hits of a burst are.
+const BURST: Duration = Duration::from_secs(10);
+
+/// How close both links of a mail with two are hit.
+const BURST_OF_TWO: Duration = Duration::from_secs(2);
+
+/// How close a twin is.
+const TWIN: Duration = Duration::from_secs(30);
+
+/// An earlier click counts for a person only if it is no part of what is going on now.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Points for what is around the hit.
+pub(super) fn of_the_others(tally: &mut Tally, request: &HitRequest, facts: &ClientFacts, seen: &Seen) {
+    let earlier: Vec<&EarlierHit> = seen.earlier().collect();
+    let is_burst = burst(tally, &as_hit(request, seen), &earlier, seen.links);
+    if seen.is_click() {
+        if !is_burst {
+            // Else the twin is one of the burst.
+            twin(tally, request, facts, seen);
+        }
+        footer(tally, seen);
+    }
+    fan_out(tally, facts, seen);
+    acquaintance(tally, request, seen);
+}
+
+/// The hit that is being judged, in the form of those before it.
+fn as_hit(request: &HitRequest, seen: &Seen) -> EarlierHit {
+    let ip_address = request.ip.map(|ip| ip.to_string()).unwrap_or_default();
+    let place = Place { ip_address, ..Place::default() };
+    let visitor = Visitor { place, user_agent: request.user_agent.clone(), ..Visitor::default() };
+    EarlierHit { kind: seen.kind, link: seen.link, at: seen.now, visitor }
+}
+
+/// Most links of the mail within seconds; whether it is so.
+pub(super) fn burst(tally: &mut Tally, hit: &EarlierHit, others: &[&EarlierHit], links: Option<u16>) -> bool {
+    let own_ip = address(hit);
+    let is_same = |other: &EarlierHit| {
+        let agent = &other.visitor.user_agent;
+        is_same_network(address(other), own_ip) || !agent.is_empty() && *agent == hit.visitor.user_agent
+    };
+    let is_click = hit.kind == HitKind::Click;
+    if links == Some(2) {
+        let is_twice = |other: &EarlierHit| {
+            let is_other = other.kind == HitKind::Click && other.link != hit.link;
+            is_other && apart(other.at, hit.at) <= BURST_OF_TWO && is_same(other)
+        };
+        let is_found = is_click && others.iter().any(|other| is_twice(other));
+        tally.add(if is_found { 40 } else { 0 }, "both links within two seconds");
+        return is_found;
+    }
+    // A mail whose links we do not know may have many, and a person opens three of them quickly.
+    let enough = links.map_or(4, |links| 3.max((usize::from(links) * 4).div_ceil(5)));
+    let own = widest_burst(hit, others, is_same);
+    if own >= enough {
+        tally.add(70, &format!("{own} links within ten seconds"));
+        true
+    } else if is_click && widest_burst(hit, others, |_| true) >= enough {
+        tally.add(40, "beside a burst over the links from elsewhere");
+        true
+    } else {
+        false
+    }
+}
+
+/// The most distinct links hit within ten seconds that contain `hit`, among the others that `counts` and itself.
+fn widest_burst(hit: &EarlierHit, others: &[&EarlierHit], counts: impl Fn(&EarlierHit) -> bool) -> usize {
+    let near = |other: &&&EarlierHit| other.kind == HitKind::Click && apart(other.at, hit.at) <= BURST && counts(other);
+    let mut clicks: Vec<(Timestamp, u16)> = others.iter().filter(near).map(|other| (other.at, other.link)).collect();
+    if hit.kind == HitKind::Click {
+        clicks.push((hit.at, hit.link));
+    }
+    let links_from = |start: Timestamp| {
+        let within = clicks.iter().filter(|(at, _)| *at >= start && at.since(start) <= BURST);
+        within.map(|(_, link)| link).collect::<HashSet<_>>().len()
+    };
+    // A window begins with one of the clicks, ten seconds before the hit at most, or with the hit itself.
+    let starts = clicks.iter().map(|(at, _)| *at).filter(|at| *at <= hit.at).chain([hit.at]);
+    starts.map(links_from).max().unwrap_or(0)
+}
+
+/// The same link from another network and another system, half a minute apart: one of the two is a scanner's. Among
+/// servers for hire another user agent is enough.
+fn twin(tally: &mut Tally, request: &HitRequest, facts: &ClientFacts, seen: &Seen) {
+    let system = &facts.client.operating_system.name;
+    let is_twin = |other: &EarlierHit| {
+        let from = address(other);
+        let is_elsewhere = from.is_some() && request.ip.is_some() && !is_same_network(from, request.ip);
+        let its_system = &other.visitor.client.operating_system.name;
+        let is_other_system = !its_system.is_empty() && !system.is_empty() && its_system != system;
+        let is_other_agent = seen.network == Some(Network::Cloud) && other.visitor.user_agent != request.user_agent;
+        let is_close = other.link == seen.link && apart(other.at, seen.now) <= TWIN;
+        // What is known to be a machine's needs no second one.
+        let is_person = other.visitor.machine.verdict == Who::Person;
+        other.kind == HitKind::Click && is_close && is_elsewhere && (is_other_system || is_other_agent) && is_person
+    };
+    if seen.earlier().any(is_twin) {
+        tally.add(40, "the same link just before from another network and program");
+    }
+}
+
+/// The last link of the mail, where unsubscribing stands, before anything else.
+fn footer(tally: &mut Tally, seen: &Seen) {
+    let is_last = seen.links.is_some_and(|links| links >= 3 && seen.link + 1 == links);
+    let is_first = seen.earlier().next().is_none();
+    if is_last && is_first && seen.delay().is_some_and(|delay| delay <= Duration::from_secs(60)) {
+        tally.add(20, "the last link first, before the mail was opened");
+    }
+}
+
+/// One visitor with the tokens of many readers.
+fn fan_out(tally: &mut Tally, facts: &ClientFacts, seen: &Seen) {
+    if seen.fan_out.minute < 5 && seen.fan_out.hour < 20 {
+        return;
+    }
+    // Colleagues share an address, and their mail programs a version; scanners do not dress as mail programs.
+    let points = match seen.network {
+        _ if facts.kind == AgentKind::EmailClient => 0,
+        Some(Network::Corporate | Network::Mobile | Network::AppleRelay) => 0,
+        Some(Network::Cloud | Network::Security | Network::Google) => 60,
+        // Perhaps an office: not enough alone.
+        None => 40,
+    };
+    let readers = seen.fan_out.hour.max(seen.fan_out.minute);
+    tally.add(points, &format!("the same address and user agent at {readers} readers' mail"));
+}
+
+/// What speaks for a person: they were here before.
+fn acquaintance(tally: &mut Tally, request: &HitRequest, seen: &Seen) {
+    let people = || seen.earlier().filter(|other| other.visitor.machine.verdict == Who::Person);
+    let clicked = |other: &EarlierHit| {
+        let is_settled = seen.now.since(other.at) >= SETTLED;
+        other.kind == HitKind::Click && is_settled && other.visitor.user_agent == request.user_agent
+    };
+    if people().any(clicked) {
+        tally.add(-40, "a person clicked before with the same user agent");
+    }
+    let opened = |other: &EarlierHit| {
+        let has_mail_client = !other.visitor.client.email_client.name.is_empty();
+        other.kind == HitKind::Open && has_mail_client && is_same_network(address(other), request.ip)
+    };
+    if seen.is_click() && people().any(opened) {
+        tally.add(-30, "opened before in a mail program on the same network");
+    }
+}
+
+/// The address a hit came from, as far as it was kept.
+fn address(hit: &EarlierHit) -> Option<IpAddr> {
+    hit.visitor.place.ip_address.parse().ok()
+}
+
+/// Whether both addresses are known and of one /24 or /48.
+fn is_same_network(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    match (one, other) {
+        (Some(IpAddr::V4(one)), Some(IpAddr::V4(other))) => u32::from(one) >> 8 == u32::from(other) >> 8,
+        (Some(IpAddr::V6(one)), Some(IpAddr::V6(other))) => u128::from(one) >> 80 == u128::from(other) >> 80,
+        _ => false,
+    }
+}
+
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    if one < other { other.since(one) } else { one.since(other) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::agent::client;
+    use crate::enrich::machine::{FanOut, judge, judge_again};
+
+    const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+    const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1";
+    const DELIVERED: Timestamp = Timestamp::from_millis(1_772_439_300_000);
+
+    /// A click on `link`, so many seconds after delivery.
+    fn click(secs: u64, link: u16, ip: [u8; 4]) -> EarlierHit {
+        let place = Place { ip_address: IpAddr::from(ip).to_string(), ..Place::default() };
+        let visitor =
+            Visitor { place, client: client(CHROME).client, user_agent: CHROME.to_owned(), ..Visitor::default() };
+        EarlierHit { kind: HitKind::Click, link, at: DELIVERED + Duration::from_secs(secs), visitor }
+    }
+
+    /// Who the visitor of `of` is among earlier hits, and one of the reasons.
+    fn check(of: &EarlierHit, links: Option<u16>, earlier: &[EarlierHit], who: Who, reason: &str) {
+        let headers = [("accept-language", "sv"), ("sec-fetch-mode", "navigate")];
+        let request = HitRequest {
+            is_get: true,
+            ip: address(of),
+            user_agent: of.visitor.user_agent.clone(),
+            headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            is_https: true,
+        };
+        let alone = Seen::alone(of.kind, of.link, of.at, Some(DELIVERED));
+        let seen = Seen { links, earlier: earlier.to_vec(), ..alone };
+        let found = judge(&request, &client(&request.user_agent), &seen).verdict;
+        assert_eq!(found.verdict, who, "{found:?}");
+        assert!(reason.is_empty() || found.reasons.iter().any(|given| given.contains(reason)), "{reason}: {found:?}");
+    }
+
+    const HOME: [u8; 4] = [192, 0, 2, 7];
+    const ELSEWHERE: [u8; 4] = [198, 51, 100, 9];
+
+    #[test]
+    fn a_burst_is_found_out_by_its_last_hits_and_then_as_a_whole() {
+        let mut burst: Vec<EarlierHit> = (0..5).map(|link| click(100 + u64::from(link), link, ELSEWHERE)).collect();
+        check(&burst[2], Some(5), &burst[..2], Who::Person, "");
+        check(&burst[3], Some(5), &burst[..3], Who::Scanner, "4 links within ten seconds");
+        check(&burst[3], None, &burst[..3], Who::Scanner, "4 links within ten seconds");
+        check(&burst[4], Some(20), &burst[..4], Who::Person, "");
+        for hit in &mut burst {
+            hit.visitor.machine.confidence = 90;
+        }
+        let again = |links| burst.iter().filter(|hit| judge_again(hit, &burst, links).is_some()).count();
+        assert_eq!((again(Some(5)), again(Some(20)), again(Some(2))), (5, 0, 0));
+        let found = judge_again(&burst[0], &burst, Some(5)).unwrap();
+        assert_eq!((found.verdict, found.confidence), (Who::Scanner, 80));
+    }
+
+    #[test]
+    fn a_persons_click_beside_a_burst_stays_a_persons() {
+        let burst: Vec<EarlierHit> = (0..5).map(|link| click(4000 + u64::from(link), link, ELSEWHERE)).collect();
+        let mut person = click(4005, 2, HOME);
+        person.visitor.user_agent = IPHONE.to_owned();
+        check(&person, Some(5), &burst, Who::Person, "beside a burst");
+    }
+
+    #[test]
+    fn quick_readers_are_no_burst() {
+        let slow: Vec<EarlierHit> = (0..3).map(|link| click(300 + 20 * u64::from(link), link, HOME)).collect();
+        check(&slow[2], Some(3), &slow[..2], Who::Person, "");
+        let same = [click(300, 1, HOME), click(301, 1, HOME), click(302, 1, HOME)];
+        check(&same[2], Some(3), &same[..2], Who::Person, "");
+    }
+
+    #[test]
+    fn the_second_of_twins_is_suspect() {
+        let mut first = click(500, 1, ELSEWHERE);
+        first.visitor.client.operating_system.name = "Linux".to_owned();
+        check(&click(510, 1, HOME), Some(4), std::slice::from_ref(&first), Who::Person, "the same link just before");
+        first.visitor.machine.verdict = Who::Scanner;
+        check(&click(510, 1, HOME), Some(4), std::slice::from_ref(&first), Who::Person, "");
+    }
+
+    #[test]
+    fn those_who_were_here_before_are_people() {
+        let mut open = click(3, 0, HOME);
+        open.kind = HitKind::Open;
+        open.visitor.client.email_client.name = "Thunderbird".to_owned();
+        check(&click(5, 1, HOME), Some(4), &[open], Who::Person, "opened before in a mail program");
+        check(&click(5000, 1, HOME), Some(4), &[click(100, 1, HOME)], Who::Person, "a person clicked before");
+    }
+
+    #[test]
+    fn many_readers_behind_one_address_are_not_yet_a_machine() {
+        let check = |network: Option<Network>, who: Who| {
+            let request = HitRequest {
+                is_get: true,
+                ip: Some(IpAddr::from(HOME)),
+                user_agent: CHROME.to_owned(),
+                headers: vec![("accept-language".to_owned(), "sv".to_owned())],
+                is_https: false,
+            };
+            let fan_out = FanOut { minute: 6, hour: 30 };
+            let at = DELIVERED + Duration::from_secs(1800);
+            let seen = Seen { network, fan_out, ..Seen::alone(HitKind::Click, 1, at, Some(DELIVERED)) };
+            assert_eq!(judge(&request, &client(CHROME), &seen).verdict.verdict, who, "{network:?}");
+        };
+        check(None, Who::Person);
+        check(Some(Network::Corporate), Who::Person);
+        check(Some(Network::Cloud), Who::Scanner);
+    }
+}
