@@ -9,6 +9,7 @@ pub mod html;
 pub(crate) mod parts;
 pub mod phrases;
 pub mod preview;
+pub mod render;
 pub mod reply;
 pub mod report;
 pub mod rewrite;

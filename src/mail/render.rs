@@ -1,0 +1,277 @@
+//! Renders one recipient's copy of a message: what goes over the wire, and the return path that reports come back to.
+//!
+//! Taken out: `Bcc`, `Return-Path`, and whatever header of ours was left. Put in: tracked links and pixel as the message
+//! was accepted with, and `X-Postback-Ref`, by which a complaint that lost its envelope finds its delivery. The same
+//! message, delivery and keys give the same bytes on any node and any retry. Tracking can fail, the mail cannot: the one
+//! thing without which nothing is rendered is a key for the return path. Called by `deliver` and by the preview.
+
+use super::headers::{self, Field};
+use super::rewrite::{self, LinkKind, Links, Rewritten, Wanted};
+use crate::model::id::DeliveryId;
+use crate::model::message::{Facts, Message, Tracking};
+use crate::model::token::{self, KeyRing, Reference, Sealer, URL_CHARS_MAX};
+
+/// The header that names the delivery: the local part of its return path.
+pub const REFERENCE_HEADER: &str = "X-Postback-Ref";
+
+/// What our own headers begin with. None but [`REFERENCE_HEADER`] leaves the house.
+const OWN_PREFIX: &str = "X-Postback-";
+/// Headers that are the submitter's alone, or for the last server to write (RFC 5322 §3.6.3, RFC 5321 §4.4).
+const TAKEN_OUT: [&str; 3] = ["Bcc", "Resent-Bcc", "Return-Path"];
+
+/// A copy that is ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Header and body; every line ends in CRLF.
+    pub bytes: Vec<u8>,
+    /// The envelope sender.
+    pub return_path: String,
+}
+
+/// Renders the copy of `message` that `delivery` names from what was handed in; `None` when the ring has no key to
+/// seal its return path with.
+pub fn render(
+    content: &[u8],
+    message: &Message,
+    delivery: DeliveryId,
+    return_path_domain: &str,
+    ring: &KeyRing,
+) -> Option<Rendered> {
+    let tracking = &message.facts.tracking;
+    let sealed = [Some(tracking.key_id), ring.newest()]
+        .into_iter()
+        .flatten()
+        .find_map(|key| token::seal_return_path(ring, key, delivery))?;
+    let tracked = track(content, &message.facts, delivery, ring);
+    let content = tracked.as_ref().map_or(content, |rewritten| &rewritten.bytes);
+    // A signature of our own comes here, over exactly what follows.
+    let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), content);
+    Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}") })
+}
+
+/// The tracked message; `None` when it goes out as it came.
+fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> Option<Rewritten<'a>> {
+    let tracking = &facts.tracking;
+    if !(tracking.opens || tracking.clicks) || is_signed_by_sender(content, facts) {
+        return None;
+    }
+    let mut links = Sealed::new(tracking, delivery, ring)?;
+    let wanted = Wanted {
+        opens: tracking.opens,
+        clicks: tracking.clicks,
+        own_base_url: &tracking.base_url,
+        ..Wanted::default()
+    };
+    Some(rewrite::rewrite(content, &wanted, &mut links))
+}
+
+/// Whether the mail came with a DKIM signature of its author's domain: changing the body would break it, and we hold
+/// no key to sign in its place.
+fn is_signed_by_sender(content: &[u8], facts: &Facts) -> bool {
+    let Some((_, author)) = facts.from.address.rsplit_once('@') else { return false };
+    let author = author.to_ascii_lowercase();
+    headers::signing_domains(content).iter().any(|signer| is_same_or_above(signer, &author))
+}
+
+/// Whether `domain` is `below` or a domain above it (the relaxed alignment of RFC 7489 §3.1.1).
+fn is_same_or_above(domain: &str, below: &str) -> bool {
+    below.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// The tracked URLs of one delivery.
+struct Sealed<'a> {
+    base_url: &'a str,
+    delivery: DeliveryId,
+    sealer: Sealer,
+}
+
+impl<'a> Sealed<'a> {
+    fn new(tracking: &'a Tracking, delivery: DeliveryId, ring: &KeyRing) -> Option<Self> {
+        let base_url = tracking.base_url.as_str();
+        let (_, host) = base_url.split_once("://")?;
+        let host = host.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let sealer = Sealer::new(ring, tracking.key_id, &host).filter(|_| !host.is_empty())?;
+        Some(Self { base_url, delivery, sealer })
+    }
+
+    fn url(&self, kind: char, reference: &Reference) -> Option<String> {
+        let url = format!("{}/{kind}/{}", self.base_url, self.sealer.seal(self.delivery, reference));
+        (url.len() <= URL_CHARS_MAX).then_some(url)
+    }
+}
+
+impl Links for Sealed<'_> {
+    fn pixel(&mut self) -> Option<String> {
+        self.url('o', &Reference::Open)
+    }
+
+    fn link(&mut self, index: u16, kind: LinkKind, target: &str) -> Option<String> {
+        if index > token::LINK_INDEX_MAX || !token::is_followable(target) {
+            return None;
+        }
+        let target = target.to_owned();
+        let reference = match kind {
+            LinkKind::Html => Reference::Click { link: index, target },
+            LinkKind::Text => Reference::TextClick { link: index, target },
+        };
+        self.url('c', &reference)
+    }
+}
+
+/// `top`, the fields that stay, and the body.
+fn assemble(top: &str, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(top.len() + content.len() + 2);
+    bytes.extend_from_slice(top.as_bytes());
+    let mut copied = 0;
+    for field in headers::fields(content).filter(is_taken_out) {
+        bytes.extend_from_slice(&content[copied..field.range.start]);
+        copied = field.range.end;
+    }
+    bytes.extend_from_slice(&content[copied..]);
+    with_strict_line_ends(bytes)
+}
+
+fn is_taken_out(field: &Field<'_>) -> bool {
+    let is_own =
+        |name: &[u8]| name.get(..OWN_PREFIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(OWN_PREFIX.as_bytes()));
+    is_own(field.name) || TAKEN_OUT.iter().any(|name| field.is(name))
+}
+
+/// Acceptance stores CRLF lines. Should another line end ever have come in, it is made CRLF here: a lone CR or LF
+/// before a dot is how mail is smuggled through the next hop.
+fn with_strict_line_ends(bytes: Vec<u8>) -> Vec<u8> {
+    let is_stray = |at: usize| match bytes[at] {
+        b'\n' => at == 0 || bytes[at - 1] != b'\r',
+        _ => bytes.get(at + 1) != Some(&b'\n'),
+    };
+    if !memchr::memchr2_iter(b'\r', b'\n', &bytes).any(is_stray) {
+        return bytes;
+    }
+    let mut strict = Vec::with_capacity(bytes.len() + bytes.len() / 16);
+    let mut copied = 0;
+    for at in memchr::memchr2_iter(b'\r', b'\n', &bytes).filter(|at| is_stray(*at)) {
+        strict.extend_from_slice(&bytes[copied..at]);
+        strict.extend_from_slice(b"\r\n");
+        copied = at + 1;
+    }
+    strict.extend_from_slice(&bytes[copied..]);
+    strict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::address::Mailbox;
+    use crate::model::id::{AgentId, MessageId, TenantId};
+    use crate::model::message::Source;
+    use crate::model::time::Timestamp;
+    use crate::model::token::{BOUNCE_AGE_MAX, Key};
+
+    fn ring() -> KeyRing {
+        KeyRing::new(vec![Key { id: 4, secret: [4; 32] }, Key { id: 3, secret: [3; 32] }])
+    }
+
+    fn delivery() -> DeliveryId {
+        DeliveryId { message: MessageId::from_bytes(*b"0123456789abcdef"), recipient: 2 }
+    }
+
+    fn message(tracking: Tracking) -> Message {
+        let from = Mailbox::bare("orders@shop.Example.com");
+        Message {
+            id: delivery().message,
+            tenant: TenantId::from_bytes([1; 16]),
+            agent: AgentId::from_bytes([2; 16]),
+            agent_key: "a".into(),
+            source: Source::Smtp,
+            accepted_at: Timestamp::default(),
+            facts: Facts { from, tracking, ..Facts::default() },
+            size_bytes: 0,
+        }
+    }
+
+    fn tracked() -> Tracking {
+        Tracking { opens: true, clicks: true, base_url: "https://Track.example.com:8443".into(), key_id: 3 }
+    }
+
+    fn untracked(content: &[u8]) -> Rendered {
+        render(content, &message(Tracking::default()), delivery(), "bounce.example.com", &ring()).unwrap()
+    }
+
+    /// What stands below the one header that we add.
+    fn check(content: &[u8], expected: &[u8]) {
+        let rendered = untracked(content);
+        let below = rendered.bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        assert_eq!(String::from_utf8_lossy(&rendered.bytes[below..]), String::from_utf8_lossy(expected));
+    }
+
+    #[test]
+    fn headers_that_stay_in_the_house() {
+        check(b"Subject: x\r\n\r\nBcc: body\r\n", b"Subject: x\r\n\r\nBcc: body\r\n");
+        check(
+            b"Return-Path: <a@b.example>\r\nbcc: c@d.example,\r\n e@f.example\r\nSubject: x\r\nX-Postback-Tag: t\r\n\
+              x-postback-ref: forged\r\nResent-Bcc: g@h.example\r\n\r\nbody\r\n",
+            b"Subject: x\r\n\r\nbody\r\n",
+        );
+        check(b"", b"");
+        check(b"no field at all", b"no field at all");
+    }
+
+    #[test]
+    fn stray_line_ends_cannot_be_smuggled() {
+        check(b"a: b\n\nx\r\n.\n.\r.\r\n", b"a: b\r\n\r\nx\r\n.\r\n.\r\n.\r\n");
+        check(b"a: b\r\n\r\nx\r\r\n", b"a: b\r\n\r\nx\r\n\r\n");
+        check(b"a: b\r\n\r\nx\r", b"a: b\r\n\r\nx\r\n");
+    }
+
+    #[test]
+    fn the_return_path_opens_to_the_delivery() {
+        let rendered = untracked(b"Subject: x\r\n\r\n");
+        let (local, domain) = rendered.return_path.split_once('@').unwrap();
+        assert_eq!(domain, "bounce.example.com");
+        let sent = delivery().message.drawn_at();
+        assert_eq!(token::open_return_path(&ring(), local, sent, BOUNCE_AGE_MAX), Some(delivery()));
+        assert!(rendered.bytes.starts_with(format!("X-Postback-Ref: {local}\r\nSubject: x\r\n").as_bytes()));
+        assert_eq!(rendered, untracked(b"Subject: x\r\n\r\n"), "the same bytes each time");
+        let content = b"Subject: x\r\n\r\n";
+        let message = message(Tracking::default());
+        assert_eq!(render(content, &message, delivery(), "bounce.example.com", &KeyRing::default()), None);
+    }
+
+    #[test]
+    fn tracked_urls_open_under_their_host() {
+        let tracking = tracked();
+        let mut links = Sealed::new(&tracking, delivery(), &ring()).unwrap();
+        let opened = |url: &str| {
+            let (_, token) = url.rsplit_once('/').unwrap();
+            token::open(&ring(), "track.example.com:8443", token).map(|(_, reference)| reference)
+        };
+        let pixel = links.pixel().unwrap();
+        assert!(pixel.starts_with("https://Track.example.com:8443/o/"));
+        assert_eq!(opened(&pixel), Some(Reference::Open));
+        let target = "https://example.com/?a=b#c";
+        let click = links.link(7, LinkKind::Html, target).unwrap();
+        assert!(click.starts_with("https://Track.example.com:8443/c/"));
+        assert_eq!(opened(&click), Some(Reference::Click { link: 7, target: target.into() }));
+        let text = links.link(8, LinkKind::Text, target).unwrap();
+        assert_eq!(opened(&text), Some(Reference::TextClick { link: 8, target: target.into() }));
+        assert_eq!(links.link(1, LinkKind::Html, "javascript:x"), None);
+        assert_eq!(links.link(1, LinkKind::Html, &format!("https://example.com/{}", "x".repeat(2000))), None);
+        assert_eq!(links.link(u16::MAX, LinkKind::Html, target), None);
+    }
+
+    #[test]
+    fn mail_goes_untracked_rather_than_broken() {
+        let content = |signer: &str| format!("DKIM-Signature: v=1; d={signer}; s=x\r\nSubject: x\r\n\r\n");
+        let is_tracked = |content: &[u8], tracking: Tracking, ring: &KeyRing| {
+            track(content, &message(tracking).facts, delivery(), ring).is_some()
+        };
+        assert!(is_tracked(b"\r\n", tracked(), &ring()));
+        assert!(is_tracked(content("other.example").as_bytes(), tracked(), &ring()));
+        assert!(is_tracked(content("op.example.com").as_bytes(), tracked(), &ring()));
+        assert!(!is_tracked(content("shop.example.com").as_bytes(), tracked(), &ring()));
+        assert!(!is_tracked(content("EXAMPLE.com").as_bytes(), tracked(), &ring()));
+        assert!(!is_tracked(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, &ring()));
+        assert!(!is_tracked(b"\r\n", Tracking { key_id: 9, ..tracked() }, &ring()));
+        assert!(!is_tracked(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, &ring()));
+    }
+}
