@@ -78,6 +78,10 @@ pub trait Queue: Send + Sync + 'static {
     fn release(&self, unused: Vec<(Self::Id, Lease)>) -> impl Future<Output = Result<(), Self::Fault>> + Send;
     /// Performs and settles; when the row comes due again, if it does.
     fn perform(&self, leased: Self::Leased) -> impl Future<Output = Option<Timestamp>> + Send;
+    /// The last thing that a drain does.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// How much a worker takes on.
@@ -142,24 +146,18 @@ impl Drop for Worker {
     }
 }
 
-/// Writes through a store that may be away: repeats `write`, with growing waits, while its fault `may_pass`. While it
-/// waits, the worker keeps the lease, so what happened in the world is recorded late rather than done again.
-///
-/// # Errors
-/// The first fault that will not pass.
-pub async fn persist<F, T, E>(mut write: F, may_pass: impl Fn(&E) -> bool) -> Result<T, E>
-where
-    F: AsyncFnMut() -> Result<T, E>,
-{
-    let mut faults = 0;
-    loop {
-        match write().await {
-            Err(fault) if may_pass(&fault) => {
-                tokio::time::sleep(fault_wait(faults)).await;
-                faults += 1;
-            }
-            ended => return ended,
-        }
+/// Growing waits for a store that is away. Whoever has something to record waits and writes again: the worker keeps the
+/// lease meanwhile, so that what happened in the world is recorded late rather than done again.
+#[derive(Debug, Default)]
+pub struct Again {
+    faults: u32,
+}
+
+impl Again {
+    /// Returns when it is time to try again.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(fault_wait(self.faults)).await;
+        self.faults = self.faults.saturating_add(1);
     }
 }
 
@@ -367,6 +365,7 @@ impl<Q: Queue> Run<Q> {
         }
         self.running.shutdown().await;
         self.give_back().await;
+        self.queue.close().await;
     }
 
     async fn finish(&mut self) {

@@ -1,0 +1,147 @@
+//! TLS towards mail servers: whom to trust, and what to note about a session.
+//!
+//! TLS 1.2 and 1.3 with the cryptography of aws-lc-rs. Certificates are checked against a CA file when one is named, else
+//! against the system's store, else against Mozilla's list. Where encryption is opportunistic nothing is checked
+//! (RFC 7435): whoever can forge a certificate there can as well strip STARTTLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::wire::Fault;
+
+/// The CA file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("read the certificates of {path}")]
+pub struct BadCaFile {
+    /// Which file.
+    path: PathBuf,
+    /// What was wrong; `None`: it holds no certificate.
+    source: Option<pem::Error>,
+}
+
+/// Whether certificates are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Against the trusted roots and the host's name.
+    Certificate,
+    /// Not at all.
+    Nothing,
+}
+
+/// How we speak TLS with a host.
+#[derive(Clone)]
+pub struct Encryption {
+    connector: TlsConnector,
+    check: Check,
+}
+
+impl std::fmt::Debug for Encryption {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Encryption({:?})", self.check)
+    }
+}
+
+impl Encryption {
+    /// With certificates checked against `ca_file`, or the system's roots; or unchecked.
+    ///
+    /// # Errors
+    /// The CA file cannot be read as PEM, or holds no certificate.
+    pub fn new(check: Check, ca_file: Option<&Path>) -> Result<Self, BadCaFile> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .expect("the provider has ciphers for both versions");
+        let config = match check {
+            Check::Certificate => config.with_root_certificates(roots(ca_file)?).with_no_client_auth(),
+            Check::Nothing => {
+                let unchecked = Arc::new(Unchecked(provider));
+                config.dangerous().with_custom_certificate_verifier(unchecked).with_no_client_auth()
+            }
+        };
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), check })
+    }
+
+    /// The handshake with `host`.
+    ///
+    /// # Errors
+    /// `Tls`, with what went wrong.
+    pub async fn shake_hands(&self, socket: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, Fault> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| Fault::Tls(error.to_string()))?;
+        self.connector.connect(name, socket).await.map_err(|error| Fault::Tls(error.to_string()))
+    }
+
+    /// Version and cipher of a session, and whether the certificate was checked.
+    pub fn facts(&self, stream: &TlsStream<TcpStream>) -> String {
+        let (_, session) = stream.get_ref();
+        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+        let unchecked = if self.check == Check::Nothing { " unverified" } else { "" };
+        format!("{version} {cipher}{unchecked}")
+    }
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, BadCaFile> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = ca_file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        return Ok(roots);
+    };
+    let bad = |source| BadCaFile { path: path.to_owned(), source };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(Some(error)))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| bad(Some(error)))?;
+        roots.add(certificate).map_err(|_| bad(None))?;
+    }
+    if roots.is_empty() { Err(bad(None)) } else { Ok(roots) }
+}
+
+/// Takes any certificate, but not a signature that the certificate's key did not make.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,196 @@
+//! What a conversation came to, and what becomes of the delivery. Pure.
+//!
+//! | the conversation ended with | outcome |
+//! |---|---|
+//! | 2yz to the final dot | delivered |
+//! | 4yz anywhere; anything negative before MAIL | deferred |
+//! | 5yz to MAIL, RCPT, DATA or the final dot | refused |
+//! | 530 to MAIL: the host wants a password | deferred |
+//! | a host that cannot take this mail | refused |
+//! | network, TLS, time limit, nonsense | deferred |
+//! | the same after the final dot | deferred, and may be a duplicate |
+//!
+//! Before MAIL nothing was said about this mail: a smarthost that refuses us altogether is for a person to repair, and
+//! costs no mail meanwhile.
+
+use super::dialogue::{TEXT_BYTES_MAX, escaped};
+use super::reply::Reply;
+use super::transport::{Failure, Unfit};
+use super::wire::Fault;
+use crate::mail::reply::{Stage, judge, wished_wait};
+use crate::model::delivery::{self, Delivery, Next, Outcome};
+use crate::model::event::{Event, EventKind, relay};
+use crate::model::id::EventId;
+use crate::model::reason::{Cause, Class, Reason, Suppress};
+use crate::model::suppression::Suppression;
+use crate::model::time::Timestamp;
+
+/// The reply that means: authenticate first (RFC 4954 §6).
+const AUTHENTICATION_REQUIRED: u16 = 530;
+
+/// What a conversation came to.
+pub fn outcome(ended: &Result<Reply, Failure>) -> Outcome {
+    match ended {
+        Ok(reply) => Outcome::Delivered { reply: escaped(&reply.in_one_line(), TEXT_BYTES_MAX) },
+        Err(Failure::Said(stage, reply)) => said(*stage, reply),
+        Err(Failure::Broke(stage, fault)) => {
+            let (reason, status) = meaning(*stage, fault);
+            deferred(reason, status, &format!("{}: {fault}", word(*stage)), fault_rule(fault))
+        }
+        Err(Failure::Unclear(fault)) => {
+            let text = format!("after the final dot: {fault}; the mail may have been taken, and will be sent again");
+            deferred(Reason::NetworkError, "4.4.2", &text, "deliver.unclear")
+        }
+        Err(Failure::Unfit(unfit)) => refused(*unfit),
+    }
+}
+
+fn said(stage: Stage, reply: &Reply) -> Outcome {
+    let text = reply.in_one_line();
+    let cause = judge(Some(reply.code), &text, stage);
+    let is_about_the_mail = matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data);
+    let is_about_us = stage == Stage::Mail && reply.code == AUTHENTICATION_REQUIRED;
+    match reply.code / 100 {
+        5 if is_about_the_mail && !is_about_us => Outcome::Refused { cause },
+        4 | 5 => Outcome::Deferred { cause: Cause { class: Class::Soft, ..cause }, wait: wished_wait(&text) },
+        _ => deferred(Reason::ProtocolError, "4.5.0", &format!("{}: {text}", word(stage)), "deliver.out_of_step"),
+    }
+}
+
+fn refused(unfit: Unfit) -> Outcome {
+    let (reason, status, text) = match unfit {
+        Unfit::TooLarge { limit } => {
+            (Reason::MessageTooLarge, "5.3.4", format!("the host takes mails of at most {limit} bytes"))
+        }
+        Unfit::EightBit => {
+            (Reason::ContentError, "5.6.3", "the host does not offer 8BITMIME, and the mail has 8-bit content".into())
+        }
+        Unfit::NonAsciiAddress => {
+            (Reason::ProtocolError, "5.6.7", "the host does not offer SMTPUTF8, and the address is not ASCII".into())
+        }
+    };
+    Outcome::Refused { cause: own(reason, status, &text, "deliver.unfit") }
+}
+
+fn deferred(reason: Reason, status: &str, text: &str, rule: &str) -> Outcome {
+    Outcome::Deferred { cause: own(reason, status, text, rule), wait: None }
+}
+
+/// A cause that we found ourselves.
+pub fn own(reason: Reason, status: &str, text: &str, rule: &str) -> Cause {
+    Cause {
+        reason,
+        class: Class::Soft,
+        code: None,
+        status: Some(status.to_owned()),
+        diagnostic: escaped(text, TEXT_BYTES_MAX),
+        rule: rule.to_owned(),
+    }
+}
+
+fn meaning(stage: Stage, fault: &Fault) -> (Reason, &'static str) {
+    match fault {
+        Fault::Closed | Fault::Network(_) | Fault::TimedOut(_) if stage == Stage::Connect => {
+            (Reason::NetworkError, "4.4.1")
+        }
+        Fault::Closed | Fault::Network(_) | Fault::TimedOut(_) => (Reason::NetworkError, "4.4.2"),
+        Fault::Dns { .. } => (Reason::NetworkError, "4.4.3"),
+        Fault::BadReply(_) | Fault::OutOfStep => (Reason::ProtocolError, "4.5.0"),
+        Fault::Tls(_) => (Reason::TlsFailed, "4.7.5"),
+        Fault::Unwilling(_) => (Reason::Security, "4.7.0"),
+    }
+}
+
+fn fault_rule(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Closed | Fault::Network(_) => "deliver.network",
+        Fault::TimedOut(_) => "deliver.timeout",
+        Fault::Dns { .. } => "deliver.dns",
+        Fault::BadReply(_) => "deliver.bad_reply",
+        Fault::OutOfStep => "deliver.out_of_step",
+        Fault::Tls(_) => "deliver.tls",
+        Fault::Unwilling(_) => "deliver.unwilling",
+    }
+}
+
+fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "connect",
+        Stage::Hello => "EHLO",
+        Stage::StartTls => "STARTTLS",
+        Stage::Auth => "AUTH",
+        Stage::Mail => "MAIL",
+        Stage::Rcpt => "RCPT",
+        Stage::Data => "DATA",
+        Stage::Report => "report",
+    }
+}
+
+/// What an outcome makes of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consequence {
+    /// What becomes of it.
+    pub next: Next,
+    /// Why, unless it was delivered.
+    pub reason: Option<Reason>,
+    /// What to tell.
+    pub event: Event,
+    /// The address to leave alone from now on.
+    pub suppression: Option<Suppression>,
+}
+
+/// What `outcome` makes of `delivery` at `now`; the event gets the name `event`.
+pub fn consequence(delivery: &Delivery, outcome: &Outcome, now: Timestamp, event: EventId) -> Consequence {
+    let (next, kind, detail) = delivery::after(delivery, outcome, now);
+    let event = Event {
+        id: event,
+        delivery: delivery.id,
+        tenant: delivery.tenant,
+        agent: delivery.agent,
+        kind,
+        ordinal: if kind == EventKind::Deferred { delivery.attempts } else { 0 },
+        at: now,
+        recipient: delivery.address.to_string(),
+        detail,
+        relay: relay::ALL,
+        relay_at: now,
+        is_test: false,
+    };
+    let suppression = suppression(delivery, outcome, now);
+    Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, suppression }
+}
+
+/// Only a final refusal that says that the address is no good. What takes several in a row is counted elsewhere.
+fn suppression(delivery: &Delivery, outcome: &Outcome, now: Timestamp) -> Option<Suppression> {
+    let Outcome::Refused { cause } = outcome else { return None };
+    let is_permanent = cause.code.is_some_and(|code| code / 100 == 5);
+    match cause.reason.suppress() {
+        Suppress::AtOnce { days } if is_permanent && cause.class == Class::Hard => Some(Suppression {
+            tenant: delivery.tenant,
+            agent: delivery.agent,
+            address: Suppression::key(&delivery.address),
+            reason: cause.reason,
+            created_at: now,
+            expires_at: Some(now + std::time::Duration::from_secs(u64::from(days) * 86_400)),
+        }),
+        Suppress::AtOnce { .. } | Suppress::Never | Suppress::AfterInARow { .. } | Suppress::ForGood => None,
+    }
+}
+
+/// Why an attempt did not deliver.
+pub fn cause(outcome: &Outcome) -> Option<&Cause> {
+    match outcome {
+        Outcome::Delivered { .. } => None,
+        Outcome::Deferred { cause, .. } | Outcome::Refused { cause } | Outcome::Unsendable { cause } => Some(cause),
+    }
+}
+
+/// The outcome's word, as attempts and logs have it.
+pub fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Delivered { .. } => "delivered",
+        Outcome::Deferred { .. } => "deferred",
+        Outcome::Refused { .. } => "refused",
+        Outcome::Unsendable { .. } => "unsendable",
+    }
+}
