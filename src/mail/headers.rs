@@ -8,6 +8,7 @@
 //! much as names who signed.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use mail_parser::parsers::MessageStream;
@@ -152,16 +153,10 @@ pub fn line_break(message: &[u8]) -> &'static [u8] {
     }
 }
 
-/// Who signed the message as it came: the `d=` of each `DKIM-Signature`, lower case, each once, in order.
+/// Who signed the message as it came: the `d=` of each `DKIM-Signature`, lower case, each once, in alphabetical order.
 /// The signatures are not verified.
-pub fn signing_domains(message: &[u8]) -> Vec<String> {
-    let mut domains = Vec::new();
-    for domain in fields(message).filter_map(|field| signing_domain(&field)) {
-        if !domains.contains(&domain) {
-            domains.push(domain);
-        }
-    }
-    domains
+pub fn signing_domains(message: &[u8]) -> BTreeSet<String> {
+    fields(message).filter_map(|field| signing_domain(&field)).collect()
 }
 
 /// The message without the DKIM signatures of `domain`: they cover a body that we changed.
@@ -220,9 +215,10 @@ mod tests {
 
     #[test]
     fn signatures() {
-        assert_eq!(signing_domains(MESSAGE), ["example.com", "other.example"]);
+        let signers = |message: &[u8]| signing_domains(message).into_iter().collect::<Vec<_>>();
+        assert_eq!(signers(MESSAGE), ["example.com", "other.example"]);
         let unsigned = without_signatures(MESSAGE, "example.COM");
-        assert_eq!(signing_domains(&unsigned), ["other.example"]);
+        assert_eq!(signers(&unsigned), ["other.example"]);
         assert!(unsigned.starts_with(b"Subject: =?") && MESSAGE.ends_with(&unsigned));
         assert!(matches!(without_signatures(MESSAGE, "third.example"), Cow::Borrowed(_)));
         assert_eq!(with_on_top(b"X: y\r\n", b"a: b\r\n"), b"X: y\r\na: b\r\n");

@@ -49,7 +49,8 @@ impl Rules {
         if !is_web {
             return None;
         }
-        let url = Url::parse(&target).ok()?;
+        let (start, end) = authority(&target);
+        let url = Url::parse(&target[..end]).ok().filter(|_| start < end)?;
         let is_ours = self.own.as_ref().is_some_and(|own| own.host() == url.host() && own.port() == url.port());
         let is_skipped = is_ours
             || self.skip_hosts.iter().any(|skip| matches_host(skip, url.host_str().unwrap_or_default()))
@@ -62,7 +63,14 @@ impl Rules {
 /// What a browser takes of an attribute's value: control characters and blanks stripped at the ends, tab and line
 /// ends dropped anywhere. No other white space goes, so U+00A0 stays.
 fn stripped(value: &str) -> String {
-    value.trim_matches(|char| char <= ' ').chars().filter(|char| !matches!(char, '\t' | '\r' | '\n')).collect()
+    value.trim_matches(|char| char <= ' ').split(['\t', '\r', '\n']).collect()
+}
+
+/// Where host and port begin and end; nothing behind them can make a URL invalid.
+fn authority(target: &str) -> (usize, usize) {
+    let start = target.find("://").map_or(0, |colon| colon + 3);
+    let end = target[start..].find(['/', '?', '#', '\\']).map_or(target.len(), |length| start + length);
+    (start, end)
 }
 
 /// The host as browsers compare it: lower case, punycode; a `*.` in front stays.
@@ -127,13 +135,12 @@ fn is_secret(word: &str) -> bool {
 /// percent-encoded; a `%` is never touched, so what was encoded stays so. A backslash before the query becomes a slash,
 /// as in every browser: encoded it could turn a host into user info. The fragment stays in.
 pub fn location(target: &str) -> String {
-    let start = target.find("://").map_or(0, |colon| colon + 3);
-    let end = target[start..].find(['/', '?', '#', '\\']).map_or(target.len(), |length| start + length);
+    let (start, end) = authority(target);
     let path_end = target[end..].find(['?', '#']).map_or(target.len(), |length| end + length);
     let authority = &target[start..end];
     let mut ascii = String::with_capacity(target.len() + 16);
     push_encoded(&mut ascii, &target[..start]);
-    match Url::parse(target) {
+    match Url::parse(&target[..end]) {
         Ok(url) if !authority.is_ascii() => {
             ascii.push_str(url.host_str().unwrap_or_default());
             url.port().inspect(|port| ascii.push_str(&format!(":{port}")));

@@ -9,4 +9,5 @@ mod cli;
 mod dialog;
 mod door;
 mod engines;
+mod rewrite;
 mod storage;
