@@ -4,8 +4,11 @@
 
 mod check_config;
 mod database;
+mod inspect;
+mod send;
 mod serve;
 mod tenants;
+mod why;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -60,6 +63,16 @@ enum Command {
     /// API keys and SMTP passwords
     #[command(subcommand)]
     Key(tenants::KeyCommand),
+    /// Hand in one mail, as a test
+    Send(send::Arguments),
+    /// Everything that happened to a mail, in order, and what is next
+    Why {
+        /// A message id (msg_…) or delivery id (dlv_…)
+        id: String,
+    },
+    /// What Postback makes of a bounce, user agent, address, message or URL; needs no server and no database
+    #[command(subcommand)]
+    Inspect(inspect::InspectCommand),
 }
 
 /// Settings that make no sense, as opposed to something that failed.
@@ -92,6 +105,9 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Agent(command) => tenants::agent(&options.load(Vec::new())?, command).await,
         Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
+        Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
+        Command::Why { id } => why::run(&options.load(Vec::new())?, &id).await,
+        Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),
     }
 }
 
@@ -125,6 +141,11 @@ fn say(text: impl AsRef<str>) {
     if writeln!(std::io::stdout().lock(), "{}", text.as_ref()).is_err() {
         std::process::exit(0);
     }
+}
+
+/// A text with nothing in it that a terminal would take for a command.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 /// Prints rows under headings, each column as wide as its widest entry.

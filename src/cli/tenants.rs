@@ -41,10 +41,10 @@ pub(super) enum TenantCommand {
 pub(super) struct Of {
     /// Of which tenant
     #[arg(long, value_name = "SLUG", default_value = "default")]
-    tenant: String,
+    pub(super) tenant: String,
     /// Of which mail agent
     #[arg(long, value_name = "NAME", default_value = DEFAULT_AGENT)]
-    agent: String,
+    pub(super) agent: String,
 }
 
 #[derive(Subcommand)]

@@ -1,0 +1,157 @@
+//! `postback inspect`: what the pure parts make of an input. No database, no server, no network.
+//!
+//! `--jsonl` prints a line an input, in formats that people script against; without it the same is laid out for eyes.
+
+use std::io::{BufRead, Read, Write};
+use std::net::IpAddr;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use postback::config::Loaded;
+use postback::enrich::geo::{self, Geo};
+use postback::mail::preview::{self, Demonstration};
+use postback::mail::{report, rewrite};
+use postback::{egress, enrich};
+use serde_json::Value;
+
+use super::{printable, say};
+
+#[derive(Subcommand)]
+pub(super) enum InspectCommand {
+    /// Mail that came back: what it is, about whom, and why
+    Bounce(Files),
+    /// User agents: the program behind each, and whether it is a machine
+    UserAgent(Texts),
+    /// IP addresses: where each is
+    Ip {
+        /// Addresses
+        #[arg(required = true)]
+        addresses: Vec<String>,
+        /// One line each (the only form)
+        #[arg(long)]
+        jsonl: bool,
+    },
+    /// A message as it would be tracked, sealed with a key that everybody knows
+    Rewrite(Files),
+    /// URLs: whether a webhook may go there, before DNS is asked
+    Egress(Texts),
+}
+
+#[derive(Args)]
+pub(super) struct Files {
+    /// Files; `-` or none is standard input
+    files: Vec<String>,
+    /// One line of JSON each
+    #[arg(long)]
+    jsonl: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Texts {
+    /// What to look at; without any, each line of standard input
+    texts: Vec<String>,
+    /// One line of JSON each
+    #[arg(long)]
+    jsonl: bool,
+}
+
+pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: InspectCommand) -> anyhow::Result<()> {
+    match command {
+        InspectCommand::Bounce(files) => {
+            files.each(|file, mail| show(files.jsonl, &report::inspect_line(file, &report::read(mail))))
+        }
+        InspectCommand::Rewrite(files) => files.each(|file, message| {
+            let rewritten = rewrite::rewrite(message, &preview::WANTED, &mut Demonstration::default());
+            if files.jsonl {
+                say(preview::inspect_line(file, &rewritten).to_string());
+            } else if std::io::stdout().write_all(&rewritten.bytes).is_err() {
+                std::process::exit(0);
+            }
+        }),
+        InspectCommand::UserAgent(texts) => {
+            texts.each(|text| show(texts.jsonl, &enrich::agent::inspect_user_agent(text)))
+        }
+        InspectCommand::Egress(texts) => texts.each(|text| show(texts.jsonl, &egress::inspect_line(text))),
+        InspectCommand::Ip { addresses, .. } => {
+            let databases = &load()?.settings.geoip.databases;
+            let geo = if databases.is_empty() { Geo::embedded() } else { Geo::open(databases)? };
+            for address in addresses {
+                let ip: IpAddr = address.parse().with_context(|| format!("{address:?}"))?;
+                say(geo::inspect_ip(&geo, ip).to_string());
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Files {
+    /// Gives each file's name and content to `look`. One that cannot be read is told of and passed over.
+    fn each(&self, look: impl Fn(&str, &[u8])) -> anyhow::Result<()> {
+        let standard_input = ["-".to_owned()];
+        let files = if self.files.is_empty() { &standard_input[..] } else { &self.files };
+        let mut unread = 0;
+        for file in files {
+            let mut content = Vec::new();
+            let read = match file.as_str() {
+                "-" => std::io::stdin().lock().read_to_end(&mut content).map(drop),
+                path => std::fs::read(path).map(|bytes| content = bytes),
+            };
+            match read {
+                Ok(()) => look(file, &content),
+                Err(fault) => {
+                    eprintln!("postback: read {file}: {fault}");
+                    unread += 1;
+                }
+            }
+        }
+        match unread {
+            0 => Ok(()),
+            _ => bail!("{unread} of {} files could not be read", files.len()),
+        }
+    }
+}
+
+impl Texts {
+    fn each(&self, look: impl Fn(&str)) -> anyhow::Result<()> {
+        self.texts.iter().for_each(|text| look(text));
+        if self.texts.is_empty() {
+            for line in std::io::stdin().lock().split(b'\n') {
+                let line = line.context("read standard input")?;
+                look(String::from_utf8_lossy(&line).trim_end_matches('\r'));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show(jsonl: bool, value: &Value) {
+    if jsonl {
+        return say(value.to_string());
+    }
+    say(laid_out(value, 0));
+}
+
+/// JSON for eyes: a line a value, what is empty left out.
+fn laid_out(value: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let mut lines = String::new();
+    let entries: Vec<(String, &Value)> = match value {
+        Value::Object(object) => object.iter().map(|(key, value)| (format!("{key}:"), value)).collect(),
+        Value::Array(list) => list.iter().map(|value| ("-".to_owned(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (label, value) in entries {
+        let inner = match value {
+            Value::Null => continue,
+            Value::String(text) if text.is_empty() => continue,
+            Value::String(text) => format!(" {}\n", printable(text)),
+            Value::Bool(_) | Value::Number(_) => format!(" {value}\n"),
+            Value::Object(_) | Value::Array(_) => match laid_out(value, depth + 1) {
+                inner if inner.is_empty() => continue,
+                inner => format!("\n{inner}"),
+            },
+        };
+        lines += &format!("{indent}{label}{inner}");
+    }
+    lines
+}

@@ -1,0 +1,154 @@
+//! `postback why`: everything that happened to a mail, in order, and what is next.
+
+use anyhow::{Context, bail};
+use postback::config::Loaded;
+use postback::model::delivery::State;
+use postback::model::event::{Detail, Event};
+use postback::model::id::{DeliveryId, MessageId};
+use postback::model::message::Message;
+use postback::model::reason::Cause;
+use postback::model::time::Timestamp;
+use postback::store::deliveries::Attempt;
+use postback::store::dispatches::DispatchStanding;
+use postback::store::views::DeliveryView;
+
+use super::database::Guest;
+use super::{printable, say};
+
+/// Deliveries of one message that are told in full.
+const TOLD_MAX: usize = 20;
+
+pub(super) async fn run(loaded: &Loaded, id: &str) -> anyhow::Result<()> {
+    let (message, recipient) = match (id.parse::<MessageId>(), id.parse::<DeliveryId>()) {
+        (Ok(message), _) => (message, None),
+        (_, Ok(delivery)) => (delivery.message, Some(delivery.recipient)),
+        _ => bail!("{id:?} is neither a message id (msg_…) nor a delivery id (dlv_…)"),
+    };
+    let guest = Guest::open(loaded).await?;
+    let found = guest.store.message(message).await.context("look for the message")?;
+    let Some(found) = found else { bail!("there is no message {message}: it never was, or is forgotten") };
+    let deliveries = guest.store.deliveries(message).await.context("look for its deliveries")?;
+    let is_meant = |view: &&DeliveryView| recipient.is_none_or(|recipient| view.delivery.id.recipient == recipient);
+    let meant: Vec<_> = deliveries.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        bail!("message {message} has no delivery {id}");
+    }
+    tell_message(&found);
+    let now = guest.clock.now();
+    for view in meant.iter().take(TOLD_MAX) {
+        tell_delivery(&guest, view, now).await?;
+    }
+    if let Some(next) = meant.get(TOLD_MAX) {
+        say(format!("\n{} more deliveries; name one: postback why {}", meant.len() - TOLD_MAX, next.delivery.id));
+    }
+    guest.store.close().await;
+    Ok(())
+}
+
+fn tell_message(message: &Message) {
+    let facts = &message.facts;
+    say(format!("message   {}", message.id));
+    say(format!("accepted  {} by {}, {} bytes", message.accepted_at, message.source.as_str(), message.size_bytes));
+    say(format!("from      {}", printable(&facts.from.address)));
+    say(format!("subject   {}", printable(&facts.subject)));
+    let tracked = match (facts.tracking.opens, facts.tracking.clicks) {
+        (true, true) => "opens and clicks",
+        (true, false) => "opens",
+        (false, true) => "clicks",
+        (false, false) => "nothing",
+    };
+    say(format!("tracked   {tracked}"));
+}
+
+async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> anyhow::Result<()> {
+    let delivery = &view.delivery;
+    say(format!("\n{}  {}", delivery.id, printable(&delivery.address.to_string())));
+    say(format!("  {}", standing(view, now)));
+
+    let attempts = guest.store.attempts(delivery.id).await.context("look for its attempts")?;
+    let events = guest.store.events(delivery.id).await.context("look for its events")?;
+    let mut lines: Vec<(Timestamp, String)> = Vec::new();
+    for (number, attempt) in &attempts {
+        lines.push((attempt.started_at, attempted(*number, attempt)));
+    }
+    for event in &events {
+        let owed = guest.store.dispatches(event.id).await.context("look for what webhooks were told")?;
+        lines.push((event.at, happened(event)));
+        lines.extend(owed.iter().map(|standing| (event.at, told(standing))));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    for (at, line) in lines {
+        say(format!("  {at}  {line}"));
+    }
+    if let Some((number, attempt)) = attempts.last().filter(|(_, attempt)| !attempt.dialogue.is_empty()) {
+        say(format!("  dialogue of attempt {number}:"));
+        for line in attempt.dialogue.lines() {
+            say(format!("    {}", printable(line)));
+        }
+    }
+    Ok(())
+}
+
+fn standing(view: &DeliveryView, now: Timestamp) -> String {
+    let delivery = &view.delivery;
+    let reason = view.reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    match (delivery.state, view.due_at, view.settled_at) {
+        (State::Queued, Some(until), _) if view.is_leased => {
+            format!("in attempt {}, until {until} at most", delivery.attempts)
+        }
+        (State::Queued, Some(due), _) if due <= now => format!("queued{reason}: due since {due}"),
+        (State::Queued, Some(due), _) => {
+            format!("queued{reason}: next try {due}, given up after {}", delivery.expires_at)
+        }
+        (state, _, Some(at)) => format!("{}{reason} since {at}", state.as_str()),
+        (state, _, None) => format!("{}{reason}", state.as_str()),
+    }
+}
+
+fn attempted(number: u32, attempt: &Attempt) -> String {
+    let mut line = format!("attempt {number}: {} by {}", attempt.outcome, attempt.route);
+    let took = attempt.ended_at.since(attempt.started_at).as_millis();
+    for (label, text) in [(" to ", &attempt.peer), (", ", &attempt.tls)] {
+        if !text.is_empty() {
+            line += &format!("{label}{}", printable(text));
+        }
+    }
+    line += &format!(" in {took} ms");
+    if !attempt.diagnostic.is_empty() {
+        line += &format!(": {}", printable(&attempt.diagnostic));
+    }
+    if !attempt.rule.is_empty() {
+        line += &format!(" [rule {}]", attempt.rule);
+    }
+    line
+}
+
+fn happened(event: &Event) -> String {
+    let because = |cause: &Cause| match cause.diagnostic.as_str() {
+        "" => format!(": {} [rule {}]", cause.reason, cause.rule),
+        said => format!(": {} [rule {}]: {}", cause.reason, cause.rule, printable(said)),
+    };
+    let more = match &event.detail {
+        Detail::Sent => String::new(),
+        Detail::Delivered { reply } => format!(": {}", printable(reply)),
+        Detail::Deferred { cause, next_at } => format!("{}; next try {next_at}", because(cause)),
+        Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
+        Detail::Opened { visitor } => format!(" by a {}", visitor.machine.verdict.as_str()),
+        Detail::Clicked { url, visitor } => format!(" by a {}: {}", visitor.machine.verdict.as_str(), printable(url)),
+        Detail::Complained { feedback_type, reported_by, .. } => {
+            format!(": {} from {}", printable(feedback_type), printable(reported_by))
+        }
+    };
+    format!("{}{more}  ({})", event.kind.as_str(), event.id)
+}
+
+fn told(standing: &DispatchStanding) -> String {
+    let answer = match (standing.last_status, &standing.last_error) {
+        (Some(status), _) => format!(", answered {status}"),
+        (None, Some(error)) => format!(", {}", printable(error)),
+        (None, None) => String::new(),
+    };
+    let next = standing.due_at.map_or(String::new(), |due| format!(", next try {due}"));
+    let (webhook, state) = (standing.id.webhook, standing.state.as_str());
+    format!("  webhook {webhook}: {state} after {} attempts{answer}{next}", standing.attempts)
+}
