@@ -8,13 +8,16 @@ mod inspect;
 mod send;
 mod serve;
 mod tenants;
+mod webhooks;
 mod why;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use postback::config::{self, Loaded, Problem, Sources};
+use postback::store::StoreError;
 
 /// A self-hosted transactional mail agent: SMTP and HTTP in, tracked mail out, every event to your webhook.
 #[derive(Parser)]
@@ -63,6 +66,9 @@ enum Command {
     /// API keys and SMTP passwords
     #[command(subcommand)]
     Key(tenants::KeyCommand),
+    /// Webhooks: who is told of what
+    #[command(subcommand)]
+    Webhook(webhooks::WebhookCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -74,6 +80,9 @@ enum Command {
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
 }
+
+/// Rows shown by one `list`.
+const LIST_MAX: u32 = 1000;
 
 /// Settings that make no sense, as opposed to something that failed.
 const EXIT_USAGE: u8 = 2;
@@ -105,6 +114,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Agent(command) => tenants::agent(&options.load(Vec::new())?, command).await,
         Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
+        Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why { id } => why::run(&options.load(Vec::new())?, &id).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),
@@ -161,4 +171,21 @@ fn say_table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         say(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
+}
+
+/// What adding something came to, in words for people.
+fn added(done: Result<(), StoreError>, what: &str) -> anyhow::Result<()> {
+    match done {
+        Err(StoreError::Conflict) => bail!("{what} exists already"),
+        other => other.with_context(|| format!("add {what}")),
+    }
+}
+
+/// What removing something came to, in words for people.
+fn removed(done: Result<bool, StoreError>, what: &str) -> anyhow::Result<()> {
+    if !done.with_context(|| format!("remove {what}"))? {
+        bail!("there is no {what}");
+    }
+    say(format!("removed {what}"));
+    Ok(())
 }

@@ -8,14 +8,10 @@ use postback::config::{Loaded, nearest};
 use postback::model::address::domain_name;
 use postback::model::id::CredentialId;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, is_slug};
-use postback::store::StoreError;
 use serde_json::{Map, Value};
 
 use super::database::Guest;
-use super::{say, say_table};
-
-/// Rows shown by one `list`.
-const LIST_MAX: u32 = 1000;
+use super::{LIST_MAX, added, removed, say, say_table};
 
 #[derive(Subcommand)]
 pub(super) enum TenantCommand {
@@ -275,19 +271,4 @@ fn as_object(settings: &AgentSettings) -> anyhow::Result<Map<String, Value>> {
         Value::Object(object) => Ok(object),
         other => bail!("the settings of a mail agent are no object but {other}"),
     }
-}
-
-fn added(done: Result<(), StoreError>, what: &str) -> anyhow::Result<()> {
-    match done {
-        Err(StoreError::Conflict) => bail!("{what} exists already"),
-        other => other.with_context(|| format!("add {what}")),
-    }
-}
-
-fn removed(done: Result<bool, StoreError>, what: &str) -> anyhow::Result<()> {
-    if !done.with_context(|| format!("remove {what}"))? {
-        bail!("there is no {what}");
-    }
-    say(format!("removed {what}"));
-    Ok(())
 }

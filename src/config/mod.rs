@@ -280,6 +280,15 @@ impl Settings {
         self
     }
 
+    /// Where we may connect to.
+    ///
+    /// # Errors
+    /// The first entry that makes no sense.
+    pub fn egress_policy(&self) -> Result<egress::Policy, egress::BadEntry> {
+        // Until mail can leave the machine there is only capture mode.
+        egress::Policy::new(&self.egress).map(egress::Policy::capturing)
+    }
+
     /// What makes no sense, in one line.
     fn complaint(&self) -> Option<String> {
         let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| self.database.reveal().starts_with(scheme));
@@ -304,7 +313,7 @@ impl Settings {
         if let Some(complaint) = self.tracking.complaint() {
             return Some(complaint);
         }
-        let egress = egress::Policy::new(&self.egress).err().map(|bad| bad.to_string());
+        let egress = self.egress_policy().err().map(|bad| bad.to_string());
         egress.or_else(|| self.smtp.complaint()).or_else(|| self.log.complaint())
     }
 

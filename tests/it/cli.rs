@@ -1,6 +1,11 @@
 //! The command line, as it is typed: the true program, its output and its exit status.
 
-use crate::support::agent::{Agent, get, printed, run};
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::support::agent::{Agent, command, get, printed, run};
 use crate::support::engines::on_both_engines;
 
 #[test]
@@ -88,7 +93,68 @@ fn a_mistyped_folder_is_not_an_empty_installation() {
     assert!(!folder.path().join("dta").exists());
 }
 
+/// What `inspect` prints for an input on its standard input.
+fn inspected(kind: &str, input: &[u8]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command.args(["inspect", kind, "--jsonl"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn inspect_prints_the_formats_that_people_script_against() {
+    let check = |kind: &str, input: &str, expected: serde_json::Value| {
+        let printed = inspected(kind, input.as_bytes());
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&printed[key], value, "{kind}: {printed}");
+        }
+    };
+    check(
+        "bounce",
+        "Subject: hello\r\n\r\nhow are you\r\n",
+        json!({"file": "-", "kind": "ordinary", "recipients": []}),
+    );
+    check("egress", "http://127.0.0.1/\n", json!({"url": "http://127.0.0.1/", "verdict": "refused", "rule": "IP"}));
+    check("egress", "https://example.com/\r\n", json!({"verdict": "ok", "rule": null}));
+    check("user-agent", "curl/8.0\n", json!({"ua": "curl/8.0", "is_machine": true, "kind": "machine"}));
+    let html = "Content-Type: text/html\r\n\r\n<a href=\"https://example.com/\">x</a>\r\n";
+    check("rewrite", html, json!({"file": "-", "pixel": true}));
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mail.eml"), html).unwrap();
+    let rewritten = printed(folder.path(), &["inspect", "rewrite", "mail.eml"]);
+    assert!(rewritten.contains("https://t.example.com/c/") && !rewritten.contains("\"https://example.com/\""));
+    assert!(printed(folder.path(), &["inspect", "ip", "192.0.2.1"]).contains("\"ip_address\":\"192.0.2.1\""));
+    assert_eq!(run(folder.path(), &["inspect", "ip", "nowhere"]).status.code(), Some(1));
+    // One bad file does not hide what the others say.
+    let output = run(folder.path(), &["inspect", "bounce", "--jsonl", "missing.eml", "mail.eml"]);
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), false));
+}
+
 on_both_engines! {
+    async fn a_mail_is_sent_and_its_story_told(engine: &Engine) {
+        let folder = engine.folder();
+        let ok = |words: &[&str]| printed(folder, &[words, &["--database", engine.url()]].concat());
+        ok(&["migrate"]);
+        ok(&["tenant", "add", "default"]);
+        let mail = "From: me@example.org\nTo: reader@example.com\nSubject: =?utf-8?B?G1sySg==?= story\n\nhello\n";
+        std::fs::write(folder.join("mail.eml"), mail).unwrap();
+        let message = ok(&["send", "--to", "reader@example.com", "--raw", "mail.eml"]);
+        let told = ok(&["why", message.trim_end()]);
+        for expected in ["accepted  ", "[2Jstory", "reader@example.com", "queued: due since", "sent  (evt_"] {
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
+        assert!(!told.contains('\u{1b}'), "nothing of the mail commands the terminal");
+        let delivery = told.split_whitespace().find(|word| word.starts_with("dlv_")).unwrap();
+        assert!(ok(&["why", delivery]).contains("reader@example.com"));
+        let unknown = run(folder, &["why", "msg_00000000000000000000000000000000", "--database", engine.url()]);
+        assert_eq!(unknown.status.code(), Some(1));
+    }
+
     async fn tenants_and_what_belongs_to_them_come_and_go_beside_a_server(engine: &Engine) {
         let folder = engine.folder();
         let agent = Agent::start(folder, &["--database", engine.url()]);
@@ -129,6 +195,14 @@ on_both_engines! {
         let id = keys.split_whitespace().find(|word| word.starts_with("key_")).unwrap().to_owned();
         refused(&format!("key remove {id}"), "there is no key");
         ok(&format!("key remove {id} --tenant acme"));
+
+        let added = ok("webhook add https://example.com/hook --tenant acme --events bounced,email.opened,email_link_click");
+        assert!(added.contains("secret whsec_"));
+        refused("webhook add https://127.0.0.1:9/ --tenant acme", "rule PORT");
+        refused("webhook add https://example.com/ --events open", "did you mean `opened`?");
+        let listed = ok("webhook list --tenant acme");
+        assert!(listed.contains("https://example.com/hook  hard_bounced,soft_bounced,opened,clicked"), "{listed}");
+        ok(&format!("webhook remove {} --tenant acme", added.split(' ').next().unwrap()));
 
         ok("agent remove news --tenant acme");
         ok("tenant remove acme");
