@@ -145,7 +145,7 @@ on_both_engines! {
         std::fs::write(folder.join("mail.eml"), mail).unwrap();
         let message = ok(&["send", "--to", "reader@example.com", "--raw", "mail.eml"]);
         let told = ok(&["why", message.trim_end()]);
-        for expected in ["accepted  ", "[2Jstory", "reader@example.com", "queued: due since", "sent  (evt_"] {
+        for expected in ["accepted  ", "[2J story", "reader@example.com", "queued: due since", "sent  (evt_"] {
             assert!(told.contains(expected), "{expected}: {told}");
         }
         assert!(!told.contains('\u{1b}'), "nothing of the mail commands the terminal");
