@@ -9,5 +9,6 @@ mod cli;
 mod dialog;
 mod door;
 mod engines;
+mod http;
 mod rewrite;
 mod storage;

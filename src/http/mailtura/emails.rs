@@ -89,12 +89,12 @@ fn submission(fields: &Fields<'_, '_>, grant: &Grant, now: Timestamp) -> Result<
     if fields.get("template").is_some() {
         return Err(Problem::NotFound("Template"));
     }
-    let from = sender(fields, grant)?;
     let to = fields.people("to")?;
     if to.is_empty() {
         let wrong = if fields.get("to").is_some() { Wrong::NoItems } else { Wrong::Missing };
         return Err(Flaw::at("/to", wrong).into());
     }
+    let from = sender(fields, grant)?;
     let (cc, bcc) = (fields.people("cc")?, fields.people("bcc")?);
     let recipients = wire::recipients(to.iter().chain(&cc).chain(&bcc));
     let mailboxes = |people: &[Person]| people.iter().map(Person::mailbox).collect();

@@ -1,0 +1,121 @@
+//! What no client may do: take too much, take too long, say two things at once; and how the door shuts.
+
+use std::time::Duration;
+
+use postback::http::{Settings, read};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{House, KEY, PATIENCE, Reply};
+
+fn head(house: &House, path: &str, more: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\n{more}\r\n", house.address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_have_a_largest_size() {
+    let settings = Settings { send_bytes_max: 100_000, ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let text = |size: usize| {
+        let mail = r#"{"from":"a@ours.example","to":"b@example.com","subject":"s","text":""#;
+        format!("{mail}{}\"}}", "x".repeat(size - mail.len() - 2))
+    };
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", &text(100_000)).await.status, 201);
+    let refused = house.mailtura("POST", "/api/v1/emails", &text(100_001)).await;
+    refused.is(413, r#"{"message":"The request body is larger than 100000 bytes"}"#);
+    // Every byte of a body that is far too large is read before the door closes: the client hears the answer.
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", &text(8_000_000)).await.status, 413);
+    assert_eq!(house.ask("POST", "/api/v1/emails", &[], text(8_000_000).as_bytes()).await.status, 401);
+    assert_eq!(house.zeptomail(&text(100_001)).await.json()["error"]["details"][0]["code"], "SM_129");
+    assert_eq!(house.mailtura("POST", "/api/v1/webhooks", &text(300_000)).await.status, 413);
+    let chunked = [
+        head(&house, "/api/v1/emails", "Transfer-Encoding: chunked\r\n"),
+        format!("{:x}\r\n{}\r\n", 60_000, "x".repeat(60_000)).repeat(2),
+    ];
+    assert_eq!(Reply::read(&house.raw(chunked.concat().as_bytes()).await).status, 413);
+    let asking = head(&house, "/api/v1/emails", "Expect: 100-continue\r\nContent-Length: 200000\r\n");
+    assert_eq!(Reply::read(&house.raw(asking.as_bytes()).await).status, 413);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_say_two_things() {
+    let house = House::new().await;
+    for more in [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length : 2\r\n",
+        "X: a\r\n b\r\n",
+        "X\0: a\r\n",
+    ] {
+        let request = head(&house, "/api/v1/webhooks", more) + "{}\r\n\r\n";
+        let heard = house.raw(request.as_bytes()).await;
+        let first = String::from_utf8_lossy(&heard).lines().next().unwrap_or_default().to_owned();
+        assert!(first.is_empty() || first.starts_with("HTTP/1.1 400"), "{more:?}: {first}");
+    }
+    let encoded =
+        head(&house, "/api/v1/emails", "Content-Encoding: gzip\r\nContent-Length: 0\r\nConnection: close\r\n");
+    assert_eq!(Reply::read(&house.raw(encoded.as_bytes()).await).status, 415);
+    let cut = head(&house, "/api/v1/emails", "Content-Length: 100\r\n") + "{";
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    stream.write_all(cut.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert!(heard.is_empty() || Reply::read(&heard).status == 400);
+    assert_eq!(house.messages().await, 0);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_have_a_largest_size() {
+    let house = House::new().await;
+    let large = head(&house, "/api/v1/emails", &format!("X: {}\r\n", "x".repeat(40_000)));
+    assert_eq!(Reply::read(&house.raw(large.as_bytes()).await).status, 431);
+    let many = head(&house, "/api/v1/emails", &"X: x\r\n".repeat(200));
+    assert_eq!(Reply::read(&house.raw(many.as_bytes()).await).status, 431);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_so_many_connections_and_silence_ends() {
+    let settings =
+        Settings { connections_per_address_max: 2, idle_secs_max: 0, header_secs_max: 0, ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let mut silent = TcpStream::connect(house.address).await.unwrap();
+    assert_eq!(timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    house.shut().await;
+
+    let settings = Settings { connections_per_address_max: 2, ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let (_one, _two) =
+        (TcpStream::connect(house.address).await.unwrap(), TcpStream::connect(house.address).await.unwrap());
+    let mut three = TcpStream::connect(house.address).await.unwrap();
+    assert_eq!(timeout(PATIENCE, three.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    assert_eq!((read(&house.server.counters().connections), read(&house.server.counters().turned_away)), (2, 1));
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_door_shuts_when_what_was_begun_is_done() {
+    let house = House::new().await;
+    let mail = r#"{"from":"a@ours.example","to":"b@example.com","subject":"s","text":"t"}"#;
+    let length = format!("Expect: 100-continue\r\nContent-Length: {}\r\n", mail.len());
+    let request = head(&house, "/api/v1/emails", &length);
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    timeout(PATIENCE, stream.read_exact(&mut go_on)).await.unwrap().unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    house.stop.send_replace(true);
+    stream.write_all(mail.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(Reply::read(&heard).status, 201);
+    timeout(Duration::from_secs(20), house.serving).await.unwrap().unwrap();
+    assert!(TcpStream::connect(house.address).await.is_err());
+}

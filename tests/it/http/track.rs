@@ -1,0 +1,139 @@
+//! Pixel and redirect: exact headers, who counts, what a bad token gets.
+
+use postback::model::hit::HitKind;
+use postback::model::id::DeliveryId;
+use postback::model::token::{Reference, Sealer};
+
+use super::{House, Reply};
+
+const MAIL: &str = r#"{"from":"a@ours.example","to":"reader@example.com","subject":"s","html":"<p>Hi</p>"}"#;
+
+impl House {
+    /// A mail on its way, and the path of a token for it.
+    async fn sealed(&self, reference: Reference) -> (DeliveryId, String) {
+        let sent = self.mailtura("POST", "/api/v1/emails", MAIL).await.json();
+        let delivery = DeliveryId { message: sent["id"].as_str().unwrap().parse().unwrap(), recipient: 0 };
+        let ring = self.store.key_ring([0; 32]).await.unwrap();
+        let sealer = Sealer::new(&ring, ring.newest().unwrap(), &self.address.to_string()).unwrap();
+        let door = if matches!(reference, Reference::Open) { 'o' } else { 'c' };
+        (delivery, format!("/{door}/{}", sealer.seal(delivery, &reference)))
+    }
+
+    /// The hits of a delivery, once there are as many as expected.
+    async fn hits(&self, delivery: DeliveryId, expected: usize) -> Vec<(HitKind, String)> {
+        loop {
+            let context = self.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+            if context.earlier.len() >= expected {
+                return context.earlier.into_iter().map(|hit| (hit.kind, hit.visitor.user_agent)).collect();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn link(target: &str) -> Reference {
+    Reference::Click { link: 1, target: target.into() }
+}
+
+fn is_pixel(reply: &Reply) {
+    assert_eq!((reply.status, reply.field("content-type"), reply.field("content-length")), (200, "image/gif", "43"));
+    for (name, value) in [
+        ("cache-control", "no-store, no-cache, max-age=0, private"),
+        ("pragma", "no-cache"),
+        ("expires", "0"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-resource-policy", "cross-origin"),
+        ("referrer-policy", "no-referrer"),
+        ("etag", ""),
+        ("set-cookie", ""),
+    ] {
+        assert_eq!(reply.field(name), value, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pixel() {
+    let house = House::new().await;
+    let (delivery, path) = house.sealed(Reference::Open).await;
+    let head = house.ask("HEAD", &path, &[], b"").await;
+    is_pixel(&head);
+    assert!(head.body.is_empty());
+    let seen = house.ask("GET", &path, &[("User-Agent", "Reader/1")], b"").await;
+    is_pixel(&seen);
+    assert_eq!((seen.body.len(), &seen.body[..6]), (43, b"GIF89a".as_slice()));
+    assert_eq!(house.hits(delivery, 1).await, [(HitKind::Open, "Reader/1".to_owned())]);
+    for bad in ["/o/", "/o/x", "/o/%00", &format!("{path}x"), &path.replace("/o/", "/o/a"), &format!("{path}/")] {
+        is_pixel(&house.ask("GET", bad, &[], b"").await);
+    }
+    let refused = house.ask("POST", &path, &[], b"").await;
+    assert_eq!((refused.status, refused.field("allow")), (405, "GET, HEAD"));
+    assert_eq!(house.hits(delivery, 1).await.len(), 1);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link() {
+    let house = House::new().await;
+    let (delivery, path) = house.sealed(link("https://shop.example.com/r?a=1&b='%20x#füll")).await;
+    for method in ["HEAD", "GET"] {
+        let reply = house.ask(method, &path, &[("User-Agent", method)], b"").await;
+        assert_eq!((reply.status, reply.field("location")), (302, "https://shop.example.com/r?a=1&b='%20x#f%C3%BCll"));
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("x-robots-tag", "noindex"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(reply.field(name), value, "{name}");
+        }
+        let body = "<a href=\"https://shop.example.com/r?a=1&amp;b=&#39;%20x#f%C3%BCll\">Continue</a>\n";
+        assert_eq!(reply.text(), if method == "GET" { body } else { "" });
+    }
+    assert_eq!(house.hits(delivery, 1).await, [(HitKind::Click, "GET".to_owned())]);
+    assert_eq!(house.ask("POST", &path, &[], b"").await.status, 405);
+    let (_, long) = house.sealed(link(&format!("https://example.com/{}", "x".repeat(900)))).await;
+    let reply = house.ask("GET", &long, &[], b"").await;
+    assert_eq!((reply.status, reply.text().as_str()), (302, "Continue\n"));
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_links_lead_nowhere() {
+    let house = House::new().await;
+    let (_, path) = house.sealed(link("https://shop.example.com/")).await;
+    let (_, pixel) = house.sealed(Reference::Open).await;
+    let (_, unsubscribe) = house.sealed(Reference::Unsubscribe).await;
+    let other_host = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    let mut replies = vec![Reply::read(&house.raw(other_host.as_bytes()).await)];
+    for bad in
+        ["/c/", "/c/x", "/c/https://evil.example/", &path[..path.len() - 1], &pixel.replace("/o/", "/c/"), &unsubscribe]
+    {
+        replies.push(house.ask("GET", bad, &[], b"").await);
+    }
+    for reply in replies {
+        assert_eq!((reply.status, reply.field("location")), (404, ""));
+        assert_eq!(reply.field("content-security-policy"), "default-src 'none'");
+        let page = reply.text();
+        assert!(page.contains("not known") && !page.contains("href") && !page.contains("evil"), "{page}");
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_work_while_the_database_is_gone() {
+    let house = House::new().await;
+    let (_, path) = house.sealed(link("https://shop.example.com/")).await;
+    let (_, pixel) = house.sealed(Reference::Open).await;
+    house.store.close().await;
+    assert_eq!(house.ask("GET", &path, &[], b"").await.status, 302);
+    is_pixel(&house.ask("GET", &pixel, &[], b"").await);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn robots_are_told_to_stay_away() {
+    let house = House::new().await;
+    let reply = house.ask("GET", "/robots.txt", &[], b"").await;
+    assert_eq!((reply.status, reply.text().as_str()), (200, "User-agent: *\nDisallow: /\n"));
+    house.shut().await;
+}
