@@ -144,13 +144,12 @@ impl Geo {
         let databases = self.databases.load();
         let mut text = String::new();
         for database in databases.iter() {
-            let kind = database.kind();
+            let (kind, file) = (database.kind(), database.path.display());
             let _ = writeln!(
                 text,
-                "{kind} of {} ({}){}",
+                "{kind} of {} ({file}){}",
                 day(database.built_secs()),
-                database.path.display(),
-                attribution(kind)
+                attribution(&format!("{kind} {file}"))
             );
         }
         if databases.is_empty() {
@@ -195,12 +194,12 @@ fn day(secs: u64) -> String {
     at.rfc3339_seconds().chars().take(10).collect()
 }
 
-/// The line that a provider's licence asks for.
+/// The line that a provider's licence asks for; who it is shows in the file's description of itself, or in its name.
 fn attribution(kind: &str) -> &'static str {
     let kind = kind.to_ascii_lowercase();
-    if kind.starts_with("geolite2") {
+    if kind.contains("geolite2") {
         "; this product includes GeoLite2 Data created by MaxMind, available from https://www.maxmind.com"
-    } else if kind.starts_with("geoip2") {
+    } else if kind.contains("geoip2") {
         "; data by MaxMind, https://www.maxmind.com"
     } else if kind.contains("dbip") || kind.contains("db-ip") {
         "; IP Geolocation by DB-IP, https://db-ip.com"
@@ -327,6 +326,12 @@ mod tests {
         check(&geo, "89.160.20.1", lund);
         check(&geo, "89.160.21.1", ["SE", "Sweden", "", "", "", "", "", "Europe/Stockholm"]);
         check(&geo, "2001:67c:2e8:22::c100:68b", ["NL", "Netherlands", "", "", "", "", "", "Europe/Amsterdam"]);
+        let only_v6 = database("dbip-city", &[("2a00:1450::", 32, json!({"country_code": "SE"}))]);
+        let (_folder, paths) = files(&[&only_v6]);
+        let geo = Geo::open(&paths).unwrap();
+        check(&geo, "2a00:1450::1", ["SE", "Sweden", "", "", "", "", "", "Europe/Stockholm"]);
+        check(&geo, "193.0.6.139", ["NL", "Netherlands", "", "", "", "", "", "Europe/Amsterdam"]);
+        assert!(geo.description().ends_with("https://db-ip.com"), "{}", geo.description());
     }
 
     #[test]

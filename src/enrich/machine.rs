@@ -137,7 +137,7 @@ pub fn judge(request: &HitRequest, facts: &ClientFacts, seen: &Seen) -> Judgemen
 /// [`REJUDGE`]; `links` as in [`Seen`].
 pub fn judge_again(stored: &EarlierHit, all: &[EarlierHit], links: Option<u16>) -> Option<Verdict> {
     let verdict = &stored.visitor.machine;
-    if verdict.verdict != Who::Person {
+    if verdict.verdict != Who::Person || company::is_found(&verdict.reasons) {
         return None;
     }
     // What a person's verdict leaves to certainty is what it had in points.

@@ -3,22 +3,26 @@
 //! Every browser also names those that it is built on, so the table is asked from the most special to the most general:
 //! Edge before Chrome before Safari. Versions are the browser's own, not its engine's. Called by `agent` only.
 
-use super::text::{Text, major};
+use std::sync::LazyLock;
+
+use super::text::{Lexicon, Text, major};
 
 /// The browser that `text` names, with its version.
 pub(super) fn browser<'a>(text: &Text<'a>) -> Option<(&'static str, &'a str)> {
     opera(text)
         .or_else(|| text.has(") brave chrome/").then_some(("Brave", text.version_after("brave chrome/"))))
-        .or_else(|| NAMED.iter().find_map(|(token, name)| Some((*name, text.slashed(token)?))))
+        .or_else(|| NAMED.find(text, |token| text.slashed(token)).map(|(_, name, version)| (name, version)))
         .or_else(|| firefox(text))
         .or_else(|| explorer(text))
         .or_else(|| chrome(text))
         .or_else(|| safari(text))
 }
 
+static NAMED: LazyLock<Lexicon<&'static str>> = LazyLock::new(|| Lexicon::new(NAMES.iter().copied()));
+
 /// `token` (lower case, as in the user agent) and the name we report.
 #[rustfmt::skip]
-const NAMED: &[(&str, &str)] = &[
+const NAMES: &[(&str, &str)] = &[
     ("ucbrowser", "UC Browser"), ("ubrowser", "UC Browser"), ("ucweb", "UC Browser"),
     ("edgios", "Edge"), ("edga", "Edge"), ("edg", "Edge"), ("edge", "Edge"),
     ("samsungbrowser", "Samsung Internet"), ("yabrowser", "Yandex Browser"), ("yowser", "Yandex Browser"),

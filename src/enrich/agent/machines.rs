@@ -1,38 +1,40 @@
 //! Machines by what their user agents say.
 //!
-//! Five signs, from the surest: a word that only machines use (`…bot`, `crawl`, names of programs and libraries), a
-//! browser without a window, a web or mail address inside, the form `(compatible; Name)` that browsers gave up, and a
-//! place for a version left unfilled. Asked after the mail clients. What is merely unknown is not called a machine:
+//! The signs, from the surest: a word that only machines use (`…bot`, `crawl`, names of programs and libraries), a
+//! web or mail address inside, the form `(compatible; Name)` that browsers gave up, a remark behind the browser's name,
+//! a system without an engine. Asked after the mail clients. What is merely unknown is not called a machine:
 //! rare mail clients look just so. Called by `agent` only.
 
 mod names;
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
-
 use self::names::{CHECKERS, ENDINGS, PROGRAMS, SCANNERS, TRADES, WORDS};
 use super::MachineKind;
-use super::text::Text;
+use super::text::{Lexicon, Text};
 
-/// The words to look for anywhere, each with its searcher and what it means; a few hundred, so built once.
-static ANYWHERE: LazyLock<Vec<(MachineKind, Finder<'static>)>> = LazyLock::new(|| {
+/// The words that are looked for anywhere.
+static ANYWHERE: LazyLock<Lexicon<MachineKind>> = LazyLock::new(|| {
     let lists =
         [(MachineKind::SecurityScanner, SCANNERS), (MachineKind::LinkChecker, CHECKERS), (MachineKind::Bot, WORDS)];
-    lists.iter().flat_map(|(kind, words)| words.iter().map(|word| (*kind, Finder::new(*word)))).collect()
+    Lexicon::new(lists.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| (*word, kind))))
 });
+
+/// The programs, which are looked for in front and before `/`.
+static FETCHERS: LazyLock<Lexicon<()>> = LazyLock::new(|| Lexicon::new(PROGRAMS.iter().map(|name| (*name, ()))));
 
 /// What kind of machine `text` names, and by what sign.
 pub(super) fn machine(text: &Text) -> Option<(MachineKind, String)> {
     let said = |word: &str| format!("says “{word}”");
-    if let Some((kind, finder)) = ANYWHERE.iter().find(|(_, finder)| finder.find(text.lower.as_bytes()).is_some()) {
-        return Some((*kind, said(&String::from_utf8_lossy(finder.needle()))));
+    if let Some((word, kind, ())) = ANYWHERE.find(text, |_| Some(())) {
+        return Some((kind, said(word)));
     }
     let bot = |reason: String| Some((MachineKind::Bot, reason));
     if let Some(word) = ENDINGS.iter().find(|word| ends_word(text, word)) {
         return bot(said(word));
     }
-    if let Some(name) = PROGRAMS.iter().find(|name| text.begins(name) || text.slashed(name).is_some()) {
+    let is_program = |name| (text.begins(name) || text.slashed(name).is_some()).then_some(());
+    if let Some((name, ..)) = FETCHERS.find(text, is_program) {
         return bot(said(name));
     }
     if has_address(text) {

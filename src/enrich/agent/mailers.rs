@@ -5,7 +5,9 @@
 //! not look like a browser and every list of bots catches some. A name we do not know but that contains "mail" is
 //! taken as it stands, after the machines ([`named_mail`]). Pure data and text; called by `agent` only.
 
-use super::text::{Text, version_prefix};
+use std::sync::LazyLock;
+
+use super::text::{Lexicon, Text, version_prefix};
 
 /// A mail client and its version, which may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(super) struct Mailer<'a> {
 /// The mail client that `text` names.
 pub(super) fn mailer<'a>(text: &Text<'a>) -> Option<Mailer<'a>> {
     let family = FAMILIES.iter().find_map(|family| family(text));
-    let named = || NAMES.iter().find_map(|(token, name)| Some((*name, text.product(token)?)));
+    let named = || NAMED.find(text, |token| text.product(token)).map(|(_, name, version)| (name, version));
     if let Some((name, version)) = family.or_else(named) {
         return Some(Mailer { name, version, concluded: false });
     }
@@ -43,6 +45,8 @@ type Family = for<'a> fn(&Text<'a>) -> Option<(&'static str, &'a str)>;
 
 /// Clients that need more than a look at one product, in order.
 const FAMILIES: &[Family] = &[outlook, yahoo, apple, mail_ru, kde, gmail];
+
+static NAMED: LazyLock<Lexicon<&'static str>> = LazyLock::new(|| Lexicon::new(NAMES.iter().copied()));
 
 /// `token` (lower case, as in the user agent) and the name we report. Order matters where one text names two.
 #[rustfmt::skip]

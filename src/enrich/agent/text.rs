@@ -4,7 +4,7 @@
 //! here are therefore asked without regard to case, and a product may follow anything but a letter. Owns the reading of
 //! names and versions (RFC 9110 §10.1.5, loosely); knows no product by name. Called by the tables beside it only.
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 /// The longest user agent we read, in bytes; what follows is ignored.
 pub(super) const READ_BYTES_MAX: usize = 1024;
@@ -114,6 +114,24 @@ impl<'a> Text<'a> {
         let rest = rest.strip_prefix(['/', ' ', '-']).unwrap_or(rest);
         let rest = rest.strip_prefix(['v', 'V']).unwrap_or(rest);
         version_prefix(rest)
+    }
+}
+
+/// Words with a meaning each, to be looked for in many texts; in order.
+pub(super) struct Lexicon<V>(Vec<(Finder<'static>, &'static str, V)>);
+
+impl<V: Copy> Lexicon<V> {
+    /// Prepares the search for each word (lower case), once for all texts.
+    pub fn new(words: impl Iterator<Item = (&'static str, V)>) -> Self {
+        Self(words.map(|(word, meaning)| (Finder::new(word), word, meaning)).collect())
+    }
+
+    /// The first word that stands in `text` and that `read` accepts, with its meaning and what was read.
+    pub fn find<T>(&self, text: &Text, read: impl Fn(&'static str) -> Option<T>) -> Option<(&'static str, V, T)> {
+        let standing = self.0.iter().filter(|(finder, ..)| finder.find(text.lower.as_bytes()).is_some());
+        standing
+            .map(|(_, word, meaning)| (*word, *meaning))
+            .find_map(|(word, meaning)| Some((word, meaning, read(word)?)))
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) type Stamp = (Option<SystemTime>, u64);
 pub(super) struct Database {
     pub path: PathBuf,
     reader: Reader<Vec<u8>>,
+    /// A file for IPv6 need not hold the IPv4 addresses too.
+    has_v4: bool,
 }
 
 /// When the file at `path` was changed last, and how long it is.
@@ -55,7 +57,8 @@ impl Database {
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, GeoError> {
         let invalid = |reason: String| GeoError::Invalid { path: path.to_owned(), reason };
         let reader = Reader::from_source(bytes).map_err(|error| invalid(error.to_string()))?;
-        let database = Self { path: path.to_owned(), reader };
+        let mut database = Self { path: path.to_owned(), reader, has_v4: true };
+        database.has_v4 = database.finds_v4().map_err(|error| invalid(error.to_string()))?;
         match database.try_records() {
             Ok(true) => Ok(database),
             Ok(false) => Err(invalid("no record names a country or city".to_owned())),
@@ -73,9 +76,18 @@ impl Database {
         Ok(has_place)
     }
 
+    /// Whether there are IPv4 addresses in the file.
+    fn finds_v4(&self) -> Result<bool, maxminddb::MaxMindDbError> {
+        if self.reader.metadata().ip_version != 6 {
+            return Ok(true);
+        }
+        let Ok(network) = "::/96".parse() else { return Ok(false) };
+        Ok(self.reader.within(network, WithinOptions::default())?.next().transpose()?.is_some())
+    }
+
     /// Whether addresses of this family can be in the file at all.
     pub fn covers(&self, ip: IpAddr) -> bool {
-        ip.is_ipv4() || self.reader.metadata().ip_version == 6
+        if ip.is_ipv4() { self.has_v4 } else { self.reader.metadata().ip_version == 6 }
     }
 
     /// What the file knows of an address; the address itself is left for the caller to fill in.

@@ -16,8 +16,8 @@ use crate::model::time::Timestamp;
 /// How close the hits of a burst are.
 const BURST: Duration = Duration::from_secs(10);
 
-/// How close both links of a mail with two are hit.
-const BURST_OF_TWO: Duration = Duration::from_secs(2);
+/// Three links this close are a burst in any mail, and both links of a mail with two are suspect.
+const QUICK: Duration = Duration::from_secs(2);
 
 /// How close a twin is.
 const TWIN: Duration = Duration::from_secs(30);
@@ -56,41 +56,51 @@ pub(super) fn burst(tally: &mut Tally, hit: &EarlierHit, others: &[&EarlierHit],
         is_same_network(address(other), own_ip) || !agent.is_empty() && *agent == hit.visitor.user_agent
     };
     let is_click = hit.kind == HitKind::Click;
+    let quick = widest_burst(hit, others, QUICK, is_same);
     if links == Some(2) {
-        let is_twice = |other: &EarlierHit| {
-            let is_other = other.kind == HitKind::Click && other.link != hit.link;
-            is_other && apart(other.at, hit.at) <= BURST_OF_TWO && is_same(other)
-        };
-        let is_found = is_click && others.iter().any(|other| is_twice(other));
-        tally.add(if is_found { 40 } else { 0 }, "both links within two seconds");
+        let is_found = is_click && quick >= 2;
+        tally.add(if is_found { 40 } else { 0 }, BOTH);
         return is_found;
     }
     // A mail whose links we do not know may have many, and a person opens three of them quickly.
     let enough = links.map_or(4, |links| 3.max((usize::from(links) * 4).div_ceil(5)));
-    let own = widest_burst(hit, others, is_same);
-    if own >= enough {
-        tally.add(70, &format!("{own} links within ten seconds"));
-        true
-    } else if is_click && widest_burst(hit, others, |_| true) >= enough {
-        tally.add(40, "beside a burst over the links from elsewhere");
-        true
+    let own = widest_burst(hit, others, BURST, is_same);
+    if own >= enough || quick >= 3 {
+        tally.add(70, &format!("{own}{MOST}"));
+    } else if is_click && widest_burst(hit, others, BURST, |_| true) >= enough {
+        tally.add(40, BESIDE);
     } else {
-        false
+        return false;
     }
+    true
 }
 
-/// The most distinct links hit within ten seconds that contain `hit`, among the others that `counts` and itself.
-fn widest_burst(hit: &EarlierHit, others: &[&EarlierHit], counts: impl Fn(&EarlierHit) -> bool) -> usize {
-    let near = |other: &&&EarlierHit| other.kind == HitKind::Click && apart(other.at, hit.at) <= BURST && counts(other);
+const BOTH: &str = "both links within two seconds";
+const MOST: &str = " links within ten seconds";
+const BESIDE: &str = "beside a burst over the links from elsewhere";
+
+/// Whether a burst is among the reasons already.
+pub(super) fn is_found(reasons: &[String]) -> bool {
+    reasons.iter().any(|reason| [BOTH, MOST, BESIDE].iter().any(|burst| reason.contains(burst)))
+}
+
+/// The most distinct links hit within a `span` that contains `hit`, among the others that `counts` and itself.
+fn widest_burst(
+    hit: &EarlierHit,
+    others: &[&EarlierHit],
+    span: Duration,
+    counts: impl Fn(&EarlierHit) -> bool,
+) -> usize {
+    let near = |other: &&&EarlierHit| other.kind == HitKind::Click && apart(other.at, hit.at) <= span && counts(other);
     let mut clicks: Vec<(Timestamp, u16)> = others.iter().filter(near).map(|other| (other.at, other.link)).collect();
     if hit.kind == HitKind::Click {
         clicks.push((hit.at, hit.link));
     }
     let links_from = |start: Timestamp| {
-        let within = clicks.iter().filter(|(at, _)| *at >= start && at.since(start) <= BURST);
+        let within = clicks.iter().filter(|(at, _)| *at >= start && at.since(start) <= span);
         within.map(|(_, link)| link).collect::<HashSet<_>>().len()
     };
-    // A window begins with one of the clicks, ten seconds before the hit at most, or with the hit itself.
+    // The span begins with one of the clicks before the hit, or with the hit itself.
     let starts = clicks.iter().map(|(at, _)| *at).filter(|at| *at <= hit.at).chain([hit.at]);
     starts.map(links_from).max().unwrap_or(0)
 }
@@ -218,18 +228,32 @@ mod tests {
 
     #[test]
     fn a_burst_is_found_out_by_its_last_hits_and_then_as_a_whole() {
-        let mut burst: Vec<EarlierHit> = (0..5).map(|link| click(100 + u64::from(link), link, ELSEWHERE)).collect();
+        let mut burst: Vec<EarlierHit> = (0..5).map(|link| click(100 + 2 * u64::from(link), link, ELSEWHERE)).collect();
         check(&burst[2], Some(5), &burst[..2], Who::Person, "");
         check(&burst[3], Some(5), &burst[..3], Who::Scanner, "4 links within ten seconds");
         check(&burst[3], None, &burst[..3], Who::Scanner, "4 links within ten seconds");
         check(&burst[4], Some(20), &burst[..4], Who::Person, "");
-        for hit in &mut burst {
-            hit.visitor.machine.confidence = 90;
-        }
+        burst.iter_mut().for_each(|hit| hit.visitor.machine.confidence = 90);
         let again = |links| burst.iter().filter(|hit| judge_again(hit, &burst, links).is_some()).count();
         assert_eq!((again(Some(5)), again(Some(20)), again(Some(2))), (5, 0, 0));
         let found = judge_again(&burst[0], &burst, Some(5)).unwrap();
         assert_eq!((found.verdict, found.confidence), (Who::Scanner, 80));
+    }
+
+    #[test]
+    fn a_burst_counts_once() {
+        let mut both = [click(100, 0, HOME), click(101, 1, HOME)];
+        both.iter_mut().for_each(|hit| hit.visitor.machine.confidence = 60);
+        assert!(judge_again(&both[1], &both, Some(2)).is_some());
+        both[1].visitor.machine.reasons.push(format!("{BOTH} (+40)"));
+        assert_eq!(judge_again(&both[1], &both, Some(2)), None);
+    }
+
+    #[test]
+    fn three_links_at_once_are_a_burst_in_any_mail() {
+        let quick: Vec<EarlierHit> = (0..3).map(|link| click(300 + u64::from(link), link, HOME)).collect();
+        check(&quick[2], None, &quick[..2], Who::Scanner, "3 links within");
+        check(&quick[2], Some(20), &quick[..2], Who::Scanner, "3 links within");
     }
 
     #[test]

@@ -72,8 +72,7 @@ pub(super) const WORDS: &[&str] = &[
 ];
 
 /// Words that mark a machine where a word ends: `Examplebot/2.0`, but no device called `IDbot553`.
-pub(super) const ENDINGS: &[&str] =
-    &["bot", "bots", "scan", "scanner", "scanning", "scans", "daemon", "probe", "agent/1.0 (type"];
+pub(super) const ENDINGS: &[&str] = &["bot", "bots", "scan", "scanner", "scanning", "scans", "daemon", "probe"];
 
 /// Programs and libraries that fetch, in front or as `name/`.
 #[rustfmt::skip]
