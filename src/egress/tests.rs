@@ -244,6 +244,25 @@ fn the_answer_of_a_dns64_is_judged_as_what_it_stands_for() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn nat64_inherits_the_verdict_of_what_is_behind_it(bits: u32) {
+        let policy = Policy::default();
+        let behind = policy.judge_address(std::net::Ipv4Addr::from_bits(bits).into(), 443);
+        let front = ip(&format!("64:ff9b::{:x}:{:x}", bits >> 16, bits & 0xffff));
+        proptest::prop_assert_eq!(policy.judge_address(front, 443), behind);
+    }
+
+    #[test]
+    fn no_text_makes_the_judge_stumble(text in "\\PC{0,40}", host in "[0-9a-fx.:%\\[\\]@/\\\\ ]{0,20}") {
+        for url in [text.clone(), format!("http://{text}"), format!("http://{host}/")] {
+            if let Ok(vetted) = Policy::default().capturing().judge_url(&url) {
+                proptest::prop_assert!(!vetted.host().is_empty() && vetted.url().username().is_empty());
+            }
+        }
+    }
+}
+
 async fn pinned(resolver: Table, url: &str) -> Result<Vec<String>, Failure> {
     let policy = Policy { allow_http: true, ..Policy::default() };
     let limits = Limits { dns: Duration::from_millis(20), ..Limits::default() };
@@ -300,6 +319,21 @@ async fn http_by_exception_needs_an_address_that_is_one() {
     assert_eq!(guard.pin(&vetted).await.unwrap_err(), Refused { rule: Rule::Scheme }.into());
     let vetted = guard.vet("http://localhost:3000/").unwrap();
     assert_eq!(guard.pin(&vetted).await.unwrap().access(), Access::Loopback);
+}
+
+#[tokio::test]
+async fn a_named_exception_lifts_the_private_ranges_and_no_more() {
+    let settings = Settings { allow: vec!["name:billing.corp.internal".to_owned()], ..Settings::default() };
+    for (address, expected) in [
+        ("10.0.0.5", Ok(Access::Exception)),
+        ("169.254.169.254", Err(Refused { rule: Rule::Ip }.into())),
+        ("::ffff:169.254.169.254", Err(Refused { rule: Rule::Ip }.into())),
+    ] {
+        let resolver = Table::new().with_addresses("billing.corp.internal", [ip(address)]);
+        let guard = Guard::new(Policy::new(&settings).unwrap(), Arc::new(resolver));
+        let vetted = guard.vet("http://billing.corp.internal/").unwrap();
+        assert_eq!(guard.pin(&vetted).await.map(|pinned| pinned.access()), expected, "{address}");
+    }
 }
 
 #[tokio::test]
