@@ -1,8 +1,11 @@
 //! What is done now and then: forgetting what is too old, taking changed files into use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::enrich::Enricher;
+use crate::enrich::geo::Reload;
 use crate::store::Store;
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
@@ -30,21 +33,31 @@ pub(super) async fn forget(store: Store, keep: Keep, clock: Clock) {
 /// How often there is a look for changed files.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
-/// Takes changed certificates into use, for ever. A bad one is told of once, and the old one stays.
-pub(super) async fn reload(certificates: Certificates, clock: Clock) {
+/// Takes changed certificates and place databases into use, for ever. A bad one is told of once, and the one before
+/// stays.
+pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, clock: Clock) {
     let mut told = None;
     loop {
         clock.sleep_until(clock.now() + RELOAD_EVERY).await;
-        let certificates = certificates.clone();
-        let read = tokio::task::spawn_blocking(move || certificates.reload());
-        let fault = match read.await {
-            Ok(Ok(())) => None,
-            Ok(Err(fault)) => Some(format!("{:#}", anyhow::Error::new(fault))),
-            Err(fault) => Some(fault.to_string()),
-        };
+        let (certificates, enricher) = (certificates.clone(), enricher.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            (certificates.reload().map_err(chain), enricher.geo().reload_if_changed().map_err(chain))
+        });
+        let Ok((certificate, places)) = looked.await else { continue };
+        match places {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Reloaded) => tracing::info!("the databases of places were read again"),
+            Err(fault) => tracing::error!(fault, "cannot use the databases of places; those before stay in use"),
+        }
+        let fault = certificate.err();
         if let Some(fault) = fault.as_ref().filter(|_| fault != told) {
             tracing::error!(fault, "cannot use the certificate's files; the certificate before stays in use");
         }
         told = fault;
     }
+}
+
+/// A fault with its causes, in one line.
+fn chain(fault: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::new(fault))
 }

@@ -14,12 +14,14 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::intake::Intake;
-use crate::smtp;
 use crate::smtp::counters::{DOT_TO_REPLY_MILLIS, read};
+use crate::{deliver, http, smtp};
 
 /// Who counts.
 pub(super) struct Figures {
     pub(super) smtp: Arc<smtp::server::Server>,
+    pub(super) http: http::Server,
+    pub(super) deliver: Arc<deliver::Counters>,
     pub(super) intake: Intake,
 }
 
@@ -43,6 +45,30 @@ type Labelled<'a> = ((&'a str, &'a str), u64);
 impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(encoder);
+        self.doors(&mut page)?;
+        self.smtp(&mut page)?;
+        self.http(&mut page)?;
+        self.deliveries(&mut page)
+    }
+}
+
+impl Figures {
+    /// What both doors count.
+    fn doors(&self, page: &mut Page<'_>) -> fmt::Result {
+        let (smtp, http) = (self.smtp.counters(), self.http.counters());
+        page.counters(
+            "auth_failures",
+            "Wrong passwords and keys",
+            &[(("door", "smtp"), read(&smtp.failed_logins)), (("door", "http"), read(&http.failed_logins))],
+        )?;
+        page.counters(
+            "messages_accepted",
+            "Messages promised",
+            &[(("source", "smtp"), read(&smtp.messages)), (("source", "http"), read(&http.messages))],
+        )
+    }
+
+    fn smtp(&self, page: &mut Page<'_>) -> fmt::Result {
         let smtp = self.smtp.counters();
         page.counters(
             "smtp_server_connections",
@@ -55,6 +81,12 @@ impl Collector for Figures {
         )?;
         page.gauge("smtp_server_sessions", "SMTP sessions open now", read(&smtp.sessions))?;
         page.counter("smtp_server_errors", "Replies of 5xx", read(&smtp.errors))?;
+        page.counters(
+            "smtp_server_messages_refused",
+            "Texts that were not promised, for the client's fault or ours",
+            &[(("cause", "rejected"), read(&smtp.rejected)), (("cause", "unavailable"), read(&smtp.unavailable))],
+        )?;
+        page.counter("smtp_server_message_bytes", "Bytes of the messages promised", read(&smtp.message_bytes))?;
         let buckets: Vec<u64> = smtp.dot_to_reply.iter().map(read).collect();
         page.histogram(
             "smtp_server_dot_to_reply_seconds",
@@ -63,21 +95,54 @@ impl Collector for Figures {
             &buckets,
             Duration::from_micros(read(&smtp.dot_to_reply_micros)),
         )?;
-        page.counters("auth_failures", "Wrong passwords and keys", &[(("door", "smtp"), read(&smtp.failed_logins))])?;
-        page.counters("messages_accepted", "Messages promised", &[(("source", "smtp"), read(&smtp.messages))])?;
+        page.counter("reports_received", "Reports about our mail", read(&smtp.reports))
+    }
+
+    fn http(&self, page: &mut Page<'_>) -> fmt::Result {
+        let http = self.http.counters();
         page.counters(
-            "messages_accepted_bytes",
-            "Bytes of the messages promised",
-            &[(("source", "smtp"), read(&smtp.message_bytes))],
+            "http_server_connections",
+            "HTTP connections",
+            &[
+                (("result", "accepted"), read(&http.connections)),
+                (("result", "turned_away"), read(&http.turned_away)),
+                (("result", "failed_handshake"), read(&http.failed_handshakes)),
+            ],
         )?;
         page.counters(
-            "messages_refused",
-            "Messages not promised, for the client's fault or ours",
-            &[(("cause", "rejected"), read(&smtp.rejected)), (("cause", "unavailable"), read(&smtp.unavailable))],
+            "api_requests",
+            "Requests of the APIs by what they were answered",
+            &[
+                (("status", "2xx"), read(&http.answered)),
+                (("status", "4xx"), read(&http.refused)),
+                (("status", "5xx"), read(&http.failed)),
+            ],
         )?;
-        page.counter("reports_received", "Reports about our mail", read(&smtp.reports))?;
+        page.counters(
+            "tracking_hits",
+            "Requests for a pixel or a tracked link",
+            &[(("token", "good"), read(&http.hits)), (("token", "bad"), read(&http.bad_tokens))],
+        )?;
         page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting() as u64)?;
         page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())
+    }
+
+    fn deliveries(&self, page: &mut Page<'_>) -> fmt::Result {
+        let deliver = &self.deliver;
+        page.counters(
+            "deliveries",
+            "Attempts at deliveries by what they came to",
+            &[
+                (("result", "delivered"), read(&deliver.delivered)),
+                (("result", "deferred"), read(&deliver.deferred)),
+                (("result", "refused"), read(&deliver.refused)),
+                (("result", "unsendable"), read(&deliver.unsendable)),
+            ],
+        )?;
+        page.gauge("delivery_inflight", "Attempts under way", read(&deliver.under_way))?;
+        page.counter("delivery_connections", "Connections made to next hops", read(&deliver.connections))?;
+        page.counter("delivery_ambiguous", "Attempts that broke off after the final dot", read(&deliver.unclear))?;
+        page.counter("delivery_leases_lost", "Results that came after the lease's end", read(&deliver.leases_lost))
     }
 }
 

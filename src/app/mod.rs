@@ -18,26 +18,50 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::config::{Role, Settings};
+use crate::deliver;
+use crate::dns::{self, Resolver};
 use crate::enrich::Enricher;
+use crate::enrich::geo::Geo;
 use crate::http::admin::Admin;
+use crate::http::{self, VetUrl};
 use crate::ids::IdSource;
 use crate::intake::{self, Intake};
+use crate::model::token::KeyRing;
 use crate::smtp;
 use crate::store::Store;
 use crate::store::db::{Options, Sync};
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
+use crate::worker::Worker;
 
 pub use first_run::FirstRun;
 pub use lock::DataLock;
 use metrics::Figures;
 pub use sockets::Addresses;
-use sockets::Sockets;
+use sockets::{HttpKind, Sockets};
 
 /// Deliveries that may be handed from acceptance to delivery in memory.
 const HANDOFF_MAX: usize = 4096;
+
+/// What the program takes from outside itself.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The time.
+    pub clock: Clock,
+    /// Ids and secrets.
+    pub ids: IdSource,
+    /// Names of hosts.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl World {
+    /// As it is.
+    pub fn real() -> Self {
+        Self { clock: Clock::system(), ids: IdSource::system(), resolver: Arc::new(dns::System::new()) }
+    }
+}
 
 /// The program, running.
 pub struct App {
@@ -46,10 +70,10 @@ pub struct App {
     /// What was made because there was nothing.
     pub first_run: Option<FirstRun>,
     store: Store,
-    intake: Intake,
-    /// Told to all who work in the foreground; each returns when it has finished what it holds.
+    /// Told to the doors; each returns when it has finished what it holds.
     stopping: watch::Sender<bool>,
-    foreground: JoinSet<()>,
+    doors: JoinSet<()>,
+    workers: Vec<Worker>,
     /// Ended at any point without loss.
     background: JoinSet<()>,
     patience: Duration,
@@ -57,46 +81,70 @@ pub struct App {
     _lock: DataLock,
 }
 
+/// What is there before any part is built.
+struct Ground {
+    settings: Settings,
+    world: World,
+    store: Store,
+    ring: KeyRing,
+    enricher: Arc<Enricher>,
+    addresses: Addresses,
+}
+
 impl App {
     /// Builds and starts everything that `settings` ask for.
     ///
     /// # Errors
     /// Whatever stands in the way, said so that a person knows what to change. Nothing runs then.
-    pub async fn start(settings: &Settings, clock: Clock, ids: IdSource) -> anyhow::Result<Self> {
-        let has = |role| settings.roles.contains(&role);
+    pub async fn start(settings: &Settings, world: World) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&settings.data)
             .with_context(|| format!("make the data folder {}", settings.data.display()))?;
         let lock = DataLock::take(&settings.data)?;
         let sockets = Sockets::bind(settings).await?;
-        let addresses = sockets.addresses()?;
         let certificates = Certificates::open(&settings.tls, &settings.data, &settings.hostname)
             .context("prepare the certificate of the doors")?;
+        let ground = Ground::lay(settings, world, sockets.addresses()?).await?;
+        let Ground { world, store, .. } = &ground;
+        let first_run = first_run::make(store, &world.clock, &world.ids).await.context("make the first tenant")?;
 
-        let handoff = if has(Role::Deliver) { HANDOFF_MAX } else { 0 };
-        let store = open_store(settings, handoff, &clock, &ids).await?;
-        store.collect_orphans().await.context("look for content files that no message points to")?;
-        let first_run = first_run::make(&store, &clock, &ids).await.context("make the first tenant")?;
-        let intake = start_intake(settings, &store, &clock, &ids).await?;
-
-        let (stopping, stop) = watch::channel(false);
-        let mut foreground = JoinSet::new();
+        let intake = ground.intake();
         let smtp = smtp::server::Server::new(
             Arc::new(settings.smtp.clone()),
             Some(certificates.acceptor(&[])),
             intake.clone(),
-            clock.clone(),
+            world.clock.clone(),
         );
-        for (listener, socket) in sockets.smtp {
-            foreground.spawn(smtp.clone().serve(socket, listener, stop.clone()));
-        }
+        let http = ground.http(intake.clone())?;
+        let deliveries = Arc::new(deliver::Counters::default());
+        let workers = ground.workers(&deliveries).await?;
+        let (stopping, stop) = watch::channel(false);
+        let figures = Figures { smtp: smtp.clone(), http: http.clone(), deliver: deliveries, intake };
+        let registry = metrics::registry(figures);
 
+        let mut doors = JoinSet::new();
+        for (listener, socket) in sockets.smtp {
+            doors.spawn(smtp.clone().serve(socket, listener, stop.clone()));
+        }
+        for (kind, socket) in sockets.http {
+            let tls = (kind == HttpKind::Tls).then(|| certificates.acceptor(&[b"http/1.1"]));
+            let (http, stop) = (http.clone(), stop.clone());
+            doors.spawn(async move { http.serve(socket, tls, stop).await });
+        }
         let mut background = JoinSet::new();
-        let registry = metrics::registry(Figures { smtp: smtp.clone(), intake: intake.clone() });
-        background.spawn(Arc::new(Admin::new(store.clone(), clock.clone(), registry, stop)).serve(sockets.admin));
-        background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
-        background.spawn(chores::reload(certificates, clock));
-        let patience = Duration::from_secs(settings.shutdown_timeout_secs.into());
-        Ok(Self { addresses, first_run, store, intake, stopping, foreground, background, patience, _lock: lock })
+        background.spawn(Admin::new(store.clone(), world.clock.clone(), registry, stop).serve(sockets.admin));
+        background.spawn(chores::forget(store.clone(), keep(settings), world.clock.clone()));
+        background.spawn(chores::reload(certificates, ground.enricher.clone(), world.clock.clone()));
+        Ok(Self {
+            addresses: ground.addresses,
+            first_run,
+            store: ground.store,
+            stopping,
+            doors,
+            workers,
+            background,
+            patience: Duration::from_secs(settings.shutdown_timeout_secs.into()),
+            _lock: lock,
+        })
     }
 
     /// The store, for those who want to look into it.
@@ -113,15 +161,79 @@ impl App {
     /// Stops in order: not ready, doors shut, workers finish what they hold, store closed. Work that is not done
     /// within `shutdown_timeout_secs` is left to the next start: its leases end by themselves.
     pub async fn stop(mut self) {
+        let stopwatch = Stopwatch::start();
         self.stopping.send_replace(true);
-        let finished = async { while self.foreground.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.patience, finished).await.is_err() {
-            tracing::warn!("work under way did not end in time; its leases end by themselves");
-            self.foreground.shutdown().await;
+        // The doors get half of the time at most: a slow client must not cost deliveries theirs.
+        let shut = async { while self.doors.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.patience / 2, shut).await.is_err() {
+            tracing::warn!("clients that were not done are cut off; nothing was promised to them");
+            self.doors.shutdown().await;
         }
-        drop(self.intake);
+        let left = self.patience.saturating_sub(stopwatch.elapsed());
+        let drains: JoinSet<()> = self.workers.into_iter().map(|worker| worker.drain(left)).collect();
+        drains.join_all().await;
         self.background.shutdown().await;
         self.store.close().await;
+    }
+}
+
+impl Ground {
+    async fn lay(settings: &Settings, world: World, addresses: Addresses) -> anyhow::Result<Self> {
+        let handoff = if settings.roles.contains(&Role::Deliver) { HANDOFF_MAX } else { 0 };
+        let store = open_store(settings, handoff, &world.clock, &world.ids).await?;
+        store.collect_orphans().await.context("look for content files that no message points to")?;
+        let ring = store.key_ring(world.ids.bytes()).await.context("read the token keys")?;
+        let enricher = Arc::new(Enricher::new(open_geo(settings)?));
+        Ok(Self { settings: settings.clone(), world, store, ring, enricher, addresses })
+    }
+
+    fn intake(&self) -> Intake {
+        let base_url = match self.settings.tracking.base_url.as_str() {
+            "" => self.addresses.base_url().unwrap_or_default(),
+            set => set.to_owned(),
+        };
+        Intake::start(intake::Parts {
+            store: self.store.clone(),
+            clock: self.world.clock.clone(),
+            ids: self.world.ids.clone(),
+            ring: self.ring.clone(),
+            enricher: self.enricher.clone(),
+            settings: intake_settings(&self.settings, base_url),
+        })
+    }
+
+    fn http(&self, intake: Intake) -> anyhow::Result<http::Server> {
+        let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
+        let vet_url: VetUrl = Arc::new(move |url| match policy.judge_url(url) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(refused.to_string()),
+        });
+        Ok(http::Server::new(http::Parts {
+            settings: self.settings.http.clone(),
+            intake,
+            store: self.store.clone(),
+            clock: self.world.clock.clone(),
+            ids: self.world.ids.clone(),
+            vet_url,
+        }))
+    }
+
+    async fn workers(&self, deliveries: &Arc<deliver::Counters>) -> anyhow::Result<Vec<Worker>> {
+        let mut workers = Vec::new();
+        if self.settings.roles.contains(&Role::Deliver) {
+            let parts = deliver::Parts {
+                store: self.store.clone(),
+                clock: self.world.clock.clone(),
+                ids: self.world.ids.clone(),
+                ring: self.ring.clone(),
+                resolver: self.world.resolver.clone(),
+                hostname: self.settings.hostname.clone(),
+                return_path_domain: self.settings.reports.return_path_domain.clone(),
+                counters: deliveries.clone(),
+            };
+            workers.push(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
+        }
+        Ok(workers)
     }
 }
 
@@ -142,25 +254,46 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
     opened.with_context(|| format!("open the database {}", settings.database))
 }
 
-/// Starts intake on a store: what the doors and `postback send` go through.
+/// Opens the databases of places that `settings` name, or the countries that are built in.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn open_geo(settings: &Settings) -> anyhow::Result<Geo> {
+    match settings.geoip.databases.as_slice() {
+        [] => Ok(Geo::embedded()),
+        paths => Geo::open(paths).context("geoip.databases"),
+    }
+}
+
+/// Intake beside a running server, on a store of its own: what `postback send` goes through.
 ///
 /// # Errors
 /// The token keys cannot be read.
-pub async fn start_intake(settings: &Settings, store: &Store, clock: &Clock, ids: &IdSource) -> anyhow::Result<Intake> {
-    let ring = store.key_ring(ids.bytes()).await.context("read the token keys")?;
+pub async fn intake_of_a_guest(
+    settings: &Settings,
+    store: &Store,
+    clock: &Clock,
+    ids: &IdSource,
+) -> anyhow::Result<Intake> {
+    let base_url = match settings.tracking.base_url.as_str() {
+        "" => format!("http://{}", settings.http.address),
+        set => set.to_owned(),
+    };
     Ok(Intake::start(intake::Parts {
         store: store.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
-        ring,
-        enricher: Arc::new(Enricher::default()),
-        settings: intake_settings(settings),
+        ring: store.key_ring(ids.bytes()).await.context("read the token keys")?,
+        enricher: Arc::default(),
+        settings: intake_settings(settings, base_url),
     }))
 }
 
-fn intake_settings(settings: &Settings) -> intake::Settings {
+fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Settings {
     intake::Settings {
+        is_capture: settings.is_capture(),
         hostname: settings.hostname.clone(),
+        tracking_base_url,
         return_path_domain: settings.reports.return_path_domain.clone(),
         complaint_local_part: settings.reports.complaint_local_part.clone(),
         recipients_max: settings.smtp.recipients_max.into(),

@@ -1,7 +1,7 @@
 //! The ports of the program: bound first, so that a port in use is told before anything is written.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -12,7 +12,16 @@ use crate::smtp::settings::{Kind, Listener};
 /// Bound, and not yet accepting.
 pub(super) struct Sockets {
     pub(super) smtp: Vec<(Listener, TcpListener)>,
+    /// In clear text, and with TLS.
+    pub(super) http: Vec<(HttpKind, TcpListener)>,
     pub(super) admin: TcpListener,
+}
+
+/// Whether a listener of HTTP shakes hands first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HttpKind {
+    Clear,
+    Tls,
 }
 
 impl Sockets {
@@ -24,7 +33,14 @@ impl Sockets {
             let socket = bind(&format!("smtp.listeners.{number}.address"), listener.address).await?;
             smtp.push((listener.clone(), socket));
         }
-        Ok(Self { smtp, admin: bind("admin.address", settings.admin.address).await? })
+        let mut http = Vec::new();
+        if has_doors {
+            http.push((HttpKind::Clear, bind("http.address", settings.http.address).await?));
+            if let Some(address) = settings.http.tls_address {
+                http.push((HttpKind::Tls, bind("http.tls_address", address).await?));
+            }
+        }
+        Ok(Self { smtp, http, admin: bind("admin.address", settings.admin.address).await? })
     }
 
     /// Where they can be reached.
@@ -36,6 +52,10 @@ impl Sockets {
         let mut all = Vec::new();
         for (listener, socket) in &self.smtp {
             all.push((name(listener), socket.local_addr()?));
+        }
+        for (kind, socket) in &self.http {
+            let name = if *kind == HttpKind::Tls { "https" } else { "http" };
+            all.push((name, socket.local_addr()?));
         }
         all.push(("admin", self.admin.local_addr()?));
         Ok(Addresses(all))
@@ -51,9 +71,25 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub struct Addresses(Vec<(&'static str, SocketAddr)>);
 
 impl Addresses {
-    /// Where the first door of this name listens: `smtp`, `inbound`, `http`, `admin`.
+    /// Where the first door of this name listens: `smtp`, `inbound`, `http`, `https`, `admin`.
     pub fn of(&self, door: &str) -> Option<SocketAddr> {
         self.0.iter().find(|(name, _)| *name == door).map(|(_, address)| *address)
+    }
+}
+
+impl Addresses {
+    /// Every address that is ours.
+    pub(super) fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|(_, address)| *address)
+    }
+
+    /// What tracked URLs begin with when nothing else is set: where the HTTP door listens.
+    pub(super) fn base_url(&self) -> Option<String> {
+        let mut address = self.of("http")?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Some(format!("http://{address}"))
     }
 }
 

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use postback::app;
 use postback::config::Loaded;
-use postback::enrich::geo::{self, Geo};
+use postback::enrich::geo;
 use postback::mail::preview::{self, Demonstration};
 use postback::mail::{report, rewrite};
 use postback::{egress, enrich};
@@ -73,8 +74,7 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
         }
         InspectCommand::Egress(texts) => texts.each(|text| show(texts.jsonl, &egress::inspect_line(text))),
         InspectCommand::Ip { addresses, .. } => {
-            let databases = &load()?.settings.geoip.databases;
-            let geo = if databases.is_empty() { Geo::embedded() } else { Geo::open(databases)? };
+            let geo = app::open_geo(&load()?.settings)?;
             for address in addresses {
                 let ip: IpAddr = address.parse().with_context(|| format!("{address:?}"))?;
                 say(geo::inspect_ip(&geo, ip).to_string());

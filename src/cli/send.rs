@@ -51,7 +51,7 @@ pub(super) async fn run(loaded: &Loaded, arguments: Arguments) -> anyhow::Result
         None => default_sender(&grant.agent, &grant.domains, &loaded.settings.hostname),
     };
     let submission = submission(arguments, from)?;
-    let intake = app::start_intake(&loaded.settings, &guest.store, &guest.clock, &guest.ids).await?;
+    let intake = app::intake_of_a_guest(&loaded.settings, &guest.store, &guest.clock, &guest.ids).await?;
     let receipt = match intake.submit(&grant, submission).await {
         Ok(receipt) => receipt,
         Err(Refusal::Rejected(rejection)) => bail!("not accepted: {rejection}"),

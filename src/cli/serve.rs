@@ -2,10 +2,8 @@
 
 use anyhow::bail;
 use clap::Args;
-use postback::app::{Addresses, App, FirstRun};
-use postback::clock::Clock;
+use postback::app::{Addresses, App, FirstRun, World};
 use postback::config::Loaded;
-use postback::ids::IdSource;
 use postback::log;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,6 +15,12 @@ pub(super) struct Flags {
     /// Where the first SMTP listener listens [default: 127.0.0.1:2525]
     #[arg(long, value_name = "ADDRESS")]
     smtp: Option<String>,
+    /// Where the HTTP APIs, pixels and links are [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+    /// Where mail goes: capture keeps it all on this machine, smarthost sends it on [default: capture]
+    #[arg(long)]
+    mode: Option<String>,
     /// Where health and metrics listen [default: 127.0.0.1:9080]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
@@ -29,6 +33,8 @@ impl Flags {
     pub(super) fn settings(self) -> Vec<Setting> {
         let flags = [
             ("--smtp", "smtp.listeners.0.address", self.smtp),
+            ("--http", "http.address", self.http),
+            ("--mode", "deliver.mode", self.mode),
             ("--admin", "admin.address", self.admin),
             ("--roles", "roles", self.roles),
         ];
@@ -38,14 +44,14 @@ impl Flags {
 }
 
 pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let (clock, ids) = (Clock::system(), IdSource::system());
-    log::start(&loaded.settings.log, clock.clone());
+    let world = World::real();
+    log::start(&loaded.settings.log, world.clock.clone());
     for warning in loaded.settings.warnings() {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::new()?;
     let app = tokio::select! {
-        started = App::start(&loaded.settings, clock, ids) => started?,
+        started = App::start(&loaded.settings, world) => started?,
         () = signals.next() => bail!("told to stop while starting"),
     };
     if let Some(made) = &app.first_run {
@@ -99,6 +105,13 @@ fn introduction(made: &FirstRun, addresses: &Addresses) -> String {
             "\n  swaks --server {smtp} --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
              --from me@example.com --to you@example.org --h-Subject Hello --attach-type text/html \\\n    \
              --attach-body '<p>Hello, <a href=\"https://example.com/\">world</a></p>'\n"
+        );
+    }
+    if let Some(http) = addresses.of("http") {
+        text += &format!(
+            "\n  curl http://{http}/api/v1/emails -H 'Authorization: Bearer {api_key}' -H 'X-Tenant-ID: {tenant}' \\\n    \
+             -H 'Content-Type: application/json' -d '{{\"from\":\"me@example.com\",\"to\":\"you@example.org\",\"subject\":\"Hello\",\
+             \"html\":\"<a href=\\\"https://example.com/\\\">world</a>\"}}'\n"
         );
     }
     text + "\n\

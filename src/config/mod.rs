@@ -7,8 +7,8 @@
 
 mod layers;
 mod nearest;
+mod sections;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use layers::Layers;
 pub use layers::{Origin, Problem};
 pub use nearest::nearest;
+pub use sections::{DatabaseUrl, Geoip, Reports, Retention, Role, Tracking};
 
+use crate::deliver::settings::Mode;
 use crate::http::admin;
 use crate::model::address::domain_name;
-use crate::{egress, log, smtp, tls};
+use crate::{deliver, egress, http, log, smtp, tls};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +39,14 @@ pub struct Settings {
     pub shutdown_timeout_secs: u32,
     /// The SMTP doors.
     pub smtp: smtp::settings::Settings,
+    /// The HTTP doors.
+    pub http: http::Settings,
     /// Health and metrics.
     pub admin: admin::Settings,
     /// The certificate of the doors.
     pub tls: tls::Settings,
+    /// Where mail goes.
+    pub deliver: deliver::Settings,
     /// Pixels and links.
     pub tracking: Tracking,
     /// Reports about our mail, coming home.
@@ -64,8 +70,10 @@ impl Default for Settings {
             roles: Role::ALL.to_vec(),
             shutdown_timeout_secs: 30,
             smtp: smtp::settings::Settings::default(),
+            http: http::Settings::default(),
             admin: admin::Settings::default(),
             tls: tls::Settings::default(),
+            deliver: deliver::Settings::default(),
             tracking: Tracking::default(),
             reports: Reports::default(),
             geoip: Geoip::default(),
@@ -73,134 +81,6 @@ impl Default for Settings {
             retention: Retention::default(),
             log: log::Settings::default(),
         }
-    }
-}
-
-/// What a node may do. Nodes that share a database share the work; each does any of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Takes mail, hits and reports; serves the APIs.
-    Doors,
-    /// Delivers mail.
-    Deliver,
-    /// Tells webhooks.
-    Webhooks,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Role; 3] = [Role::Doors, Role::Deliver, Role::Webhooks];
-}
-
-/// Pixels and links.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tracking {
-    /// What tracked URLs begin with, without a final slash: `https://track.example.com`. Empty: where the HTTP door
-    /// listens, which only this machine can follow.
-    pub base_url: String,
-}
-
-impl Tracking {
-    fn complaint(&self) -> Option<String> {
-        let base = &self.base_url;
-        let is_base = url::Url::parse(base).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
-        });
-        let nonsense = !base.is_empty() && (!is_base || base.ends_with('/'));
-        nonsense.then(|| format!("tracking.base_url: `{base}` is not like https://track.example.com"))
-    }
-}
-
-/// Reports about our mail, coming home.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Reports {
-    /// The domain of return paths; its MX must lead to a listener that takes reports. Empty: `hostname`.
-    pub return_path_domain: String,
-    /// The local part in that domain which complaints come to.
-    pub complaint_local_part: String,
-}
-
-impl Default for Reports {
-    fn default() -> Self {
-        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned() }
-    }
-}
-
-/// Where readers are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Geoip {
-    /// Files in MaxMind's format, taken into use again when they change; the first that knows an address answers.
-    /// None: the countries that are built in.
-    pub databases: Vec<PathBuf>,
-}
-
-/// How long things are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retention {
-    /// Messages with everything about them, from their acceptance.
-    pub messages_days: u32,
-    /// Reports kept for people to read.
-    pub reports_days: u32,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { messages_days: 90, reports_days: 30 }
-    }
-}
-
-/// Where the database is. Printed without its password.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The whole URL, password included.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is a file of this machine.
-    pub fn is_sqlite(&self) -> bool {
-        self.0.starts_with("sqlite:")
-    }
-}
-
-impl From<String> for DatabaseUrl {
-    fn from(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match url::Url::parse(&self.0) {
-            Ok(mut url) if !self.is_sqlite() => {
-                if url.password().is_some() {
-                    // Only a URL that can have no password refuses to be given one.
-                    let _ = url.set_password(Some("***"));
-                }
-                url.fmt(out)
-            }
-            _ => out.write_str(&self.0),
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, out)
-    }
-}
-
-impl Serialize for DatabaseUrl {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
     }
 }
 
@@ -280,13 +160,18 @@ impl Settings {
         self
     }
 
+    /// Whether nothing leaves the machine.
+    pub fn is_capture(&self) -> bool {
+        self.deliver.mode == Mode::Capture
+    }
+
     /// Where we may connect to.
     ///
     /// # Errors
     /// The first entry that makes no sense.
     pub fn egress_policy(&self) -> Result<egress::Policy, egress::BadEntry> {
-        // Until mail can leave the machine there is only capture mode.
-        egress::Policy::new(&self.egress).map(egress::Policy::capturing)
+        let policy = egress::Policy::new(&self.egress)?;
+        Ok(if self.is_capture() { policy.capturing() } else { policy })
     }
 
     /// What makes no sense, in one line.
@@ -310,16 +195,25 @@ impl Settings {
             let whence = if *home == self.hostname { ", taken from hostname," } else { "" };
             return Some(format!("reports.return_path_domain: `{home}`{whence} is not a domain name with a dot"));
         }
-        if let Some(complaint) = self.tracking.complaint() {
-            return Some(complaint);
+        if self.tracking.base_url.is_empty() && !self.is_capture() {
+            return Some(
+                "tracking.base_url: readers must be able to follow it, once mail leaves this machine".to_owned(),
+            );
         }
         let egress = self.egress_policy().err().map(|bad| bad.to_string());
-        egress.or_else(|| self.smtp.complaint()).or_else(|| self.log.complaint())
+        egress
+            .or_else(|| self.tracking.complaint())
+            .or_else(|| self.smtp.complaint())
+            .or_else(|| self.deliver.complaint())
+            .or_else(|| self.log.complaint())
     }
 
     /// What is unwise, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.deliver.warnings();
+        if !self.is_capture() && self.hostname.ends_with("localhost") {
+            warnings.push(format!("hostname: reports about mail will not find {}", self.hostname));
+        }
         if !self.admin.address.ip().is_loopback() {
             warnings.push(format!(
                 "admin.address: {} shows health and metrics to everybody who can reach it",
@@ -383,6 +277,9 @@ mod tests {
         check("reports.return_path_domain", "b", &format!("reports.return_path_domain: `b` {home}"));
         let told = "tracking.base_url: `https://x/` is not like https://track.example.com";
         check("tracking.base_url", "https://x/", told);
+        check("deliver.at_once", "0", "deliver.at_once: must not be 0");
+        let told = "tracking.base_url: readers must be able to follow it, once mail leaves this machine";
+        check("deliver.mode", "smarthost", told);
         check("egress.allow", "banana", "egress: \"banana\" is neither an address nor a network");
         check("log.level", "loud", "log.level: `loud` is neither a level nor a filter like info,postback::smtp=debug");
         check(

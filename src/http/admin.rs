@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::server::{self, Answer, Answerer, Limits, Peer};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
 use crate::store::Store;
@@ -41,10 +41,15 @@ impl Default for Settings {
     }
 }
 
-/// Connections at one time; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 32;
-/// How long a client may take for its request's header.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+/// The machine's own eyes are few and near.
+const LIMITS: Limits = Limits {
+    connections_max: 64,
+    connections_per_address_max: 64,
+    idle: Duration::from_secs(75),
+    header: Duration::from_secs(10),
+    write: Duration::from_secs(10),
+    drain: Duration::ZERO,
+};
 /// How long the store may take to show that it takes writes.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
@@ -65,39 +70,42 @@ impl Admin {
         Self { store, clock, registry, queues, draining }
     }
 
-    /// Answers on `listener` for ever.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let admin = self.clone();
-                    tokio::spawn(async move {
-                        admin.converse(stream).await;
-                        drop(permit);
-                    });
-                }
-                Err(fault) => {
-                    tracing::warn!(%fault, "cannot accept a connection on the admin listener");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+    /// Answers on `listener` for ever: also while the program is going down.
+    pub async fn serve(self, listener: TcpListener) {
+        let (_running, stop) = watch::channel(false);
+        server::serve(listener, None, Arc::new(self), LIMITS, Arc::default(), stop).await;
+    }
+
+    async fn reasons_not_ready(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if *self.draining.borrow() {
+            reasons.push("stopping");
+        }
+        match tokio::time::timeout(PROBE_TIME, self.store.probe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => reasons.push("the database does not take writes"),
+            Err(_) => reasons.push("the database is slower than two seconds"),
+        }
+        reasons
+    }
+
+    async fn metrics(&self) -> Answer {
+        // Old counts stay when the store cannot be asked: the other figures are wanted most just then.
+        if let Ok(Ok(counts)) = tokio::time::timeout(PROBE_TIME, self.store.queue_counts()).await {
+            let now = self.clock.now();
+            self.queues.set("deliveries", counts.deliveries, counts.oldest_delivery_due, now);
+            self.queues.set("dispatches", counts.dispatches, counts.oldest_dispatch_due, now);
+        }
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => response(StatusCode::OK, METRICS, text),
+            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the figures cannot be written\n"),
         }
     }
+}
 
-    async fn converse(self: Arc<Self>, stream: TcpStream) {
-        let service = service_fn(|request| {
-            let admin = self.clone();
-            async move { Ok::<_, std::convert::Infallible>(admin.answer(&request).await) }
-        });
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-        // A client that goes away or speaks nonsense is no news here.
-        let _ = http.serve_connection(TokioIo::new(stream), service).await;
-    }
-
-    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+impl Answerer for Arc<Admin> {
+    async fn answer(&self, request: Request<Incoming>, _: Peer) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET here\n");
         }
@@ -114,40 +122,13 @@ impl Admin {
             _ => response(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz and /metrics are here\n"),
         }
     }
-
-    async fn reasons_not_ready(&self) -> Vec<&'static str> {
-        let mut reasons = Vec::new();
-        if *self.draining.borrow() {
-            reasons.push("stopping");
-        }
-        match tokio::time::timeout(PROBE_TIME, self.store.probe()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => reasons.push("the database does not take writes"),
-            Err(_) => reasons.push("the database is slower than two seconds"),
-        }
-        reasons
-    }
-
-    async fn metrics(&self) -> Response<Full<Bytes>> {
-        // Old counts stay when the store cannot be asked: the other figures are wanted most just then.
-        if let Ok(Ok(counts)) = tokio::time::timeout(PROBE_TIME, self.store.queue_counts()).await {
-            let now = self.clock.now();
-            self.queues.set("deliveries", counts.deliveries, counts.oldest_delivery_due, now);
-            self.queues.set("dispatches", counts.dispatches, counts.oldest_dispatch_due, now);
-        }
-        let mut text = String::new();
-        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
-            Ok(()) => response(StatusCode::OK, METRICS, text),
-            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the figures cannot be written\n"),
-        }
-    }
 }
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const METRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-fn response(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);

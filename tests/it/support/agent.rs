@@ -27,7 +27,7 @@ impl Agent {
     pub fn start(folder: &Path, more: &[&str]) -> Self {
         let mut command = command(folder);
         let log = File::create(folder.join("stderr.log")).unwrap();
-        let ports = ["--smtp", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let ports = ["--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         command.arg("serve").args(ports).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().unwrap();

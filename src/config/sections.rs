@@ -1,0 +1,134 @@
+//! The sections that belong to no room of their own.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a node may do. Nodes that share a database share the work; each does any of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes mail, hits and reports; serves the APIs.
+    Doors,
+    /// Delivers mail.
+    Deliver,
+    /// Tells webhooks.
+    Webhooks,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Role::Doors, Role::Deliver, Role::Webhooks];
+}
+
+/// Pixels and links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracking {
+    /// What tracked URLs begin with, without a final slash: `https://track.example.com`. Empty: where the HTTP door
+    /// listens, which only this machine can follow.
+    pub base_url: String,
+}
+
+impl Tracking {
+    pub(super) fn complaint(&self) -> Option<String> {
+        let base = &self.base_url;
+        let is_base = url::Url::parse(base).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        let nonsense = !base.is_empty() && (!is_base || base.ends_with('/'));
+        nonsense.then(|| format!("tracking.base_url: `{base}` is not like https://track.example.com"))
+    }
+}
+
+/// Reports about our mail, coming home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reports {
+    /// The domain of return paths; its MX must lead to a listener that takes reports. Empty: `hostname`.
+    pub return_path_domain: String,
+    /// The local part in that domain which complaints come to.
+    pub complaint_local_part: String,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned() }
+    }
+}
+
+/// Where readers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Geoip {
+    /// Files in MaxMind's format, taken into use again when they change; the first that knows an address answers.
+    /// None: the countries that are built in.
+    pub databases: Vec<PathBuf>,
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Messages with everything about them, from their acceptance.
+    pub messages_days: u32,
+    /// Reports kept for people to read.
+    pub reports_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { messages_days: 90, reports_days: 30 }
+    }
+}
+
+/// Where the database is. Printed without its password.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The whole URL, password included.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is a file of this machine.
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match url::Url::parse(&self.0) {
+            Ok(mut url) if !self.is_sqlite() => {
+                if url.password().is_some() {
+                    // Only a URL that can have no password refuses to be given one.
+                    let _ = url.set_password(Some("***"));
+                }
+                url.fmt(out)
+            }
+            _ => out.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
