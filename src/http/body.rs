@@ -94,9 +94,10 @@ impl Memory {
 }
 
 /// Reads on what a refused client is still sending. One that asked whether to send it (`Expect: 100-continue`) and
-/// was not told to is not waited for.
-pub(super) async fn drain(mut request: Request<Incoming>) {
-    if request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
+/// was not told to is not waited for, nor one that had its time.
+pub(super) async fn drain(mut request: Request<Incoming>, problem: &Problem) {
+    let is_given_up = matches!(problem, Problem::BodyTooSlow | Problem::BodyCut);
+    if is_given_up || request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
         return;
     }
     let end = Instant::now() + DRAIN_TIME;

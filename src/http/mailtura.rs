@@ -43,10 +43,15 @@ pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> A
     match respond(server, &mut request).await {
         Ok(answer) => answer,
         Err(problem) => {
-            body::drain(request).await;
-            problem_answer(&problem, problem.mailtura(), "Bearer")
+            body::drain(request, &problem).await;
+            refused(&problem)
         }
     }
+}
+
+/// A problem in this API's words.
+pub(super) fn refused(problem: &Problem) -> Answer {
+    problem_answer(problem, problem.mailtura(), "Bearer")
 }
 
 /// What a request asks for. An id that is none of ours names nothing.

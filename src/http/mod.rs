@@ -9,6 +9,8 @@ mod server;
 
 mod pace;
 
+mod framing;
+
 mod body;
 
 mod json;
@@ -35,7 +37,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -185,12 +189,39 @@ impl Answerer for Server {
         if let Some(answer) = track::answer(self, &request, peer) {
             return answer;
         }
-        let answer = match request.uri().path().strip_prefix("/v1.1") {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => zeptomail::answer(self, request).await,
-            _ => mailtura::answer(self, request).await,
+        let answer = match Surface::of(request.uri().path()) {
+            Surface::Mailtura => mailtura::answer(self, request).await,
+            Surface::Zeptomail => zeptomail::answer(self, request).await,
         };
         self.0.counters.answered(answer.status());
         answer
+    }
+
+    fn ambiguous(&self, request: &Request<Incoming>) -> Answer {
+        let answer = match Surface::of(request.uri().path()) {
+            Surface::Mailtura => mailtura::refused(&Problem::Ambiguous),
+            Surface::Zeptomail => zeptomail::refused(self, &Problem::Ambiguous),
+        };
+        self.0.counters.answered(answer.status());
+        answer
+    }
+}
+
+/// Whose words an answer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surface {
+    /// `/api/v1`, and every path that is nobody's.
+    Mailtura,
+    /// `/v1.1`.
+    Zeptomail,
+}
+
+impl Surface {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix("/v1.1") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Surface::Zeptomail,
+            _ => Surface::Mailtura,
+        }
     }
 }
 
@@ -239,6 +270,9 @@ fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme
         Problem::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
         Problem::Method { allowed } => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
         Problem::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS))),
+        Problem::BodyTooSlow | Problem::BodyCut => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         _ => {}
     }
     answer

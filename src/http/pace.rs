@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::framing::Framing;
+
 /// How long each phase may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
@@ -28,16 +30,18 @@ pub(super) struct Patience {
 
 const IDLE: u8 = 0;
 const HEADER: u8 = 1;
-const ANSWERING: u8 = 2;
+/// The header says in two ways where its request ends.
+const AMBIGUOUS: u8 = 2;
+const ANSWERING: u8 = 3;
 
 /// What a connection is doing; shared by its stream and its service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pace(Arc<AtomicU8>);
 
 impl Pace {
-    /// A request's header is here.
-    pub(super) fn answering(&self) {
-        self.0.store(ANSWERING, Ordering::Relaxed);
+    /// A request's header is here. Whether it says one thing only.
+    pub(super) fn answering(&self) -> bool {
+        self.0.swap(ANSWERING, Ordering::Relaxed) != AMBIGUOUS
     }
 
     /// Its answer is on its way.
@@ -58,6 +62,7 @@ pub(super) struct Paced<S> {
     /// Of which phase `since` is the beginning.
     phase: u8,
     since: Instant,
+    framing: Framing,
     /// When the client stopped reading.
     stuck: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -66,7 +71,16 @@ pub(super) struct Paced<S> {
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, pace: Pace, patience: Patience) -> Self {
         let timer = Box::pin(sleep(patience.idle));
-        Self { stream, pace, patience, phase: IDLE, since: Instant::now(), stuck: None, timer }
+        Self {
+            stream,
+            pace,
+            patience,
+            phase: IDLE,
+            since: Instant::now(),
+            framing: Framing::default(),
+            stuck: None,
+            timer,
+        }
     }
 
     /// Ready when `deadline` has passed; else the task is woken then.
@@ -79,6 +93,19 @@ impl<S> Paced<S> {
             self.timer.as_mut().reset(deadline);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Bytes of a header, unless a request is being answered.
+    fn heard(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.pace.phase() == ANSWERING {
+            return;
+        }
+        if self.pace.phase() == IDLE {
+            self.framing = Framing::default();
+            self.enter(HEADER);
+        }
+        self.framing.feed(bytes);
+        self.pace.0.store(if self.framing.is_ambiguous() { AMBIGUOUS } else { HEADER }, Ordering::Relaxed);
     }
 
     fn enter(&mut self, phase: u8) {
@@ -103,16 +130,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let this = &mut *self;
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            if buffer.filled().len() > before && this.pace.phase() == IDLE {
-                this.pace.0.store(HEADER, Ordering::Relaxed);
-                this.enter(HEADER);
-            }
+            this.heard(buffer.filled().get(before..).unwrap_or_default());
             return Poll::Ready(read);
         }
         this.enter(this.pace.phase());
         match this.phase {
             IDLE => this.poll_late(this.since + this.patience.idle, cx),
-            HEADER => this.poll_late(this.since + this.patience.header, cx),
+            HEADER | AMBIGUOUS => this.poll_late(this.since + this.patience.header, cx),
             _ => Poll::Pending,
         }
     }

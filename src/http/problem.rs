@@ -44,6 +44,8 @@ pub enum Problem {
     BodyCut,
     /// The body is compressed.
     BodyEncoded,
+    /// The request says in two ways where it ends.
+    Ambiguous,
     /// The body is no JSON that we read; why, for people.
     Json(String),
     /// A field is not as it must be.
@@ -150,6 +152,7 @@ impl Problem {
             Problem::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, TOO_SLOW),
             Problem::BodyCut => plain(StatusCode::BAD_REQUEST, CUT),
             Problem::BodyEncoded => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, ENCODED),
+            Problem::Ambiguous => plain(StatusCode::BAD_REQUEST, AMBIGUOUS),
             Problem::Json(why) => plain(StatusCode::BAD_REQUEST, &format!("Invalid JSON: {why}")),
             Problem::Invalid(flaw) => (StatusCode::UNPROCESSABLE_ENTITY, validation(flaw)),
             Problem::NoSuchFile { key, .. } => {
@@ -211,6 +214,7 @@ impl Problem {
             Problem::BodyEncoded => {
                 of(S::UNSUPPORTED_MEDIA_TYPE, "TM_3301", "Unsupported Media Type", "PB_415", ENCODED)
             }
+            Problem::Ambiguous => of(S::BAD_REQUEST, "TM_3301", "Bad Request", "PB_400", AMBIGUOUS),
             Problem::Json(why) => {
                 of(S::BAD_REQUEST, "TM_3301", "Invalid JSON", "SM_101", &format!("Invalid JSON: {why}"))
             }
@@ -234,6 +238,7 @@ const FORBIDDEN: &str = "The API key may not act for this tenant";
 const TOO_SLOW: &str = "The request body came too slowly";
 const CUT: &str = "The request body ended before its end";
 const ENCODED: &str = "Compressed request bodies are not accepted";
+const AMBIGUOUS: &str = "Content-Length and Transfer-Encoding cannot stand together";
 const UNAVAILABLE: &str = "Temporarily unavailable; nothing was accepted, try again";
 const BROKEN: &str = "Internal error";
 

@@ -1,8 +1,8 @@
 //! Sockets: takes connections, shakes hands, speaks HTTP/1.1 on them, and stops in order.
 //!
 //! HTTP/1.1 only: every client of these APIs speaks it, and what HTTP/2 adds is mostly ways to be attacked. One task a
-//! connection; how long each may keep us waiting is `pace`'s affair. hyper refuses what smuggling is made of (both
-//! `Content-Length` and `Transfer-Encoding`, obsolete folding, blanks in names). Told to stop, it takes no more
+//! connection; how long each may keep us waiting is `pace`'s affair. What smuggling is made of is refused: two
+//! ends of one request by `framing`, obsolete folding and blanks in names by hyper. Told to stop, it takes no more
 //! connections, lets requests that are on their way end, and returns.
 
 use std::collections::HashMap;
@@ -16,10 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,6 +55,13 @@ pub struct Peer {
 pub trait Answerer: Clone + Send + Sync + 'static {
     /// The answer to one request. Dropped half-way when the client goes away.
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send;
+
+    /// The answer to a request that says in two ways where it ends; the connection is closed after it.
+    fn ambiguous(&self, _request: &Request<Incoming>) -> Answer {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+        answer
+    }
 }
 
 /// Limits of one server.
@@ -141,10 +148,13 @@ impl<A: Answerer> Door<A> {
         let pace = Pace::default();
         let stream = Paced::new(stream, pace.clone(), Patience { idle, header, write });
         let service = service_fn(|request| {
-            pace.answering();
+            let is_clear = pace.answering();
             let pace = pace.clone();
             async move {
-                let answer = self.answerer.answer(request, peer).await;
+                let answer = match is_clear {
+                    true => self.answerer.answer(request, peer).await,
+                    false => closing(self.answerer.ambiguous(&request)),
+                };
                 pace.idle();
                 Ok::<_, Infallible>(finished(answer, peer))
             }
@@ -161,6 +171,11 @@ impl<A: Answerer> Door<A> {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(drain, connection).await;
     }
+}
+
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// What every answer carries.

@@ -56,10 +56,15 @@ pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> A
     match send(server, &mut request).await {
         Ok(receipt) => json_answer(StatusCode::CREATED, &accepted(&receipt)),
         Err(problem) => {
-            body::drain(request).await;
-            problem_answer(&problem, problem.zeptomail(&fresh_request_id(server)), SCHEME)
+            body::drain(request, &problem).await;
+            refused(server, &problem)
         }
     }
+}
+
+/// A problem in this API's words.
+pub(super) fn refused(server: &Server, problem: &Problem) -> Answer {
+    problem_answer(problem, problem.zeptomail(&fresh_request_id(server)), SCHEME)
 }
 
 async fn send(server: &Server, request: &mut Request<Incoming>) -> Result<Receipt, Problem> {

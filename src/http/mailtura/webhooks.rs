@@ -22,6 +22,7 @@ use crate::model::id::WebhookId;
 use crate::model::secret::Secret;
 use crate::model::tenant::{Grant, MailAgent};
 use crate::model::webhook::{DispatchState, Format, Hits, Switch, Webhook};
+use crate::model::webhook_options::{BadOption, FORM_FIELD, check_form_field, check_headers};
 
 /// Webhooks of one tenant.
 const WEBHOOKS_MAX: u32 = 100;
@@ -29,11 +30,6 @@ const WEBHOOKS_MAX: u32 = 100;
 const DESCRIPTION_CHARS_MAX: usize = 500;
 /// Bytes of a secret.
 const SECRET_BYTES_MAX: usize = 256;
-/// Characters of the name of a form field.
-const FORM_FIELD_CHARS_MAX: usize = 64;
-/// Bytes of one header's value, and of all headers.
-const HEADER_BYTES_MAX: usize = 4 * 1024;
-const HEADERS_BYTES_MAX: usize = 8 * 1024;
 /// How long the answer to a test is waited for.
 const TEST_TIME: Duration = Duration::from_secs(20);
 /// How often it is looked for: there is no bell for one dispatch, and a person waits.
@@ -50,27 +46,6 @@ const EVENT_WORDS: &[&str] = &[
     "deferred",
     "hard_bounced",
     "soft_bounced",
-];
-
-/// Header names that are ours, or the connection's; `-` at the end stands for all that begin so.
-const HEADERS_REFUSED: &[&str] = &[
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "host",
-    "keep-alive",
-    "producer-signature",
-    "proxy-",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "webhook-",
-    "x-mailtura-signature",
-    "x-postback-",
 ];
 
 /// A webhook as this API shows it.
@@ -199,7 +174,7 @@ fn fresh(server: &Server, grant: &Grant) -> Webhook {
         hits: Hits::default(),
         switch: Switch::On,
         secret: Secret::default(),
-        form_field: "event".into(),
+        form_field: FORM_FIELD.into(),
         headers: Vec::new(),
         keeps_timestamp: false,
         created_at: now,
@@ -398,34 +373,16 @@ fn secret(fields: &Fields<'_, '_>) -> Result<Option<Secret>, Flaw> {
 
 fn form_field(fields: &Fields<'_, '_>) -> Result<Option<String>, Flaw> {
     let Some(text) = fields.text("formField")? else { return Ok(None) };
-    let is_start = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-    let is_name = text.len() <= FORM_FIELD_CHARS_MAX
-        && text.as_bytes().first().is_some_and(is_start)
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let wrong = Wrong::Other("must be letters, digits and _, not beginning with a digit".into());
-    if is_name { Ok(Some(text.to_owned())) } else { Err(Flaw::at("/formField", wrong).showing(text)) }
+    let bad = |why: BadOption| Flaw::at("/formField", Wrong::Other(why.to_string())).showing(text);
+    check_form_field(text).map(|()| Some(text.to_owned())).map_err(bad)
 }
 
 /// Further headers. Their values may be secrets and are not told back in an error.
 fn headers(fields: &Fields<'_, '_>) -> Result<Vec<(String, String)>, Flaw> {
     let headers = fields.pairs("headers")?;
-    for (name, value) in &headers {
-        let folded = name.to_ascii_lowercase();
-        let is_refused = HEADERS_REFUSED.iter().any(|refused| match refused.ends_with('-') {
-            true => folded.starts_with(refused),
-            false => folded == *refused,
-        });
-        let wrong = match () {
-            () if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err() => "is not a header name",
-            () if is_refused => "cannot be set",
-            () if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) => "must be plain ASCII in one line",
-            () if value.len() > HEADER_BYTES_MAX => "must not be longer than 4096 bytes",
-            () => continue,
-        };
-        return Err(Flaw::at(format!("/headers/{name}"), Wrong::Other(wrong.into())));
-    }
-    let size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if size > HEADERS_BYTES_MAX { Err(Flaw::at("/headers", Wrong::TooLong(HEADERS_BYTES_MAX))) } else { Ok(headers) }
+    let bad = |why: BadOption| Flaw::at("/headers", Wrong::Other(why.to_string()));
+    check_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))).map_err(bad)?;
+    Ok(headers)
 }
 
 /// `POST /api/v1/webhooks/{id}/test`: a sample event goes the whole way to the receiver, and what came of the first

@@ -58,6 +58,7 @@ fn problems() -> Vec<Problem> {
         Problem::BodyTooSlow,
         Problem::BodyCut,
         Problem::BodyEncoded,
+        Problem::Ambiguous,
         Problem::Json("expected value at line 1 column 1".into()),
         Problem::NoSuchFile { field: "attachments", key: "2d6f.0.h1".into() },
         Problem::Conflict("it exists already"),

@@ -101,9 +101,9 @@ async fn bad_webhooks() {
     check(r#"{"secret":"a\nb"}"#, 422, "body/secret: control").await;
     check(r#"{"formField":"1 x"}"#, 422, "body/formField").await;
     check(r#"{"mailAgent":"other"}"#, 404, "Mail agent not found").await;
-    check(r#"{"headers":{"Host":"x"}}"#, 422, "body/headers/Host: cannot be set").await;
+    check(r#"{"headers":{"Host":"x"}}"#, 422, "body/headers: the header \"Host\" cannot be set").await;
     check(r#"{"headers":{"X A":"x"}}"#, 422, "is not a header name").await;
-    check(r#"{"headers":{"X-A":"x\r\nHost: y"}}"#, 422, "must be plain ASCII").await;
+    check(r#"{"headers":{"X-A":"x\r\nHost: y"}}"#, 422, "has a control character").await;
     check(r#"{"headers":{"Webhook-Id":"x"}}"#, 422, "cannot be set").await;
     let create = async |body: &str, expected: &str| {
         let reply = house.mailtura("POST", "/api/v1/webhooks", body).await;
@@ -206,7 +206,7 @@ async fn a_test_goes_the_whole_way() {
         (r#"{"eventType":"email.complained"}"#, "complained"),
         (r#"{"eventType":"failed"}"#, "failed"),
     ] {
-        let (reply, dispatch) = tested(&house, &id, body, arrived.clone(), Some(200), None).await;
+        let (reply, dispatch) = tested(&house, &id, body, arrived, Some(200), None).await;
         reply.is(200, r#"{"id":"evt_*","delivered":true,"statusCode":200}"#);
         assert_eq!(reply.json()["id"], dispatch.event.id.to_string());
         assert_eq!((dispatch.event.kind.as_str(), dispatch.event.is_test), (kind, true));
@@ -216,7 +216,7 @@ async fn a_test_goes_the_whole_way() {
         );
     }
     let waits = DispatchNext::Waits(NOW);
-    let (reply, _) = tested(&house, &id, "", waits.clone(), Some(500), Some("status 500")).await;
+    let (reply, _) = tested(&house, &id, "", waits, Some(500), Some("status 500")).await;
     reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":500,"error":"status 500"}"#);
     let (reply, _) = tested(&house, &id, "", waits, None, Some("connection refused")).await;
     reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":null,"error":"connection refused"}"#);
