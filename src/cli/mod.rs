@@ -98,11 +98,24 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            // The cause on the same line: a person at night greps for one.
-            let _ = writeln!(std::io::stderr(), "postback: {fault:#}");
+            let _ = writeln!(std::io::stderr(), "postback: {}", in_one_line(&fault));
             if fault.is::<Problem>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// What failed and why, on one line: a person at night greps for it. A cause that the line ends with already, since
+/// some errors tell their own causes, is not told twice.
+fn in_one_line(fault: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in fault.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 async fn run(options: &Options, command: Command) -> anyhow::Result<()> {

@@ -70,6 +70,11 @@ impl Agent {
         self.child.wait().unwrap()
     }
 
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Ends it as a power cut would, as far as a process can tell.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
