@@ -326,7 +326,17 @@ impl Db {
 
     async fn migrate(&self) -> Result<()> {
         let done = match self {
-            Db::Sqlite { write, .. } => migrator(|step| step.sqlite).run(write).await,
+            Db::Sqlite { write, .. } => {
+                // PostgreSQL has a lock for this, SQLite has not. Of processes that start together one makes each
+                // step, and the others fail on what is there already: they look again, at most once a step.
+                let mut done = migrator(|step| step.sqlite).run(write).await;
+                for _ in SCHEMA {
+                    if done.is_err() {
+                        done = migrator(|step| step.sqlite).run(write).await;
+                    }
+                }
+                done
+            }
             Db::Postgres(pool) => migrator(|step| step.postgres).run(pool).await,
         };
         done.map_err(|fault| StoreError::Unavailable(fault.into()))
