@@ -9,6 +9,7 @@ use crate::enrich::geo::Reload;
 use crate::store::Store;
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
+use crate::wake::Wake;
 
 /// How often there is a look for what is too old.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
@@ -35,10 +36,13 @@ const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
 /// Takes changed certificates and place databases into use, for ever. A bad one is told of once, and the one before
 /// stays.
-pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, clock: Clock) {
+pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, clock: Clock, look: Wake) {
     let mut told = None;
     loop {
-        clock.sleep_until(clock.now() + RELOAD_EVERY).await;
+        tokio::select! {
+            () = clock.sleep_until(clock.now() + RELOAD_EVERY) => {}
+            () = look.heard() => {}
+        }
         let (certificates, enricher) = (certificates.clone(), enricher.clone());
         let looked = tokio::task::spawn_blocking(move || {
             (certificates.reload().map_err(chain), enricher.geo().reload_if_changed().map_err(chain))

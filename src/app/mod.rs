@@ -11,6 +11,7 @@ mod metrics;
 pub mod provision;
 mod sockets;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use crate::store::Store;
 use crate::store::db::{Options, Sync};
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
+use crate::wake::Wake;
 use crate::worker::Worker;
 
 pub use first_run::FirstRun;
@@ -74,6 +76,8 @@ pub struct App {
     stopping: watch::Sender<bool>,
     doors: JoinSet<()>,
     workers: Vec<Worker>,
+    /// Rung when changed files should be looked for at once.
+    look: Wake,
     /// Ended at any point without loss.
     background: JoinSet<()>,
     patience: Duration,
@@ -97,7 +101,7 @@ impl App {
     /// # Errors
     /// Whatever stands in the way, said so that a person knows what to change. Nothing runs then.
     pub async fn start(settings: &Settings, world: World) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&settings.data)
+        make_data_folder(&settings.data)
             .with_context(|| format!("make the data folder {}", settings.data.display()))?;
         let lock = DataLock::take(&settings.data)?;
         let sockets = Sockets::bind(settings).await?;
@@ -133,7 +137,9 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(Admin::new(store.clone(), world.clock.clone(), registry, stop).serve(sockets.admin));
         background.spawn(chores::forget(store.clone(), keep(settings), world.clock.clone()));
-        background.spawn(chores::reload(certificates, ground.enricher.clone(), world.clock.clone()));
+        let look = Wake::default();
+        let reload = chores::reload(certificates, ground.enricher.clone(), world.clock.clone(), look.clone());
+        background.spawn(reload);
         Ok(Self {
             addresses: ground.addresses,
             first_run,
@@ -141,6 +147,7 @@ impl App {
             stopping,
             doors,
             workers,
+            look,
             background,
             patience: Duration::from_secs(settings.shutdown_timeout_secs.into()),
             _lock: lock,
@@ -150,6 +157,11 @@ impl App {
     /// The store, for those who want to look into it.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Looks for changed certificates and place databases now, not within the minute.
+    pub fn reload(&self) {
+        self.look.ring();
     }
 
     /// Returns when nothing may be acknowledged any more: a commit could not be synced. The program must exit at
@@ -287,6 +299,14 @@ pub async fn intake_of_a_guest(
         enricher: Arc::default(),
         settings: intake_settings(settings, base_url),
     }))
+}
+
+/// Makes the folder, if it is not there, for its owner alone: it will hold keys.
+fn make_data_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Settings {

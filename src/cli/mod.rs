@@ -92,7 +92,12 @@ pub fn main() -> ExitCode {
     let Cli { options, command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(&options, command)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(&options, command));
+            // Who was told to end at once does not wait for a look-up that hangs.
+            runtime.shutdown_background();
+            done
+        }
         Err(fault) => Err(anyhow::Error::new(fault).context("start the runtime")),
     };
     match done {

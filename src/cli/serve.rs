@@ -50,22 +50,28 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let app = tokio::select! {
         started = App::start(&loaded.settings, world) => started?,
-        () = signals.next() => bail!("told to stop while starting"),
+        () = signals.stop() => bail!("told to stop while starting"),
     };
     if let Some(made) = &app.first_run {
         say(introduction(made, &app.addresses));
     }
     say(format!("ready {}", app.addresses));
-    tokio::select! {
-        () = signals.next() => {}
-        () = app.broken() => bail!("the database could not sync a commit; start again to recover what was promised"),
+    let mode = if loaded.settings.is_capture() { "capture" } else { "smarthost" };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), mode, addresses = %app.addresses, "started");
+    loop {
+        tokio::select! {
+            () = signals.stop() => break,
+            _ = hangup.recv() => app.reload(),
+            () = app.broken() => bail!("a commit could not be synced; start again to recover what was promised"),
+        }
     }
     tracing::info!("stopping: finishing what is under way");
     tokio::select! {
         () = app.stop() => Ok(()),
-        () = signals.next() => bail!("told twice to stop: what was under way is taken up by the next start"),
+        () = signals.stop() => bail!("told twice to stop: what was under way is taken up by the next start"),
     }
 }
 
@@ -80,7 +86,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

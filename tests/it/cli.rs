@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -92,8 +93,7 @@ impl Talker {
 }
 
 fn terminate(agent: &Agent) {
-    let told = Command::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    agent.signal("TERM");
     while !get(agent.address("admin"), "/readyz").contains("stopping") {
         std::thread::yield_now();
     }
@@ -111,6 +111,20 @@ fn a_text_on_its_way_is_taken_while_the_program_stops() {
     let message = promise.split(' ').find(|word| word.starts_with("msg_")).unwrap();
     let told = printed(folder.path(), &["why", message]);
     assert!(told.contains("subject   slow"), "{told}");
+}
+
+#[test]
+fn a_hangup_takes_a_changed_certificate_into_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    let data = folder.path().join("data");
+    assert_eq!(data.metadata().unwrap().permissions().mode() & 0o777, 0o700, "it holds keys");
+    std::fs::write(data.join("tls/certificate.pem"), "junk").unwrap();
+    agent.signal("HUP");
+    while !agent.log().contains("the certificate before stays in use") {
+        std::thread::yield_now();
+    }
+    assert!(get(agent.address("admin"), "/readyz").contains("true"));
 }
 
 #[test]

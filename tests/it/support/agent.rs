@@ -63,11 +63,16 @@ impl Agent {
         self.child.id()
     }
 
-    /// Tells it to stop, and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
-        let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+    /// Sends it a signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
         assert!(told.success());
-        self.child.wait().unwrap()
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
     }
 
     /// Waits until it has ended by itself.
