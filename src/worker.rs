@@ -126,6 +126,7 @@ impl Worker {
             ids: HashMap::new(),
             errand: None,
             look_at: now,
+            news_at: NEVER,
             renew_at: now + RENEW_EVERY,
             faults: 0,
         };
@@ -165,10 +166,12 @@ fn fault_wait(faults: u32) -> Duration {
     FAULT_WAIT.saturating_mul(1 << faults.min(16)).min(FAULT_WAIT_MAX)
 }
 
+const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
 /// What the store answered to the loop itself.
 enum Answer<Q: Queue> {
-    Leased { limit: usize, rows: Result<Vec<Q::Leased>, Q::Fault> },
-    NextDue(Result<Option<Timestamp>, Q::Fault>),
+    Leased { at: Timestamp, limit: usize, rows: Result<Vec<Q::Leased>, Q::Fault> },
+    NextDue { at: Timestamp, due: Result<Option<Timestamp>, Q::Fault> },
     Renewed { at: Timestamp, asked: Vec<Q::Id>, held: Result<Vec<Q::Id>, Q::Fault> },
 }
 
@@ -193,6 +196,8 @@ struct Run<Q: Queue> {
     /// The one statement under way.
     errand: Option<Pin<Box<dyn Future<Output = Answer<Q>> + Send>>>,
     look_at: Timestamp,
+    /// When something may be due, as far as was heard since the last look began.
+    news_at: Timestamp,
     renew_at: Timestamp,
     /// Statements that failed since the last that did not.
     faults: u32,
@@ -210,7 +215,7 @@ impl<Q: Queue> Run<Q> {
                 Some(ended) = self.running.join_next_with_id() => self.end(ended),
                 answer = on_errand(&mut self.errand) => self.answered(answer),
                 Some(leased) = from_hand(&mut self.handed) => self.take(leased),
-                () = self.wake.heard() => self.look_at = self.clock.now(),
+                () = self.wake.heard() => self.look_soon(self.clock.now()),
                 () = self.clock.sleep_until(until) => {}
             }
             while let Some(ended) = self.running.try_join_next_with_id() {
@@ -254,8 +259,14 @@ impl<Q: Queue> Run<Q> {
             self.waiting.ended(&party);
         }
         if let Some(again) = again {
-            self.look_at = self.look_at.min(again);
+            self.look_soon(again);
         }
+    }
+
+    /// Something may be due then; an answer that is on its way cannot know of it.
+    fn look_soon(&mut self, at: Timestamp) {
+        self.look_at = self.look_at.min(at);
+        self.news_at = self.news_at.min(at);
     }
 
     fn take(&mut self, leased: Q::Leased) {
@@ -284,8 +295,11 @@ impl<Q: Queue> Run<Q> {
             let limit = self.bounds.ahead - self.waiting.len();
             let except = self.waiting.crowded();
             let asked = u32::try_from(limit).unwrap_or(u32::MAX);
+            self.news_at = NEVER;
             self.errand =
-                Some(Box::pin(async move { Answer::Leased { limit, rows: queue.lease(asked, except).await } }));
+                Some(Box::pin(
+                    async move { Answer::Leased { at: now, limit, rows: queue.lease(asked, except).await } },
+                ));
         }
     }
 
@@ -311,23 +325,22 @@ impl<Q: Queue> Run<Q> {
         self.errand = None;
         let now = self.clock.now();
         match answer {
-            Answer::Leased { limit, rows: Ok(rows) } => {
+            Answer::Leased { at, limit, rows: Ok(rows) } => {
                 self.faults = 0;
-                let is_full = rows.len() >= limit;
-                let found = !rows.is_empty();
+                let (is_full, is_empty) = (rows.len() >= limit, rows.is_empty());
                 rows.into_iter().for_each(|leased| self.take(leased));
                 if is_full {
                     return;
                 }
-                self.look_at = now + LOOK_EVERY_BUSY;
-                if !found && self.held.is_empty() {
+                self.look_at = self.news_at.min(at + LOOK_EVERY_BUSY);
+                if is_empty && self.held.is_empty() {
                     let queue = self.queue.clone();
-                    self.errand = Some(Box::pin(async move { Answer::NextDue(queue.next_due().await) }));
+                    self.errand = Some(Box::pin(async move { Answer::NextDue { at, due: queue.next_due().await } }));
                 }
             }
-            Answer::NextDue(Ok(due)) => {
-                let due = due.unwrap_or(now + LOOK_EVERY).max(now + LOOK_AGAIN);
-                self.look_at = due.min(now + LOOK_EVERY);
+            Answer::NextDue { at, due: Ok(due) } => {
+                let due = due.unwrap_or(NEVER).clamp(at + LOOK_AGAIN, at + LOOK_EVERY);
+                self.look_at = self.news_at.min(due);
             }
             Answer::Renewed { at, asked, held: Ok(ids) } => {
                 self.faults = 0;
@@ -337,7 +350,7 @@ impl<Q: Queue> Run<Q> {
                 ids.iter().for_each(|id| self.holds_until(id, at + LEASE));
             }
             Answer::Leased { rows: Err(fault), .. }
-            | Answer::NextDue(Err(fault))
+            | Answer::NextDue { due: Err(fault), .. }
             | Answer::Renewed { held: Err(fault), .. } => self.fault(&fault, now),
         }
     }

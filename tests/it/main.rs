@@ -6,9 +6,12 @@ mod support;
 mod tidy;
 
 mod cli;
+mod conversation;
+mod delivery;
 mod dialog;
 mod door;
 mod engines;
+mod exchanger;
 mod http;
 mod rewrite;
 mod storage;
