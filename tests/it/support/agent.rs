@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -139,10 +139,29 @@ pub fn printed(folder: &Path, arguments: &[&str]) -> String {
 
 /// The whole answer to a GET: status line, header and body.
 pub fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    ask(address, &format!("GET {path}"), &[], "").unwrap()
+}
+
+/// The answer to a POST with this API key, which must be a 2xx.
+pub fn post(address: SocketAddr, path: &str, key: &str, json: &str) -> io::Result<String> {
+    let fields = [("Authorization", format!("Bearer {key}")), ("Content-Type", "application/json".to_owned())];
+    let answer = ask(address, &format!("POST {path}"), &fields, json)?;
+    if answer.starts_with("HTTP/1.1 2") { Ok(answer) } else { Err(io::Error::other(answer)) }
+}
+
+/// The whole answer to a request: method and path, header fields, body.
+pub fn ask(address: SocketAddr, request: &str, fields: &[(&str, String)], body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut head = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in fields {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

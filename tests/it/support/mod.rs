@@ -4,3 +4,4 @@
 pub mod agent;
 pub mod engines;
 pub mod postgres;
+pub mod submitter;

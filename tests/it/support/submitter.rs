@@ -18,13 +18,19 @@ pub struct Submitter {
 impl Submitter {
     /// Connects and signs in with an API key.
     pub fn sign_in(address: SocketAddr, key: &str) -> io::Result<Self> {
+        let mut submitter = Self::stranger(address)?;
+        submitter.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0emailapikey\0{key}"))))?;
+        Ok(submitter)
+    }
+
+    /// Connects, and says no more than hello.
+    pub fn stranger(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut submitter = Self { stream: BufReader::new(socket) };
         submitter.reply()?;
         submitter.say("EHLO tests.example")?;
-        submitter.say(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0emailapikey\0{key}"))))?;
         Ok(submitter)
     }
 
@@ -36,7 +42,12 @@ impl Submitter {
 
     /// Submits a mail, one command at a time; the reply that promises it.
     pub fn submit(&mut self, to: &str, mail: &[u8]) -> io::Result<String> {
-        self.say("MAIL FROM:<app@tests.example>")?;
+        self.hand_in("app@tests.example", to, mail)
+    }
+
+    /// Hands in a mail from this envelope sender; the null sender is the empty one.
+    pub fn hand_in(&mut self, from: &str, to: &str, mail: &[u8]) -> io::Result<String> {
+        self.say(&format!("MAIL FROM:<{from}>"))?;
         self.say(&format!("RCPT TO:<{to}>"))?;
         self.say("DATA")?;
         self.text(mail)
