@@ -123,7 +123,7 @@ impl Figures {
             "Requests for a pixel or a tracked link",
             &[(("token", "good"), read(&http.hits)), (("token", "bad"), read(&http.bad_tokens))],
         )?;
-        page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting() as u64)?;
+        page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting())?;
         page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())
     }
 

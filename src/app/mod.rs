@@ -72,6 +72,7 @@ pub struct App {
     /// What was made because there was nothing.
     pub first_run: Option<FirstRun>,
     store: Store,
+    intake: Intake,
     /// Told to the doors; each returns when it has finished what it holds.
     stopping: watch::Sender<bool>,
     doors: JoinSet<()>,
@@ -122,7 +123,7 @@ impl App {
         let deliveries = Arc::new(deliver::Counters::default());
         let workers = ground.workers(&deliveries).await?;
         let (stopping, stop) = watch::channel(false);
-        let figures = Figures { smtp: smtp.clone(), http: http.clone(), deliver: deliveries, intake };
+        let figures = Figures { smtp: smtp.clone(), http: http.clone(), deliver: deliveries, intake: intake.clone() };
         let registry = metrics::registry(figures);
 
         let mut doors = JoinSet::new();
@@ -144,6 +145,7 @@ impl App {
             addresses: ground.addresses,
             first_run,
             store: ground.store,
+            intake,
             stopping,
             doors,
             workers,
@@ -182,7 +184,12 @@ impl App {
             self.doors.shutdown().await;
         }
         let left = self.patience.saturating_sub(stopwatch.elapsed());
-        let drains: JoinSet<()> = self.workers.into_iter().map(|worker| worker.drain(left)).collect();
+        let mut drains: JoinSet<()> = self.workers.into_iter().map(|worker| worker.drain(left)).collect();
+        drains.spawn(async move {
+            if tokio::time::timeout(left, self.intake.drain()).await.is_err() {
+                tracing::error!(hits = self.intake.hits_waiting(), "hits are lost: the database takes none");
+            }
+        });
         drains.join_all().await;
         self.background.shutdown().await;
         self.store.close().await;

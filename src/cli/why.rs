@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use postback::config::Loaded;
 use postback::model::delivery::State;
 use postback::model::event::{Detail, Event};
+use postback::model::hit::{Client, Hit, HitKind, Visitor};
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::Message;
 use postback::model::reason::Cause;
@@ -71,6 +72,8 @@ async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> an
     for (number, attempt) in &attempts {
         lines.push((attempt.started_at, attempted(*number, attempt)));
     }
+    let hits = guest.store.hits(delivery.id).await.context("look for who looked at it")?;
+    lines.extend(hits.iter().map(|hit| (hit.at, looked(hit))));
     for event in &events {
         let owed = guest.store.dispatches(event.id).await.context("look for what webhooks were told")?;
         lines.push((event.at, happened(event)));
@@ -133,13 +136,34 @@ fn happened(event: &Event) -> String {
         Detail::Delivered { reply } => format!(": {}", printable(reply)),
         Detail::Deferred { cause, next_at } => format!("{}; next try {next_at}", because(cause)),
         Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
-        Detail::Opened { visitor } => format!(" by a {}", visitor.machine.verdict.as_str()),
-        Detail::Clicked { url, visitor } => format!(" by a {}: {}", visitor.machine.verdict.as_str(), printable(url)),
+        Detail::Opened { .. } | Detail::Clicked { .. } => String::new(),
         Detail::Complained { feedback_type, reported_by, .. } => {
             format!(": {} from {}", printable(feedback_type), printable(reported_by))
         }
     };
     format!("{}{more}  ({})", event.kind.as_str(), event.id)
+}
+
+fn looked(hit: &Hit) -> String {
+    let what = match hit.kind {
+        HitKind::Open => "pixel loaded".to_owned(),
+        HitKind::Click => format!("link {} followed", printable(&hit.target)),
+    };
+    let Visitor { place, client, user_agent, machine } = &hit.visitor;
+    let kind = if machine.kind.is_empty() { String::new() } else { format!(", {}", machine.kind) };
+    let mut line = format!("{what} by a {}{kind} ({} % sure)", machine.verdict.as_str(), machine.confidence);
+    for text in [&place.ip_address, &place.city, &place.country_name, &client.email_client.name, &client.browser.name] {
+        if !text.is_empty() {
+            line += &format!(", {}", printable(text));
+        }
+    }
+    if client == &Client::default() && !user_agent.is_empty() {
+        line += &format!(", {}", printable(user_agent));
+    }
+    if !machine.reasons.is_empty() {
+        line += &format!(": {}", printable(&machine.reasons.join("; ")));
+    }
+    line
 }
 
 fn told(standing: &DispatchStanding) -> String {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Intake;
 use crate::clock::Clock;
@@ -44,6 +44,9 @@ pub enum Answer {
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: mpsc::Sender<Waiting>,
+    taken: AtomicU64,
+    /// How many of those taken are recorded, or nothing is left to record them with.
+    recorded: watch::Receiver<u64>,
     lost: AtomicU64,
 }
 
@@ -69,8 +72,9 @@ pub(super) struct Recorder {
 
 pub(super) fn start(recorder: Recorder, waiting_max: usize) -> Queue {
     let (sender, receiver) = mpsc::channel(waiting_max);
-    tokio::spawn(recorder.run(receiver));
-    Queue { sender, lost: AtomicU64::new(0) }
+    let (count, recorded) = watch::channel(0);
+    tokio::spawn(recorder.run(receiver, count));
+    Queue { sender, taken: AtomicU64::new(0), recorded, lost: AtomicU64::new(0) }
 }
 
 impl Intake {
@@ -98,21 +102,27 @@ impl Intake {
     }
 
     /// Hits that wait to be recorded.
-    pub fn hits_waiting(&self) -> usize {
-        self.0.hits.sender.max_capacity() - self.0.hits.sender.capacity()
+    pub fn hits_waiting(&self) -> u64 {
+        self.0.hits.taken.load(Ordering::Relaxed).saturating_sub(*self.0.hits.recorded.borrow())
+    }
+
+    /// Returns when every hit that was answered before is recorded. While the database is away it waits with them.
+    pub async fn drain(&self) {
+        let taken = self.0.hits.taken.load(Ordering::Relaxed);
+        // A recorder that has ended, with the store, records nothing more.
+        let _ = self.0.hits.recorded.clone().wait_for(|recorded| *recorded >= taken).await;
     }
 }
 
 impl Queue {
     fn push(&self, waiting: Waiting) {
-        if self.sender.try_send(waiting).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let counter = if self.sender.try_send(waiting).is_ok() { &self.taken } else { &self.lost };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Recorder {
-    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>, count: watch::Sender<u64>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             while let Err(fault) = self.record(&batch).await {
@@ -122,6 +132,7 @@ impl Recorder {
                 tracing::warn!(%fault, hits = batch.len(), "hits wait for the database");
                 self.clock.sleep_until(self.clock.now() + AWAY).await;
             }
+            count.send_modify(|recorded| *recorded += batch.len() as u64);
             batch.clear();
         }
     }

@@ -128,7 +128,7 @@ fn kind_word(kind: HitKind) -> &'static str {
     }
 }
 
-fn kind_from(word: &str) -> Option<HitKind> {
+pub(super) fn kind_from(word: &str) -> Option<HitKind> {
     match word {
         "open" => Some(HitKind::Open),
         "click" => Some(HitKind::Click),

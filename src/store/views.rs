@@ -5,9 +5,10 @@
 use super::db::{Result, Row, Store};
 use super::deliveries::{self, Attempt};
 use super::dispatches::{DispatchStanding, read_standing};
-use super::{events, messages};
+use super::{events, hits, messages};
 use crate::model::delivery::Delivery;
 use crate::model::event::Event;
+use crate::model::hit::Hit;
 use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
 use crate::model::message::Message;
 use crate::model::reason::Reason;
@@ -86,6 +87,31 @@ impl Store {
             limit 1000";
         let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
         rows.iter().map(events::read).collect()
+    }
+
+    /// Who looked at a delivery's mail, in order, at most 1,000: machines too, of which no event may tell.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn hits(&self, id: DeliveryId) -> Result<Vec<Hit>> {
+        const SQL: &str = "
+            select kind, link, target, at, visitor
+            from hits
+            where message_id = $1 and recipient = $2
+            order by id
+            limit 1000";
+        let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
+        let read = |row: &Row| {
+            Ok(Hit {
+                delivery: id,
+                kind: row.word("kind", hits::kind_from)?,
+                link: row.small("link")?,
+                target: row.text("target")?,
+                at: row.time("at")?,
+                visitor: row.json("visitor")?,
+            })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// What is owed for an event, at most 1,000.

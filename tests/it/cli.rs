@@ -1,12 +1,8 @@
 //! The command line, as it is typed: the true program, its output and its exit status.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::process::Stdio;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::agent::{Agent, command, get, printed, run};
@@ -50,90 +46,6 @@ fn health_and_metrics_are_on_the_admin_listener() {
     check("/readyz", "200", r#"{"ready":true}"#);
     check("/metrics", "200", "\npostback_queue_waiting{queue=\"deliveries\"} 0\n");
     check("/elsewhere", "404", "");
-}
-
-/// A client in the middle of a text, which keeps a stopping server waiting.
-struct Talker(BufReader<TcpStream>);
-
-impl Talker {
-    fn in_data(agent: &Agent) -> Self {
-        let mut talker = Self(BufReader::new(TcpStream::connect(agent.address("smtp")).unwrap()));
-        talker.heard("220");
-        let login = STANDARD.encode(format!("\0{}\0{}", agent.credential("tenant"), agent.credential("SMTP password")));
-        for (line, code) in [
-            ("EHLO [127.0.0.1]", "250"),
-            (&format!("AUTH PLAIN {login}"), "235"),
-            ("MAIL FROM:<me@example.com>", "250"),
-            ("RCPT TO:<you@example.org>", "250"),
-            ("DATA", "354"),
-            ("Subject: slow", ""),
-        ] {
-            talker.say(line);
-            if !code.is_empty() {
-                talker.heard(code);
-            }
-        }
-        talker
-    }
-
-    fn say(&mut self, line: &str) {
-        write!(self.0.get_mut(), "{line}\r\n").unwrap();
-    }
-
-    /// The last line of a reply, which must have this code.
-    fn heard(&mut self, code: &str) -> String {
-        let mut line = String::new();
-        while line.as_bytes().get(3) != Some(&b' ') {
-            line.clear();
-            assert!(self.0.read_line(&mut line).unwrap() > 0, "hung up before {code}");
-        }
-        assert!(line.starts_with(code), "{code} expected: {line}");
-        line
-    }
-}
-
-fn terminate(agent: &Agent) {
-    agent.signal("TERM");
-    while !get(agent.address("admin"), "/readyz").contains("stopping") {
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_text_on_its_way_is_taken_while_the_program_stops() {
-    let folder = tempfile::tempdir().unwrap();
-    let agent = Agent::start(folder.path(), &[]);
-    let mut talker = Talker::in_data(&agent);
-    terminate(&agent);
-    talker.say(".");
-    let promise = talker.heard("250");
-    assert!(agent.wait().success());
-    let message = promise.split(' ').find(|word| word.starts_with("msg_")).unwrap();
-    let told = printed(folder.path(), &["why", message]);
-    assert!(told.contains("subject   slow"), "{told}");
-}
-
-#[test]
-fn a_hangup_takes_a_changed_certificate_into_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let agent = Agent::start(folder.path(), &[]);
-    let data = folder.path().join("data");
-    assert_eq!(data.metadata().unwrap().permissions().mode() & 0o777, 0o700, "it holds keys");
-    std::fs::write(data.join("tls/certificate.pem"), "junk").unwrap();
-    agent.signal("HUP");
-    while !agent.log().contains("the certificate before stays in use") {
-        std::thread::yield_now();
-    }
-    assert!(get(agent.address("admin"), "/readyz").contains("true"));
-}
-
-#[test]
-fn who_is_told_twice_to_stop_stops_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let agent = Agent::start(folder.path(), &[]);
-    let _talker = Talker::in_data(&agent);
-    terminate(&agent);
-    assert_eq!(agent.stop().code(), Some(1));
 }
 
 #[test]

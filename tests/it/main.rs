@@ -14,4 +14,5 @@ mod engines;
 mod exchanger;
 mod http;
 mod rewrite;
+mod stop;
 mod storage;
