@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, PRAGMA, REFERRER_POLICY, USER_AGENT,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, EXPIRES, HOST,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, PRAGMA, PROXY_AUTHORIZATION, REFERRER_POLICY, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -40,8 +40,23 @@ const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 /// A redirect's body stays below this size.
 const REDIRECT_BODY_BYTES: usize = 200;
 
-/// Header fields of a request that are kept for judging it.
+/// Header fields of a request that are kept for judging it, and bytes of them all: hits may wait in great number.
 const FIELDS_MAX: usize = 64;
+const FIELDS_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of `User-Agent` that are kept.
+const USER_AGENT_BYTES_MAX: usize = 1_024;
+
+/// Header fields that tell nothing about who asks, are told otherwise, or are nobody's business.
+const DROPPED: [HeaderName; 8] = [
+    AUTHORIZATION,
+    CONNECTION,
+    COOKIE,
+    HOST,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    PROXY_AUTHORIZATION,
+    USER_AGENT,
+];
 
 /// The answer when the path is one of ours; `None` leaves the request to the APIs.
 pub(super) fn answer<B>(server: &Server, request: &Request<B>, peer: Peer) -> Option<Answer> {
@@ -57,8 +72,8 @@ pub(super) fn answer<B>(server: &Server, request: &Request<B>, peer: Peer) -> Op
         return Some(wrong_method());
     }
     let asked = host(request).and_then(|host| {
-        let hit = described(server.settings(), request, peer, is_get);
-        server.intake().hit(host, token, hit)
+        let described = described(server.settings(), request, peer, is_get);
+        server.intake().hit(host, token, described)
     });
     let counters = &server.0.counters;
     add(if asked.is_some() { &counters.hits } else { &counters.bad_tokens }, 1);
@@ -79,17 +94,31 @@ fn host<B>(request: &Request<B>) -> Option<&str> {
 
 fn described<B>(settings: &Settings, request: &Request<B>, peer: Peer, is_get: bool) -> HitRequest {
     let headers = request.headers();
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_proxied = settings.trusted_proxies.iter().any(|network| network.has(peer.ip));
     let says_https = || headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
-    let fields = headers.iter().take(FIELDS_MAX);
     HitRequest {
         is_get,
         ip: Some(address(settings, headers, peer.ip)),
-        user_agent: headers.get(USER_AGENT).map(text).unwrap_or_default(),
-        headers: fields.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        user_agent: headers.get(USER_AGENT).map(|value| text(value, USER_AGENT_BYTES_MAX)).unwrap_or_default(),
+        headers: kept(headers),
         is_https: peer.is_tls || (is_proxied && says_https()),
     }
+}
+
+fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut left = FIELDS_BYTES_MAX;
+    let mut kept = Vec::with_capacity(headers.len().min(FIELDS_MAX));
+    for (name, value) in headers.iter().filter(|(name, _)| !DROPPED.contains(name)).take(FIELDS_MAX) {
+        let Some(rest) = left.checked_sub(name.as_str().len() + value.len()) else { break };
+        left = rest;
+        kept.push((name.as_str().to_owned(), text(value, value.len())));
+    }
+    kept
+}
+
+fn text(value: &HeaderValue, bytes_max: usize) -> String {
+    let bytes = value.as_bytes();
+    String::from_utf8_lossy(bytes.get(..bytes_max).unwrap_or(bytes)).into_owned()
 }
 
 fn address(settings: &Settings, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
@@ -100,6 +129,8 @@ fn address(settings: &Settings, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 fn answered(status: StatusCode, body: impl Into<Bytes>, fields: &[(HeaderName, &'static str)]) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
+    // Room for what is added on the way out too: a header map that grows is hashed anew.
+    answer.headers_mut().reserve(fields.len() + 3);
     for (name, value) in fields {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }

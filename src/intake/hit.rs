@@ -20,7 +20,7 @@ use crate::model::hit::{Client, EarlierHit, Hit, HitKind, HitRequest, Place, Vis
 use crate::model::id::{DeliveryId, EventId};
 use crate::model::tenant::Privacy;
 use crate::model::time::Timestamp;
-use crate::model::token::{self, Reference};
+use crate::model::token::Reference;
 use crate::store::hits::{HitContext, RecordedHit};
 use crate::store::{Store, StoreError};
 
@@ -81,7 +81,7 @@ impl Intake {
     /// What the token asks for; `None` unless we sealed it for `host` (as the `Host` header names it). The hit is
     /// queued when the request is a GET: only those count.
     pub fn hit(&self, host: &str, token: &str, request: HitRequest) -> Option<Answer> {
-        let (delivery, reference) = token::open(&self.0.ring, host, token)?;
+        let (delivery, reference) = self.0.opener.open(host, token)?;
         let (kind, link, target, answer) = match reference {
             Reference::Open => (HitKind::Open, 0, String::new(), Answer::Pixel),
             Reference::Click { link, target } | Reference::TextClick { link, target } => {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::enrich::Enricher;
 use crate::ids::IdSource;
 use crate::model::retry::MAIL_LIFETIME;
-use crate::model::token::KeyRing;
+use crate::model::token::{KeyRing, Opener};
 use crate::store::Store;
 
 /// What intake needs to know about the installation.
@@ -71,6 +71,7 @@ struct Inner {
     clock: Clock,
     ids: IdSource,
     ring: KeyRing,
+    opener: Opener,
     settings: Settings,
     callers: caller::Known,
     hits: hit::Queue,
@@ -101,7 +102,9 @@ impl Intake {
             hit::Recorder { store: store.clone(), clock: clock.clone(), ids: ids.clone(), enricher },
             settings.hits_max,
         );
-        Self(Arc::new(Inner { store, clock, ids, ring, settings, callers: caller::Known::default(), hits }))
+        let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);
+        let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
+        Self(Arc::new(Inner { store, clock, ids, ring, opener, settings, callers, hits }))
     }
 
     /// What intake knows about the installation.

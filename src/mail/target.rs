@@ -140,12 +140,13 @@ pub fn location(target: &str) -> String {
     let authority = &target[start..end];
     let mut ascii = String::with_capacity(target.len() + 16);
     push_encoded(&mut ascii, &target[..start]);
-    match Url::parse(&target[..end]) {
-        Ok(url) if !authority.is_ascii() => {
+    let foreign = if authority.is_ascii() { None } else { Url::parse(&target[..end]).ok() };
+    match foreign {
+        Some(url) => {
             ascii.push_str(url.host_str().unwrap_or_default());
             url.port().inspect(|port| ascii.push_str(&format!(":{port}")));
         }
-        _ => push_encoded(&mut ascii, authority),
+        None => push_encoded(&mut ascii, authority),
     }
     push_encoded(&mut ascii, &target[end..path_end].replace('\\', "/"));
     push_encoded(&mut ascii, &target[path_end..]);

@@ -57,6 +57,18 @@ async fn requests_that_say_two_things() {
         let first = String::from_utf8_lossy(&heard).lines().next().unwrap_or_default().to_owned();
         assert!(first.is_empty() || first.starts_with("HTTP/1.1 400"), "{more:?}: {first}");
     }
+    for (path, body) in [
+        ("/api/v1/emails", r#"{"message":"Content-Length and Transfer-Encoding cannot stand together"}"#),
+        ("/v1.1/email", r#"{"error":{"code":"TM_3301","details":[{"code":"PB_400","#),
+        ("/o/x", r#"{"message":"Content-Length"#),
+    ] {
+        let more = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n";
+        let request = head(&house, path, more) + "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+        let reply = Reply::read(&house.raw(request.as_bytes()).await);
+        assert_eq!((reply.status, reply.field("connection")), (400, "close"));
+        assert!(reply.text().starts_with(body), "{}", reply.text());
+        assert!(!reply.text().contains("HTTP/1.1"));
+    }
     let encoded =
         head(&house, "/api/v1/emails", "Content-Encoding: gzip\r\nContent-Length: 0\r\nConnection: close\r\n");
     assert_eq!(Reply::read(&house.raw(encoded.as_bytes()).await).status, 415);

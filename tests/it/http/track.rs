@@ -1,5 +1,6 @@
 //! Pixel and redirect: exact headers, who counts, what a bad token gets.
 
+use postback::http::Settings;
 use postback::model::hit::HitKind;
 use postback::model::id::DeliveryId;
 use postback::model::token::{Reference, Sealer};
@@ -95,6 +96,20 @@ async fn a_link() {
     let reply = house.ask("GET", &long, &[], b"").await;
     assert_eq!((reply.status, reply.text().as_str()), (302, "Continue\n"));
     house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trusted_proxy_says_who_asks() {
+    for (trusted, expected) in [("127.0.0.0/8", "9.9.9.9"), ("10.0.0.0/8", "127.0.0.1")] {
+        let settings = Settings { trusted_proxies: vec![trusted.parse().unwrap()], ..Settings::default() };
+        let house = House::with(settings, |_| {}).await;
+        let (delivery, path) = house.sealed(link("https://shop.example.com/")).await;
+        house.ask("GET", &path, &[("X-Forwarded-For", "6.6.6.6, 9.9.9.9")], b"").await;
+        house.hits(delivery, 1).await;
+        let context = house.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+        assert_eq!(context.earlier[0].visitor.place.ip_address, expected);
+        house.shut().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
