@@ -174,7 +174,7 @@ create table hits (
     visitor text not null
 ) without rowid;
 
-create index hits_by_message on hits (message_id, recipient);
+create index hits_by_delivery on hits (message_id, recipient, id);
 
 -- That a recipient has opened, or followed a link, for the first time: by anyone who is no scanner, and by a person.
 create table firsts (

@@ -15,13 +15,14 @@ use prometheus_client::registry::Registry;
 
 use crate::intake::Intake;
 use crate::smtp::counters::{DOT_TO_REPLY_MILLIS, read};
-use crate::{deliver, http, smtp};
+use crate::{deliver, http, smtp, webhooks};
 
 /// Who counts.
 pub(super) struct Figures {
     pub(super) smtp: Arc<smtp::server::Server>,
     pub(super) http: http::Server,
     pub(super) deliver: Arc<deliver::Counters>,
+    pub(super) webhooks: Arc<webhooks::Counters>,
     pub(super) intake: Intake,
 }
 
@@ -48,7 +49,8 @@ impl Collector for Figures {
         self.doors(&mut page)?;
         self.smtp(&mut page)?;
         self.http(&mut page)?;
-        self.deliveries(&mut page)
+        self.deliveries(&mut page)?;
+        self.dispatches(&mut page)
     }
 }
 
@@ -125,6 +127,20 @@ impl Figures {
         )?;
         page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting())?;
         page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())
+    }
+
+    /// What posting to webhooks counts.
+    fn dispatches(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters = &self.webhooks;
+        page.counters(
+            "webhook_attempts",
+            "Attempts at webhooks, by what they came to",
+            &[
+                (("result", "arrived"), read(&counters.arrived)),
+                (("result", "failed"), read(&counters.failed)),
+                (("result", "exhausted"), read(&counters.exhausted)),
+            ],
+        )
     }
 
     fn deliveries(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -23,6 +23,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::{Role, Settings};
 use crate::deliver;
 use crate::dns::{self, Resolver};
+use crate::egress::{Guard, client_tls};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
 use crate::http::admin::Admin;
@@ -32,10 +33,12 @@ use crate::intake::{self, Intake};
 use crate::model::token::KeyRing;
 use crate::smtp;
 use crate::store::Store;
-use crate::store::db::{Options, Sync};
+use crate::store::db::Options;
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
 use crate::wake::Wake;
+use crate::webhooks;
+use crate::webhooks::client::{Client, Limits};
 use crate::worker::Worker;
 
 pub use first_run::FirstRun;
@@ -120,10 +123,17 @@ impl App {
             world.clock.clone(),
         );
         let http = ground.http(intake.clone())?;
+        let dispatches = Arc::default();
         let deliveries = Arc::new(deliver::Counters::default());
-        let workers = ground.workers(&deliveries).await?;
+        let workers = ground.workers(&deliveries, &dispatches).await?;
         let (stopping, stop) = watch::channel(false);
-        let figures = Figures { smtp: smtp.clone(), http: http.clone(), deliver: deliveries, intake: intake.clone() };
+        let figures = Figures {
+            smtp: smtp.clone(),
+            http: http.clone(),
+            deliver: deliveries,
+            webhooks: dispatches,
+            intake: intake.clone(),
+        };
         let registry = metrics::registry(figures);
 
         let mut doors = JoinSet::new();
@@ -237,7 +247,20 @@ impl Ground {
         }))
     }
 
-    async fn workers(&self, deliveries: &Arc<deliver::Counters>) -> anyhow::Result<Vec<Worker>> {
+    fn webhooks(&self, counters: &Arc<webhooks::Counters>) -> anyhow::Result<webhooks::Parts> {
+        let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
+        let guard = Arc::new(Guard::new(policy, self.world.resolver.clone()));
+        let tls = client_tls(self.settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
+        let clock = self.world.clock.clone();
+        let client = Arc::new(Client::new(guard, tls, clock.clone(), Limits::default()));
+        Ok(webhooks::Parts { store: self.store.clone(), clock, client, counters: counters.clone() })
+    }
+
+    async fn workers(
+        &self,
+        deliveries: &Arc<deliver::Counters>,
+        dispatches: &Arc<webhooks::Counters>,
+    ) -> anyhow::Result<Vec<Worker>> {
         let mut workers = Vec::new();
         if self.settings.roles.contains(&Role::Deliver) {
             let parts = deliver::Parts {
@@ -251,6 +274,9 @@ impl Ground {
                 counters: deliveries.clone(),
             };
             workers.push(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
+        }
+        if self.settings.roles.contains(&Role::Webhooks) {
+            workers.extend(webhooks::start(&self.webhooks(dispatches)?, &self.settings.webhooks));
         }
         Ok(workers)
     }
@@ -267,7 +293,7 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
         content_dir: settings.data.join("content"),
         holder: format!("{}-{}-{}", settings.hostname, std::process::id(), &run[run.len() - 8..]),
         handoff,
-        sync: Sync::Full,
+        sync: settings.sync,
     };
     let opened = Store::open(options, clock.clone()).await;
     opened.with_context(|| format!("open the database {}", settings.database))

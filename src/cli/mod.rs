@@ -4,6 +4,7 @@
 
 mod check_config;
 mod database;
+mod demo;
 mod inspect;
 mod send;
 mod serve;
@@ -50,6 +51,8 @@ struct Options {
 enum Command {
     /// Run: take mail, deliver it, tell webhooks
     Serve(serve::Flags),
+    /// Play the whole loop on loopback, told as it happens; needs no settings
+    Demo(demo::Arguments),
     /// Show the effective settings and where each comes from; exit with 2 if they make no sense
     CheckConfig(check_config::Arguments),
     /// Create the database, or bring it up to date
@@ -126,6 +129,7 @@ fn in_one_line(fault: &anyhow::Error) -> String {
 async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(flags) => serve::run(options.load(flags.settings())?).await,
+        Command::Demo(arguments) => demo::run(&arguments).await,
         Command::CheckConfig(arguments) => check_config::run(options, arguments),
         Command::Migrate => database::migrate(&options.load(Vec::new())?).await,
         Command::Tenant(command) => tenants::tenant(&options.load(Vec::new())?, command).await,

@@ -21,7 +21,8 @@ pub use sections::{DatabaseUrl, Geoip, Reports, Retention, Role, Tracking};
 use crate::deliver::settings::Mode;
 use crate::http::admin;
 use crate::model::address::domain_name;
-use crate::{deliver, egress, http, log, smtp, tls};
+use crate::store::db::Sync;
+use crate::{deliver, egress, http, log, smtp, tls, webhooks};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// `sqlite:<path>` or `postgres://…`. Empty: `sqlite:<data>/postback.db`.
     pub database: DatabaseUrl,
+    /// How hard SQLite syncs. Anything but `full` breaks the promise that accepted mail survives a power cut.
+    pub sync: Sync,
     /// The name under which this machine is known to other mail systems.
     pub hostname: String,
     /// What this node does.
@@ -47,6 +50,8 @@ pub struct Settings {
     pub tls: tls::Settings,
     /// Where mail goes.
     pub deliver: deliver::Settings,
+    /// Webhooks, going out.
+    pub webhooks: webhooks::Settings,
     /// Pixels and links.
     pub tracking: Tracking,
     /// Reports about our mail, coming home.
@@ -66,6 +71,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("data"),
             database: DatabaseUrl::default(),
+            sync: Sync::Full,
             hostname: "postback.localhost".to_owned(),
             roles: Role::ALL.to_vec(),
             shutdown_timeout_secs: 30,
@@ -74,6 +80,7 @@ impl Default for Settings {
             admin: admin::Settings::default(),
             tls: tls::Settings::default(),
             deliver: deliver::Settings::default(),
+            webhooks: webhooks::Settings::default(),
             tracking: Tracking::default(),
             reports: Reports::default(),
             geoip: Geoip::default(),
@@ -205,6 +212,7 @@ impl Settings {
             .or_else(|| self.tracking.complaint())
             .or_else(|| self.smtp.complaint())
             .or_else(|| self.deliver.complaint())
+            .or_else(|| self.webhooks.complaint())
             .or_else(|| self.log.complaint())
     }
 

@@ -26,6 +26,8 @@ use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
 const BATCH_MAX: usize = 256;
+/// Earlier hits of one delivery that are looked at.
+const EARLIER_MAX: usize = 50;
 /// How long to wait before asking an absent database again.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -150,11 +152,14 @@ impl Recorder {
     fn judged(&self, waiting: &Waiting, contexts: &mut HashMap<DeliveryId, HitContext>) -> Option<RecordedHit> {
         let context = contexts.get_mut(&waiting.delivery)?;
         let alone = Seen::alone(waiting.kind, waiting.link, waiting.at, context.delivered_at);
-        let seen = Seen { earlier: context.earlier.clone(), ..alone };
+        let seen = Seen { earlier: std::mem::take(&mut context.earlier), ..alone };
         let (visitor, hold) = self.enricher.visitor(&waiting.request, &seen);
-        let visitor = kept(visitor, &waiting.request, waiting.kind, context.privacy);
+        context.earlier = seen.earlier;
         let (kind, link, at) = (waiting.kind, waiting.link, waiting.at);
+        // In memory the whole visitor is judged with; what is written is what the agent keeps.
         context.earlier.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
+        context.earlier.truncate(EARLIER_MAX);
+        let visitor = kept(visitor, &waiting.request, waiting.kind, context.privacy);
         Some(RecordedHit {
             id: EventId::from_uuid(self.ids.uuid(at)),
             hit: Hit { delivery: waiting.delivery, kind, link, target: waiting.target.clone(), at, visitor },

@@ -9,7 +9,7 @@ use super::headers::{self, Field};
 use super::rewrite::{self, LinkKind, Links, Rewritten, Wanted};
 use crate::model::id::DeliveryId;
 use crate::model::message::{Facts, Message, Tracking};
-use crate::model::token::{self, KeyRing, Reference, Sealer, URL_CHARS_MAX};
+use crate::model::token::{self, KeyRing, Reference, Sealer};
 
 /// The header that names the delivery: the local part of its return path.
 pub const REFERENCE_HEADER: &str = "X-Postback-Ref";
@@ -94,15 +94,14 @@ impl<'a> Sealed<'a> {
         Some(Self { base_url, delivery, sealer })
     }
 
-    fn url(&self, kind: char, reference: &Reference) -> Option<String> {
-        let url = format!("{}/{kind}/{}", self.base_url, self.sealer.seal(self.delivery, reference));
-        (url.len() <= URL_CHARS_MAX).then_some(url)
+    fn url(&self, kind: char, reference: &Reference) -> String {
+        format!("{}/{kind}/{}", self.base_url, self.sealer.seal(self.delivery, reference))
     }
 }
 
 impl Links for Sealed<'_> {
     fn pixel(&mut self) -> Option<String> {
-        self.url('o', &Reference::Open)
+        Some(self.url('o', &Reference::Open))
     }
 
     fn link(&mut self, index: u16, kind: LinkKind, target: &str) -> Option<String> {
@@ -114,7 +113,7 @@ impl Links for Sealed<'_> {
             LinkKind::Html => Reference::Click { link: index, target },
             LinkKind::Text => Reference::TextClick { link: index, target },
         };
-        self.url('c', &reference)
+        Some(self.url('c', &reference))
     }
 }
 

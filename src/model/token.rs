@@ -36,7 +36,7 @@ use super::time::Timestamp;
 pub const KEYS_MAX: usize = 32;
 /// Longest token text that is looked at.
 pub const TOKEN_CHARS_MAX: usize = 24_000;
-/// Longest tracked URL that we make; a longer one leaves the link as it was.
+/// A link within this length is never pushed over it: it stays as it was instead.
 pub const URL_CHARS_MAX: usize = 2_000;
 /// Links of one mail that can be told apart.
 pub const LINK_INDEX_MAX: u16 = (1 << 14) - 1;

@@ -9,13 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _, SqlSafeStr, Sqlite, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, SqlSafeStr, Sqlite, Transaction};
 
+use super::schema::{SCHEMA, migrator};
+use super::value::{PIECES, Row, Value, bound, pieces};
 use super::writer::{self, Writer};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
@@ -70,7 +69,8 @@ pub struct Options {
 }
 
 /// How hard SQLite syncs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sync {
     /// Each commit reaches the disk.
     #[default]
@@ -98,44 +98,16 @@ pub(super) struct Inner {
 pub struct Wakes {
     /// Deliveries may be due.
     pub deliveries: Wake,
-    /// Dispatches may be due.
+    /// Dispatches may be due that were never tried.
     pub dispatches: Wake,
+    /// Dispatches may be due that were tried before.
+    pub retries: Wake,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Db {
     Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PgPool),
-}
-
-/// One step of the schema: the same number and name in both folders. A shipped one is never edited.
-struct SchemaStep {
-    number: i64,
-    name: &'static str,
-    sqlite: &'static str,
-    postgres: &'static str,
-}
-
-macro_rules! schema_steps {
-    ($($number:literal $name:literal $file:literal,)*) => {
-        &[$(SchemaStep {
-            number: $number,
-            name: $name,
-            sqlite: include_str!(concat!("../../migrations/sqlite/", $file)),
-            postgres: include_str!(concat!("../../migrations/postgres/", $file)),
-        },)*]
-    };
-}
-
-const SCHEMA: &[SchemaStep] = schema_steps![
-    1 "foundation" "0001_foundation.sql",
-];
-
-fn migrator(text: impl Fn(&SchemaStep) -> &'static str) -> Migrator {
-    let migration = |step: &SchemaStep| {
-        Migration::new(step.number, step.name.into(), MigrationType::Simple, text(step).into_sql_str(), false)
-    };
-    Migrator::with_migrations(SCHEMA.iter().map(migration).collect())
 }
 
 /// Readers of a SQLite store; one OS thread each.
@@ -248,6 +220,30 @@ impl Store {
                     }
                     Db::Postgres(pool) => {
                         rows.extend(bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres));
+                    }
+                }
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Runs one statement on a reader for each of `tuples`, and gives all rows: for lists that need a limit each.
+    pub(super) async fn each(&self, sql: &'static str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
+        let db = self.0.db.clone();
+        on_own_task(async move {
+            let mut rows = Vec::new();
+            match &db {
+                Db::Sqlite { read, .. } => {
+                    let mut reader = read.acquire().await?;
+                    for values in tuples {
+                        rows.extend(bound!(sql, values).fetch_all(&mut *reader).await?.into_iter().map(Row::Sqlite));
+                    }
+                }
+                Db::Postgres(pool) => {
+                    let mut reader = pool.acquire().await?;
+                    for values in tuples {
+                        rows.extend(bound!(sql, values).fetch_all(&mut *reader).await?.into_iter().map(Row::Postgres));
                     }
                 }
             }
@@ -383,23 +379,6 @@ pub(super) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// A query with its values bound, for whichever engine the executor is of.
-macro_rules! bound {
-    ($sql:expr, $values:expr) => {{
-        let mut query = sqlx::query($sql);
-        for value in $values {
-            query = match value {
-                Value::Int(value) => query.bind(value),
-                Value::Text(value) => query.bind(value),
-                Value::Bytes(value) => query.bind(value),
-                Value::Flag(value) => query.bind(value),
-            };
-        }
-        query
-    }};
-}
-use bound;
-
 impl Tx {
     /// Runs a statement; the number of rows changed.
     pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
@@ -469,155 +448,4 @@ impl Tx {
         }
         Ok(())
     }
-}
-
-/// How many tuples one statement may carry.
-const PIECES: [usize; 4] = [64, 16, 4, 1];
-
-/// The statements that carry `tuples`, as text and values: as few and as large as `PIECES` allows.
-fn pieces(head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {
-    let mut statements = Vec::new();
-    let mut left = tuples.into_iter();
-    while left.len() > 0 {
-        let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
-        let tuples: Vec<_> = left.by_ref().take(piece).collect();
-        let sql = format!("{head} {} {tail}", placeholders(&tuples));
-        statements.push((sql, tuples.into_iter().flatten().collect()));
-    }
-    statements
-}
-
-fn placeholders(tuples: &[Vec<Value>]) -> String {
-    let mut text = String::new();
-    let mut number = 0;
-    for (at, tuple) in tuples.iter().enumerate() {
-        text.push_str(if at == 0 { "(" } else { ", (" });
-        for place in 0..tuple.len() {
-            number += 1;
-            text.push_str(if place == 0 { "$" } else { ", $" });
-            text.push_str(&number.to_string());
-        }
-        text.push(')');
-    }
-    text
-}
-
-/// A value on its way in. Absent ones keep their type, which PostgreSQL wants to know.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Int(Option<i64>),
-    Text(Option<String>),
-    Bytes(Option<Vec<u8>>),
-    Flag(bool),
-}
-
-macro_rules! values {
-    ($($kind:ident: $from:ty, $value:ident => $made:expr;)*) => {$(
-        impl From<$from> for Value {
-            fn from($value: $from) -> Self {
-                Value::$kind(Some($made))
-            }
-        }
-
-        impl From<Option<$from>> for Value {
-            fn from(value: Option<$from>) -> Self {
-                Value::$kind(value.map(|$value| $made))
-            }
-        }
-    )*};
-}
-
-values! {
-    Int: i64, value => value;
-    Int: u8, value => i64::from(value);
-    Int: u16, value => i64::from(value);
-    Int: u32, value => i64::from(value);
-    Int: u64, value => i64::try_from(value).unwrap_or(i64::MAX);
-    Int: Timestamp, value => value.as_millis();
-    Text: &str, value => value.to_owned();
-    Text: String, value => value;
-    Bytes: Vec<u8>, value => value;
-    Bytes: &[u8], value => value.to_vec();
-    Bytes: crate::model::id::TenantId, value => value.as_bytes().to_vec();
-    Bytes: crate::model::id::AgentId, value => value.as_bytes().to_vec();
-    Bytes: crate::model::id::CredentialId, value => value.as_bytes().to_vec();
-    Bytes: crate::model::id::MessageId, value => value.as_bytes().to_vec();
-    Bytes: crate::model::id::EventId, value => value.as_bytes().to_vec();
-    Bytes: crate::model::id::WebhookId, value => value.as_bytes().to_vec();
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Value::Flag(value)
-    }
-}
-
-/// A row on its way out. Getters fail with `Corrupt` when the column is not of the wanted type.
-#[derive(Debug)]
-pub(super) enum Row {
-    Sqlite(SqliteRow),
-    Postgres(PgRow),
-}
-
-macro_rules! getter {
-    ($(#[$doc:meta])* $name:ident, $type:ty) => {
-        $(#[$doc])*
-        pub(super) fn $name(&self, column: &str) -> Result<$type> {
-            Ok(match self {
-                Row::Sqlite(row) => row.try_get(column)?,
-                Row::Postgres(row) => row.try_get(column)?,
-            })
-        }
-    };
-}
-
-impl Row {
-    getter!(int, i64);
-    getter!(maybe_int, Option<i64>);
-    getter!(text, String);
-    getter!(maybe_text, Option<String>);
-    getter!(bytes, Vec<u8>);
-    getter!(maybe_bytes, Option<Vec<u8>>);
-    getter!(flag, bool);
-
-    /// An id's sixteen bytes.
-    pub(super) fn id(&self, column: &str) -> Result<[u8; 16]> {
-        self.array(column)
-    }
-
-    /// Exactly `N` bytes.
-    pub(super) fn array<const N: usize>(&self, column: &str) -> Result<[u8; N]> {
-        self.bytes(column)?.try_into().map_err(|_| StoreError::Corrupt(format!("{column} is not {N} bytes long")))
-    }
-
-    /// A point in time.
-    pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
-        self.int(column).map(Timestamp::from_millis)
-    }
-
-    /// A point in time, or none.
-    pub(super) fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>> {
-        Ok(self.maybe_int(column)?.map(Timestamp::from_millis))
-    }
-
-    /// A number that fits a smaller type.
-    pub(super) fn small<T: TryFrom<i64>>(&self, column: &str) -> Result<T> {
-        T::try_from(self.int(column)?).map_err(|_| StoreError::Corrupt(format!("{column} is out of range")))
-    }
-
-    /// A text that reads as a `T`.
-    pub(super) fn word<T>(&self, column: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-        let text = self.text(column)?;
-        read(&text).ok_or_else(|| StoreError::Corrupt(format!("{column} holds {text:?}")))
-    }
-
-    /// JSON text that reads as a `T`.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
-        serde_json::from_str(&self.text(column)?).map_err(|fault| StoreError::Corrupt(format!("{column}: {fault}")))
-    }
-}
-
-/// JSON text of a value of ours, none of which can fail to be written.
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("our own values have string keys and no failing parts")
 }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::db::{Result, Row, Store, StoreError, Tx, Value};
+use super::db::{Result, Store, StoreError, Tx};
 use super::messages::{self, delivery_id};
+use super::value::{Row, Value};
 use super::writer::{Accept, Work};
 use crate::model::delivery::{Delivery, Lease, Next, State};
 use crate::model::event::Event;

@@ -7,7 +7,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::db::{Result, Row, Store, Tx, Value};
+use super::db::{Result, Store, Tx};
+use super::value::{Row, Value};
 use super::writer::Work;
 use super::{events, messages, webhooks};
 use crate::model::delivery::Lease;
@@ -15,8 +16,10 @@ use crate::model::event::Event;
 use crate::model::id::{EventId, WebhookId};
 use crate::model::message::Message;
 use crate::model::retry::LEASE;
+use crate::model::secret::Secret;
+use crate::model::tenant::AgentSettings;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{DispatchId, DispatchNext, DispatchState, Webhook};
+use crate::model::webhook::{DispatchId, DispatchNext, DispatchState, Format, Webhook};
 
 /// Which dispatches to lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,19 +98,29 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { lease(tx, lane, limit, except, now, &holder).await })).await
     }
 
-    /// When the next dispatch of a webhook that is on comes due; `None` when none waits.
+    /// When the next dispatch of this lane, of a webhook that is on, comes due; `None` when none waits.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn next_dispatch_due(&self) -> Result<Option<Timestamp>> {
-        const SQL: &str = "
-            select due_at
-            from dispatches
-            join webhooks on webhooks.id = dispatches.webhook_id
-            where state = 'queued' and switch = 'on'
-            order by due_at
-            limit 1";
-        self.row(SQL, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
+    pub async fn next_dispatch_due(&self, lane: Lane) -> Result<Option<Timestamp>> {
+        macro_rules! next_due {
+            ($tried:literal) => {
+                concat!(
+                    "select due_at
+                    from dispatches
+                    join webhooks on webhooks.id = dispatches.webhook_id
+                    where state = 'queued' and switch = 'on' and ",
+                    $tried,
+                    " order by due_at
+                    limit 1"
+                )
+            };
+        }
+        let sql = match lane {
+            Lane::Fresh => next_due!("attempts = 0"),
+            Lane::Retry => next_due!("attempts > 0"),
+        };
+        self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 
     /// Extends the leases that this node still works under by a full term; those that were still held.
@@ -250,10 +263,11 @@ async fn load(tx: &mut Tx, rows: Vec<Row>, holder: &str) -> Result<Vec<LeasedDis
         select leased.event_id, leased.webhook_id, leased.attempts,
             events.message_id, recipient, events.tenant_id, events.agent_id, kind, ordinal, at, address, detail,
             relay, relay_at, is_test,
-            messages.id, agent_key, source, accepted_at, size_bytes, facts
+            messages.id, agent_key, source, accepted_at, size_bytes, facts, settings
         from leased
         join events on events.id = leased.event_id
-        join messages on messages.id = events.message_id";
+        join messages on messages.id = events.message_id
+        left join agents on agents.id = events.agent_id";
     let mut known: HashMap<WebhookId, Arc<Webhook>> = HashMap::new();
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -284,8 +298,19 @@ fn read_leased(row: &Row, known: &HashMap<WebhookId, Arc<Webhook>>, holder: &str
         lease: Lease { holder: holder.to_owned(), attempt: row.small("attempts")? },
         event: events::read(row)?,
         message: messages::read(row)?,
-        webhook: webhook.clone(),
+        webhook: with_key_of_agent(webhook, row)?,
     }))
+}
+
+/// TransMail's authentication key belongs to the mail agent: a webhook of its formats without a secret is signed with
+/// that.
+fn with_key_of_agent(webhook: &Arc<Webhook>, row: &Row) -> Result<Arc<Webhook>> {
+    if webhook.format == Format::Mailtura || !webhook.secret.reveal().is_empty() {
+        return Ok(webhook.clone());
+    }
+    let settings = row.maybe_text("settings")?.and_then(|text| serde_json::from_str::<AgentSettings>(&text).ok());
+    let key = settings.map(|settings| settings.authentication_key).unwrap_or_default();
+    Ok(Arc::new(Webhook { secret: Secret::new(key), ..(**webhook).clone() }))
 }
 
 fn dispatch_id(row: &Row) -> Result<DispatchId> {

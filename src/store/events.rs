@@ -4,8 +4,9 @@
 //! so that one cannot exist without the other. The same (delivery, kind, ordinal) is written once; a second is left
 //! out, with its dispatches.
 
-use super::db::{Result, Row, Tx, Value, json};
+use super::db::{Result, Tx};
 use super::messages::delivery_id;
+use super::value::{Row, Value, json};
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, EventId, TenantId};
 

@@ -6,17 +6,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::db::{Result, Row, Store, Tx, Value, json};
+use super::db::{Result, Store, Tx};
 use super::messages::delivery_id;
+use super::value::{Row, Value, json};
 use super::writer::Work;
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::hit::{EarlierHit, Hit, HitKind, Who};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
-
-/// Earlier hits of one delivery that judging a new one looks at.
-const EARLIER_MAX: usize = 50;
 
 /// What judging a hit needs to know about its delivery.
 #[derive(Clone, Debug)]
@@ -61,12 +59,12 @@ impl Store {
         let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
         let ids: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
         let mut contexts = HashMap::new();
-        for row in self.lookup(WANTED, DELIVERIES, ids.clone()).await? {
+        for row in self.lookup(WANTED, DELIVERIES, ids).await? {
             contexts.insert(delivery_id(&row)?, context(&row)?);
         }
-        for row in self.lookup(WANTED, EARLIER, ids).await? {
-            let known = contexts.get_mut(&delivery_id(&row)?);
-            if let Some(context) = known.filter(|context| context.earlier.len() < EARLIER_MAX) {
+        let known = contexts.keys().map(|id: &DeliveryId| vec![id.message.into(), id.recipient.into()]);
+        for row in self.each(EARLIER, known.collect()).await? {
+            if let Some(context) = contexts.get_mut(&delivery_id(&row)?) {
                 context.earlier.push(earlier(&row)?);
             }
         }
@@ -92,11 +90,12 @@ const DELIVERIES: &str = ")
     join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient
     left join agents on agents.id = deliveries.agent_id";
 
-const EARLIER: &str = ")
-    select hits.message_id, hits.recipient, kind, link, at, visitor
-    from wanted
-    join hits on hits.message_id = wanted.message_id and hits.recipient = wanted.recipient
-    order by hits.id desc";
+const EARLIER: &str = "
+    select message_id, recipient, kind, link, at, visitor
+    from hits
+    where message_id = $1 and recipient = $2
+    order by id desc
+    limit 50";
 
 fn earlier(row: &Row) -> Result<EarlierHit> {
     Ok(EarlierHit {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::db::{Db, Result, Row, Store, StoreError, Tx, Value, json};
+use super::db::{Db, Result, Store, StoreError, Tx};
 use super::deliveries::{self, Leased};
+use super::value::{Row, Value, json};
 use super::writer::{Accept, Work};
 use crate::model::delivery::{Delivery, Lease, State};
 use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};

@@ -6,6 +6,9 @@
 //! for the network, and none is cut off by a caller that goes away: each runs on its own task.
 
 pub mod db;
+mod schema;
+mod value;
+
 pub mod writer;
 
 pub mod messages;

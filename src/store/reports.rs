@@ -3,7 +3,8 @@
 //! A report that changes a delivery does so in one transaction with its event and suppression. The same report twice
 //! changes nothing the second time: the state has moved, and the event's (delivery, kind, ordinal) is taken.
 
-use super::db::{Result, Row, Store, Tx};
+use super::db::{Result, Store, Tx};
+use super::value::Row;
 use super::{deliveries, events, suppressions};
 use crate::model::delivery::{Delivery, State};
 use crate::model::event::Event;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::db::{Result, Row, Store, Tx};
+use super::db::{Result, Store, Tx};
+use super::value::Row;
 use crate::model::address::Address;
 use crate::model::id::{AgentId, TenantId};
 use crate::model::reason::Reason;

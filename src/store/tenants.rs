@@ -2,7 +2,8 @@
 //!
 //! Owns those five tables. Every query that a caller can steer takes the tenant from the caller.
 
-use super::db::{Result, Row, Store, Tx, json};
+use super::db::{Result, Store, Tx};
+use super::value::{Row, json};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant};
 use crate::model::time::Timestamp;

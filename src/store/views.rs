@@ -2,9 +2,10 @@
 //!
 //! Reads only, on the readers, in short statements. Whatever a tenant may see takes the tenant from the caller.
 
-use super::db::{Result, Row, Store};
+use super::db::{Result, Store};
 use super::deliveries::{self, Attempt};
 use super::dispatches::{DispatchStanding, read_standing};
+use super::value::Row;
 use super::{events, hits, messages};
 use crate::model::delivery::Delivery;
 use crate::model::event::Event;

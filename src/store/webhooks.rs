@@ -1,6 +1,7 @@
 //! Webhooks: add, list, change, delete, switch off. Owns the `webhooks` table.
 
-use super::db::{Result, Row, Store, Tx, Value, json};
+use super::db::{Result, Store, Tx};
+use super::value::{Row, Value, json};
 use crate::model::event::EventSet;
 use crate::model::id::{AgentId, TenantId, WebhookId};
 use crate::model::secret::Secret;
@@ -46,6 +47,7 @@ impl Store {
         row.remove(14);
         let changed = self.run(SQL, row).await? > 0;
         self.wakes().dispatches.ring();
+        self.wakes().retries.ring();
         Ok(changed)
     }
 

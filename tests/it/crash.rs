@@ -44,7 +44,8 @@ type Promise = (MessageId, String);
 /// Starts clients that submit until the program is gone; they tell of every promise.
 fn load(agent: &Agent, key: &str, seed: u64, promised: &Sender<Promise>) -> Vec<JoinHandle<()>> {
     let client = |number: usize| {
-        let (smtp, http, key, promised) = (agent.address("smtp"), agent.address("http"), key.to_owned(), promised.clone());
+        let (smtp, http, key, promised) =
+            (agent.address("smtp"), agent.address("http"), key.to_owned(), promised.clone());
         let mut draw = Draw(seed * 1000 + number as u64);
         std::thread::spawn(move || {
             let Ok(mut session) = Submitter::sign_in(smtp, &key) else { return };
@@ -169,8 +170,9 @@ async fn twenty_kills_lose_nothing_and_all_is_delivered() {
 fn shim(folder: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power/shim.c");
     let library = folder.join("shim.so");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).args(["-ldl", "-lpthread"]);
-    assert!(compiled.status().unwrap().success(), "the shim does not compile");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).args(["-ldl", "-lpthread"]);
+    assert!(compiler.status().unwrap().success(), "the shim does not compile");
     library
 }
 
@@ -187,7 +189,7 @@ async fn power_cut(seed: u64, sync: &str) -> (usize, usize) {
         ("POSTBACK_POWER_IMAGE", image.clone()),
         ("POSTBACK_POWER_SEED", seed.to_string().into()),
     ];
-    let agent = Agent::start_with(folder.path(), &["--sync", sync], &environment);
+    let agent = Agent::start_with(folder.path(), &["--set", &format!("sync={sync}")], &environment);
     let key = agent.credential("API key");
     let promises = killed_after(agent, &key, seed, 20 + Draw(seed).below(100));
     let survived = folder.path().join("survived");

@@ -7,6 +7,7 @@ mod tidy;
 
 mod cli;
 mod conversation;
+mod crash;
 mod delivery;
 mod dialog;
 mod door;

@@ -384,7 +384,7 @@ on_both_engines! {
         let soon = house.clock.now() + Duration::from_secs(5);
         house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await.unwrap();
         assert!(matches!(house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await, Err(StoreError::LostLease)));
-        assert_eq!(house.store.next_dispatch_due().await.unwrap(), Some(soon));
+        assert_eq!(house.store.next_dispatch_due(Lane::Retry).await.unwrap(), Some(soon));
         house.clock.advance(Duration::from_secs(5));
         assert!(house.owed().await.is_empty(), "it has been tried: another lane");
         let again = house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().remove(0);

@@ -57,7 +57,8 @@ impl Receiver {
             while let Ok((socket, _)) = listener.accept().await {
                 let receiver = serving.clone();
                 let service = service_fn(move |request| receiver.clone().take(request));
-                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
                 tokio::spawn(connection);
             }
         });
@@ -107,7 +108,8 @@ fn read(format: &str, secret: &str, signature: &str, body: &[u8]) -> Option<Arri
     let payload: Value = serde_json::from_slice(&json).ok()?;
     let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let event = text("/type").or_else(|| text("/event_name/0"))?;
-    let recipient = text("/data/recipient").or_else(|| text("/event_message/0/email_info/to/0/email_address/address"))?;
+    let recipient =
+        text("/data/recipient").or_else(|| text("/event_message/0/email_info/to/0/email_address/address"))?;
     Some(Arrival { format: format.to_owned(), event, recipient, payload, is_verified })
 }
 

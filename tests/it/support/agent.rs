@@ -25,7 +25,13 @@ pub struct Agent {
 impl Agent {
     /// Starts one in `folder`, where its data goes unless `more` says otherwise, and waits until it is ready.
     pub fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_with(folder: &Path, more: &[&str], environment: &[(&str, PathBuf)]) -> Self {
         let mut command = command(folder);
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
         let log = File::create(folder.join("stderr.log")).unwrap();
         let ports = ["--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         command.arg("serve").args(ports).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);

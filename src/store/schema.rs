@@ -1,0 +1,36 @@
+//! The schema, step by step. A step has the same number and name in both folders of `migrations`, and is never edited
+//! once it has shipped.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// One step of the schema: the same number and name in both folders. A shipped one is never edited.
+pub(super) struct SchemaStep {
+    number: i64,
+    name: &'static str,
+    pub(super) sqlite: &'static str,
+    pub(super) postgres: &'static str,
+}
+
+macro_rules! schema_steps {
+    ($($number:literal $name:literal $file:literal,)*) => {
+        &[$(SchemaStep {
+            number: $number,
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $file)),
+            postgres: include_str!(concat!("../../migrations/postgres/", $file)),
+        },)*]
+    };
+}
+
+pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
+    1 "foundation" "0001_foundation.sql",
+];
+
+/// Applies what a database lacks; `text` picks the engine's.
+pub(super) fn migrator(text: impl Fn(&SchemaStep) -> &'static str) -> Migrator {
+    let migration = |step: &SchemaStep| {
+        Migration::new(step.number, step.name.into(), MigrationType::Simple, text(step).into_sql_str(), false)
+    };
+    Migrator::with_migrations(SCHEMA.iter().map(migration).collect())
+}
