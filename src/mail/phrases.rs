@@ -1,7 +1,7 @@
 //! Finds phrases in what mail systems write, whatever their spelling of it.
 //!
 //! A text is first made plain ([`plain`]): lower case, accents off, punctuation and reply codes gone, one space between
-//! words, an address written `@`. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
+//! words, an address written `@`, and a `%` after the words of a host name. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
 //! It matches from the start of a word, and its last word may go on (`exceed` finds `exceeded`) unless `$` ends it or it
 //! has less than three letters;
 //! ` ... ` between two pieces allows a few words there. Scripts without spaces match anywhere.
@@ -65,8 +65,24 @@ fn add_token(words: &mut String, token: &str) {
     }
     match token.find('@').filter(|at| *at > 0 && *at + 1 < token.len()) {
         Some(at) => add_around_address(words, token, at),
-        None => add_words(words, token),
+        None => {
+            add_words(words, token);
+            if is_host(token) {
+                words.push_str("% ");
+            }
+        }
     }
+}
+
+/// `mx.there.example` in any brackets; a sentence's end that lacks its space may pass for one.
+fn is_host(token: &str) -> bool {
+    let core = token.trim_matches(|char: char| !char.is_ascii_alphanumeric());
+    let last = core.rsplit('.').next().unwrap_or("");
+    last.len() >= 2
+        && last.len() < core.len()
+        && last.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        && !core.contains("..")
 }
 
 /// `<a@b.example>:User` becomes `@ user`.
@@ -233,6 +249,7 @@ impl Piece {
         for token in text.split_whitespace() {
             match token {
                 "@" => words.push_str("@ "),
+                "%" => words.push_str("% "),
                 _ => add_words(&mut words, token),
             }
         }
@@ -272,7 +289,7 @@ mod tests {
         check_plain("550 5.1.1 <a@b.example>:User  Unknown!", "@ user unknown");
         check_plain("550-5.1.1 does not\n550 5.1.1 exist", "does not exist");
         check_plain("Boîte PLEINE, Größe", "boite pleine grosse");
-        check_plain("host mx.example [192.0.2.1]: no-such_user", "host mx example no such user");
+        check_plain("host mx.example [192.0.2.1]: no-such_user", "host mx example % no such user");
         check_plain("see https://x.example/full?q=1 now", "see now");
         check_plain("Пользователь <x@y.example> не найден", "пользователь @ не найден");
         check_plain("", "");

@@ -226,6 +226,7 @@ pub(super) fn reply_code(text: &str) -> Option<u16> {
 /// Where in the dialogue a report says that it happened.
 fn stage_in(words: &str) -> Stage {
     let stages = [
+        ("initial connection", Stage::Connect),
         ("rcpt to", Stage::Rcpt),
         ("mail from", Stage::Mail),
         ("end of data", Stage::Data),

@@ -39,6 +39,8 @@ pub enum Notice {
     BodyFinal,
     /// A sentence of those who fish for passwords in the dress of a bounce.
     BodyLure,
+    /// A sentence that asks the sender to prove himself.
+    BodyChallenge,
     /// A sentence of an automatic reply.
     BodyAutoreply,
     /// A line before the returned message.

@@ -327,7 +327,7 @@ fn guessed_boundary(body: &[u8], lines: usize) -> Option<Vec<u8>> {
 fn content_type(value: &[u8]) -> (String, Parameters) {
     let value = decoded(value);
     let (media, rest) = value.split_once(';').unwrap_or((&value, ""));
-    let media = media.split('(').next().unwrap_or("").trim().to_ascii_lowercase();
+    let media = media.trim().split(['(', ' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
     let parameters = Parameters {
         boundary: parameter(rest, "boundary"),
         charset: parameter(rest, "charset"),

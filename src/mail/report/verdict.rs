@@ -50,6 +50,7 @@ fn of_one(letter: &Letter<'_>) -> Report {
 /// What the header and the prose tell.
 struct Tells {
     subject: Notices,
+    subject_text: String,
     body: Notices,
     from: String,
     /// The subject answers one of ours.
@@ -62,10 +63,16 @@ impl Tells {
         let lower = subject.trim_start().to_ascii_lowercase();
         Self {
             subject: notices_in(&subject),
+            subject_text: subject,
             body: notices_in(&letter.prose),
             from: letter.head.text("From").unwrap_or_default(),
             answers: ["re:", "aw:", "sv:", "antw:", "odp:", "vs:"].iter().any(|mark| lower.starts_with(mark)),
         }
+    }
+
+    /// Whether the subject gives a reason by itself, as `User unknown`.
+    fn subject_judged(&self) -> bool {
+        reply::weigh_prose(None, &self.subject_text).1 == Weight::Words
     }
 
     /// Whether a mail system sent it, by its own words.
@@ -153,7 +160,12 @@ fn by_fields(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     if letter.mdn.is_some() || !letter.dsn.groups.iter().any(|group| has_verdict(&group)) {
         return None;
     }
-    if letter.dsn.groups.iter().all(|group| group.action.is_none()) && tells.subject.has(Notice::SubjectChallenge) {
+    let asks = |group: &Group| group.diagnostic.as_deref().is_some_and(|text| notices_in(text).has(Notice::BodyChallenge));
+    if letter.dsn.groups.iter().all(asks) {
+        return Some(Report { kind: Kind::Autoreply, ..Report::ordinary() });
+    }
+    let told_nothing = !tells.is_from_daemon() && !tells.body.has(Notice::BodyFailed) && !tells.subject.has(Notice::SubjectFailed);
+    if letter.dsn.groups.iter().all(|group| group.action.is_none()) && told_nothing {
         return Some(Report { kind: Kind::Autoreply, ..Report::ordinary() });
     }
     let told = prose::recipients(&letter.prose, &parties(letter, tells));
@@ -241,7 +253,8 @@ fn cause_of(group: &Group, action: Action, address: &str, letter: &Letter<'_>, t
         return nothing_wrong(status, diagnostic);
     }
     let (mut cause, weight) = reply::weigh(status, diagnostic);
-    if weight != Weight::Words {
+    let vague = weight == Weight::Nothing || diagnostic.is_empty() || status.is_none_or(|status| status.ends_with(".0"));
+    if weight != Weight::Words && vague {
         let comment = group.status_comment.as_deref().map(|comment| reply::weigh(status, comment));
         let said = told.iter().find(|told| told.address.eq_ignore_ascii_case(address)).map(|told| told.said.as_str());
         let prose = if letter.dsn.groups.len() == 1 { Some(letter.prose.as_str()) } else { None };
@@ -297,7 +310,8 @@ fn by_prose(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     let points = points(letter, tells) + i32::from(!listed.is_empty()) * 3;
     let named = told.first().is_some_and(|told| told.rank > Rank::Mentioned) || !listed.is_empty();
     let known = reply::weigh_prose(None, &letter.prose).1 == Weight::Words;
-    let points = points + i32::from(named) + i32::from(known);
+    let known_by_subject = known && tells.subject_judged();
+    let points = points + i32::from(named) + i32::from(known) + i32::from(known_by_subject);
     if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
         return None;
     }
