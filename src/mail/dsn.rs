@@ -121,7 +121,13 @@ impl Group {
                 let address = addresses::of_field(value).map(|address| addresses::without_xtext(&address));
                 self.original = self.original.take().or(address);
             }
-            "final-recipient" => self.last = self.last.take().or_else(|| addresses::of_field(value)),
+            "final-recipient" => {
+                self.last = self.last.take().or_else(|| addresses::of_field(value));
+                let target = without_type(value);
+                if target.starts_with(['|', '/', '"']) && self.status_comment.is_none() {
+                    self.status_comment = Some(format!("pipe to {target}"));
+                }
+            }
             "x-actual-recipient" => self.actual = self.actual.take().or_else(|| addresses::of_field(value)),
             "action" => self.action = self.action.or_else(|| Action::read(value)),
             "status" if self.status.is_none() => {

@@ -223,6 +223,9 @@ impl<'a> Part<'a> {
 
     /// The parts of a multipart; `None` for a leaf. A multipart without a usable boundary is split at what looks like one.
     fn split(&self, declared: bool) -> Option<Vec<Part<'a>>> {
+        if self.media.ends_with("delivery-status") {
+            return self.split_from_next();
+        }
         let multipart = self.media.starts_with("multipart/");
         if declared && !multipart {
             return None;
@@ -247,6 +250,14 @@ impl<'a> Part<'a> {
             parts.push(inner_part(rest));
         }
         (!parts.is_empty()).then_some(parts)
+    }
+
+    /// Report fields that run into another part, since the boundary before that is not the one that was declared.
+    fn split_from_next(&self) -> Option<Vec<Part<'a>>> {
+        let boundary = guessed_boundary(self.body, usize::MAX)?;
+        let next = boundary_lines(self.body, &boundary).next()?;
+        let own = Part { body: self.body.get(..next.line)?, ..self.clone() };
+        Some(vec![own, inner_part(self.body.get(next.next..)?)])
     }
 
     /// The body without its transfer encoding.
@@ -284,6 +295,9 @@ fn inner_part(lines: &[u8]) -> Part<'_> {
         Some(body) => Part::new(&Head::default(), body),
         None => {
             let (head, body) = Head::read(lines);
+            if head.has("Received") && head.has("From") {
+                return Part { media: "message/rfc822".into(), ..Part::new(&Head::default(), lines) };
+            }
             Part::new(&head, body)
         }
     }

@@ -142,6 +142,21 @@ pub enum Rank {
     Listed,
 }
 
+/// A lone word on the line after one that ends in a colon and says that nothing was delivered: some services name their
+/// own users without the domain.
+pub fn local_part_alone(prose: &str) -> Option<&str> {
+    let mut lines = prose.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut before = String::new();
+    lines.by_ref().take(LINES_MAX).find(|line| {
+        let sentence = format!("{before} {line}");
+        before = (*line).to_owned();
+        line.ends_with(':') && notices_in(&sentence).has(Notice::BodyFailed)
+    })?;
+    let word = lines.next()?;
+    let plausible = word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
+    plausible.then_some(word)
+}
+
 struct Candidate<'a> {
     line: usize,
     spot: Spotted<'a>,

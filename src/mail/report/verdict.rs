@@ -211,7 +211,9 @@ fn address_of(group: &Group, letter: &Letter<'_>, told: &[Told]) -> Option<Strin
         return Some(whole.to_owned());
     }
     let returned = letter.returned.iter().flat_map(|returned| returned.to.iter());
-    let named: Vec<&str> = told.iter().map(|told| told.address.as_str()).chain(returned.map(String::as_str)).collect();
+    let failed = failed_recipients(letter);
+    let told = told.iter().map(|told| told.address.as_str());
+    let named: Vec<&str> = failed.iter().map(String::as_str).chain(told).chain(returned.map(String::as_str)).collect();
     match given {
         Some(local) => {
             let fits = |address: &&&str| address.split('@').next().is_some_and(|name| name.eq_ignore_ascii_case(local));
@@ -253,7 +255,7 @@ fn cause_of(group: &Group, action: Action, address: &str, letter: &Letter<'_>, t
         return nothing_wrong(status, diagnostic);
     }
     let (mut cause, weight) = reply::weigh(status, diagnostic);
-    let vague = weight == Weight::Nothing || diagnostic.is_empty() || status.is_none_or(|status| status.ends_with(".0"));
+    let vague = weight == Weight::Nothing || status.is_none_or(|status| status.ends_with(".0"));
     if weight != Weight::Words && vague {
         let comment = group.status_comment.as_deref().map(|comment| reply::weigh(status, comment));
         let said = told.iter().find(|told| told.address.eq_ignore_ascii_case(address)).map(|told| told.said.as_str());
@@ -320,7 +322,11 @@ fn by_prose(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     let addresses: Vec<String> = match (listed.is_empty(), named) {
         (false, _) => listed,
         (true, true) => told.iter().map(|told| told.address.clone()).collect(),
-        (true, false) => sole_recipient(letter).into_iter().collect(),
+        (true, false) => prose::local_part_alone(&letter.prose)
+            .and_then(|local| Some(format!("{local}@{}", addresses::first(&tells.from)?.rsplit('@').next()?)))
+            .or_else(|| sole_recipient(letter))
+            .into_iter()
+            .collect(),
     };
     let recipients = addresses.into_iter().take(RECIPIENTS_MAX).map(|address| {
         let said = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address)).map(|told| told.said.as_str());
@@ -400,7 +406,7 @@ fn points(letter: &Letter<'_>, tells: &Tells) -> i32 {
         (automatic.starts_with("auto-") && !automatic.contains("vacation"), 1),
         (letter.report_type == "delivery-status", 2),
         (tells.body.has(Notice::BodyLure), -4),
-        (tells.answers && !daemon, -3),
+        (tells.answers && !daemon && (head.has("In-Reply-To") || head.has("References")), -3),
         ((head.has("List-Id") || head.has("List-Unsubscribe")) && !daemon, -3),
         (tells.subject.has(Notice::SubjectAutoreply) && !failed, -2),
         (tells.subject.has(Notice::SubjectChallenge) && !failed, -2),
