@@ -1,7 +1,7 @@
 //! Finds phrases in what mail systems write, whatever their spelling of it.
 //!
 //! A text is first made plain ([`plain`]): lower case, accents off, punctuation and reply codes gone, one space between
-//! words, an address written `@`, and a `%` after the words of a host name. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
+//! words, an address written `@`, a host name `%`. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
 //! It matches from the start of a word, and its last word may go on (`exceed` finds `exceeded`) unless `$` ends it or it
 //! has less than three letters;
 //! ` ... ` between two pieces allows a few words there. Scripts without spaces match anywhere.
@@ -16,12 +16,12 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 const GAP_BYTES_MAX: usize = 70;
 const KEY_BYTES: usize = 3;
 
-/// A text made plain, and the URLs that stood in it.
+/// A text made plain, and the URLs and host names that stood in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plain {
     /// Words with one space between, before and after.
     pub words: String,
-    /// The URLs, lower case, one space between.
+    /// The URLs and host names, lower case, one space between.
     pub urls: String,
 }
 
@@ -34,8 +34,10 @@ pub fn plain(text: &str) -> Plain {
         if let Some(at) = url_start(token) {
             let (before, url) = token.split_at(at);
             add_token(&mut plain.words, before);
-            plain.urls.push_str(&url.to_lowercase());
-            plain.urls.push(' ');
+            plain.add_url(url);
+        } else if is_host(token) {
+            plain.words.push_str("% ");
+            plain.add_url(token);
         } else {
             add_token(&mut plain.words, token);
         }
@@ -53,6 +55,9 @@ pub fn head(text: &str, bytes: usize) -> &str {
 }
 
 fn url_start(token: &str) -> Option<usize> {
+    if token.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) {
+        return Some(0);
+    }
     let scheme = token.find("://")?;
     let before = token.get(..scheme)?;
     let name = before.bytes().rev().take_while(u8::is_ascii_alphabetic).count();
@@ -65,24 +70,30 @@ fn add_token(words: &mut String, token: &str) {
     }
     match token.find('@').filter(|at| *at > 0 && *at + 1 < token.len()) {
         Some(at) => add_around_address(words, token, at),
-        None => {
-            add_words(words, token);
-            if is_host(token) {
-                words.push_str("% ");
-            }
-        }
+        None => add_words(words, token),
     }
 }
 
-/// `mx.there.example` in any brackets; a sentence's end that lacks its space may pass for one.
+impl Plain {
+    fn add_url(&mut self, url: &str) {
+        self.urls.push_str(&url.to_lowercase());
+        self.urls.push(' ');
+    }
+}
+
+/// `mx.there.example` in any brackets, written in one case: `RESOLVER.ADR.NotFound` is none.
 fn is_host(token: &str) -> bool {
     let core = token.trim_matches(|char: char| !char.is_ascii_alphanumeric());
+    let core = core.split_once('[').map_or(core, |(host, _)| host);
     let last = core.rsplit('.').next().unwrap_or("");
-    last.len() >= 2
+    let lower = core.bytes().any(|byte| byte.is_ascii_lowercase());
+    let upper = core.bytes().any(|byte| byte.is_ascii_uppercase());
+    (2..=7).contains(&last.len())
         && last.len() < core.len()
         && last.bytes().all(|byte| byte.is_ascii_alphabetic())
         && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
         && !core.contains("..")
+        && !(lower && upper)
 }
 
 /// `<a@b.example>:User` becomes `@ user`.
@@ -289,7 +300,7 @@ mod tests {
         check_plain("550 5.1.1 <a@b.example>:User  Unknown!", "@ user unknown");
         check_plain("550-5.1.1 does not\n550 5.1.1 exist", "does not exist");
         check_plain("Boîte PLEINE, Größe", "boite pleine grosse");
-        check_plain("host mx.example [192.0.2.1]: no-such_user", "host mx example % no such user");
+        check_plain("host mx.example [192.0.2.1]: no-such_user", "host % no such user");
         check_plain("see https://x.example/full?q=1 now", "see now");
         check_plain("Пользователь <x@y.example> не найден", "пользователь @ не найден");
         check_plain("", "");

@@ -51,6 +51,10 @@ fn around(line: &str, from: usize, at: usize) -> Option<Spotted<'_>> {
         _ if local.starts_with('"') => start,
         _ => start + skipped,
     };
+    let start = match line.get(start..at)?.as_bytes() {
+        [b'2' | b'4' | b'5', b'0'..=b'9', b'0'..=b'9', b'-', _, ..] => start + 4,
+        _ => start,
+    };
     let after = line.get(at + 1..)?;
     let domain = match after.strip_prefix('[') {
         Some(literal) => literal.find(']')? + 2,

@@ -119,7 +119,9 @@ fn is_header_start(lines: &[(usize, &str)]) -> bool {
 pub struct Told {
     /// The address.
     pub address: String,
-    /// What is said of it.
+    /// What stands with it, up to the next blank line.
+    pub near: String,
+    /// All that is said of it.
     pub said: String,
     /// How plainly it is named.
     pub rank: Rank,
@@ -153,7 +155,8 @@ pub fn local_part_alone(prose: &str) -> Option<&str> {
         line.ends_with(':') && notices_in(&sentence).has(Notice::BodyFailed)
     })?;
     let word = lines.next()?;
-    let plausible = word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
+    let plausible =
+        word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
     plausible.then_some(word)
 }
 
@@ -168,8 +171,13 @@ pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
     let lines: Vec<&str> = prose.lines().take(LINES_MAX).collect();
     let mut found: Vec<Candidate<'_>> = Vec::new();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains('@')) {
+        let mut before: Option<(usize, Rank)> = None;
         for spot in addresses::spotted(line) {
-            if let Some(rank) = rank(line, &spot) {
+            let joined =
+                before.filter(|(end, _)| line.get(*end..spot.start).is_some_and(is_joint)).map(|(_, rank)| rank);
+            let rank = joined.or_else(|| rank(line, &spot));
+            before = rank.map(|rank| (spot.end, rank));
+            if let Some(rank) = rank {
                 found.push(Candidate { line: number, spot, rank });
             }
         }
@@ -179,7 +187,22 @@ pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
     let strangers = found.iter().filter(|candidate| !is_other(candidate)).map(|candidate| candidate.rank).max();
     let best = strangers.or(found.iter().map(|candidate| candidate.rank).max());
     found.retain(|candidate| Some(candidate.rank) == best && (strangers.is_none() || !is_other(candidate)));
+    if best == Some(Rank::Listed) {
+        let least = found.iter().filter_map(|candidate| lines.get(candidate.line)).map(|line| indent(line)).min();
+        found.retain(|candidate| lines.get(candidate.line).map(|line| indent(line)) == least);
+    }
     told(&lines, &found)
+}
+
+/// What may stand between two addresses of one list.
+fn is_joint(between: &str) -> bool {
+    let between = between.trim_matches([' ', ',', ';', '<', '>', '"']);
+    between.is_empty() || between == "and"
+}
+
+/// How far a line is indented: what is wrapped stands deeper than what is listed.
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 fn told(lines: &[&str], found: &[Candidate<'_>]) -> Vec<Told> {
@@ -192,7 +215,9 @@ fn told(lines: &[&str], found: &[Candidate<'_>]) -> Vec<Told> {
             _ => candidate.line..next,
         };
         before = candidate.line + 1;
-        let said = said(lines.get(range).unwrap_or_default());
+        let about = lines.get(range).unwrap_or_default();
+        let blank = about.iter().position(|line| line.trim().is_empty()).unwrap_or(about.len());
+        let (near, said) = (said(about.get(..blank).unwrap_or_default()), said(about));
         let address = candidate.spot.address;
         if let Some(known) = told.iter_mut().find(|told| told.address.eq_ignore_ascii_case(address)) {
             if known.said.len() < SAID_BYTES_MAX {
@@ -200,7 +225,7 @@ fn told(lines: &[&str], found: &[Candidate<'_>]) -> Vec<Told> {
                 known.said.push_str(&said);
             }
         } else if told.len() < RECIPIENTS_MAX {
-            told.push(Told { address: address.to_owned(), said, rank: candidate.rank });
+            told.push(Told { address: address.to_owned(), near, said, rank: candidate.rank });
         }
     }
     told

@@ -160,11 +160,13 @@ fn by_fields(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
     if letter.mdn.is_some() || !letter.dsn.groups.iter().any(|group| has_verdict(&group)) {
         return None;
     }
-    let asks = |group: &Group| group.diagnostic.as_deref().is_some_and(|text| notices_in(text).has(Notice::BodyChallenge));
+    let asks =
+        |group: &Group| group.diagnostic.as_deref().is_some_and(|text| notices_in(text).has(Notice::BodyChallenge));
     if letter.dsn.groups.iter().all(asks) {
         return Some(Report { kind: Kind::Autoreply, ..Report::ordinary() });
     }
-    let told_nothing = !tells.is_from_daemon() && !tells.body.has(Notice::BodyFailed) && !tells.subject.has(Notice::SubjectFailed);
+    let told_nothing =
+        !tells.is_from_daemon() && !tells.body.has(Notice::BodyFailed) && !tells.subject.has(Notice::SubjectFailed);
     if letter.dsn.groups.iter().all(|group| group.action.is_none()) && told_nothing {
         return Some(Report { kind: Kind::Autoreply, ..Report::ordinary() });
     }
@@ -258,10 +260,12 @@ fn cause_of(group: &Group, action: Action, address: &str, letter: &Letter<'_>, t
     let vague = weight == Weight::Nothing || status.is_none_or(|status| status.ends_with(".0"));
     if weight != Weight::Words && vague {
         let comment = group.status_comment.as_deref().map(|comment| reply::weigh(status, comment));
-        let said = told.iter().find(|told| told.address.eq_ignore_ascii_case(address)).map(|told| told.said.as_str());
+        let told = told.iter().find(|told| told.address.eq_ignore_ascii_case(address));
+        let near = told.map(|told| reply::weigh(status, &told.near)).filter(|(_, better)| *better > weight);
         let prose = if letter.dsn.groups.len() == 1 { Some(letter.prose.as_str()) } else { None };
         let better = comment.filter(|(_, weight)| *weight == Weight::Words).map(|(cause, _)| cause);
-        let better = better.or_else(|| said.and_then(|said| from_prose(said, status)));
+        let better = better.or(near.map(|(cause, _)| cause));
+        let better = better.or_else(|| told.and_then(|told| from_prose(&told.said, status)));
         let better = better.or_else(|| prose.and_then(|prose| from_prose(prose, status)));
         if let Some(better) = better {
             let diagnostic = if diagnostic.is_empty() { better.diagnostic } else { cause.diagnostic };
@@ -329,8 +333,8 @@ fn by_prose(letter: &Letter<'_>, tells: &Tells) -> Option<Report> {
             .collect(),
     };
     let recipients = addresses.into_iter().take(RECIPIENTS_MAX).map(|address| {
-        let said = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address)).map(|told| told.said.as_str());
-        let cause = settled(cause_in_prose(said, &letter.prose), None, action);
+        let told = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address));
+        let cause = settled(cause_in_prose(told, &letter.prose), None, action);
         Recipient { address, action, cause }
     });
     let kind = if delayed { Kind::Delayed } else { Kind::Bounce };
@@ -374,19 +378,20 @@ fn sole_recipient(letter: &Letter<'_>) -> Option<String> {
     }
 }
 
-/// Why, in prose: what is said of the address, else all that is said.
-fn cause_in_prose(said: Option<&str>, prose: &str) -> Cause {
-    let near = said.map(|said| reply::weigh(None, said));
-    match near {
-        Some((cause, Weight::Words)) => cause,
-        near => {
-            let (far, weight) = reply::weigh_prose(None, prose);
-            let (near, near_weight) = near.unwrap_or((far.clone(), Weight::Nothing));
-            let status = near.status.clone().or(far.status.clone());
-            let cause = if weight > near_weight { Cause { diagnostic: near.diagnostic, ..far } } else { near };
-            Cause { status, ..cause }
-        }
+/// Why, in prose: what stands with the address, else what is said of it, else all that is said.
+fn cause_in_prose(told: Option<&Told>, prose: &str) -> Cause {
+    let near = told.map(|told| reply::weigh(None, &told.near));
+    if let Some((cause, Weight::Words)) = near {
+        return cause;
     }
+    let said = told.map(|told| reply::weigh_prose(None, &told.said));
+    let all = reply::weigh_prose(None, prose);
+    let shown = said.as_ref().map_or(&all, |said| said).0.diagnostic.clone();
+    let heard = [said, Some(all), near].into_iter().flatten();
+    let best = heard.rev().max_by_key(|(_, weight)| *weight);
+    let status = told.and_then(|told| reply::enhanced_code(&told.said)).or_else(|| reply::enhanced_code(prose));
+    let cause = best.map_or_else(|| reply::weigh(None, prose).0, |(cause, _)| cause);
+    Cause { status: cause.status.clone().or(status), diagnostic: shown, ..cause }
 }
 
 /// How much speaks for a report in prose.
