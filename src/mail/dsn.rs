@@ -99,7 +99,8 @@ impl Group {
         self.original.is_none() && self.last.is_none() && self.actual.is_none() && !self.has_verdict()
     }
 
-    fn has_verdict(&self) -> bool {
+    /// Whether it says more than who.
+    pub fn has_verdict(&self) -> bool {
         self.action.is_some() || self.status.is_some() || self.diagnostic.is_some()
     }
 

@@ -8,13 +8,14 @@
 //!
 //! All phrases of a table are looked for in one pass; the work is linear in the text for any number of them.
 
-use std::collections::HashMap;
-
 /// Longest text that is looked at, in bytes; what matters of a reply stands at its head.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// How far apart two pieces of a phrase may stand, in bytes of plain text.
 const GAP_BYTES_MAX: usize = 70;
-const KEY_BYTES: usize = 3;
+/// By how many of their first bytes phrases are found: the most that a phrase has. The least is what a phrase must have.
+const KEY_BYTES: [usize; 3] = [12, 6, 3];
+/// Lists of the index; a prime.
+const INDEX_LEN: usize = 8191;
 
 /// A text made plain, and the URLs and host names that stood in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,9 +179,10 @@ fn is_code(token: &str) -> bool {
 }
 
 /// A table of phrases, each with the number of what it stands for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Phrases {
-    index: HashMap<[u8; KEY_BYTES], Vec<Phrase>>,
+    /// The phrases by a hash of their first bytes.
+    index: Vec<Vec<Phrase>>,
 }
 
 #[derive(Debug)]
@@ -196,6 +198,12 @@ struct Piece {
     whole: bool,
 }
 
+impl Default for Phrases {
+    fn default() -> Self {
+        Self { index: std::iter::repeat_with(Vec::new).take(INDEX_LEN).collect() }
+    }
+}
+
 impl Phrases {
     /// Adds a phrase. `false`, and nothing added, when it has nothing to start from.
     pub fn add(&mut self, phrase: &str, id: usize) -> bool {
@@ -203,11 +211,12 @@ impl Phrases {
         let Some(first) = pieces.next() else { return false };
         let more: Vec<Piece> = pieces.collect();
         let start = if first.whole { format!("{} ", first.text) } else { first.text.clone() };
-        let Some(key) = key_at(start.as_bytes(), 0) else { return false };
+        let key = KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes));
+        let Some(list) = key.and_then(|key| self.index.get_mut(list_of(key))) else { return false };
         if more.iter().any(|piece| piece.text.is_empty()) {
             return false;
         }
-        self.index.entry(key).or_default().push(Phrase { id, first, more });
+        list.push(Phrase { id, first, more });
         true
     }
 
@@ -216,10 +225,10 @@ impl Phrases {
         let bytes = words.as_bytes();
         let mut before = b' ';
         for (at, byte) in bytes.iter().copied().enumerate() {
-            if starts(before, byte)
-                && let Some(phrases) = key_at(bytes, at).and_then(|key| self.index.get(&key))
-            {
-                for phrase in phrases.iter().filter(|phrase| phrase.is_at(bytes, at)) {
+            if starts(before, byte) {
+                let keys = KEY_BYTES.iter().filter_map(|bytes_of_key| bytes.get(at..at + bytes_of_key));
+                let lists = keys.filter_map(|key| self.index.get(list_of(key)));
+                for phrase in lists.flatten().filter(|phrase| phrase.is_at(bytes, at)) {
                     found(phrase.id);
                 }
             }
@@ -228,8 +237,10 @@ impl Phrases {
     }
 }
 
-fn key_at(bytes: &[u8], at: usize) -> Option<[u8; KEY_BYTES]> {
-    bytes.get(at..)?.first_chunk::<KEY_BYTES>().copied()
+/// Which list of the index has the phrases that start with this key (FNV-1a).
+fn list_of(key: &[u8]) -> usize {
+    let hash = key.iter().fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193));
+    hash % INDEX_LEN
 }
 
 /// Whether a phrase may start here: at a word, or at any character of a script that may have no spaces.
@@ -265,7 +276,7 @@ impl Piece {
             }
         }
         let text = words.trim().to_owned();
-        Self { whole: whole || text.len() < KEY_BYTES, text }
+        Self { whole: whole || text.len() < 3, text }
     }
 
     /// Where the piece ends if it stands at `at`.

@@ -4,6 +4,7 @@
 //! that fit, the first of the file decides, and its name is kept for people who ask why. Class follows the address: a
 //! reply is hard only where the rule says that the address is no good and the reply is final; 4yz is never hard.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -42,9 +43,8 @@ pub enum Stage {
 
 /// Judges a reply, or the text of one. `code` is the reply code where it is known apart from the text.
 pub fn judge(code: Option<u16>, text: &str, stage: Stage) -> Cause {
-    let heard = Heard::new(code, None, text, stage);
-    let rule = RULES.first(&heard, |_| true);
-    heard.cause(rule)
+    let heard = Heard::new(code, None, text, Cow::Owned(plain_of(text)), stage);
+    heard.cause(RULES.first(&heard, |_| true))
 }
 
 /// How surely a rule speaks.
@@ -60,19 +60,22 @@ pub(super) enum Weight {
 
 /// Judges the diagnostic of a report with the status that its fields give; says how surely.
 pub(super) fn weigh(status: Option<&str>, text: &str) -> (Cause, Weight) {
-    weigh_by(status, text, |_| true)
+    weigh_by(Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report), |_| true)
 }
 
 /// The same for prose, where broad words mean little.
-pub(super) fn weigh_prose(status: Option<&str>, text: &str) -> (Cause, Weight) {
-    weigh_by(status, text, |rule| !rule.broad)
+pub(super) fn weigh_prose(status: Option<&str>, text: &str, plain: &Plain) -> (Cause, Weight) {
+    weigh_by(Heard::new(None, status, text, Cow::Borrowed(plain), Stage::Report), |rule| !rule.broad)
 }
 
-fn weigh_by(status: Option<&str>, text: &str, wanted: fn(&Rule) -> bool) -> (Cause, Weight) {
-    let heard = Heard::new(None, status, text, Stage::Report);
+fn weigh_by(heard: Heard<'_>, wanted: fn(&Rule) -> bool) -> (Cause, Weight) {
     let rule = RULES.first(&heard, wanted);
     let weight = rule.map_or(Weight::Nothing, |rule| if rule.has_words() { Weight::Words } else { Weight::Code });
     (heard.cause(rule), weight)
+}
+
+fn plain_of(text: &str) -> Plain {
+    if text.contains('\\') { phrases::plain(&addresses::without_octal(text)) } else { phrases::plain(text) }
 }
 
 /// What was said, taken apart.
@@ -81,16 +84,12 @@ struct Heard<'a> {
     status: Option<Status>,
     stage: Stage,
     text: &'a str,
-    plain: Plain,
+    plain: Cow<'a, Plain>,
 }
 
 impl<'a> Heard<'a> {
-    fn new(code: Option<u16>, status: Option<&str>, text: &'a str, stage: Stage) -> Self {
+    fn new(code: Option<u16>, status: Option<&str>, text: &'a str, plain: Cow<'a, Plain>, stage: Stage) -> Self {
         let text = phrases::head(text, phrases::TEXT_BYTES_MAX);
-        let plain = match text.contains('\\') {
-            true => phrases::plain(&addresses::without_octal(text)),
-            false => phrases::plain(text),
-        };
         let given = status.and_then(Status::read);
         let said = enhanced_code(text).and_then(|code| Status::read(&code));
         let status = [said, given].into_iter().flatten().find(|status| !status.is_bare()).or(said).or(given);
@@ -286,7 +285,7 @@ struct Rule {
     unless: Vec<String>,
     /// Enhanced codes, one of which must be given; `*` stands for any number.
     #[serde(default)]
-    status: Vec<String>,
+    status: Vec<StatusPattern>,
     /// Reply codes, one of which must be given.
     #[serde(default)]
     code: Vec<u16>,
@@ -308,17 +307,34 @@ impl Rule {
 
     /// Whether the codes and the stage fit.
     fn allows(&self, heard: &Heard<'_>) -> bool {
-        let status = || self.status.iter().any(|pattern| heard.status.is_some_and(|status| fits(pattern, status)));
+        let status = || self.status.iter().any(|pattern| heard.status.is_some_and(|status| pattern.fits(status)));
         (self.code.is_empty() || heard.code.is_some_and(|code| self.code.contains(&code)))
             && (self.status.is_empty() || status())
             && (self.stage.is_empty() || self.stage.contains(&heard.stage))
     }
 }
 
-fn fits(pattern: &str, status: Status) -> bool {
-    let parts = [status.class, status.subject, status.detail];
-    let mut pattern = pattern.split('.');
-    parts.iter().all(|part| pattern.next().is_some_and(|piece| piece == "*" || piece.parse() == Ok(*part)))
+/// `5.1.1`, where `*` stands for any number.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct StatusPattern([Option<u16>; 3]);
+
+impl TryFrom<String> for StatusPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let part = |part: &str| if part == "*" { Some(None) } else { part.parse().ok().map(Some) };
+        let parts: Option<Vec<Option<u16>>> = text.split('.').map(part).collect();
+        let parts = parts.and_then(|parts| parts.try_into().ok());
+        parts.map(Self).ok_or_else(|| format!("{text:?} is no pattern of an enhanced code"))
+    }
+}
+
+impl StatusPattern {
+    fn fits(self, status: Status) -> bool {
+        let parts = [status.class, status.subject, status.detail];
+        self.0.iter().zip(parts).all(|(wanted, part)| wanted.is_none_or(|wanted| wanted == part))
+    }
 }
 
 #[derive(Deserialize)]
@@ -329,8 +345,8 @@ struct RuleFile {
 /// The rules, ready to be asked.
 struct Rules {
     rules: Vec<Rule>,
+    /// The phrases of the rules by number; those of their `unless` follow, as if every rule came twice.
     phrases: Phrases,
-    exceptions: Phrases,
     /// The rules that ask for codes alone.
     coded: Vec<usize>,
     /// The rules that ask for URLs.
@@ -343,10 +359,10 @@ static RULES: LazyLock<Rules> =
 impl Rules {
     fn read(text: &str) -> Result<Self, String> {
         let rules = toml::from_str::<RuleFile>(text).map_err(|bad| bad.to_string())?.rule;
-        let (mut phrases, mut exceptions) = (Phrases::default(), Phrases::default());
+        let mut phrases = Phrases::default();
         for (number, rule) in rules.iter().enumerate() {
             let any = rule.any.iter().find(|phrase| !phrases.add(phrase, number));
-            let unless = rule.unless.iter().find(|phrase| !exceptions.add(phrase, number));
+            let unless = rule.unless.iter().find(|phrase| !phrases.add(phrase, rules.len() + number));
             if let Some(bad) = any.or(unless) {
                 return Err(format!("rule {}: no use can be made of {bad:?}", rule.name));
             }
@@ -356,31 +372,28 @@ impl Rules {
         };
         let coded = numbers(|rule| !rule.has_words());
         let linked = numbers(|rule| !rule.url.is_empty());
-        Ok(Self { phrases, exceptions, coded, linked, rules })
+        Ok(Self { phrases, coded, linked, rules })
     }
 
     /// The first rule that fits and is wanted.
     fn first(&self, heard: &Heard<'_>, wanted: impl Fn(&Rule) -> bool) -> Option<&Rule> {
-        let mut excepted = Vec::new();
-        self.exceptions.each(&heard.plain.words, |number| excepted.push(number));
-        let mut best: Option<usize> = None;
-        let mut consider = |number: usize| {
-            let fits = best.is_none_or(|best| number < best)
-                && !excepted.contains(&number)
-                && self.rules.get(number).is_some_and(|rule| rule.allows(heard) && wanted(rule));
-            if fits {
-                best = Some(number);
-            }
-        };
-        self.phrases.each(&heard.plain.words, &mut consider);
+        let (mut candidates, mut excepted) = (Vec::new(), Vec::new());
+        self.phrases.each(&heard.plain.words, |number| match number.checked_sub(self.rules.len()) {
+            Some(number) => excepted.push(number),
+            None => candidates.push(number),
+        });
         if !heard.plain.urls.is_empty() {
             let named = |number: &&usize| {
                 let rule = self.rules.get(**number);
                 rule.is_some_and(|rule| rule.url.iter().any(|piece| heard.plain.urls.contains(piece.as_str())))
             };
-            self.linked.iter().filter(named).copied().for_each(&mut consider);
+            candidates.extend(self.linked.iter().filter(named));
         }
-        self.coded.iter().copied().for_each(&mut consider);
+        let fits = |number: &usize| {
+            let rule = self.rules.get(*number).filter(|rule| rule.allows(heard) && wanted(rule));
+            rule.is_some() && !excepted.contains(number)
+        };
+        let best = candidates.iter().chain(&self.coded).copied().filter(fits).min();
         best.and_then(|best| self.rules.get(best))
     }
 }

@@ -7,13 +7,18 @@
 //! Order of evidence: a feedback report, the fields of a delivery status notification (in a part of their own or in the
 //! text), then prose. Called by `intake::report` and the `inspect` command.
 
-pub(in crate::mail) mod addresses;
-pub(in crate::mail) mod letter;
-pub(in crate::mail) mod notices;
-pub(in crate::mail) mod notification;
-pub(in crate::mail) mod parts;
-pub(in crate::mail) mod prose;
 mod verdict;
+
+mod case;
+mod inferred;
+mod letter;
+mod notices;
+mod notification;
+mod prose;
+mod stated;
+
+pub(in crate::mail) mod addresses;
+pub(in crate::mail) mod parts;
 
 use serde_json::{Value, json};
 

@@ -31,6 +31,11 @@ pub fn spotted(line: &str) -> Vec<Spotted<'_>> {
     found
 }
 
+/// The addresses in a text.
+pub fn all(text: &str) -> Vec<String> {
+    spotted(text).into_iter().map(|spot| spot.address.to_owned()).collect()
+}
+
 /// The first address in a text.
 pub fn first(text: &str) -> Option<&str> {
     spotted(text).into_iter().next().map(|spot| spot.address)

@@ -5,11 +5,12 @@
 use serde_json::Value;
 
 use super::letter::message_id;
+use super::verdict::complainant;
 use super::{Kind, Recipient, Report, nothing_wrong};
 use crate::mail::arf::Complaint;
 use crate::mail::dsn::{Action, RECIPIENTS_MAX};
 use crate::mail::reply;
-use crate::model::reason::{Cause, Reason};
+use crate::model::reason::Cause;
 
 /// Reads a text that starts with such an object.
 pub fn read(text: &str) -> Option<Report> {
@@ -75,14 +76,9 @@ fn complaint(complaint: &Value) -> Report {
     let all = list(complaint, "complainedRecipients").map(|recipient| text_of(recipient, "emailAddress").to_owned());
     let addresses: Vec<String> = all.collect();
     let kind = text_of(complaint, "complaintFeedbackType");
-    let recipients = addresses.iter().map(|address| Recipient {
-        address: address.clone(),
-        action: Action::Delivered,
-        cause: Cause { reason: Reason::Complaint, rule: "complaint".into(), ..nothing_wrong(None, "") },
-    });
     Report {
         kind: Kind::Complaint,
-        recipients: recipients.collect(),
+        recipients: addresses.iter().map(complainant).collect(),
         complaint: Some(Complaint {
             feedback_type: if kind.is_empty() { "abuse".into() } else { kind.to_owned() },
             reported_by: Some(text_of(complaint, "userAgent").to_owned()).filter(|agent| !agent.is_empty()),

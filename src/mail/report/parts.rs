@@ -427,9 +427,10 @@ fn from_quoted_printable(body: &[u8]) -> Vec<u8> {
                 rest
             }
             [b'=', rest @ ..] => {
-                let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
-                match rest.split_at(line) {
-                    (padding, rest) if is_blank(padding) => rest,
+                let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+                match rest.get(padding..).unwrap_or_default() {
+                    [b'\n', next @ ..] => next,
+                    [] => &[],
                     _ => {
                         bytes.push(b'=');
                         rest

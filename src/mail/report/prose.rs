@@ -25,7 +25,7 @@ pub fn split_returned(text: &str) -> (&str, &str) {
             return text.split_at(*at);
         }
         let after = rest.get(1..).unwrap_or_default();
-        if is_heading(line) && leads_to_header(after) {
+        if leads_to_header(after) && is_heading(line) {
             return text.split_at(at + line.len());
         }
     }
@@ -53,7 +53,7 @@ fn is_heading(line: &str) -> bool {
 
 fn leads_to_header(lines: &[(usize, &str)]) -> bool {
     let mut filled = lines.iter().map(|(_, line)| unquoted(line)).filter(|line| !line.trim().is_empty());
-    filled.by_ref().take(2).any(|line| header_name(line).is_some_and(|name| is_mail_header(&name)))
+    filled.by_ref().take(2).any(|line| header_name(line).is_some_and(is_mail_header))
 }
 
 /// A line without the marks of quoting.
@@ -64,44 +64,47 @@ pub fn unquoted(line: &str) -> &str {
     }
 }
 
-fn header_name(line: &str) -> Option<String> {
+fn header_name(line: &str) -> Option<&str> {
     let (name, _) = line.split_once(':')?;
     let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    named.then(|| name.to_ascii_lowercase())
+    named.then_some(name)
 }
 
 fn is_mail_header(name: &str) -> bool {
-    let common = ["from", "to", "cc", "subject", "date", "sender", "reply-to", "delivered-to", "list-id", "precedence"];
-    is_trace_header(name) || common.contains(&name) || name.starts_with("x-") || name.starts_with("arc-")
+    let begins = |start: &str| name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    is_one_of(name, &TRACE_HEADERS) || is_one_of(name, &COMMON_HEADERS) || begins("x-") || begins("arc-")
 }
 
-/// A field that programs write and reports do not quote singly.
-fn is_trace_header(name: &str) -> bool {
-    matches!(
-        name,
-        "received"
-            | "return-path"
-            | "message-id"
-            | "dkim-signature"
-            | "mime-version"
-            | "received-spf"
-            | "authentication-results"
-    )
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
+
+/// Fields that programs write and reports do not quote singly.
+const TRACE_HEADERS: [&str; 7] = [
+    "received",
+    "return-path",
+    "message-id",
+    "dkim-signature",
+    "mime-version",
+    "received-spf",
+    "authentication-results",
+];
+const COMMON_HEADERS: [&str; 10] =
+    ["from", "to", "cc", "subject", "date", "sender", "reply-to", "delivered-to", "list-id", "precedence"];
 
 /// Whether a whole header starts here, without a heading: three fields and more, one of them a trace.
 fn is_header_start(lines: &[(usize, &str)]) -> bool {
     let Some(first) = lines.first().and_then(|(_, line)| header_name(unquoted(line))) else { return false };
-    if !is_mail_header(&first) {
+    if !is_mail_header(first) {
         return false;
     }
     let (mut fields, mut traces) = (0, 0);
     for (_, line) in lines.iter().take(40) {
         let line = unquoted(line);
         match header_name(line) {
-            Some(name) if is_mail_header(&name) || name.starts_with("content-") => {
+            Some(name) if is_mail_header(name) || name.to_ascii_lowercase().starts_with("content-") => {
                 fields += 1;
-                traces += usize::from(is_trace_header(&name));
+                traces += usize::from(is_one_of(name, &TRACE_HEADERS));
             }
             _ if line.starts_with([' ', '\t']) && !line.trim().is_empty() => {}
             Some(_) => {}

@@ -1,0 +1,114 @@
+//! Reports in prose: whether it is one, whom it is about, and why.
+//!
+//! No word decides. Who sends it, what subject and text say, whether something is returned, whether a recipient and a
+//! reason are named: each is worth points, and so is what speaks against, as in a newsletter about bounces or in a
+//! bounce that fishes for passwords.
+
+use super::case::{Case, said_in};
+use super::notices::Notice;
+use super::prose::{self, Rank, Told};
+use super::stated::settled;
+use super::{Kind, Recipient, Report, addresses};
+use crate::mail::dsn::{Action, RECIPIENTS_MAX};
+use crate::mail::reply::{self, Weight};
+use crate::model::reason::Cause;
+
+/// How many points make a report of prose that names a recipient.
+const POINTS_WITH_RECIPIENT: i32 = 5;
+/// And of prose that names none.
+const POINTS_WITHOUT: i32 = 6;
+
+/// The report that a letter is, if enough speaks for it.
+pub fn report(case: &Case<'_>) -> Option<Report> {
+    let failed = case.failed_recipients();
+    let told = case.told();
+    let named = !failed.is_empty() || told.first().is_some_and(|told| told.rank > Rank::Mentioned);
+    let known = case.said(None).is_some();
+    let found = [(!failed.is_empty(), 3), (named, 1), (known, 1), (known && case.subject_gives_reason(), 1)];
+    let points = weight_of(&found) + weight_of(&evidence(case));
+    if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
+        return None;
+    }
+    let (kind, action) =
+        if is_delayed(case) { (Kind::Delayed, Action::Delayed) } else { (Kind::Bounce, Action::Failed) };
+    let addresses = match (failed.is_empty(), named) {
+        (false, _) => failed,
+        (true, true) => told.iter().map(|told| told.address.clone()).collect(),
+        (true, false) => unnamed(case).into_iter().collect(),
+    };
+    let recipients = addresses.into_iter().take(RECIPIENTS_MAX).map(|address| {
+        let about = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address));
+        let cause = settled(cause(about, case), None, action);
+        Recipient { address, action, cause }
+    });
+    Some(Report { kind, recipients: recipients.collect(), ..Report::ordinary() })
+}
+
+fn weight_of(evidence: &[(bool, i32)]) -> i32 {
+    evidence.iter().filter(|(holds, _)| *holds).map(|(_, points)| points).sum()
+}
+
+/// What speaks for a report, and what against.
+fn evidence(case: &Case<'_>) -> [(bool, i32); 16] {
+    let head = &case.letter.head;
+    let automatic = case.lower("Auto-Submitted");
+    let null_path = head.raw("Return-Path").is_some_and(|path| path == b"<>" || path.is_empty());
+    let daemon = case.is_from_daemon();
+    let failed = case.subject.has(Notice::SubjectFailed);
+    let answered = head.has("In-Reply-To") || head.has("References");
+    let in_bulk = head.has("List-Id") || head.has("List-Unsubscribe");
+    [
+        (daemon, 2),
+        (failed || case.subject.has(Notice::SubjectDelayed), 2),
+        (case.body.has(Notice::BodyFailed) || case.body.has(Notice::BodyDelayed), 2),
+        (case.body.has(Notice::BodyFinal), 1),
+        (case.letter.returned.is_some(), 1),
+        (null_path, 1),
+        (automatic.starts_with("auto-") && !automatic.contains("vacation"), 1),
+        (case.letter.report_type == "delivery-status", 2),
+        (case.body.has(Notice::BodyLure), -4),
+        (case.answers() && !daemon && answered, -3),
+        (in_bulk && !daemon, -3),
+        (case.subject.has(Notice::SubjectAutoreply) && !failed, -2),
+        (case.subject.has(Notice::SubjectChallenge) && !failed, -2),
+        (case.subject.has(Notice::SubjectModerated) && !failed, -4),
+        (case.body.has(Notice::BodyAutoreply), -2),
+        (case.letter.mdn.is_some(), -8),
+    ]
+}
+
+/// Whether prose speaks of a delay. The subject alone is believed when it says nothing else.
+fn is_delayed(case: &Case<'_>) -> bool {
+    match (case.subject.has(Notice::SubjectDelayed), case.body.has(Notice::BodyDelayed)) {
+        (true, true) => true,
+        (true, false) => !case.subject.has(Notice::SubjectFailed),
+        (false, body) => body && !case.body.has(Notice::BodyFinal),
+    }
+}
+
+/// The recipient that no address names: a lone local part, or the only one of the returned message.
+fn unnamed(case: &Case<'_>) -> Option<String> {
+    let composed = || {
+        let local = prose::local_part_alone(&case.letter.prose)?;
+        let host = addresses::first(&case.from)?.rsplit('@').next()?;
+        Some(format!("{local}@{host}"))
+    };
+    composed().or_else(|| match case.returned_to() {
+        [only] => Some(only.clone()),
+        _ => None,
+    })
+}
+
+/// Why: what stands with the address, else what is said of it, else all that is said.
+fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
+    let near = about.map(|about| reply::weigh(None, &about.near));
+    if let Some((cause, Weight::Words)) = near {
+        return cause;
+    }
+    let all = || reply::weigh_prose(None, &case.letter.prose, &case.plain).0;
+    let said = about.and_then(|about| said_in(&about.said, None)).or_else(|| case.said(None));
+    let cause = said.or(near.filter(|(_, weight)| *weight == Weight::Code).map(|(cause, _)| cause)).unwrap_or_else(all);
+    let text = about.map_or(case.letter.prose.as_str(), |about| &about.said);
+    let status = cause.status.or_else(|| reply::enhanced_code(text));
+    Cause { status, diagnostic: reply::shown(text), ..cause }
+}
