@@ -25,7 +25,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::model::delivery::Lease;
 use crate::model::id::WebhookId;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{self, DispatchId, DispatchNext, Post};
+use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post};
 use crate::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use crate::store::{Store, StoreError};
 use crate::worker::{Again, Bounds, Queue, Worker};
@@ -153,7 +153,11 @@ impl Queue for Dispatch {
         let request = formats::build(&leased.webhook, &leased.event, &leased.message, attempt);
         let answer = self.parts.client.post(&leased.webhook.url, &request).await;
         let at = self.parts.clock.now();
-        let next = webhook::after(leased.id, leased.lease.attempt, &answer.post, at);
+        let next = match (&answer.post, leased.event.is_test) {
+            // Somebody waits to see whether it works; nobody wants to hear of a test three days later.
+            (Post::Failed { .. } | Post::Gone, true) => DispatchNext::Ends(DispatchState::Exhausted),
+            (post, _) => webhook::after(leased.id, leased.lease.attempt, post, at),
+        };
         self.tell(&leased, &answer, next, stopwatch);
         let error = match &answer.post {
             Post::Arrived { .. } => None,
