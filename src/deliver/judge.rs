@@ -19,9 +19,9 @@ use super::transport::{Failure, Unfit};
 use super::wire::Fault;
 use crate::mail::reply::{Stage, judge, wished_wait};
 use crate::model::delivery::{self, Delivery, Next, Outcome};
-use crate::model::event::{Event, EventKind, relay};
+use crate::model::event::Event;
 use crate::model::id::EventId;
-use crate::model::reason::{Cause, Class, Reason, Suppress};
+use crate::model::reason::{Cause, Class, Reason};
 use crate::model::suppression::Suppression;
 use crate::model::time::Timestamp;
 
@@ -142,39 +142,12 @@ pub struct Consequence {
 /// What `outcome` makes of `delivery` at `now`; the event gets the name `event`.
 pub fn consequence(delivery: &Delivery, outcome: &Outcome, now: Timestamp, event: EventId) -> Consequence {
     let (next, kind, detail) = delivery::after(delivery, outcome, now);
-    let event = Event {
-        id: event,
-        delivery: delivery.id,
-        tenant: delivery.tenant,
-        agent: delivery.agent,
-        kind,
-        ordinal: if kind == EventKind::Deferred { delivery.attempts } else { 0 },
-        at: now,
-        recipient: delivery.address.to_string(),
-        detail,
-        relay: relay::ALL,
-        relay_at: now,
-        is_test: false,
+    let event = delivery.tells(event, kind, detail, now);
+    let suppression = match outcome {
+        Outcome::Refused { cause } => Suppression::of_bounce(delivery, cause, now),
+        Outcome::Delivered { .. } | Outcome::Deferred { .. } | Outcome::Unsendable { .. } => None,
     };
-    let suppression = suppression(delivery, outcome, now);
     Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, suppression }
-}
-
-/// Only a final refusal that says that the address is no good. What takes several in a row is counted elsewhere.
-fn suppression(delivery: &Delivery, outcome: &Outcome, now: Timestamp) -> Option<Suppression> {
-    let Outcome::Refused { cause } = outcome else { return None };
-    let is_permanent = cause.code.is_some_and(|code| code / 100 == 5);
-    match cause.reason.suppress() {
-        Suppress::AtOnce { days } if is_permanent && cause.class == Class::Hard => Some(Suppression {
-            tenant: delivery.tenant,
-            agent: delivery.agent,
-            address: Suppression::key(&delivery.address),
-            reason: cause.reason,
-            created_at: now,
-            expires_at: Some(now + std::time::Duration::from_secs(u64::from(days) * 86_400)),
-        }),
-        Suppress::AtOnce { .. } | Suppress::Never | Suppress::AfterInARow { .. } | Suppress::ForGood => None,
-    }
 }
 
 /// Why an attempt did not deliver.

@@ -5,19 +5,16 @@
 //! reference that we put into the header of each copy. Whatever cannot be linked is kept for a person to see and
 //! changes nothing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::Intake;
 use crate::mail::report::{self, Action, Kind, Recipient, Report};
 use crate::model::address::Address;
 use crate::model::delivery::{self, Delivery};
-use crate::model::event::{Detail, Event, EventKind, relay};
+use crate::model::event::{Detail, Event, EventKind};
 use crate::model::id::{DeliveryId, EventId};
-use crate::model::reason::{Cause, Class, Reason, Suppress};
+use crate::model::reason::{Cause, Reason};
 use crate::model::suppression::Suppression;
-use crate::model::time::Timestamp;
 use crate::model::token;
 use crate::store::StoreError;
 use crate::store::reports::{KeptReport, ReportChange, ReportSettlement};
@@ -146,7 +143,7 @@ impl Intake {
                 at: now,
             }),
             events: vec![self.told_of(delivery, kind, detail)],
-            suppression: suppression(delivery, cause, now),
+            suppression: Suppression::of_bounce(delivery, cause, now),
         };
         Judged { delivery: Some(delivery.id), outcome: format!("bounced: {}", cause.reason), settlement }
     }
@@ -165,27 +162,14 @@ impl Intake {
         let settlement = ReportSettlement {
             change: None,
             events: vec![self.told_of(delivery, EventKind::Complained, detail)],
-            suppression: Some(for_good(delivery, reason, self.0.clock.now())),
+            suppression: Some(Suppression::for_good(delivery, reason, self.0.clock.now())),
         };
         Judged { delivery: Some(delivery.id), outcome: format!("complained: {reason}"), settlement }
     }
 
     fn told_of(&self, delivery: &Delivery, kind: EventKind, detail: Detail) -> Event {
         let now = self.0.clock.now();
-        Event {
-            id: EventId::from_uuid(self.0.ids.uuid(now)),
-            delivery: delivery.id,
-            tenant: delivery.tenant,
-            agent: delivery.agent,
-            kind,
-            ordinal: 0,
-            at: now,
-            recipient: delivery.address.to_string(),
-            detail,
-            relay: relay::ALL,
-            relay_at: now,
-            is_test: false,
-        }
+        delivery.tells(EventId::from_uuid(self.0.ids.uuid(now)), kind, detail, now)
     }
 }
 
@@ -216,31 +200,6 @@ fn cause_for<'a>(delivery: &Delivery, report: &'a Report) -> Option<&'a Cause> {
         (Some(named), _) => Some(&named.cause),
         (None, [only]) => Some(&only.cause),
         (None, _) => None,
-    }
-}
-
-/// A permanent failure of the address suppresses it at once; the others need more than one report.
-fn suppression(delivery: &Delivery, cause: &Cause, now: Timestamp) -> Option<Suppression> {
-    let is_permanent = cause.status.as_deref().is_some_and(|status| status.starts_with('5'))
-        || cause.code.is_some_and(|code| code >= 500);
-    match cause.reason.suppress() {
-        Suppress::AtOnce { days } if is_permanent && cause.class == Class::Hard => Some(Suppression {
-            expires_at: Some(now + Duration::from_secs(u64::from(days) * 86_400)),
-            ..for_good(delivery, cause.reason, now)
-        }),
-        Suppress::ForGood => Some(for_good(delivery, cause.reason, now)),
-        Suppress::AtOnce { .. } | Suppress::AfterInARow { .. } | Suppress::Never => None,
-    }
-}
-
-fn for_good(delivery: &Delivery, reason: Reason, now: Timestamp) -> Suppression {
-    Suppression {
-        tenant: delivery.tenant,
-        agent: delivery.agent,
-        address: Suppression::key(&delivery.address),
-        reason,
-        created_at: now,
-        expires_at: None,
     }
 }
 

@@ -12,8 +12,8 @@
 use std::time::Duration;
 
 use super::address::Address;
-use super::event::{Detail, EventKind};
-use super::id::{AgentId, DeliveryId, TenantId};
+use super::event::{Detail, Event, EventKind, relay};
+use super::id::{AgentId, DeliveryId, EventId, TenantId};
 use super::reason::{Cause, Class, Reason};
 use super::retry;
 use super::time::Timestamp;
@@ -77,6 +77,26 @@ pub struct Delivery {
     pub accepted_at: Timestamp,
     /// After this time it is given up.
     pub expires_at: Timestamp,
+}
+
+impl Delivery {
+    /// An event of this delivery, of interest to every webhook that wants its kind.
+    pub fn tells(&self, id: EventId, kind: EventKind, detail: Detail, at: Timestamp) -> Event {
+        Event {
+            id,
+            delivery: self.id,
+            tenant: self.tenant,
+            agent: self.agent,
+            kind,
+            ordinal: if kind == EventKind::Deferred { self.attempts } else { 0 },
+            at,
+            recipient: self.address.to_string(),
+            detail,
+            relay: relay::ALL,
+            relay_at: at,
+            is_test: false,
+        }
+    }
 }
 
 /// The right to work on a delivery or dispatch until a given time. Every settlement names it; a result under a lease

@@ -231,6 +231,14 @@ pub struct Cause {
     pub rule: String,
 }
 
+impl Cause {
+    /// The other side said that it will be no different next time: a status or reply of 5yz.
+    pub fn is_permanent(&self) -> bool {
+        self.status.as_deref().is_some_and(|status| status.starts_with('5'))
+            || self.code.is_some_and(|code| code >= 500)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
