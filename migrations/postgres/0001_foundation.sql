@@ -209,14 +209,3 @@ create table reports (
     outcome text collate "C" not null,
     content bytea not null
 );
-
--- An answer given under an idempotency key, to be given again. Goes after a day.
-create table idempotency (
-    agent_id bytea not null,
-    key text collate "C" not null,
-    fingerprint bytea not null,
-    message_id bytea not null,
-    answer text collate "C" not null,
-    created_at bigint not null,
-    primary key (agent_id, key)
-);

@@ -209,14 +209,3 @@ create table reports (
     outcome text not null,
     content blob not null
 ) without rowid;
-
--- An answer given under an idempotency key, to be given again. Goes after a day.
-create table idempotency (
-    agent_id blob not null,
-    key text not null,
-    fingerprint blob not null,
-    message_id blob not null,
-    answer text not null,
-    created_at bigint not null,
-    primary key (agent_id, key)
-) without rowid;

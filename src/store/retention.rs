@@ -36,7 +36,6 @@ impl Store {
         }
         let old = vec![(now - keep.reports).into()];
         self.run("delete from reports where received_at < $1", old).await?;
-        self.run("delete from idempotency where created_at < $1", vec![(now - IDEMPOTENCY).into()]).await?;
         self.run("delete from suppressions where expires_at < $1", vec![now.into()]).await?;
         Ok(forgotten.len() >= BITE as usize)
     }
@@ -67,9 +66,6 @@ impl Store {
         Ok(self.row(sql, vec![id.into()]).await?.is_some())
     }
 }
-
-/// How long an answer is kept under its idempotency key.
-const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);
 
 async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId>> {
     const OLD: &str = "
