@@ -14,6 +14,7 @@ mod door;
 mod engines;
 mod exchanger;
 mod http;
+mod receivers;
 mod rewrite;
 mod stop;
 mod storage;

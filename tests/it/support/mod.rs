@@ -4,4 +4,5 @@
 pub mod agent;
 pub mod engines;
 pub mod postgres;
+pub mod receiver;
 pub mod submitter;

@@ -1,0 +1,81 @@
+//! Webhook receivers as users run them: programs in their languages, from `tests/receivers`.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Silence for so long means that nothing more comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a receiver says of one request.
+#[derive(Debug, Deserialize)]
+struct Told {
+    ok: bool,
+    why: String,
+    event: String,
+    recipient: String,
+}
+
+/// A running receiver. It ends when it is dropped, or by itself when we are gone.
+pub struct Receiver {
+    name: String,
+    port: u16,
+    heard: mpsc::Receiver<Told>,
+    child: Child,
+    _stdin: ChildStdin,
+}
+
+impl Receiver {
+    /// Starts the program that these words run in `tests/receivers`, to verify with `secret`.
+    pub fn start(words: &str, secret: &str) -> Self {
+        let mut words = words.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words.clone()).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receivers"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{secret}").unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let hello: serde_json::Value = serde_json::from_str(&lines.next().unwrap_or_default()).unwrap();
+        let (tell, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines {
+                let told = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not for a machine: {line}"));
+                if tell.send(told).is_err() {
+                    return;
+                }
+            }
+        });
+        let name = words.next_back().unwrap().to_owned();
+        Self { name, port: u16::try_from(hello["port"].as_u64().unwrap()).unwrap(), heard, child, _stdin: stdin }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/webhooks", self.port)
+    }
+
+    /// Waits until it has accepted all of these, each a kind of event and a recipient; others may come between, but
+    /// none may be refused.
+    pub fn hears(&self, expected: &HashSet<(String, String)>) {
+        let mut missing = expected.clone();
+        while !missing.is_empty() {
+            let told = self.heard.recv_timeout(PATIENCE);
+            let told = told.unwrap_or_else(|_| panic!("{} did not hear {missing:?}", self.name));
+            assert!(told.ok, "{} refused: {told:?}", self.name);
+            missing.remove(&(told.event, told.recipient));
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
