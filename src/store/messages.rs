@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::db::{Db, Result, Store, StoreError, Tx};
+use super::db::{Db, Result, Store, StoreError, Tx, on_own_task};
 use super::deliveries::{self, Leased};
 use super::value::{Row, Value, json};
 use super::writer::{Accept, Work};
@@ -29,6 +29,12 @@ impl Store {
     /// # Errors
     /// `Conflict` when the message id is taken; `Unavailable` or `Closed` when nothing was promised.
     pub async fn accept(&self, plan: Plan) -> Result<()> {
+        let store = self.clone();
+        // A client that hangs up must not keep a committed delivery from being handed over.
+        on_own_task(async move { store.accept_and_hand_over(plan).await }).await
+    }
+
+    async fn accept_and_hand_over(&self, plan: Plan) -> Result<()> {
         let file = self.put_aside(&plan).await?;
         let plan = Arc::new(plan);
         let now = self.now();
