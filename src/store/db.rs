@@ -275,7 +275,9 @@ impl Store {
     }
 }
 
-pub(super) async fn on_own_task<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(super) async fn on_own_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     tokio::spawn(work).await.map_err(|_| StoreError::Closed)?
 }
 
