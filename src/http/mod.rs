@@ -103,6 +103,30 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// What makes no sense, in one line.
+    pub fn complaint(&self) -> Option<String> {
+        let zero = [
+            ("connections_max", self.connections_max == 0),
+            ("connections_per_address_max", self.connections_per_address_max == 0),
+            ("idle_secs_max", self.idle_secs_max == 0),
+            ("header_secs_max", self.header_secs_max == 0),
+            ("write_secs_max", self.write_secs_max == 0),
+            ("send_bytes_max", self.send_bytes_max == 0),
+            ("memory_bytes_max", self.memory_bytes_max < self.send_bytes_max),
+        ];
+        let (key, _) = zero.into_iter().find(|(_, is_nonsense)| *is_nonsense)?;
+        let least = if key == "memory_bytes_max" { "less than send_bytes_max" } else { "0" };
+        Some(format!("http.{key}: must not be {least}"))
+    }
+
+    /// What is unwise, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let clear = format!("http.address: {} takes API keys in clear text from other machines", self.address);
+        if self.address.ip().is_loopback() { Vec::new() } else { vec![clear] }
+    }
+}
+
 /// Largest body of a request that sends no mail, in bytes.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 

@@ -44,7 +44,7 @@ fn health_and_metrics_are_on_the_admin_listener() {
     check("/livez", "200", "ok");
     check("/healthz", "200", "ok");
     check("/readyz", "200", r#"{"ready":true}"#);
-    check("/metrics", "200", "\npostback_queue_waiting{queue=\"deliveries\"} 0\n");
+    check("/metrics", "200", "\npostback_queue_messages 0\n");
     check("/elsewhere", "404", "");
 }
 
