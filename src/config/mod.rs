@@ -306,11 +306,12 @@ mod tests {
         let told = "tracking.base_url: readers must be able to follow it, once mail leaves this machine";
         check("deliver.mode", "smarthost", told);
         check("egress.allow", "banana", "egress: \"banana\" is neither an address nor a network");
+        check("log.format", "xml", "--log.format: `xml` is not one of text, json");
         check("log.level", "loud", "log.level: `loud` is neither a level nor a filter like info,postback::smtp=debug");
         check(
             "roles",
             "doors,delivery",
-            "--roles: roles: `delivery` is not one of doors, deliver, webhooks; did you mean `deliver`?",
+            "--roles: `delivery` is not one of doors, deliver, webhooks; did you mean `deliver`?",
         );
     }
 }

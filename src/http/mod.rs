@@ -49,6 +49,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::intake::Intake;
+use crate::intake::submission::{Receipt, Refusal, Submission};
+use crate::model::tenant::Grant;
 use crate::store::Store;
 use crate::tls::Acceptor;
 use client::Network;
@@ -193,6 +195,15 @@ impl Server {
 
     fn intake(&self) -> &Intake {
         &self.0.parts.intake
+    }
+
+    /// Hands a mail in, and tells the log as the other door does.
+    async fn submit(&self, grant: &Grant, submission: Submission) -> Result<Receipt, Refusal> {
+        let receipt = self.intake().submit(grant, submission).await?;
+        counters::add(&self.0.counters.messages, 1);
+        let (tenant, agent, recipients) = (&grant.tenant.slug, &grant.agent.name, receipt.recipients.len());
+        tracing::info!(message.id = %receipt.message, tenant, agent, recipients, "message accepted");
+        Ok(receipt)
     }
 
     fn store(&self) -> &Store {
