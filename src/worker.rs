@@ -9,7 +9,7 @@
 //! The worker decides nothing: what a row is and what becomes of it is the queue's affair. Wakes are hints; looking
 //! again every [`LOOK_EVERY`] is the truth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::pin::Pin;
@@ -91,8 +91,10 @@ pub struct Bounds {
     pub at_once: usize,
     /// Of these, rows of one party.
     pub at_once_each: usize,
-    /// Rows leased ahead, beyond those being performed. Handed-over rows do not count: their number has its own bound.
+    /// Rows leased ahead, beyond those being performed. Handed-over rows have a bound of their own.
     pub ahead: usize,
+    /// Rows leased by one statement. Well below `ahead`, so that one party's rows cannot fill it.
+    pub batch: usize,
 }
 
 /// A loop at work. Dropping it stops it at once, which is safe: what it held comes due when its leases end.
@@ -124,6 +126,7 @@ impl Worker {
             held: HashMap::new(),
             running: JoinSet::new(),
             ids: HashMap::new(),
+            left_out: HashSet::new(),
             errand: None,
             look_at: now,
             news_at: NEVER,
@@ -193,6 +196,8 @@ struct Run<Q: Queue> {
     running: JoinSet<Option<Timestamp>>,
     /// Whose task is whose, so that a panic costs one attempt and not a lease for ever.
     ids: HashMap<task::Id, (Q::Id, Q::Party)>,
+    /// Parties that the last look left out, because enough of theirs was waiting.
+    left_out: HashSet<Q::Party>,
     /// The one statement under way.
     errand: Option<Pin<Box<dyn Future<Output = Answer<Q>> + Send>>>,
     look_at: Timestamp,
@@ -257,6 +262,10 @@ impl<Q: Queue> Run<Q> {
         if let Some((id, party)) = self.ids.remove(&task) {
             self.held.remove(&id);
             self.waiting.ended(&party);
+            if self.left_out.contains(&party) && !self.waiting.is_crowded(&party) {
+                self.left_out.remove(&party);
+                self.look_soon(self.clock.now());
+            }
         }
         if let Some(again) = again {
             self.look_soon(again);
@@ -292,8 +301,9 @@ impl<Q: Queue> Run<Q> {
             self.errand =
                 Some(Box::pin(async move { Answer::Renewed { at: now, asked, held: queue.renew(held).await } }));
         } else if self.may_lease() && now >= self.look_at {
-            let limit = self.bounds.ahead - self.waiting.len();
+            let limit = self.bounds.batch.min(self.bounds.ahead - self.waiting.len());
             let except = self.waiting.crowded();
+            self.left_out = except.iter().cloned().collect();
             let asked = u32::try_from(limit).unwrap_or(u32::MAX);
             self.news_at = NEVER;
             self.errand =

@@ -100,7 +100,8 @@ pub struct Counters {
 pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFile> {
     let routes = Routes::new(settings, &parts.hostname)?;
     let at_once = settings.at_once.into();
-    let bounds = Bounds { at_once, at_once_each: at_once, ahead: at_once * AHEAD };
+    let ahead = at_once * AHEAD;
+    let bounds = Bounds { at_once, at_once_each: at_once, ahead, batch: ahead / 2 };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
     Ok(Worker::start(Arc::new(Deliver { parts, routes }), clock, bounds, wake, handed))

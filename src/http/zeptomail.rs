@@ -10,6 +10,7 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
+use super::counters::add;
 use super::json::Json;
 use super::problem::Problem;
 use super::server::Answer;
@@ -75,7 +76,9 @@ async fn send(server: &Server, request: &mut Request<Incoming>) -> Result<Receip
     finish(async move {
         let submission = submission(&body.bytes, &grant)?;
         drop(body);
-        Ok(server.submit(&grant, submission).await?)
+        let receipt = server.intake().submit(&grant, submission).await?;
+        add(&server.counters().messages, 1);
+        Ok(receipt)
     })
     .await
 }

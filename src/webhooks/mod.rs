@@ -34,7 +34,10 @@ use client::{Answer, Client};
 use formats::Attempt;
 
 /// Dispatches leased ahead, for each that is posted.
-const AHEAD: usize = 4;
+const AHEAD: usize = 16;
+/// Dispatches leased by one statement, for each that is posted. So many fewer than [`AHEAD`] that one receiver's rows
+/// cannot fill the lane.
+const BATCH: usize = 2;
 
 /// How hard webhooks are posted to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +100,8 @@ pub struct Counters {
 pub fn start(parts: &Parts, settings: &Settings) -> Vec<Worker> {
     let worker = |lane, at_once: u16| {
         let at_once = usize::from(at_once);
-        let bounds = Bounds { at_once, at_once_each: settings.at_once_each.into(), ahead: at_once * AHEAD };
+        let at_once_each = settings.at_once_each.into();
+        let bounds = Bounds { at_once, at_once_each, ahead: at_once * AHEAD, batch: at_once * BATCH };
         let wakes = parts.store.wakes();
         let wake = match lane {
             Lane::Fresh => wakes.dispatches.clone(),

@@ -103,7 +103,7 @@ impl Bench {
         });
         let clock = Clock::standing(Timestamp::from_millis(1_000_000));
         let (hand, handed) = mpsc::unbounded_channel();
-        let bounds = Bounds { at_once, at_once_each, ahead: 4 };
+        let bounds = Bounds { at_once, at_once_each, ahead: 40, batch: 20 };
         let worker = Worker::start(rows.clone(), clock.clone(), bounds, Wake::default(), Some(handed));
         Self { rows, clock, hand, log: heard, worker }
     }
@@ -131,9 +131,21 @@ async fn rows_of_the_store_and_of_the_hand_are_performed_within_the_bound() {
 #[tokio::test]
 async fn a_slow_party_holds_up_nobody_else() {
     let mut bench = Bench::with(&[1, 2, 3, 4, 100], 8, 1);
-    bench.expect(&["begin 1"]).await;
-    bench.hand.send(101).unwrap();
-    bench.expect(&["begin 101"]).await;
+    bench.expect(&["begin 1", "begin 100"]).await;
+    bench.hand.send(200).unwrap();
+    bench.expect(&["begin 200"]).await;
+}
+
+#[tokio::test]
+async fn a_party_that_was_left_out_is_asked_for_again_when_its_line_is_short() {
+    let mut bench = Bench::with(&[], 1, 1);
+    let due: Vec<u32> = (0..30).filter(|row| *row != 13).collect();
+    *bench.rows.due.lock().unwrap() = due.clone();
+    bench.clock.advance(LOOK_EVERY);
+    bench.rows.ends.add_permits(1000);
+    for row in due {
+        bench.expect(&[&format!("begin {row}"), &format!("end {row}")]).await;
+    }
 }
 
 #[tokio::test]

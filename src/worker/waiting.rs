@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// A line this many times as long as its party's bound is asked no more from the store.
-const CROWDED: usize = 4;
+const CROWDED: usize = 16;
 
 /// Rows that wait to begin.
 #[derive(Debug)]
@@ -73,8 +73,12 @@ impl<P: Clone + Eq + Hash, L> Waiting<P, L> {
 
     /// Parties that have more waiting than they will need soon.
     pub(super) fn crowded(&self) -> Vec<P> {
-        let is_crowded = |line: &Line<L>| line.waiting.len() >= self.each * CROWDED;
-        self.lines.iter().filter(|(_, line)| is_crowded(line)).map(|(party, _)| party.clone()).collect()
+        self.lines.keys().filter(|party| self.is_crowded(party)).cloned().collect()
+    }
+
+    /// Whether a party has more waiting than it will need soon.
+    pub(super) fn is_crowded(&self, party: &P) -> bool {
+        self.lines.get(party).is_some_and(|line| line.waiting.len() >= self.each * CROWDED)
     }
 
     /// Takes out everything that waits.
@@ -123,11 +127,11 @@ mod tests {
     #[test]
     fn a_long_line_is_crowded_until_it_is_short() {
         let mut waiting = Waiting::new(1);
-        (0..4).for_each(|row| waiting.push('a', row));
+        (0..16).for_each(|row| waiting.push('a', row));
         assert_eq!(waiting.crowded(), ['a']);
         waiting.next();
         assert!(waiting.crowded().is_empty());
-        assert_eq!(waiting.drain().count(), 3);
+        assert_eq!(waiting.drain().count(), 15);
         assert_eq!(waiting.len(), 0);
         assert_eq!(begun(&mut waiting), []);
         waiting.push('a', 9);

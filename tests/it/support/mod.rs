@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod engines;
+pub mod node;
 pub mod postgres;
 pub mod receiver;
 pub mod submitter;

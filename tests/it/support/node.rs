@@ -1,0 +1,103 @@
+//! A store with one tenant, its agent, and a clock that stands: what a worker under test works on.
+
+use bytes::Bytes;
+use postback::clock::Clock;
+use postback::ids::IdSource;
+use postback::model::address::Mailbox;
+use postback::model::event::{Detail, Event, EventKind, relay};
+use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
+use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
+use postback::model::retry::MAIL_LIFETIME;
+use postback::model::tenant::{AgentSettings, MailAgent, Tenant};
+use postback::model::time::Timestamp;
+use postback::store::Store;
+use postback::store::db::Options;
+
+use super::engines::Engine;
+
+/// When tests begin.
+pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+/// A mail that is enough for most.
+pub const CONTENT: &[u8] = b"From: shop@acme.example\r\nBcc: secret@example.com\r\nSubject: hello\r\n\r\nbye\r\n";
+
+/// A node without doors.
+pub struct Node {
+    /// Its store.
+    pub store: Store,
+    /// Its clock, which stands.
+    pub clock: Clock,
+    /// Its ids, from a seed.
+    pub ids: IdSource,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tenant's agent.
+    pub agent: AgentId,
+}
+
+impl Node {
+    /// A node with room for `handoff` deliveries in memory.
+    pub async fn build(engine: &Engine, handoff: usize, settings: AgentSettings) -> Self {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(7));
+        let store = Store::open(Options { handoff, ..engine.options("node-1") }, clock.clone()).await.unwrap();
+        let tenant = TenantId::from_uuid(ids.uuid(START));
+        let agent = AgentId::from_uuid(ids.uuid(START));
+        let (key, name) = ("key-of-acme".to_owned(), "default".to_owned());
+        let acme = Tenant { id: tenant, slug: "acme".into(), name: "Acme".into(), created_at: START };
+        let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
+        store.add_tenant(acme, default).await.unwrap();
+        Self { store, clock, ids, tenant, agent }
+    }
+
+    /// A mail to these, due now, that tells `sent` of each.
+    pub fn plan(&self, recipients: &[&str], content: &'static [u8], tracking: Tracking) -> Plan {
+        let now = self.clock.now();
+        let id = MessageId::from_uuid(self.ids.uuid(now));
+        let message = Message {
+            id,
+            tenant: self.tenant,
+            agent: self.agent,
+            agent_key: "key-of-acme".into(),
+            source: Source::Smtp,
+            accepted_at: now,
+            facts: Facts { from: Mailbox::bare("shop@acme.example"), tracking, ..Facts::default() },
+            size_bytes: content.len() as u64,
+        };
+        let deliveries: Vec<PlannedDelivery> = (0u16..)
+            .zip(recipients)
+            .map(|(recipient, address)| PlannedDelivery {
+                id: DeliveryId { message: id, recipient },
+                address: address.parse().unwrap(),
+                fate: Fate::Queued { due_at: now },
+                expires_at: now + MAIL_LIFETIME,
+            })
+            .collect();
+        let events = deliveries.iter().map(|planned| self.sent(planned)).collect();
+        Plan { message, content: Bytes::from_static(content), deliveries, events }
+    }
+
+    fn sent(&self, planned: &PlannedDelivery) -> Event {
+        let now = self.clock.now();
+        Event {
+            id: EventId::from_uuid(self.ids.uuid(now)),
+            delivery: planned.id,
+            tenant: self.tenant,
+            agent: self.agent,
+            kind: EventKind::Sent,
+            ordinal: 0,
+            at: now,
+            recipient: planned.address.to_string(),
+            detail: Detail::Sent,
+            relay: relay::ALL,
+            relay_at: now,
+            is_test: false,
+        }
+    }
+
+    /// Accepts an untracked mail to these.
+    pub async fn accept(&self, recipients: &[&str]) -> MessageId {
+        let plan = self.plan(recipients, CONTENT, Tracking::default());
+        let id = plan.message.id;
+        self.store.accept(plan).await.unwrap();
+        id
+    }
+}
