@@ -2,6 +2,7 @@
 //! each look. No label names a tenant, an address or a message: what is labelled is bounded.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::enrich::Enricher;
 use crate::intake::Intake;
 use crate::smtp::counters::{DOT_TO_REPLY_MILLIS, read};
 use crate::{deliver, http, smtp, webhooks};
@@ -24,6 +26,9 @@ pub(super) struct Figures {
     pub(super) deliver: Arc<deliver::Counters>,
     pub(super) webhooks: Arc<webhooks::Counters>,
     pub(super) intake: Intake,
+    pub(super) enricher: Arc<Enricher>,
+    /// The write-ahead log of a SQLite database.
+    pub(super) wal: Option<PathBuf>,
 }
 
 /// A registry of everything, under the prefix `postback_`.
@@ -50,7 +55,8 @@ impl Collector for Figures {
         self.smtp(&mut page)?;
         self.http(&mut page)?;
         self.deliveries(&mut page)?;
-        self.dispatches(&mut page)
+        self.dispatches(&mut page)?;
+        self.files(&mut page)
     }
 }
 
@@ -61,7 +67,7 @@ impl Figures {
         page.counters(
             "auth_failures",
             "Wrong passwords and keys",
-            &[(("door", "smtp"), read(&smtp.failed_logins)), (("door", "http"), read(&http.failed_logins))],
+            &[(("surface", "smtp"), read(&smtp.failed_logins)), (("surface", "http"), read(&http.failed_logins))],
         )?;
         page.counters(
             "messages_accepted",
@@ -129,6 +135,16 @@ impl Figures {
         page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())
     }
 
+    fn files(&self, page: &mut Page<'_>) -> fmt::Result {
+        // No log is an empty one.
+        let wal_bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |wal| wal.len());
+        if let Some(path) = &self.wal {
+            page.gauge("store_wal_bytes", "Size of SQLite's write-ahead log", wal_bytes(path))?;
+        }
+        let built = u64::try_from(self.enricher.geo().built_at().as_secs()).unwrap_or(0);
+        page.gauge("geoip_db_build_timestamp_seconds", "When the oldest place database in use was built", built)
+    }
+
     /// What posting to webhooks counts.
     fn dispatches(&self, page: &mut Page<'_>) -> fmt::Result {
         let counters = &self.webhooks;
@@ -140,7 +156,8 @@ impl Figures {
                 (("result", "failed"), read(&counters.failed)),
                 (("result", "exhausted"), read(&counters.exhausted)),
             ],
-        )
+        )?;
+        page.counter("webhook_leases_lost", "Results that came after the lease's end", read(&counters.leases_lost))
     }
 
     fn deliveries(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ mod metrics;
 pub mod provision;
 mod sockets;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,29 +112,30 @@ impl App {
         let certificates = Certificates::open(&settings.tls, &settings.data, &settings.hostname)
             .context("prepare the certificate of the doors")?;
         let ground = Ground::lay(settings, world, sockets.addresses()?).await?;
-        let Ground { world, store, .. } = &ground;
-        let first_run = first_run::make(store, &world.clock, &world.ids).await.context("make the first tenant")?;
-
         let intake = ground.intake();
-        let smtp = smtp::server::Server::new(
-            Arc::new(settings.smtp.clone()),
-            Some(certificates.acceptor(&[])),
-            intake.clone(),
-            world.clock.clone(),
-        );
+        let smtp = ground.smtp(&certificates, intake.clone());
         let http = ground.http(intake.clone())?;
-        let dispatches = Arc::default();
-        let deliveries = Arc::new(deliver::Counters::default());
+        let (deliveries, dispatches) = Default::default();
         let workers = ground.workers(&deliveries, &dispatches).await?;
+        // Last of what may fail: credentials are shown once, so they must not be made for a start that fails.
+        let Ground { world: World { clock, ids, .. }, store, enricher, .. } = &ground;
+        let first_run = first_run::make(store, clock, ids).await.context("make the first tenant")?;
+
         let (stopping, stop) = watch::channel(false);
-        let figures = Figures {
+        let registry = metrics::registry(Figures {
             smtp: smtp.clone(),
             http: http.clone(),
             deliver: deliveries,
             webhooks: dispatches,
             intake: intake.clone(),
-        };
-        let registry = metrics::registry(figures);
+            enricher: enricher.clone(),
+            wal: settings.database.sqlite_path().map(|path| PathBuf::from(format!("{}-wal", path.display()))),
+        });
+        let look = Wake::default();
+        let mut background = JoinSet::new();
+        background.spawn(Admin::new(store.clone(), clock.clone(), registry, stop.clone()).serve(sockets.admin));
+        background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
+        background.spawn(chores::reload(certificates.clone(), enricher.clone(), clock.clone(), look.clone()));
 
         let mut doors = JoinSet::new();
         for (listener, socket) in sockets.smtp {
@@ -145,12 +146,6 @@ impl App {
             let (http, stop) = (http.clone(), stop.clone());
             doors.spawn(async move { http.serve(socket, tls, stop).await });
         }
-        let mut background = JoinSet::new();
-        background.spawn(Admin::new(store.clone(), world.clock.clone(), registry, stop).serve(sockets.admin));
-        background.spawn(chores::forget(store.clone(), keep(settings), world.clock.clone()));
-        let look = Wake::default();
-        let reload = chores::reload(certificates, ground.enricher.clone(), world.clock.clone(), look.clone());
-        background.spawn(reload);
         Ok(Self {
             addresses: ground.addresses,
             first_run,
@@ -229,6 +224,11 @@ impl Ground {
             enricher: self.enricher.clone(),
             settings: intake_settings(&self.settings, base_url),
         })
+    }
+
+    fn smtp(&self, certificates: &Certificates, intake: Intake) -> Arc<smtp::server::Server> {
+        let settings = Arc::new(self.settings.smtp.clone());
+        smtp::server::Server::new(settings, Some(certificates.acceptor(&[])), intake, self.world.clock.clone())
     }
 
     fn http(&self, intake: Intake) -> anyhow::Result<http::Server> {

@@ -22,9 +22,8 @@ impl Guest {
     /// mistyped path, would answer every question with nothing.
     pub(super) async fn open(loaded: &Loaded) -> anyhow::Result<Self> {
         let settings = &loaded.settings;
-        if let Some(path) = settings.database.reveal().strip_prefix("sqlite:")
-            && !std::path::Path::new(path.trim_start_matches("//")).exists()
-        {
+        if let Some(path) = settings.database.sqlite_path().filter(|path| !path.exists()) {
+            let path = path.display();
             bail!("there is no database at {path}; name its folder with --data, or make one with `postback migrate`");
         }
         Self::open_or_create(settings).await

@@ -34,16 +34,16 @@ struct Cli {
 #[derive(Args)]
 struct Options {
     /// Settings file [default: postback.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FILE")]
     config: Option<std::path::PathBuf>,
     /// Folder of the database and all else that is kept [default: data]
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FOLDER")]
     data: Option<String>,
     /// sqlite:<path> or postgres://… [default: sqlite:<data>/postback.db]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "URL")]
     database: Option<String>,
     /// Any setting, as in `--set log.format=json`; may be given several times
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
@@ -75,10 +75,7 @@ enum Command {
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
-    Why {
-        /// A message id (msg_…) or delivery id (dlv_…)
-        id: String,
-    },
+    Why(why::Arguments),
     /// What Postback makes of a bounce, user agent, address, message or URL; needs no server and no database
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
@@ -138,7 +135,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
-        Command::Why { id } => why::run(&options.load(Vec::new())?, &id).await,
+        Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),
     }
 }

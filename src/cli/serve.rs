@@ -121,6 +121,8 @@ fn introduction(made: &FirstRun, addresses: &Addresses) -> String {
         );
     }
     text + "\n\
+        What became of a mail: `postback why <its id>`, with `--mail` the mail itself, with `--links` what to open and follow.\n\
+        \n\
         Opens and clicks are tracked, and the reader's whole address is kept with them for as long as the message is.\n\
         To keep less: `postback agent set privacy=truncated_address` or `privacy=aggregate_only`.\n\
         To track nothing: `postback agent set track_opens=false track_clicks=false`.\n"

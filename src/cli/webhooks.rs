@@ -19,7 +19,7 @@ pub(super) enum WebhookCommand {
     Add {
         /// Where to: https, unless settings or capture mode allow http
         url: String,
-        /// Kinds of event, in the words of either format [default: all but deferred]
+        /// Kinds of event, in the words of either format [default: those that the format has a word for]
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         events: Vec<String>,
         /// mailtura, transmail or transmail-json
@@ -80,7 +80,7 @@ pub(super) async fn run(loaded: &Loaded, command: WebhookCommand) -> anyhow::Res
                 url,
                 description,
                 format,
-                events: chosen(&events)?,
+                events: chosen(&events, format)?,
                 hits,
                 switch: Switch::On,
                 secret: Secret::new(secret.unwrap_or_else(|| fresh_secret(&guest, format))),
@@ -119,9 +119,9 @@ fn row(webhook: &Webhook) -> [String; 5] {
 }
 
 /// The kinds that the words name; a word may be ours or that of either format, with or without `email.`.
-fn chosen(words: &[String]) -> anyhow::Result<EventSet> {
+fn chosen(words: &[String], format: Format) -> anyhow::Result<EventSet> {
     if words.is_empty() {
-        return Ok(EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::Deferred).collect());
+        return Ok(EventKind::ALL.into_iter().filter(|kind| is_usual(*kind, format)).collect());
     }
     let mut set = EventSet::default();
     for word in words {
@@ -134,6 +134,16 @@ fn chosen(words: &[String]) -> anyhow::Result<EventSet> {
         set = named.into_iter().fold(set, EventSet::with);
     }
     Ok(set)
+}
+
+/// Whether receivers of a format expect a kind of event: TransMail has no word for what was never attempted, nor for
+/// acceptance.
+fn is_usual(kind: EventKind, format: Format) -> bool {
+    match kind {
+        EventKind::Deferred => false,
+        EventKind::Sent | EventKind::Failed => format == Format::Mailtura,
+        _ => true,
+    }
 }
 
 fn names(kind: EventKind) -> [&'static str; 4] {

@@ -1,6 +1,9 @@
 //! `postback why`: everything that happened to a mail, in order, and what is next.
 
+mod copies;
+
 use anyhow::{Context, bail};
+use clap::Args;
 use postback::config::Loaded;
 use postback::model::delivery::State;
 use postback::model::event::{Detail, Event};
@@ -15,16 +18,26 @@ use postback::store::views::DeliveryView;
 
 use super::database::Guest;
 use super::{printable, say};
+use copies::Copies;
 
 /// Deliveries of one message that are told in full.
 const TOLD_MAX: usize = 20;
 
-pub(super) async fn run(loaded: &Loaded, id: &str) -> anyhow::Result<()> {
-    let (message, recipient) = match (id.parse::<MessageId>(), id.parse::<DeliveryId>()) {
-        (Ok(message), _) => (message, None),
-        (_, Ok(delivery)) => (delivery.message, Some(delivery.recipient)),
-        _ => bail!("{id:?} is neither a message id (msg_…) nor a delivery id (dlv_…)"),
-    };
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// A message id (msg_…), delivery id (dlv_…) or request id (2d6f.…)
+    id: String,
+    /// Print the mail itself, as its reader gets it, and nothing else
+    #[arg(long)]
+    mail: bool,
+    /// Print the pixel and the tracked links of each copy, and what was left untracked and why, and nothing else
+    #[arg(long, conflicts_with = "mail")]
+    links: bool,
+}
+
+pub(super) async fn run(loaded: &Loaded, arguments: &Arguments) -> anyhow::Result<()> {
+    let id = &arguments.id;
+    let (message, recipient) = named(id)?;
     let guest = Guest::open(loaded).await?;
     let found = guest.store.message(message).await.context("look for the message")?;
     let Some(found) = found else { bail!("there is no message {message}: it never was, or is forgotten") };
@@ -33,6 +46,18 @@ pub(super) async fn run(loaded: &Loaded, id: &str) -> anyhow::Result<()> {
     let meant: Vec<_> = deliveries.iter().filter(is_meant).collect();
     if meant.is_empty() {
         bail!("message {message} has no delivery {id}");
+    }
+    if arguments.mail || arguments.links {
+        let copies = Copies::of(&guest, loaded, &found).await?;
+        match meant.as_slice() {
+            [one] if arguments.mail => copies.print(one.delivery.id)?,
+            [first, ..] if arguments.mail => {
+                bail!("{} deliveries have each a copy of their own; name one: {}", meant.len(), first.delivery.id)
+            }
+            _ => meant.iter().take(TOLD_MAX).try_for_each(|view| copies.tell_links(&view.delivery))?,
+        }
+        guest.store.close().await;
+        return Ok(());
     }
     tell_message(&found);
     let now = guest.clock.now();
@@ -44,6 +69,19 @@ pub(super) async fn run(loaded: &Loaded, id: &str) -> anyhow::Result<()> {
     }
     guest.store.close().await;
     Ok(())
+}
+
+/// The message that an id is of, and the delivery when it is one's. A request id has the message's in it.
+fn named(id: &str) -> anyhow::Result<(MessageId, Option<u16>)> {
+    if let Ok(delivery) = id.parse::<DeliveryId>() {
+        return Ok((delivery.message, Some(delivery.recipient)));
+    }
+    let of_request = id.strip_prefix("2d6f.").and_then(|rest| rest.split('.').nth(2));
+    let message = of_request.map_or_else(|| id.to_owned(), |uuid| format!("msg_{}", uuid.replace('-', "")));
+    match message.parse() {
+        Ok(message) => Ok((message, None)),
+        Err(_) => bail!("{id:?} is neither a message id (msg_…), a delivery id (dlv_…) nor a request id (2d6f.…)"),
+    }
 }
 
 fn tell_message(message: &Message) {

@@ -102,7 +102,7 @@ impl<T: DeserializeOwned> Layers<T> {
 
     /// Lays one value, given as text, over what is there. A number in a key counts the entries of a list.
     pub(super) fn text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Problem> {
-        let mut told = None;
+        let mut told: Option<String> = None;
         for value in readings(text) {
             let mut tree = self.tree.clone();
             let laid = place(&mut tree, key, value).and_then(|()| match T::deserialize(tree.clone()) {
@@ -116,12 +116,16 @@ impl<T: DeserializeOwned> Layers<T> {
                     self.origins.push((key.to_owned(), origin));
                     return Ok(());
                 }
-                // That a list does not fit either says less than the fault before.
-                Err(fault) if fault.contains("invalid type: sequence") && told.is_some() => {}
-                Err(fault) => told = Some(fault),
+                // A key that wants text, or no list either, is told of what was typed, not of our second reading.
+                Err(fault) => match &told {
+                    Some(first) if !is_text_refused(first) || fault.contains("invalid type: sequence") => {}
+                    _ => told = Some(fault),
+                },
             }
         }
-        Err(Problem(format!("{origin}: {}", told.unwrap_or_default())))
+        let (origin, told) = (origin.to_string(), told.unwrap_or_default());
+        let told = if origin.ends_with(key) { told.strip_prefix(&format!("{key}: ")).unwrap_or(&told) } else { &told };
+        Err(Problem(format!("{origin}: {told}")))
     }
 
     /// The settings that the layers make.
@@ -211,6 +215,11 @@ fn explain(fault: &toml::de::Error) -> String {
         Some(place) => format!("{place}: {what}"),
         None => what,
     }
+}
+
+/// Whether a fault says that a key wants something else than text.
+fn is_text_refused(fault: &str) -> bool {
+    fault.contains("invalid type: string")
 }
 
 fn unknown(message: &str) -> Option<String> {
@@ -331,6 +340,8 @@ mod tests {
         variable("DOOR__WIDHT", "3", "door: unknown key `widht`; did you mean `width`?");
         variable("DOOR__WIDTH", "wide", "door.width: invalid type: string \"wide\", expected u16");
         variable("DOOR__WIDTH", "70000", "door.width: invalid value: integer `70000`, expected u16");
+        variable("DOOR__SIDE", "up", "door.side: `up` is not one of left, right");
+        variable("DOOR__SIDE", "3", "door.side: `3` is not one of left, right");
         variable("NAME__FIRST", "x", "name.first: there is nothing below the key before `first`");
     }
 }

@@ -184,7 +184,7 @@ impl Settings {
     /// What makes no sense, in one line.
     fn complaint(&self) -> Option<String> {
         let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| self.database.reveal().starts_with(scheme));
-        if !self.database.is_sqlite() && !postgres {
+        if self.database.sqlite_path().is_none() && !postgres {
             return Some(format!("database: `{}` is neither sqlite:<path> nor postgres://…", self.database));
         }
         if self.roles.is_empty() {
@@ -211,6 +211,7 @@ impl Settings {
         egress
             .or_else(|| self.tracking.complaint())
             .or_else(|| self.smtp.complaint())
+            .or_else(|| self.http.complaint())
             .or_else(|| self.deliver.complaint())
             .or_else(|| self.webhooks.complaint())
             .or_else(|| self.log.complaint())
@@ -218,7 +219,10 @@ impl Settings {
 
     /// What is unwise, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.deliver.warnings();
+        let mut warnings = [self.smtp.warnings(), self.http.warnings(), self.deliver.warnings()].concat();
+        if self.sync != Sync::Full {
+            warnings.push("sync: a power cut may lose mail that was accepted".to_owned());
+        }
         if !self.is_capture() && self.hostname.ends_with("localhost") {
             warnings.push(format!("hostname: reports about mail will not find {}", self.hostname));
         }
@@ -257,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unwise_is_told() {
+        let check = |key: &str, value: &str, expected: &str| {
+            let warnings = load_with(&[], &[(key, value)]).unwrap().settings.warnings();
+            assert_eq!(warnings.iter().map(|told| told.split(':').next().unwrap()).collect::<Vec<_>>(), [expected]);
+        };
+        check("sync", "normal", "sync");
+        check("http.address", "0.0.0.0:8080", "http.address");
+        check("admin.address", "[::]:9080", "admin.address");
+        check("egress.allow_http", "true", "egress.allow_http");
+    }
+
+    #[test]
     fn effective_settings_say_where_they_come_from_and_hide_secrets() {
         let url = ("POSTBACK__DATABASE", "postgres://me:hunter2@db/postback");
         let loaded = load_with(&[url], &[("data", "elsewhere")]).unwrap();
@@ -285,15 +301,17 @@ mod tests {
         check("reports.return_path_domain", "b", &format!("reports.return_path_domain: `b` {home}"));
         let told = "tracking.base_url: `https://x/` is not like https://track.example.com";
         check("tracking.base_url", "https://x/", told);
+        check("http.connections_max", "0", "http.connections_max: must not be 0");
         check("deliver.at_once", "0", "deliver.at_once: must not be 0");
         let told = "tracking.base_url: readers must be able to follow it, once mail leaves this machine";
         check("deliver.mode", "smarthost", told);
         check("egress.allow", "banana", "egress: \"banana\" is neither an address nor a network");
+        check("log.format", "xml", "--log.format: `xml` is not one of text, json");
         check("log.level", "loud", "log.level: `loud` is neither a level nor a filter like info,postback::smtp=debug");
         check(
             "roles",
             "doors,delivery",
-            "--roles: roles: `delivery` is not one of doors, deliver, webhooks; did you mean `deliver`?",
+            "--roles: `delivery` is not one of doors, deliver, webhooks; did you mean `deliver`?",
         );
     }
 }

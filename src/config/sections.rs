@@ -1,7 +1,7 @@
 //! The sections that belong to no room of their own.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,9 +94,9 @@ impl DatabaseUrl {
         &self.0
     }
 
-    /// Whether it is a file of this machine.
-    pub fn is_sqlite(&self) -> bool {
-        self.0.starts_with("sqlite:")
+    /// The file, when it is one of this machine.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        self.0.strip_prefix("sqlite:").map(|path| Path::new(path.trim_start_matches("//")))
     }
 }
 
@@ -109,7 +109,7 @@ impl From<String> for DatabaseUrl {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match url::Url::parse(&self.0) {
-            Ok(mut url) if !self.is_sqlite() => {
+            Ok(mut url) if self.sqlite_path().is_none() => {
                 if url.password().is_some() {
                     // Only a URL that can have no password refuses to be given one.
                     let _ = url.set_password(Some("***"));

@@ -14,8 +14,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -26,6 +24,7 @@ use super::server::{self, Answer, Answerer, Limits, Peer};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
 use crate::store::Store;
+use crate::store::views::QueueCounts;
 
 /// Health and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,9 +91,7 @@ impl Admin {
     async fn metrics(&self) -> Answer {
         // Old counts stay when the store cannot be asked: the other figures are wanted most just then.
         if let Ok(Ok(counts)) = tokio::time::timeout(PROBE_TIME, self.store.queue_counts()).await {
-            let now = self.clock.now();
-            self.queues.set("deliveries", counts.deliveries, counts.oldest_delivery_due, now);
-            self.queues.set("dispatches", counts.dispatches, counts.oldest_dispatch_due, now);
+            self.queues.set(&counts, self.clock.now());
         }
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
@@ -138,31 +135,31 @@ fn response(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> An
 /// The queues' figures, asked of the store at each look.
 #[derive(Default)]
 struct Queues {
-    waiting: Family<Queue, Gauge>,
-    oldest_due_age: Family<Queue, Gauge<f64, AtomicU64>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Queue {
-    queue: &'static str,
+    deliveries: Gauge,
+    oldest_delivery_secs: Gauge<f64, AtomicU64>,
+    dispatches: Gauge,
+    oldest_dispatch_secs: Gauge<f64, AtomicU64>,
 }
 
 impl Queues {
     fn register(registry: &mut Registry) -> Self {
         let queues = Self::default();
-        registry.register("queue_waiting", "Rows that wait for an attempt or are in one", queues.waiting.clone());
-        registry.register(
-            "queue_oldest_due_age_seconds",
-            "How long the oldest row has been due",
-            queues.oldest_due_age.clone(),
-        );
+        let clone = |gauge: &Gauge<f64, AtomicU64>| gauge.clone();
+        registry.register("queue_messages", "Deliveries that wait or are under way", queues.deliveries.clone());
+        let oldest = "How long the delivery that is due longest has been due";
+        registry.register("queue_oldest_due_age_seconds", oldest, clone(&queues.oldest_delivery_secs));
+        registry.register("webhook_pending", "Dispatches that wait or are under way", queues.dispatches.clone());
+        let oldest = "How long the dispatch that is due longest has been due";
+        registry.register("webhook_oldest_due_age_seconds", oldest, clone(&queues.oldest_dispatch_secs));
         queues
     }
 
-    fn set(&self, queue: &'static str, waiting: u64, oldest_due: Option<Timestamp>, now: Timestamp) {
-        let queue = Queue { queue };
-        self.waiting.get_or_create(&queue).set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        let age = oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
-        self.oldest_due_age.get_or_create(&queue).set(age);
+    fn set(&self, counts: &QueueCounts, now: Timestamp) {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let age = |due: Option<Timestamp>| due.map_or(0.0, |due| now.since(due).as_secs_f64());
+        self.deliveries.set(count(counts.deliveries));
+        self.oldest_delivery_secs.set(age(counts.oldest_delivery_due));
+        self.dispatches.set(count(counts.dispatches));
+        self.oldest_dispatch_secs.set(age(counts.oldest_dispatch_due));
     }
 }

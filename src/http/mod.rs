@@ -49,6 +49,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::intake::Intake;
+use crate::intake::submission::{Receipt, Refusal, Submission};
+use crate::model::tenant::Grant;
 use crate::store::Store;
 use crate::tls::Acceptor;
 use client::Network;
@@ -100,6 +102,30 @@ impl Default for Settings {
             send_bytes_max: 30 << 20,
             memory_bytes_max: 512 << 20,
         }
+    }
+}
+
+impl Settings {
+    /// What makes no sense, in one line.
+    pub fn complaint(&self) -> Option<String> {
+        let zero = [
+            ("connections_max", self.connections_max == 0),
+            ("connections_per_address_max", self.connections_per_address_max == 0),
+            ("idle_secs_max", self.idle_secs_max == 0),
+            ("header_secs_max", self.header_secs_max == 0),
+            ("write_secs_max", self.write_secs_max == 0),
+            ("send_bytes_max", self.send_bytes_max == 0),
+            ("memory_bytes_max", self.memory_bytes_max < self.send_bytes_max),
+        ];
+        let (key, _) = zero.into_iter().find(|(_, is_nonsense)| *is_nonsense)?;
+        let least = if key == "memory_bytes_max" { "less than send_bytes_max" } else { "0" };
+        Some(format!("http.{key}: must not be {least}"))
+    }
+
+    /// What is unwise, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let clear = format!("http.address: {} takes API keys in clear text from other machines", self.address);
+        if self.address.ip().is_loopback() { Vec::new() } else { vec![clear] }
     }
 }
 
@@ -169,6 +195,15 @@ impl Server {
 
     fn intake(&self) -> &Intake {
         &self.0.parts.intake
+    }
+
+    /// Hands a mail in, and tells the log as the other door does.
+    async fn submit(&self, grant: &Grant, submission: Submission) -> Result<Receipt, Refusal> {
+        let receipt = self.intake().submit(grant, submission).await?;
+        counters::add(&self.0.counters.messages, 1);
+        let (tenant, agent, recipients) = (&grant.tenant.slug, &grant.agent.name, receipt.recipients.len());
+        tracing::info!(message.id = %receipt.message, tenant, agent, recipients, "message accepted");
+        Ok(receipt)
     }
 
     fn store(&self) -> &Store {

@@ -10,7 +10,6 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::counters::add;
 use super::json::Json;
 use super::problem::Problem;
 use super::server::Answer;
@@ -76,9 +75,7 @@ async fn send(server: &Server, request: &mut Request<Incoming>) -> Result<Receip
     finish(async move {
         let submission = submission(&body.bytes, &grant)?;
         drop(body);
-        let receipt = server.intake().submit(&grant, submission).await?;
-        add(&server.counters().messages, 1);
-        Ok(receipt)
+        Ok(server.submit(&grant, submission).await?)
     })
     .await
 }

@@ -5,8 +5,10 @@
 //! message, delivery and keys give the same bytes on any node and any retry. Tracking can fail, the mail cannot: the one
 //! thing without which nothing is rendered is a key for the return path. Called by `deliver` and by the preview.
 
+use std::borrow::Cow;
+
 use super::headers::{self, Field};
-use super::rewrite::{self, LinkKind, Links, Rewritten, Wanted};
+use super::rewrite::{self, LinkKind, LinkReport, Links, PartReport, Wanted};
 use crate::model::id::DeliveryId;
 use crate::model::message::{Facts, Message, Tracking};
 use crate::model::token::{self, KeyRing, Reference, Sealer};
@@ -26,6 +28,21 @@ pub struct Rendered {
     pub bytes: Vec<u8>,
     /// The envelope sender.
     pub return_path: String,
+    /// What tracking made of it.
+    pub tracked: Tracked,
+}
+
+/// What tracking made of a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracked {
+    /// Where its pixel is.
+    pub pixel: Option<String>,
+    /// Its rewritten links, in order.
+    pub links: Vec<LinkReport>,
+    /// Its parts, in order, with the reasons of those that stayed as they were.
+    pub parts: Vec<PartReport>,
+    /// Why nothing of it was even tried.
+    pub untouched: Option<&'static str>,
 }
 
 /// Renders the copy of `message` that `delivery` names from what was handed in; `None` when the ring has no key to
@@ -42,27 +59,35 @@ pub fn render(
         .into_iter()
         .flatten()
         .find_map(|key| token::seal_return_path(ring, key, delivery))?;
-    let tracked = track(content, &message.facts, delivery, ring);
-    let content = tracked.as_ref().map_or(content, |rewritten| &rewritten.bytes);
+    let (content, tracked) = track(content, &message.facts, delivery, ring);
     // A signature of our own comes here, over exactly what follows.
-    let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), content);
-    Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}") })
+    let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), &content);
+    Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}"), tracked })
 }
 
-/// The tracked message; `None` when it goes out as it came.
-fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> Option<Rewritten<'a>> {
+/// The message, tracked as it was accepted with, or as it came.
+fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> (Cow<'a, [u8]>, Tracked) {
     let tracking = &facts.tracking;
-    if !(tracking.opens || tracking.clicks) || is_signed_by_sender(content, facts) {
-        return None;
+    let as_it_came = |why| (Cow::Borrowed(content), Tracked { untouched: Some(why), ..Tracked::default() });
+    if !(tracking.opens || tracking.clicks) {
+        return as_it_came("tracking is off");
     }
-    let mut links = Sealed::new(tracking, delivery, ring)?;
+    if is_signed_by_sender(content, facts) {
+        return as_it_came("signed by its sender's domain");
+    }
+    let Some(mut sealed) = Sealed::new(tracking, delivery, ring) else {
+        return as_it_came("no key to seal links with");
+    };
     let wanted = Wanted {
         opens: tracking.opens,
         clicks: tracking.clicks,
         own_base_url: &tracking.base_url,
         ..Wanted::default()
     };
-    Some(rewrite::rewrite(content, &wanted, &mut links))
+    let rewritten = rewrite::rewrite(content, &wanted, &mut sealed);
+    let pixel = rewritten.pixel.then(|| sealed.url('o', &Reference::Open));
+    let tracked = Tracked { pixel, links: rewritten.links, parts: rewritten.parts, untouched: None };
+    (rewritten.bytes, tracked)
 }
 
 /// Whether the mail came with a DKIM signature of its author's domain: changing the body would break it, and we hold
@@ -254,23 +279,36 @@ mod tests {
         let text = links.link(8, LinkKind::Text, target).unwrap();
         assert_eq!(opened(&text), Some(Reference::TextClick { link: 8, target: target.into() }));
         assert_eq!(links.link(1, LinkKind::Html, "javascript:x"), None);
-        assert_eq!(links.link(1, LinkKind::Html, &format!("https://example.com/{}", "x".repeat(2000))), None);
         assert_eq!(links.link(u16::MAX, LinkKind::Html, target), None);
     }
 
     #[test]
     fn mail_goes_untracked_rather_than_broken() {
         let content = |signer: &str| format!("DKIM-Signature: v=1; d={signer}; s=x\r\nSubject: x\r\n\r\n");
-        let is_tracked = |content: &[u8], tracking: Tracking, ring: &KeyRing| {
-            track(content, &message(tracking).facts, delivery(), ring).is_some()
+        let check = |content: &[u8], tracking: Tracking, expected: Option<&str>| {
+            assert_eq!(track(content, &message(tracking).facts, delivery(), &ring()).1.untouched, expected);
         };
-        assert!(is_tracked(b"\r\n", tracked(), &ring()));
-        assert!(is_tracked(content("other.example").as_bytes(), tracked(), &ring()));
-        assert!(is_tracked(content("op.example.com").as_bytes(), tracked(), &ring()));
-        assert!(!is_tracked(content("shop.example.com").as_bytes(), tracked(), &ring()));
-        assert!(!is_tracked(content("EXAMPLE.com").as_bytes(), tracked(), &ring()));
-        assert!(!is_tracked(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, &ring()));
-        assert!(!is_tracked(b"\r\n", Tracking { key_id: 9, ..tracked() }, &ring()));
-        assert!(!is_tracked(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, &ring()));
+        let signed = Some("signed by its sender's domain");
+        check(b"\r\n", tracked(), None);
+        check(content("other.example").as_bytes(), tracked(), None);
+        check(content("op.example.com").as_bytes(), tracked(), None);
+        check(content("shop.example.com").as_bytes(), tracked(), signed);
+        check(content("EXAMPLE.com").as_bytes(), tracked(), signed);
+        let no_key = Some("no key to seal links with");
+        check(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, no_key);
+        check(b"\r\n", Tracking { key_id: 9, ..tracked() }, no_key);
+        check(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, Some("tracking is off"));
+    }
+
+    #[test]
+    fn what_tracking_made_of_a_copy_is_told() {
+        let content = b"Content-Type: text/html\r\n\r\n<a href=\"https://example.com/\">x</a>\r\n";
+        let rendered = render(content, &message(tracked()), delivery(), "bounce.example.com", &ring()).unwrap();
+        let text = String::from_utf8(rendered.bytes).unwrap();
+        let Tracked { pixel, links, parts, untouched } = rendered.tracked;
+        assert!(text.contains(&format!("<img src=\"{}\"", pixel.unwrap())));
+        assert_eq!((links.len(), links[0].target.as_str()), (1, "https://example.com/"));
+        assert!(text.contains(&format!("<a href=\"{}\"", links[0].tracked)));
+        assert_eq!((parts.len(), parts[0].untouched, untouched), (1, None, None));
     }
 }

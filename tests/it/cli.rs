@@ -44,7 +44,7 @@ fn health_and_metrics_are_on_the_admin_listener() {
     check("/livez", "200", "ok");
     check("/healthz", "200", "ok");
     check("/readyz", "200", r#"{"ready":true}"#);
-    check("/metrics", "200", "\npostback_queue_waiting{queue=\"deliveries\"} 0\n");
+    check("/metrics", "200", "\npostback_queue_messages 0\n");
     check("/elsewhere", "404", "");
 }
 
@@ -61,7 +61,7 @@ fn settings_that_make_no_sense_are_one_line_and_status_2() {
         &["check-config", "--set", "retention.mesages_days=1"],
         "--set retention.mesages_days: retention: unknown key `mesages_days`; did you mean `messages_days`?",
     );
-    check(&["serve", "--roles", "window"], "--roles: roles: `window` is not one of doors, deliver, webhooks");
+    check(&["serve", "--roles", "window"], "--roles: `window` is not one of doors, deliver, webhooks");
     check(&["tenant", "list", "--set", "x"], "--set x: KEY=VALUE is wanted");
     std::fs::write(folder.path().join("postback.toml"), "[admin]\nadress = '127.0.0.1:1'\n").unwrap();
     check(&["check-config"], "postback.toml:2: admin: unknown key `adress`; did you mean `address`?");
@@ -151,6 +151,15 @@ on_both_engines! {
         assert!(!told.contains('\u{1b}'), "nothing of the mail commands the terminal");
         let delivery = told.split_whitespace().find(|word| word.starts_with("dlv_")).unwrap();
         assert!(ok(&["why", delivery]).contains("reader@example.com"));
+        let copy = ok(&["why", delivery, "--mail"]);
+        assert!(copy.starts_with("X-Postback-Ref: b+") && copy.ends_with("\r\n\r\nhello\r\n"), "{copy}");
+        let message = ok(&["send", "--to", "a@example.com", "--to", "b@example.com", "--html", "<a href='https://b.example/'>x</a>"]);
+        let links = ok(&["why", message.trim_end(), "--links"]);
+        for expected in ["a@example.com\n  pixel  http://127.0.0.1:8080/o/", "\n    to   https://b.example/\ndlv_"] {
+            assert!(links.contains(expected), "{expected}: {links}");
+        }
+        let unnamed = run(folder, &["why", message.trim_end(), "--mail", "--database", engine.url()]);
+        assert!(String::from_utf8_lossy(&unnamed.stderr).contains("2 deliveries have each a copy of their own"));
         let unknown = run(folder, &["why", "msg_00000000000000000000000000000000", "--database", engine.url()]);
         assert_eq!(unknown.status.code(), Some(1));
     }

@@ -9,6 +9,7 @@ mod cli;
 mod conversation;
 mod crash;
 mod delivery;
+mod demo;
 mod dialog;
 mod dispatching;
 mod door;

@@ -11,7 +11,6 @@ use hyper::header::{HeaderValue, LOCATION};
 use serde::Serialize;
 
 use super::super::body::Read;
-use super::super::counters::add;
 use super::super::json::{self, Json};
 use super::super::problem::Problem;
 use super::super::server::Answer;
@@ -58,8 +57,7 @@ pub(super) async fn send(server: &Server, grant: &Arc<Grant>, body: Read) -> Res
         (submission, grant, to)
     };
     drop(body);
-    let receipt = server.intake().submit(&grant, submission).await?;
-    add(&server.counters().messages, 1);
+    let receipt = server.submit(&grant, submission).await?;
     let accepted = Accepted {
         id: receipt.message,
         email_id: receipt.message,
