@@ -332,6 +332,7 @@ mod tests {
             "[door]\nside = 'rigth'",
             "house.toml:2: door.side: `rigth` is not one of left, right; did you mean `right`?",
         );
+        file("[door]\ncode = 1234", "house.toml:2: door.code: a secret is a text, in quotes");
         file("\n[[bells]]\n", "house.toml:2: bells: missing key `at`");
         file("name = \n", "house.toml:1: string values must be quoted, expected literal string");
         let variable = |name: &str, text: &str, expected: &str| {

@@ -33,6 +33,7 @@ impl serde::Serialize for Secret {
 
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from).map(Self)
+        // The usual complaint about a wrong type would quote what was there.
+        String::deserialize(from).map(Self).map_err(|_| serde::de::Error::custom("a secret is a text, in quotes"))
     }
 }
