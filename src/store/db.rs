@@ -33,7 +33,7 @@ pub enum StoreError {
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
     /// The database is away, full, locked or failing. Temporary as far as a client is concerned.
-    #[error("the database is not available")]
+    #[error("the database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// The writer has stopped; the program is going down.
     #[error("the store is closed")]
@@ -369,9 +369,22 @@ impl Db {
 
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match self {
-            Db::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("begin immediate").await?),
+            Db::Sqlite { write, .. } => Tx::Sqlite(begin_sqlite(write).await?),
             Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
+    }
+}
+
+/// A transaction that holds the write lock. When the disk is full SQLite rolls back by itself, and the connection goes
+/// on believing that it is inside of the transaction: for good, so it is replaced.
+async fn begin_sqlite(write: &SqlitePool) -> sqlx::Result<Transaction<'static, Sqlite>> {
+    const BEGIN: &str = "begin immediate";
+    match write.begin_with(BEGIN).await {
+        Err(sqlx::Error::InvalidSavePointStatement) => {
+            write.acquire().await?.close().await?;
+            write.begin_with(BEGIN).await
+        }
+        begun => begun,
     }
 }
 
@@ -449,5 +462,28 @@ impl Tx {
             Tx::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_database_takes_writes_again_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&folder.path().join("postback.db"), Sync::Full).await.unwrap();
+        let Db::Sqlite { write, .. } = &db else { unreachable!() };
+        // The limit is the connection's, as a full disk is everybody's.
+        for statement in ["create table heap (content blob)", "pragma max_page_count = 10"] {
+            sqlx::query(statement).execute(write).await.unwrap();
+        }
+        let mut tx = db.begin().await.unwrap();
+        let refused = tx.run("insert into heap values ($1)", vec![vec![0; 1 << 20].into()]).await;
+        assert!(refused.unwrap_err().to_string().ends_with("(code: 13) database or disk is full"));
+        drop(tx);
+        let mut tx = db.begin().await.unwrap();
+        tx.run("insert into heap values ($1)", vec![vec![0; 10].into()]).await.unwrap();
+        tx.commit().await.unwrap();
     }
 }
