@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use postback::app::{Addresses, App, FirstRun, World};
-use postback::config::Loaded;
+use postback::config::{Loaded, Settings};
 use postback::log;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -56,7 +56,7 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
         () = signals.stop() => bail!("told to stop while starting"),
     };
     if let Some(made) = &app.first_run {
-        say(introduction(made, &app.addresses));
+        say(introduction(made, &app.addresses, &loaded.settings));
     }
     say(format!("ready {}", app.addresses));
     let mode = if loaded.settings.is_capture() { "capture" } else { "smarthost" };
@@ -94,7 +94,7 @@ impl Signals {
     }
 }
 
-fn introduction(made: &FirstRun, addresses: &Addresses) -> String {
+fn introduction(made: &FirstRun, addresses: &Addresses, settings: &Settings) -> String {
     let FirstRun { tenant, api_key, smtp_password } = made;
     let (api_key, smtp_password) = (api_key.reveal(), smtp_password.reveal());
     let mut text = boxed(&[
@@ -105,6 +105,9 @@ fn introduction(made: &FirstRun, addresses: &Addresses) -> String {
         format!("  SMTP user      {tenant}"),
         format!("  SMTP password  {smtp_password}"),
     ]);
+    if !settings.is_capture() {
+        text += "\nFirst name the domain that you send from: `postback domain add example.com`.\n";
+    }
     text += "\nTry it:\n";
     if let Some(smtp) = addresses.of("smtp") {
         text += &format!(

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Intake;
 use crate::model::address::Address;
+use crate::model::id::CredentialId;
 use crate::model::tenant::{CredentialKind, Grant};
 use crate::model::time::Timestamp;
 
@@ -69,10 +70,15 @@ impl Intake {
     }
 
     /// Whether the grant's agent may send from this domain. While it has none, any will do in capture mode: nothing
-    /// leaves the machine, and a newcomer's first mail should not fail.
+    /// leaves the machine, and a newcomer's first mail should not fail. A refusal is not believed any longer: who is
+    /// refused adds the domain, and tries again at once.
     pub(super) fn may_send_from(&self, grant: &Grant, domain: &str) -> bool {
         let is_unset = grant.domains.is_empty() && self.0.settings.is_capture;
-        is_unset || grant.domains.iter().any(|own| own == domain)
+        let may = is_unset || grant.domains.iter().any(|own| own == domain);
+        if !may {
+            self.0.callers.forget(grant.credential);
+        }
+        may
     }
 
     async fn grant(&self, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
@@ -96,6 +102,11 @@ impl Known {
     fn recall(&self, digest: &Digested, now: Timestamp) -> Option<Arc<Grant>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).filter(|(at, _)| now.since(*at) < BELIEVED).map(|(_, grant)| grant.clone())
+    }
+
+    fn forget(&self, credential: CredentialId) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (_, grant)| grant.credential != credential);
     }
 
     fn remember(&self, digest: Digested, grant: Arc<Grant>, now: Timestamp) -> Arc<Grant> {

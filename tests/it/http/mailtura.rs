@@ -28,6 +28,16 @@ async fn a_mail_is_accepted_and_can_be_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_refused_adds_the_domain_and_tries_again_at_once() {
+    let house = House::new().await;
+    let mail = MAIL.replace("ours.example", "new.example");
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", &mail).await.status, 403);
+    house.store.add_domain(house.ours.1.id, "new.example").await.unwrap();
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", &mail).await.status, 201);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_the_documents_name() {
     let house = House::new().await;
     let mail = r#"{
