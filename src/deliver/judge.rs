@@ -167,3 +167,71 @@ pub fn outcome_word(outcome: &Outcome) -> &'static str {
         Outcome::Unsendable { .. } => "unsendable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::reply::BadReply;
+    use crate::dns::DnsError;
+
+    fn check(ended: Result<Reply, Failure>, word: &str, reason: Option<Reason>) {
+        let outcome = outcome(&ended);
+        let told = (outcome_word(&outcome), cause(&outcome).map(|cause| cause.reason));
+        assert_eq!(told, (word, reason), "{ended:?}");
+        if let Outcome::Deferred { cause, .. } = &outcome {
+            assert_eq!(cause.class, Class::Soft, "{ended:?}");
+        }
+    }
+
+    fn reply(text: &str) -> Reply {
+        Reply { code: text[..3].parse().unwrap(), text: text.into() }
+    }
+
+    fn said(stage: Stage, text: &str, word: &str, reason: Reason) {
+        check(Err(Failure::Said(stage, reply(text))), word, Some(reason));
+    }
+
+    fn broke(stage: Stage, fault: Fault, reason: Reason) {
+        check(Err(Failure::Broke(stage, fault)), "deferred", Some(reason));
+    }
+
+    #[test]
+    fn what_replies_mean() {
+        check(Ok(reply("250 2.0.0 queued")), "delivered", None);
+        for stage in [Stage::Mail, Stage::Rcpt, Stage::Data] {
+            said(stage, "550 5.1.1 no such user", "refused", Reason::UserUnknown);
+            said(stage, "452 4.2.2 mailbox full", "deferred", Reason::MailboxFull);
+        }
+        for stage in [Stage::Connect, Stage::Hello, Stage::StartTls, Stage::Auth] {
+            let ended = Err(Failure::Said(stage, reply("554 5.7.1 not you")));
+            assert_eq!(outcome_word(&outcome(&ended)), "deferred", "{stage:?}: nothing was said about this mail");
+        }
+        let unauthenticated = Err(Failure::Said(Stage::Mail, reply("530 5.7.0 who are you?")));
+        assert_eq!(outcome_word(&outcome(&unauthenticated)), "deferred");
+        said(Stage::Rcpt, "354 what?", "deferred", Reason::ProtocolError);
+    }
+
+    #[test]
+    fn what_faults_mean() {
+        broke(Stage::Connect, Fault::Network("refused".into()), Reason::NetworkError);
+        broke(Stage::Rcpt, Fault::Closed, Reason::NetworkError);
+        broke(Stage::Connect, Fault::Dns { host: "mx.test".into(), why: DnsError::NoSuchName }, Reason::NetworkError);
+        broke(Stage::Hello, Fault::BadReply(BadReply::MixedCodes), Reason::ProtocolError);
+        broke(Stage::StartTls, Fault::Tls("no".into()), Reason::TlsFailed);
+        broke(Stage::Auth, Fault::Unwilling("no"), Reason::Security);
+        check(Err(Failure::Unclear(Fault::TimedOut(600))), "deferred", Some(Reason::NetworkError));
+        let unfit = |unfit, reason| check(Err(Failure::Unfit(unfit)), "refused", Some(reason));
+        unfit(Unfit::TooLarge { limit: 10 }, Reason::MessageTooLarge);
+        unfit(Unfit::EightBit, Reason::ContentError);
+        unfit(Unfit::NonAsciiAddress, Reason::ProtocolError);
+    }
+
+    #[test]
+    fn a_wish_is_passed_on_and_words_are_escaped() {
+        let wished = outcome(&Err(Failure::Said(Stage::Rcpt, reply("450 4.7.1 try again in 300 seconds"))));
+        assert!(matches!(wished, Outcome::Deferred { wait: Some(wait), .. } if wait.as_secs() == 300));
+        let hostile = outcome(&Ok(reply(&format!("250 \u{1b}[2J{}", "x".repeat(5000)))));
+        let Outcome::Delivered { reply } = hostile else { panic!("{hostile:?}") };
+        assert!(reply.starts_with("250 \\u{1b}[2Jx") && reply.len() <= TEXT_BYTES_MAX);
+    }
+}

@@ -8,7 +8,7 @@
 //! | file | is |
 //! |---|---|
 //! | `settings`, `route`, `throttle` | where mail goes, and how much at once |
-//! | `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
+//! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
 //! | `attempt` | one delivery tried once |
 //! | `judge` | what that means |
 //!
@@ -19,6 +19,7 @@ pub mod dialogue;
 pub mod encryption;
 pub mod judge;
 pub mod offers;
+pub mod opening;
 pub mod reply;
 pub mod route;
 pub mod settings;

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::encryption::{BadCaFile, Check, Encryption};
+use super::opening::{Credentials, Peer, Security};
 use super::settings::{Mode, Settings, Smarthost, Tls};
 use super::throttle::{Bounds, Throttle};
-use super::transport::{Credentials, Peer, Security};
 use crate::model::address::Address;
 
 /// Where a delivery goes.

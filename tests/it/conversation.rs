@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use postback::deliver::dialogue::{DIALOGUE_BYTES_MAX, Dialogue};
 use postback::deliver::encryption::{Check, Encryption};
+use postback::deliver::opening::{Credentials, Peer, Security};
 use postback::deliver::reply::{BadReply, Reply};
 use postback::deliver::settings::{TimeoutSettings, Timeouts};
-use postback::deliver::transport::{Connection, Credentials, Failure, Mail, Peer, Security, Unfit};
+use postback::deliver::transport::{Connection, Failure, Mail, Unfit};
 use postback::deliver::wire::Fault;
 use postback::dns::{DnsError, Table};
 use postback::mail::reply::Stage;
