@@ -276,8 +276,11 @@ pub fn starts_in(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// Address, action, status and diagnostic of one recipient.
+    type Expected<'a> = (&'a str, Option<Action>, Option<&'a str>, Option<&'a str>);
+
     #[track_caller]
-    fn check(text: &str, expected: &[(&str, Option<Action>, Option<&str>, Option<&str>)]) {
+    fn check(text: &str, expected: &[Expected<'_>]) {
         let dsn = read(text);
         let groups: Vec<_> = dsn
             .groups

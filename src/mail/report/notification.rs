@@ -78,7 +78,7 @@ fn complaint(complaint: &Value) -> Report {
     let kind = text_of(complaint, "complaintFeedbackType");
     Report {
         kind: Kind::Complaint,
-        recipients: addresses.iter().map(complainant).collect(),
+        recipients: addresses.iter().map(|address| complainant(address)).collect(),
         complaint: Some(Complaint {
             feedback_type: if kind.is_empty() { "abuse".into() } else { kind.to_owned() },
             reported_by: Some(text_of(complaint, "userAgent").to_owned()).filter(|agent| !agent.is_empty()),

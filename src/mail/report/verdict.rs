@@ -76,7 +76,7 @@ fn complaint(case: &Case<'_>) -> Option<Report> {
     }
     Some(Report {
         kind: Kind::Complaint,
-        recipients: complaint.original_recipients.iter().map(complainant).collect(),
+        recipients: complaint.original_recipients.iter().map(|address| complainant(address)).collect(),
         original_message_id: complaint.message_id.as_deref().and_then(message_id),
         reporting_mta: complaint.reported_by.clone(),
         complaint: Some(complaint),
@@ -85,9 +85,9 @@ fn complaint(case: &Case<'_>) -> Option<Report> {
 }
 
 /// The recipient who complained.
-pub fn complainant(address: &String) -> Recipient {
+pub fn complainant(address: &str) -> Recipient {
     let cause = Cause { reason: Reason::Complaint, rule: "complaint".into(), ..nothing_wrong(None, "") };
-    Recipient { address: address.clone(), action: Action::Delivered, cause }
+    Recipient { address: address.to_owned(), action: Action::Delivered, cause }
 }
 
 /// An automatic reply, or mail.
