@@ -79,7 +79,7 @@ pub(super) fn start(db: Db, wakes: Wakes, slots: usize) -> Writer {
     let receiver = Arc::new(Mutex::new(receiver));
     let fail = Arc::new(fail);
     let writers = match db {
-        Db::Sqlite { .. } => 1,
+        Db::Sqlite(_) => 1,
         Db::Postgres(_) => POSTGRES_WRITERS,
     };
     for _ in 0..writers {

@@ -1,0 +1,128 @@
+//! SQLite's files: opened, written to by one connection, and still the ones that were opened.
+//!
+//! A file that has been removed or replaced can be written to until it is closed, and then it is gone with everything
+//! in it; so each write transaction first looks whether the path still leads to the file. A disk that was full takes
+//! writes again when there is room. Called by `db`.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
+
+use super::db::{PATIENCE, Sync};
+
+/// Readers; one OS thread each.
+const READERS: u32 = 4;
+
+/// An open SQLite database.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) read: SqlitePool,
+    pub(super) write: SqlitePool,
+    path: PathBuf,
+    opened: Identity,
+}
+
+/// What tells a file from any other: its device and its number there.
+type Identity = (u64, u64);
+
+impl Files {
+    pub(super) async fn open(path: &Path, sync: Sync) -> sqlx::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let write = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match sync {
+                Sync::Full => SqliteSynchronous::Full,
+                Sync::Normal => SqliteSynchronous::Normal,
+            })
+            .busy_timeout(PATIENCE)
+            .foreign_keys(true)
+            .statement_cache_capacity(400)
+            .pragma("temp_store", "memory");
+        let read = write.clone().create_if_missing(false).read_only(true);
+        let pool = |readers| SqlitePoolOptions::new().max_connections(readers).acquire_timeout(PATIENCE);
+        let write = pool(1).idle_timeout(None).max_lifetime(None).connect_with(write).await?;
+        let opened = identity(&path.metadata()?);
+        Ok(Self { read: pool(READERS).connect_lazy_with(read), write, path: path.to_owned(), opened })
+    }
+
+    /// A transaction that holds the write lock. When the disk is full SQLite rolls back by itself, and the connection
+    /// goes on believing that it is inside of the transaction: for good, so it is replaced.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
+        const BEGIN: &str = "begin immediate";
+        self.are_there()?;
+        match self.write.begin_with(BEGIN).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.write.acquire().await?.close().await?;
+                self.write.begin_with(BEGIN).await
+            }
+            begun => begun,
+        }
+    }
+
+    fn are_there(&self) -> io::Result<()> {
+        if self.path.metadata().is_ok_and(|found| identity(&found) == self.opened) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(io::Error::other(format!("{path} was removed or replaced; put it back as it was, or start again")))
+    }
+}
+
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {
+    (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn opened(path: &Path) -> Files {
+        let files = Files::open(path, Sync::Full).await.unwrap();
+        sqlx::query("create table heap (content blob)").execute(&files.write).await.unwrap();
+        files
+    }
+
+    async fn insert(files: &Files, bytes: usize) -> sqlx::Result<()> {
+        let mut tx = files.begin().await?;
+        sqlx::query("insert into heap values ($1)").bind(vec![0_u8; bytes]).execute(&mut *tx).await?;
+        tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn a_full_database_takes_writes_again_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = opened(&folder.path().join("postback.db")).await;
+        // The limit is the connection's, as a full disk is everybody's.
+        sqlx::query("pragma max_page_count = 10").execute(&files.write).await.unwrap();
+        let refused = insert(&files, 1 << 20).await.unwrap_err();
+        assert!(refused.to_string().ends_with("(code: 13) database or disk is full"));
+        insert(&files, 10).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_removed_or_replaced_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("postback.db"), folder.path().join("elsewhere.db"));
+        let files = opened(&path).await;
+        std::fs::rename(&path, &elsewhere).unwrap();
+        assert!(insert(&files, 1).await.unwrap_err().to_string().contains("postback.db was removed or replaced"));
+        std::fs::copy(&elsewhere, &path).unwrap();
+        assert!(insert(&files, 1).await.is_err());
+        std::fs::rename(&elsewhere, &path).unwrap();
+        insert(&files, 1).await.unwrap();
+    }
+}
