@@ -4,7 +4,8 @@
 //! words, an address written `@`, a host name `%`. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
 //! It matches from the start of a word, and its last word may go on (`exceed` finds `exceeded`) unless `$` ends it or it
 //! has less than three letters;
-//! ` ... ` between two pieces allows a few words there. Scripts without spaces match anywhere.
+//! ` ... ` between two pieces allows a few words there, and `(is|was|)` stands for each of its words or none. Scripts
+//! without spaces match anywhere.
 //!
 //! All phrases of a table are looked for in one pass; the work is linear in the text for any number of them.
 
@@ -14,8 +15,10 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 const GAP_BYTES_MAX: usize = 70;
 /// By how many of their first bytes phrases are found: the most that a phrase has. The least is what a phrase must have.
 const KEY_BYTES: [usize; 3] = [12, 6, 3];
-/// Lists of the index; a prime.
-const INDEX_LEN: usize = 8191;
+/// Lists of the index; a power of two.
+const INDEX_LEN: usize = 1 << 14;
+/// Bits that tell whether some phrase has a key; a power of two.
+const FILTER_BITS: usize = 1 << 18;
 
 /// A text made plain, and the URLs and host names that stood in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,6 +186,8 @@ fn is_code(token: &str) -> bool {
 pub struct Phrases {
     /// The phrases by a hash of their first bytes.
     index: Vec<Vec<Phrase>>,
+    /// Which hashes occur: most words of a text start no phrase.
+    filter: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -200,22 +205,32 @@ struct Piece {
 
 impl Default for Phrases {
     fn default() -> Self {
-        Self { index: std::iter::repeat_with(Vec::new).take(INDEX_LEN).collect() }
+        Self { index: std::iter::repeat_with(Vec::new).take(INDEX_LEN).collect(), filter: vec![0; FILTER_BITS / 64] }
     }
 }
 
 impl Phrases {
-    /// Adds a phrase. `false`, and nothing added, when it has nothing to start from.
+    /// Adds a phrase with all its alternatives. `false` when some has nothing to start from.
     pub fn add(&mut self, phrase: &str, id: usize) -> bool {
+        alternatives(phrase).iter().all(|phrase| self.add_one(phrase, id))
+    }
+
+    fn add_one(&mut self, phrase: &str, id: usize) -> bool {
         let mut pieces = phrase.split(" ... ").map(Piece::new);
         let Some(first) = pieces.next() else { return false };
         let more: Vec<Piece> = pieces.collect();
         let start = if first.whole { format!("{} ", first.text) } else { first.text.clone() };
-        let key = KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes));
-        let Some(list) = key.and_then(|key| self.index.get_mut(list_of(key))) else { return false };
+        let Some(key) = KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes)) else { return false };
         if more.iter().any(|piece| piece.text.is_empty()) {
             return false;
         }
+        let hash = hash(key);
+        let (Some(list), Some(bits)) =
+            (self.index.get_mut(hash % INDEX_LEN), self.filter.get_mut(hash % FILTER_BITS / 64))
+        else {
+            return false;
+        };
+        *bits |= 1 << (hash % 64);
         list.push(Phrase { id, first, more });
         true
     }
@@ -227,20 +242,36 @@ impl Phrases {
         for (at, byte) in bytes.iter().copied().enumerate() {
             if starts(before, byte) {
                 let keys = KEY_BYTES.iter().filter_map(|bytes_of_key| bytes.get(at..at + bytes_of_key));
-                let lists = keys.filter_map(|key| self.index.get(list_of(key)));
-                for phrase in lists.flatten().filter(|phrase| phrase.is_at(bytes, at)) {
+                for phrase in keys.flat_map(|key| self.list(key)).filter(|phrase| phrase.is_at(bytes, at)) {
                     found(phrase.id);
                 }
             }
             before = byte;
         }
     }
+
+    /// The phrases that may start with this key.
+    fn list(&self, key: &[u8]) -> &[Phrase] {
+        let hash = hash(key);
+        let known = self.filter.get(hash % FILTER_BITS / 64).is_some_and(|bits| bits & (1 << (hash % 64)) != 0);
+        match self.index.get(hash % INDEX_LEN) {
+            Some(list) if known => list,
+            _ => &[],
+        }
+    }
 }
 
-/// Which list of the index has the phrases that start with this key (FNV-1a).
-fn list_of(key: &[u8]) -> usize {
-    let hash = key.iter().fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193));
-    hash % INDEX_LEN
+/// A phrase with brackets as the phrases without that it stands for.
+fn alternatives(phrase: &str) -> Vec<String> {
+    let Some((before, rest)) = phrase.split_once('(') else { return vec![phrase.to_owned()] };
+    let Some((inside, after)) = rest.split_once(')') else { return vec![phrase.replace('(', "")] };
+    let rest = alternatives(after);
+    inside.split('|').flat_map(|choice| rest.iter().map(move |rest| format!("{before}{choice}{rest}"))).collect()
+}
+
+/// FNV-1a.
+fn hash(key: &[u8]) -> usize {
+    key.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Whether a phrase may start here: at a word, or at any character of a script that may have no spaces.
@@ -289,11 +320,19 @@ impl Piece {
 
     /// Where the piece ends if it starts a word soon after `from`.
     fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let first = self.text.as_bytes().first().copied()?;
         let until = (from + GAP_BYTES_MAX).min(bytes.len());
-        (from..until).find_map(|at| {
-            let before = at.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
-            starts(before, bytes.get(at).copied()?).then(|| self.end(bytes, at)).flatten()
-        })
+        let mut before = from.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+        for (at, byte) in (from..until).zip(bytes.get(from..until)?.iter().copied()) {
+            if byte == first
+                && starts(before, byte)
+                && let Some(end) = self.end(bytes, at)
+            {
+                return Some(end);
+            }
+            before = byte;
+        }
+        None
     }
 }
 
@@ -340,6 +379,14 @@ mod tests {
         check("@ does not exist", "<q@x.example> does not exist", true);
         check("不存在", "该用户不存在。", true);
         check("не найден", "пользователь не найден", true);
+    }
+
+    #[test]
+    fn alternatives_are_spelled_out() {
+        check("(user|mailbox) (is|) unknown", "the mailbox unknown", true);
+        check("(user|mailbox) (is|) unknown", "the user is unknown", true);
+        check("(user|mailbox) (is|) unknown", "the user was unknown", false);
+        check("no (a|b|c) ... (x|y)", "no b and y", true);
     }
 
     #[test]

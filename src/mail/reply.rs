@@ -1,7 +1,7 @@
 //! Judges what the other side said: an SMTP reply, or the diagnostic of a report, becomes a [`Cause`].
 //!
-//! The knowledge is data: `rules/replies.toml`, read once. A rule asks for phrases, for codes, or for both; of the rules
-//! that fit, the first of the file decides, and its name is kept for people who ask why. Class follows the address: a
+//! The knowledge is data: `rules/*.toml`, read once. A rule asks for phrases, for codes, or for both; of the rules that
+//! fit, the first decides, and its name is kept for people who ask why. Class follows the address: a
 //! reply is hard only where the rule says that the address is no good and the reply is final; 4yz is never hard.
 
 use std::borrow::Cow;
@@ -353,12 +353,23 @@ struct Rules {
     linked: Vec<usize>,
 }
 
-static RULES: LazyLock<Rules> =
-    LazyLock::new(|| Rules::read(include_str!("rules/replies.toml")).expect("a test reads the file"));
+/// The files of rules, in the order in which they are read.
+const FILES: [&str; 5] = [
+    include_str!("rules/room.toml"),
+    include_str!("rules/sender.toml"),
+    include_str!("rules/recipient.toml"),
+    include_str!("rules/way.toml"),
+    include_str!("rules/codes.toml"),
+];
+
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(&FILES).expect("a test reads the files"));
 
 impl Rules {
-    fn read(text: &str) -> Result<Self, String> {
-        let rules = toml::from_str::<RuleFile>(text).map_err(|bad| bad.to_string())?.rule;
+    fn read(files: &[&str]) -> Result<Self, String> {
+        let mut rules: Vec<Rule> = Vec::new();
+        for file in files {
+            rules.extend(toml::from_str::<RuleFile>(file).map_err(|bad| bad.to_string())?.rule);
+        }
         let mut phrases = Phrases::default();
         for (number, rule) in rules.iter().enumerate() {
             let any = rule.any.iter().find(|phrase| !phrases.add(phrase, number));

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn every_rule_decides_its_examples() {
-    let rules = Rules::read(include_str!("../rules/replies.toml")).unwrap();
+    let rules = Rules::read(&FILES).unwrap();
     let mut wrong = Vec::new();
     for rule in &rules.rules {
         assert!(!rule.examples.is_empty(), "{} has no example", rule.name);
@@ -20,7 +20,7 @@ fn every_rule_decides_its_examples() {
 
 #[test]
 fn names_are_unique() {
-    let rules = Rules::read(include_str!("../rules/replies.toml")).unwrap();
+    let rules = Rules::read(&FILES).unwrap();
     let mut names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -30,7 +30,7 @@ fn names_are_unique() {
 #[test]
 fn a_bad_rule_is_named() {
     let bad = "[[rule]]\nname = 'x'\nreason = 'spam'\nany = ['-']\nexamples = []\n";
-    assert_eq!(Rules::read(bad).err().unwrap(), "rule x: no use can be made of \"-\"");
+    assert_eq!(Rules::read(&[bad]).err().unwrap(), "rule x: no use can be made of \"-\"");
 }
 
 #[track_caller]
