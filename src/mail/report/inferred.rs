@@ -8,7 +8,7 @@ use super::case::{Case, said_in};
 use super::notices::Notice;
 use super::prose::{self, Rank, Told};
 use super::stated::settled;
-use super::{Kind, Recipient, Report, addresses};
+use super::{Kind, Recipient, Report, addresses, nothing_wrong};
 use crate::mail::dsn::{Action, RECIPIENTS_MAX};
 use crate::mail::reply::{self, Weight};
 use crate::model::reason::Cause;
@@ -29,8 +29,11 @@ pub fn report(case: &Case<'_>) -> Option<Report> {
     if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
         return None;
     }
-    let (kind, action) =
-        if is_delayed(case) { (Kind::Delayed, Action::Delayed) } else { (Kind::Bounce, Action::Failed) };
+    let (kind, action) = match () {
+        () if is_delivered(case) && !known => (Kind::Success, Action::Delivered),
+        () if is_delayed(case) => (Kind::Delayed, Action::Delayed),
+        () => (Kind::Bounce, Action::Failed),
+    };
     let addresses = match (failed.is_empty(), named) {
         (false, _) => failed,
         (true, true) => told.iter().map(|told| told.address.clone()).collect(),
@@ -38,7 +41,10 @@ pub fn report(case: &Case<'_>) -> Option<Report> {
     };
     let recipients = addresses.into_iter().take(RECIPIENTS_MAX).map(|address| {
         let about = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address));
-        let cause = settled(cause(about, case), None, action);
+        let cause = match action {
+            Action::Failed | Action::Delayed => settled(cause(about, case), None, action),
+            _ => nothing_wrong(None, about.map_or("", |about| &about.near)),
+        };
         Recipient { address, action, cause }
     });
     Some(Report { kind, recipients: recipients.collect(), ..Report::ordinary() })
@@ -59,8 +65,8 @@ fn evidence(case: &Case<'_>) -> [(bool, i32); 16] {
     let in_bulk = head.has("List-Id") || head.has("List-Unsubscribe");
     [
         (daemon, 2),
-        (failed || case.subject.has(Notice::SubjectDelayed), 2),
-        (case.body.has(Notice::BodyFailed) || case.body.has(Notice::BodyDelayed), 2),
+        (failed || case.subject.has(Notice::SubjectDelayed) || is_delivered(case), 2),
+        (case.body.has(Notice::BodyFailed) || case.body.has(Notice::BodyDelayed) || is_delivered(case), 2),
         (case.body.has(Notice::BodyFinal), 1),
         (case.letter.returned.is_some(), 1),
         (null_path, 1),
@@ -84,6 +90,11 @@ fn is_delayed(case: &Case<'_>) -> bool {
         (true, false) => !case.subject.has(Notice::SubjectFailed),
         (false, body) => body && !case.body.has(Notice::BodyFinal),
     }
+}
+
+/// Whether subject and prose say that the message arrived.
+fn is_delivered(case: &Case<'_>) -> bool {
+    case.subject.has(Notice::SubjectDelivered) && case.body.has(Notice::BodyDelivered)
 }
 
 /// The recipient that no address names: a lone local part, or the only one of the returned message.

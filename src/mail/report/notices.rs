@@ -35,6 +35,8 @@ pub enum Notice {
     BodyFailed,
     /// A sentence: still trying.
     BodyDelayed,
+    /// A sentence: delivered.
+    BodyDelivered,
     /// A sentence: no more trying.
     BodyFinal,
     /// A sentence of those who fish for passwords in the dress of a bounce.

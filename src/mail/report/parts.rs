@@ -452,3 +452,6 @@ fn hex(digit: u8) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

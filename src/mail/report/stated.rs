@@ -63,7 +63,11 @@ fn is_challenge(case: &Case<'_>, groups: &[&Group]) -> bool {
     let asks = |text: &String| notices_in(text).has(Notice::BodyChallenge);
     let says_nothing = !case.is_from_daemon() && !case.speaks_of_failure();
     groups.iter().all(|group| group.diagnostic.as_ref().is_some_and(asks))
-        || (says_nothing && groups.iter().all(|group| group.action.is_none()))
+        || (says_nothing && groups.iter().all(|group| group.action.is_none() && !is_final(group)))
+}
+
+fn is_final(group: &Group) -> bool {
+    group.status.as_deref().is_some_and(|status| status.starts_with('5'))
 }
 
 /// The address of a group; where it names none or half of one, what the letter names elsewhere.

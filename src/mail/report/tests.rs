@@ -130,6 +130,17 @@ fn prose_is_enough() {
 }
 
 #[test]
+fn prose_may_tell_of_success() {
+    check(
+        &prose(
+            "Delivered: Hello",
+            "Your message was successfully delivered to the following recipient:\n\n  kim@there.example\n",
+        ),
+        "success\nkim@there.example delivered - unknown undetermined",
+    );
+}
+
+#[test]
 fn mail_from_people_and_programs_is_no_bounce() {
     let letter = |head: &str, text: &str| format!("To: news@here.example\n{head}\n\n{text}\n");
     let ordinary = [
