@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,12 +31,14 @@ const SETTLING_MAX: Duration = Duration::from_millis(50);
 /// A connection. Dropping it closes it, whatever is still on its way.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) access: Access,
     driver: AbortHandle,
     read: Arc<AtomicU64>,
     read_before: u64,
+    /// Where reading ends: an answer may be preceded by others that are none (1xx), without end.
+    read_max: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -49,14 +53,26 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let read = Arc::new(AtomicU64::new(0));
-        let io = TokioIo::new(Metered { stream, read: Arc::clone(&read) });
+        let read_max = Arc::new(AtomicU64::new(u64::try_from(head_bytes).unwrap_or(u64::MAX)));
+        let io = TokioIo::new(Metered { stream, read: Arc::clone(&read), read_max: Arc::clone(&read_max) });
         let opened = Builder::new().max_buf_size(head_bytes).max_header_size(head_bytes).handshake(io).await;
         let (sender, driving) = opened.map_err(|error| http_fault(&error))?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever waits on the handle.
             let _ = driving.await;
         });
-        Ok(Self { sender, peer, access, driver: driver.abort_handle(), read, read_before: 0 })
+        Ok(Self { sender, peer, access, driver: driver.abort_handle(), read, read_before: 0, read_max })
+    }
+
+    /// Sends a request and reads the head of its answer; of all that the receiver says, at most about `bytes_max`.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> hyper::Result<Response<Incoming>> {
+        let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        self.read_max.store(self.read.load(Ordering::Acquire).saturating_add(bytes_max), Ordering::Release);
+        self.sender.send_request(request).await
     }
 
     /// Whether no byte has come since the last answer was complete.
@@ -93,10 +109,11 @@ pub(super) fn server_name(vetted: &Vetted) -> Result<ServerName<'static>, Fault>
     }
 }
 
-/// A stream that counts what it reads.
+/// A stream that counts what it reads, and breaks when that is more than anybody wants.
 struct Metered<S> {
     stream: S,
     read: Arc<AtomicU64>,
+    read_max: Arc<AtomicU64>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
@@ -104,7 +121,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         let come = buf.filled().len().saturating_sub(before);
-        self.read.fetch_add(u64::try_from(come).unwrap_or(u64::MAX), Ordering::AcqRel);
+        let come = u64::try_from(come).unwrap_or(u64::MAX);
+        let read = self.read.fetch_add(come, Ordering::AcqRel).saturating_add(come);
+        if read > self.read_max.load(Ordering::Acquire) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, "the answer is too large")));
+        }
         polled
     }
 }

@@ -211,7 +211,7 @@ impl Client {
     ) -> Result<(), Lost> {
         course.phase = Phase::Http;
         course.peer = connection.peer;
-        let response = match connection.sender.send_request(request).await {
+        let response = match connection.exchange(request, 2 * (self.limits.head_bytes + self.limits.body_bytes)).await {
             Ok(response) => response,
             Err(error) if connection.is_silent() => return Err(Lost::Unanswered(outcome::http_fault(&error))),
             Err(error) => return Err(Lost::Fault(outcome::http_fault(&error))),

@@ -131,7 +131,9 @@ fn retry_after_wait(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 pub(super) fn http_fault(error: &hyper::Error) -> Fault {
-    if error.is_parse_too_large() { Fault::TooLarge } else { Fault::Broken }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_cut = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::FileTooLarge);
+    if is_cut || error.is_parse_too_large() { Fault::TooLarge } else { Fault::Broken }
 }
 
 pub(super) fn tls_fault(error: &io::Error) -> Fault {

@@ -236,6 +236,20 @@ async fn endless_bodies_are_cut() {
 
 /// Row 98.
 #[tokio::test]
+async fn answers_that_are_none_do_not_go_on_for_ever() {
+    let (port, seen) = receiver(|_, mut peer| async move {
+        peer.request().await;
+        while peer.say(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)).await {}
+        peer.seen.closed.notify_one();
+    })
+    .await;
+    check_fault(&client().post(&url(port), &request()).await, "response_too_large");
+    seen.closed.notified().await;
+    let (port, _) = answering(format!("{}{OK}", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(3))).await;
+    assert_eq!(client().post(&url(port), &request()).await.status, Some(200));
+}
+
+#[tokio::test]
 async fn heads_that_are_too_large() {
     let many: String = (0..65_000).map(|n| format!("X-{n}: y\r\n")).collect();
     let long = format!("X: {}\r\n", "y".repeat(33_000));
