@@ -3,6 +3,8 @@
 //! Text is `time LEVEL part: message key=value …`; values that would break the line are quoted and escaped, so that
 //! nobody outside can forge a line. The same fields have the same names in both forms. Set up once, by `main`.
 
+mod lines;
+
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
+pub use lines::Written;
 
 /// The log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +64,17 @@ impl Settings {
     }
 }
 
-/// Sends every event of this program to standard error from now on. The second call changes nothing.
-pub fn start(settings: &Settings, clock: Clock) {
+/// Sends every event of this program to standard error from now on. Hold what it gives back until nothing more is
+/// told: dropping it waits until all is written. The second call changes nothing.
+pub fn start(settings: &Settings, clock: Clock) -> Written {
     let line = Line { format: settings.format, clock };
     let filter = settings.filter().unwrap_or_default();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).event_format(line);
+    let (lines, written) = lines::start(std::io::stderr());
+    let writer = move || lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).event_format(line);
     // Set already: by an earlier call, whose lines go to the same place.
-    let _ = lines.try_init();
+    let _ = subscriber.try_init();
+    written
 }
 
 struct Line {

@@ -108,7 +108,7 @@ impl App {
         make_data_folder(&settings.data)
             .with_context(|| format!("make the data folder {}", settings.data.display()))?;
         let lock = DataLock::take(&settings.data)?;
-        let sockets = Sockets::bind(settings).await?;
+        let sockets = Sockets::bind(settings)?;
         let certificates = Certificates::open(&settings.tls, &settings.data, &settings.hostname)
             .context("prepare the certificate of the doors")?;
         let ground = Ground::lay(settings, world, sockets.addresses()?).await?;

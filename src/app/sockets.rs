@@ -4,10 +4,14 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::{Role, Settings};
 use crate::smtp::settings::{Kind, Listener};
+
+/// Connections that the system may hold for each port until they are accepted, if it allows so many: clients that come
+/// all at once, after a restart of theirs or ours, are not turned away.
+const BACKLOG: u32 = 4096;
 
 /// Bound, and not yet accepting.
 pub(super) struct Sockets {
@@ -26,21 +30,21 @@ pub(super) enum HttpKind {
 
 impl Sockets {
     /// Binds what `settings` ask for: the doors only for a node that has them.
-    pub(super) async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let has_doors = settings.roles.contains(&Role::Doors);
         let mut smtp = Vec::new();
         for (number, listener) in settings.smtp.listeners.iter().enumerate().filter(|_| has_doors) {
-            let socket = bind(&format!("smtp.listeners.{number}.address"), listener.address).await?;
+            let socket = bind(&format!("smtp.listeners.{number}.address"), listener.address)?;
             smtp.push((listener.clone(), socket));
         }
         let mut http = Vec::new();
         if has_doors {
-            http.push((HttpKind::Clear, bind("http.address", settings.http.address).await?));
+            http.push((HttpKind::Clear, bind("http.address", settings.http.address)?));
             if let Some(address) = settings.http.tls_address {
-                http.push((HttpKind::Tls, bind("http.tls_address", address).await?));
+                http.push((HttpKind::Tls, bind("http.tls_address", address)?));
             }
         }
-        Ok(Self { smtp, http, admin: bind("admin.address", settings.admin.address).await? })
+        Ok(Self { smtp, http, admin: bind("admin.address", settings.admin.address)? })
     }
 
     /// Where they can be reached.
@@ -62,8 +66,16 @@ impl Sockets {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key}: listen on {address}"))
+fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| format!("{key}: listen on {address}"))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the run before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Where the program can be reached, with the ports that it really has. Prints as `smtp=127.0.0.1:2525 admin=…`.

@@ -45,7 +45,7 @@ impl Flags {
 
 pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let world = World::real();
-    log::start(&loaded.settings.log, world.clock.clone());
+    let _written = log::start(&loaded.settings.log, world.clock.clone());
     for warning in loaded.settings.warnings() {
         tracing::warn!("{warning}");
     }

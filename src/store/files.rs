@@ -46,7 +46,10 @@ impl Files {
             .statement_cache_capacity(400)
             .pragma("temp_store", "memory");
         let read = write.clone().create_if_missing(false).read_only(true);
-        let pool = |readers| SqlitePoolOptions::new().max_connections(readers).acquire_timeout(PATIENCE);
+        // A file does not hang up: there is nothing to ask before use.
+        let pool = |readers| {
+            SqlitePoolOptions::new().max_connections(readers).acquire_timeout(PATIENCE).test_before_acquire(false)
+        };
         let write = pool(1).idle_timeout(None).max_lifetime(None).connect_with(write).await?;
         let opened = identity(&path.metadata()?);
         Ok(Self { read: pool(READERS).connect_lazy_with(read), write, path: path.to_owned(), opened })

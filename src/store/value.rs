@@ -148,7 +148,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// How many tuples one statement may carry.
-pub(super) const PIECES: [usize; 4] = [64, 16, 4, 1];
+pub(super) const PIECES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// The statements that carry `tuples`, as text and values: as few and as large as `PIECES` allows.
 pub(super) fn pieces(head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {

@@ -2,12 +2,16 @@
 //!
 //! Acceptances, settlements and hits come through one bounded channel. The writer takes what is waiting, writes it in
 //! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
-//! gathers; nobody waits for a timer. A batch that fails is tried again one by one, so that one bad arrival
-//! cannot fail its neighbours. A commit that fails to sync is never tried again: the writer stops for good.
+//! gathers. Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next
+//! mail of a lone session shares its commit with the end of the one before. A batch that fails is tried again one by
+//! one, so that one bad arrival cannot fail its neighbours. A commit that fails to sync is never tried again: the writer
+//! stops for good.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
@@ -22,6 +26,10 @@ use crate::model::time::Timestamp;
 const WAITING_MAX: usize = 4096;
 /// Arrivals in one commit.
 const BATCH_MAX: usize = 256;
+/// How long settlements wait for something that a client waits for, or until they are [`GATHERED_MAX`].
+const GATHERING: Duration = Duration::from_millis(2);
+/// Settlements that wait no longer.
+const GATHERED_MAX: usize = 16;
 /// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
 const POSTGRES_WRITERS: usize = 4;
 
@@ -131,7 +139,7 @@ impl Writer {
 async fn run(db: Db, wakes: Wakes, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
-        if receiver.lock().await.recv_many(&mut batch, BATCH_MAX).await == 0 {
+        if !gather(&mut *receiver.lock().await, &mut batch).await {
             return;
         }
         let (works, answers): (Vec<_>, Vec<_>) =
@@ -147,6 +155,22 @@ async fn run(db: Db, wakes: Wakes, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>
             return;
         }
     }
+}
+
+/// Takes what waits; whether there was anything before the end.
+async fn gather(arrivals: &mut mpsc::Receiver<Arrival>, batch: &mut Vec<Arrival>) -> bool {
+    arrivals.recv_many(batch, BATCH_MAX).await;
+    let can_wait = |batch: &[Arrival]| batch.iter().all(|arrival| matches!(arrival.work, Work::Settle(_)));
+    let company = async {
+        while !batch.is_empty() && batch.len() < GATHERED_MAX && can_wait(batch) {
+            if arrivals.recv_many(batch, BATCH_MAX - batch.len()).await == 0 {
+                break;
+            }
+        }
+    };
+    // Without company they go alone.
+    let _ = timeout(GATHERING, company).await;
+    !batch.is_empty()
 }
 
 /// Commits a batch; one result for each of its works, in their order.

@@ -1,0 +1,267 @@
+//! `cargo bench`: starts the release binary on a temporary folder, drives it from outside over the loopback, and
+//! prints medians of three rounds with their spread. Everything is synced as in earnest.
+//!
+//! Words choose works: `cargo bench -- smtp-10 redirect`. `--postgres URL` uses a database beside the named one. Where
+//! Debian's Postfix is installed, the works that it can do too are given to it in the same rounds; it tracks nothing.
+//!
+//! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
+//! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *redirect*
+//! counts answers, and says how long recording took to catch up. *webhook* counts arrivals of a backlog.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
+#![allow(clippy::disallowed_methods, reason = "it measures the true time")]
+
+mod http;
+mod postfix;
+mod program;
+mod sink;
+mod smtp;
+
+use std::time::{Duration, Instant};
+
+use postfix::{Postfix, Tuning};
+use program::Home;
+use sink::Sink;
+
+const ROUNDS: usize = 3;
+/// How long links are followed in a round.
+const BURST: Duration = Duration::from_secs(10);
+
+/// What one round counted, how long it took, and what else is known of it.
+#[derive(Default)]
+struct Round {
+    count: usize,
+    took: Duration,
+    /// The slowest but one in a hundred.
+    p99: Option<Duration>,
+    /// Processor time of the program.
+    cpu: Option<Duration>,
+    memory_mib: Option<u64>,
+}
+
+impl Round {
+    fn per_second(&self) -> f64 {
+        self.count as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// The rounds of one work by one program.
+struct Row {
+    name: String,
+    rounds: Vec<Round>,
+}
+
+struct Bench {
+    wanted: Vec<String>,
+    postgres: Option<String>,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut bench = Bench { wanted: Vec::new(), postgres: None };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--postgres" => bench.postgres = Some(arguments.next().expect("--postgres URL")),
+            "--bench" => {}
+            _ => bench.wanted.push(argument),
+        }
+    }
+    tell_machine();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(bench.run());
+}
+
+fn tell_machine() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (cpu, memory, load) = (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/loadavg"));
+    let after = |text: &str, label: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+        line.trim_matches([' ', '\t', ':']).to_owned()
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!(
+        "{cores} cores, {}; memory {}; load {}",
+        after(&cpu, "model name"),
+        after(&memory, "MemTotal"),
+        load.trim()
+    );
+    println!(
+        "{:<30} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "median/s", "min", "max", "p99 ms", "cpu µs", "peak MiB"
+    );
+}
+
+fn print(row: &Row) {
+    let mut rates: Vec<f64> = row.rounds.iter().map(Round::per_second).collect();
+    rates.sort_by(f64::total_cmp);
+    let p99 = median(row.rounds.iter().filter_map(|round| Some(round.p99?.as_secs_f64() * 1e3)));
+    let cpu = median(row.rounds.iter().filter_map(|round| Some(round.cpu?.as_secs_f64() * 1e6 / round.count as f64)));
+    let memory = median(row.rounds.iter().filter_map(|round| Some(round.memory_mib? as f64)));
+    let shown = |value: Option<f64>, digits| value.map_or(String::new(), |value| format!("{value:.digits$}"));
+    println!(
+        "{:<30} {:>9.0} {:>9.0} {:>9.0} {:>9} {:>9} {:>9}",
+        row.name,
+        rates[rates.len() / 2],
+        rates[0],
+        rates[rates.len() - 1],
+        shown(p99, 1),
+        shown(cpu, 0),
+        shown(memory, 0),
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn p99(mut took: Vec<Duration>) -> Option<Duration> {
+    took.sort();
+    took.get(took.len() * 99 / 100).copied()
+}
+
+/// What an accepting and relaying run came to.
+struct Relayed {
+    accepted: Round,
+    relayed: Round,
+}
+
+/// Prints both rows of each of these.
+fn print_relayed(works: Vec<(String, Vec<Relayed>)>) {
+    for (name, runs) in works {
+        let (accepted, relayed) = runs.into_iter().map(|run| (run.accepted, run.relayed)).unzip();
+        print(&Row { name: format!("{name} accepted"), rounds: accepted });
+        print(&Row { name: format!("{name} relayed"), rounds: relayed });
+    }
+}
+
+impl Bench {
+    async fn run(&self) {
+        for sessions in [1, 10, 50] {
+            if self.wants(&format!("smtp-{sessions}")) {
+                self.smtp(sessions).await;
+            }
+        }
+        if self.wants("http-10") {
+            self.http(10).await;
+        }
+        if self.wants("redirect-50") {
+            self.redirect(50).await;
+        }
+        if self.wants("webhook") {
+            self.webhook().await;
+        }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|word| word == name || name.split('-').next() == Some(word))
+    }
+
+    async fn smtp(&self, sessions: usize) {
+        let mails = if sessions == 1 { 3_000 } else { 15_000 };
+        let (mut ours, mut default, mut tuned) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(self.relay(sessions, mails).await);
+            if Postfix::is_installed() {
+                default.push(relay_by_postfix(Tuning::Default, sessions, mails / 3).await);
+                tuned.push(relay_by_postfix(Tuning::Tuned, sessions, mails / 3).await);
+            }
+        }
+        let works = [("smtp", ours), ("  postfix", default), ("  postfix tuned", tuned)];
+        let works = works.into_iter().filter(|(_, runs)| !runs.is_empty());
+        print_relayed(works.map(|(name, runs)| (format!("{name} {sessions}"), runs)).collect());
+    }
+
+    async fn relay(&self, sessions: usize, mails: usize) -> Relayed {
+        let sink = Sink::start().await;
+        let home = Home::make(self.postgres.as_deref()).await;
+        let program = home.start(&sink.settings());
+        let (cpu, begun) = (program.cpu(), Instant::now());
+        let took = smtp::send(&program.smtp, sessions, mails).await;
+        let accepted = Round { count: mails, took: begun.elapsed(), p99: p99(took), ..Round::default() };
+        sink.wait_for(mails).await;
+        let relayed = Round {
+            count: mails,
+            took: begun.elapsed(),
+            cpu: Some(program.cpu() - cpu),
+            memory_mib: Some(program.memory_peak_mib()),
+            p99: None,
+        };
+        Relayed { accepted, relayed }
+    }
+
+    async fn http(&self, connections: usize) {
+        const MAILS: usize = 10_000;
+        let mut runs = Vec::new();
+        for _ in 0..ROUNDS {
+            let sink = Sink::start().await;
+            let home = Home::make(self.postgres.as_deref()).await;
+            let program = home.start(&sink.settings());
+            let begun = Instant::now();
+            let took = http::send(&program, home.secret(), connections, MAILS).await;
+            let accepted = Round { count: MAILS, took: begun.elapsed(), p99: p99(took), ..Round::default() };
+            sink.wait_for(MAILS).await;
+            runs.push(Relayed { accepted, relayed: Round { count: MAILS, took: begun.elapsed(), ..Round::default() } });
+        }
+        print_relayed(vec![(format!("http {connections}"), runs)]);
+    }
+
+    async fn redirect(&self, connections: usize) {
+        const MAILS: usize = 5_000;
+        let (mut answered, mut recorded) = (Vec::new(), Vec::new());
+        let mut lost = 0;
+        for _ in 0..ROUNDS {
+            let sink = Sink::start().await;
+            let home = Home::make(self.postgres.as_deref()).await;
+            let program = home.start(&sink.settings());
+            smtp::send(&program.smtp, 10, MAILS).await;
+            sink.wait_for(MAILS).await;
+            let links = sink.links();
+            let (cpu, begun) = (program.cpu(), Instant::now());
+            let count = http::follow(&program, &links, connections, BURST).await;
+            let took = begun.elapsed();
+            let memory_mib = Some(program.memory_peak_mib());
+            answered.push(Round { count, took, memory_mib, ..Round::default() });
+            while http::metric(&program, "postback_hits_waiting").await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            lost += http::metric(&program, "postback_hits_lost_total").await;
+            recorded.push(Round { count, took: begun.elapsed(), cpu: Some(program.cpu() - cpu), ..Round::default() });
+        }
+        let behind: Vec<_> =
+            answered.iter().zip(&recorded).map(|(answered, recorded)| recorded.took - answered.took).collect();
+        print(&Row { name: format!("redirect {connections} answered"), rounds: answered });
+        print(&Row { name: format!("redirect {connections} recorded"), rounds: recorded });
+        println!("  after a burst of {BURST:?} recording took {behind:.1?} to catch up; {lost} hits lost");
+    }
+
+    async fn webhook(&self) {
+        const MAILS: usize = 10_000;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let receiver = http::Receiver::start().await;
+            let home = Home::make(self.postgres.as_deref()).await;
+            let silent = home.start(&[r#"roles=["doors", "deliver"]"#.to_owned()]);
+            http::add_webhook(&silent, home.secret(), &receiver.url()).await;
+            smtp::send(&silent.smtp, 10, MAILS).await;
+            silent.stop();
+            let program = home.start(&[]);
+            let begun = Instant::now();
+            // Each mail is told of twice: sent, and delivered.
+            receiver.wait_for(2 * MAILS).await;
+            let cpu = Some(program.cpu());
+            rounds.push(Round { count: 2 * MAILS, took: begun.elapsed(), cpu, ..Round::default() });
+        }
+        print(&Row { name: "webhook".to_owned(), rounds });
+    }
+}
+
+async fn relay_by_postfix(tuning: Tuning, sessions: usize, mails: usize) -> Relayed {
+    let sink = Sink::start().await;
+    let postfix = Postfix::start(tuning, sink.port()).await;
+    let begun = Instant::now();
+    let took = smtp::send(&postfix.smtp, sessions, mails).await;
+    let accepted = Round { count: mails, took: begun.elapsed(), p99: p99(took), ..Round::default() };
+    sink.wait_for(mails).await;
+    Relayed { accepted, relayed: Round { count: mails, took: begun.elapsed(), ..Round::default() } }
+}

@@ -1,0 +1,132 @@
+//! Where relayed mail ends: an SMTP server that takes everything, counts it and keeps a few tracked links.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Links kept.
+const LINKS_MAX: usize = 5_000;
+/// How long a round may take in all.
+const ROUND_MAX: Duration = Duration::from_secs(120);
+
+#[derive(Clone)]
+pub struct Sink {
+    port: u16,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    mails: AtomicUsize,
+    links: Mutex<Vec<String>>,
+}
+
+impl Sink {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sink = Self { port: listener.local_addr().unwrap().port(), seen: Arc::default() };
+        let seen = sink.seen.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(converse(socket, seen.clone()));
+            }
+        });
+        sink
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The settings under which the program relays here.
+    pub fn settings(&self) -> Vec<String> {
+        let port = format!("deliver.smarthost.port={}", self.port);
+        let settings = [
+            "tracking.base_url=http://track.load.example",
+            "deliver.mode=smarthost",
+            "deliver.smarthost.host=127.0.0.1",
+            "deliver.smarthost.tls=none",
+            &port,
+        ];
+        settings.map(str::to_owned).to_vec()
+    }
+
+    pub async fn wait_for(&self, mails: usize) {
+        let arrived = async {
+            while self.seen.mails.load(Ordering::Relaxed) < mails {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let seen = || self.seen.mails.load(Ordering::Relaxed);
+        tokio::time::timeout(ROUND_MAX, arrived)
+            .await
+            .unwrap_or_else(|_| panic!("{} of {mails} mails arrived", seen()));
+    }
+
+    pub fn links(&self) -> Vec<String> {
+        self.seen.links.lock().unwrap().clone()
+    }
+}
+
+async fn converse(mut socket: TcpStream, seen: Arc<Seen>) {
+    let _ = socket.set_nodelay(true);
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    let mut replies = b"220 sink\r\n".to_vec();
+    let mut is_in_data = false;
+    loop {
+        if socket.write_all(&replies).await.is_err() {
+            return;
+        }
+        replies.clear();
+        if !matches!(socket.read_buf(&mut buffer).await, Ok(count) if count > 0) {
+            return;
+        }
+        while let Some(used) = step(&buffer, &mut is_in_data, &mut replies, &seen) {
+            buffer.drain(..used);
+        }
+    }
+}
+
+/// Answers one command or one mail at the start of the buffer; how much of it was used.
+fn step(buffer: &[u8], is_in_data: &mut bool, replies: &mut Vec<u8>, seen: &Seen) -> Option<usize> {
+    if *is_in_data {
+        let end = memmem::find(buffer, b"\r\n.\r\n")?;
+        keep_link(&buffer[..end], seen);
+        seen.mails.fetch_add(1, Ordering::Relaxed);
+        replies.extend_from_slice(b"250 2.0.0 ok\r\n");
+        *is_in_data = false;
+        return Some(end + 5);
+    }
+    let end = memchr::memchr(b'\n', buffer)?;
+    let reply: &[u8] = match buffer.get(..4).unwrap_or_default().to_ascii_uppercase().as_slice() {
+        b"EHLO" => b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+        b"DATA" => {
+            *is_in_data = true;
+            b"354 go\r\n"
+        }
+        b"QUIT" => b"221 bye\r\n",
+        _ => b"250 2.0.0 ok\r\n",
+    };
+    replies.extend_from_slice(reply);
+    Some(end + 1)
+}
+
+/// Keeps the first tracked link of the first mails.
+fn keep_link(mail: &[u8], seen: &Seen) {
+    let mut links = seen.links.lock().unwrap();
+    if links.len() >= LINKS_MAX {
+        return;
+    }
+    let Some(at) = memmem::find(mail, b"/c/") else { return };
+    let start = memmem::rfind(&mail[..at], b"http://").unwrap_or(at);
+    let length = mail[start..].iter().position(|byte| matches!(byte, b'"' | b'\r' | b' ')).unwrap_or(0);
+    if let Ok(link) = std::str::from_utf8(&mail[start..start + length])
+        && !link.contains('=')
+    {
+        links.push(link.to_owned());
+    }
+}
