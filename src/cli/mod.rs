@@ -8,6 +8,7 @@ mod demo;
 mod inspect;
 mod send;
 mod serve;
+mod suppressions;
 mod tenants;
 mod webhooks;
 mod why;
@@ -72,6 +73,9 @@ enum Command {
     /// Webhooks: who is told of what
     #[command(subcommand)]
     Webhook(webhooks::WebhookCommand),
+    /// Addresses that a mail agent leaves alone, since they bounced or complained
+    #[command(subcommand)]
+    Suppression(suppressions::SuppressionCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -134,6 +138,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
+        Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),

@@ -3,6 +3,10 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use postback::clock::Clock;
+use postback::model::reason::Reason;
+use postback::model::suppression::Suppression;
+use postback::model::time::Timestamp;
 use serde_json::json;
 
 use crate::support::agent::{Agent, command, get, printed, run};
@@ -196,6 +200,25 @@ on_both_engines! {
         assert_eq!(ok("domain list --tenant acme --agent news"), "news.example.com\n");
         ok("domain remove news.example.com --tenant acme --agent news");
         refused("domain remove news.example.com --tenant acme --agent news", "there is no domain news.example.com");
+
+        let store = engine.store("onlooker", &Clock::system()).await;
+        let tenant = store.tenant("acme").await.unwrap().unwrap();
+        let news = store.agent(tenant.id, "news").await.unwrap().unwrap();
+        let now = Timestamp::from_millis(1_772_438_400_000);
+        let suppression = Suppression {
+            tenant: tenant.id,
+            agent: news.id,
+            address: "gone@example.com".into(),
+            reason: Reason::Complaint,
+            created_at: now,
+            expires_at: None,
+        };
+        store.suppress(suppression).await.unwrap();
+        store.close().await;
+        let listed = ok("suppression list --tenant acme --agent news");
+        assert!(listed.contains("gone@example.com  complaint  2026-03-02T08:00:00.000Z  removed"), "{listed}");
+        ok("suppression remove Gone@Example.com --tenant acme --agent news");
+        refused("suppression remove gone@example.com --tenant acme --agent news", "there is no suppression of gone@");
 
         let secret = ok("key add --tenant acme --name ci");
         assert_eq!(secret.trim_end().len(), "pb_".len() + 43);
