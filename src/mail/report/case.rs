@@ -43,6 +43,8 @@ const DAEMONS: [&str; 27] = [
 ];
 /// What a subject starts with that answers another.
 const ANSWER_MARKS: [&str; 6] = ["re:", "aw:", "sv:", "antw:", "odp:", "vs:"];
+/// What a subject starts with that passes another on.
+const FORWARD_MARKS: [&str; 7] = ["fwd:", "fw:", "wg:", "tr:", "rv:", "enc:", "pd:"];
 
 /// A letter and what it tells.
 pub struct Case<'a> {
@@ -93,6 +95,12 @@ impl<'a> Case<'a> {
     pub fn answers(&self) -> bool {
         let subject = self.subject_text.trim_start().to_ascii_lowercase();
         ANSWER_MARKS.iter().any(|mark| subject.starts_with(mark))
+    }
+
+    /// Whether the subject passes another on.
+    pub fn forwards(&self) -> bool {
+        let subject = self.subject_text.trim_start().to_ascii_lowercase();
+        FORWARD_MARKS.iter().any(|mark| subject.starts_with(mark))
     }
 
     /// Whether a mail system sent it, by its own words.

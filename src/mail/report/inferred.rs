@@ -73,7 +73,7 @@ fn evidence(case: &Case<'_>) -> [(bool, i32); 16] {
         (automatic.starts_with("auto-") && !automatic.contains("vacation"), 1),
         (case.letter.report_type == "delivery-status", 2),
         (case.body.has(Notice::BodyLure), -4),
-        (case.answers() && !daemon && answered, -3),
+        (((case.answers() && answered) || case.forwards()) && !daemon, -3),
         (in_bulk && !daemon, -3),
         (case.subject.has(Notice::SubjectAutoreply) && !failed, -2),
         (case.subject.has(Notice::SubjectChallenge) && !failed, -2),
