@@ -5,6 +5,11 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// A mail is many small pieces that go from thread to thread, which the system's allocator is slow at.
+#[cfg(not(debug_assertions))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

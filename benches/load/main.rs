@@ -207,7 +207,7 @@ impl Bench {
     }
 
     async fn redirect(&self, connections: usize) {
-        const MAILS: usize = 5_000;
+        const MAILS: usize = 30_000;
         let (mut answered, mut recorded) = (Vec::new(), Vec::new());
         let mut lost = 0;
         for _ in 0..ROUNDS {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Links kept.
-const LINKS_MAX: usize = 5_000;
+const LINKS_MAX: usize = 30_000;
 /// How long a round may take in all.
 const ROUND_MAX: Duration = Duration::from_secs(120);
 

@@ -16,16 +16,16 @@ use super::Intake;
 use crate::clock::Clock;
 use crate::enrich::{Enricher, Seen};
 use crate::ids::IdSource;
-use crate::model::hit::{Client, EarlierHit, Hit, HitKind, HitRequest, Place, Visitor};
+use crate::model::hit::{Client, EarlierHit, Hit, HitKind, HitRequest, Place, Visitor, Who};
 use crate::model::id::{DeliveryId, EventId};
 use crate::model::tenant::Privacy;
 use crate::model::time::Timestamp;
 use crate::model::token::Reference;
-use crate::store::hits::{HitContext, RecordedHit};
+use crate::store::hits::{Firsts, HitContext, RecordedHit};
 use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
-const BATCH_MAX: usize = 256;
+const BATCH_MAX: usize = 1024;
 /// Earlier hits of one delivery that are looked at.
 const EARLIER_MAX: usize = 50;
 /// How long to wait before asking an absent database again.
@@ -156,6 +156,7 @@ impl Recorder {
         let (visitor, hold) = self.enricher.visitor(&waiting.request, &seen);
         context.earlier = seen.earlier;
         let (kind, link, at) = (waiting.kind, waiting.link, waiting.at);
+        let first = firsts(kind, link, visitor.machine.verdict, &context.earlier);
         // In memory the whole visitor is judged with; what is written is what the agent keeps.
         context.earlier.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
         context.earlier.truncate(EARLIER_MAX);
@@ -167,7 +168,18 @@ impl Recorder {
             agent: context.agent,
             address: context.address.clone(),
             relay_at: at + hold.unwrap_or_default(),
+            first,
         })
+    }
+}
+
+/// Which firsts a hit may be: those that no earlier one has taken.
+fn firsts(kind: HitKind, link: u16, who: Who, earlier: &[EarlierHit]) -> Firsts {
+    let is_alike = |hit: &&EarlierHit| hit.kind == kind && hit.link == link;
+    let is_taken = |by: fn(Who) -> bool| earlier.iter().filter(is_alike).any(|hit| by(hit.visitor.machine.verdict));
+    Firsts {
+        by_anyone: who != Who::Scanner && !is_taken(|who| who != Who::Scanner),
+        by_person: who.is_person() && !is_taken(Who::is_person),
     }
 }
 

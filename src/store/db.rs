@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, SqlSafeStr, Sqli
 
 use super::files::Files;
 use super::schema::{SCHEMA, migrator};
-use super::value::{PIECES, Row, Value, bound, pieces};
+use super::value::{PIECES, Places, Row, Value, bound, pieces};
 use super::writer::{self, Writer};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
@@ -213,7 +213,7 @@ impl Store {
         let db = self.0.db.clone();
         on_own_task(async move {
             let mut rows = Vec::new();
-            for (sql, values) in pieces(head, tail, tuples) {
+            for (sql, values) in pieces(db.places(), head, tail, tuples) {
                 let sql = AssertSqlSafe(sql);
                 match &db {
                     Db::Sqlite(Files { read, .. }) => {
@@ -221,30 +221,6 @@ impl Store {
                     }
                     Db::Postgres(pool) => {
                         rows.extend(bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres));
-                    }
-                }
-            }
-            Ok(rows)
-        })
-        .await
-    }
-
-    /// Runs one statement on a reader for each of `tuples`, and gives all rows: for lists that need a limit each.
-    pub(super) async fn each(&self, sql: &'static str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
-        let db = self.0.db.clone();
-        on_own_task(async move {
-            let mut rows = Vec::new();
-            match &db {
-                Db::Sqlite(Files { read, .. }) => {
-                    let mut reader = read.acquire().await?;
-                    for values in tuples {
-                        rows.extend(bound!(sql, values).fetch_all(&mut *reader).await?.into_iter().map(Row::Sqlite));
-                    }
-                }
-                Db::Postgres(pool) => {
-                    let mut reader = pool.acquire().await?;
-                    for values in tuples {
-                        rows.extend(bound!(sql, values).fetch_all(&mut *reader).await?.into_iter().map(Row::Postgres));
                     }
                 }
             }
@@ -344,6 +320,13 @@ impl Db {
         Ok(())
     }
 
+    fn places(&self) -> Places {
+        match self {
+            Db::Sqlite(_) => Places::Counted,
+            Db::Postgres(_) => Places::Numbered,
+        }
+    }
+
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Db::Sqlite(files) => Tx::Sqlite(files.begin().await?),
@@ -393,7 +376,8 @@ impl Tx {
     /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
     pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for (sql, values) in pieces(head, tail, tuples) {
+        let places = if self.is_shared() { Places::Numbered } else { Places::Counted };
+        for (sql, values) in pieces(places, head, tail, tuples) {
             rows.extend(self.rows_safe(AssertSqlSafe(sql), values).await?);
         }
         Ok(rows)

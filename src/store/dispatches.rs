@@ -223,6 +223,7 @@ async fn lease(
     now: Timestamp,
     holder: &str,
 ) -> Result<Vec<LeasedDispatch>> {
+    // `exists`, not `in`: SQLite would begin at the list of webhooks, and go through everything that was ever owed to them.
     macro_rules! lease_due {
         ($tried:literal, $skip:literal) => {
             concat!(
@@ -231,7 +232,9 @@ async fn lease(
                     from dispatches
                     where state = 'queued' and due_at <= $1 and ",
                 $tried,
-                " and webhook_id in (select id from webhooks where switch = 'on')
+                " and exists (
+                            select 1 from webhooks where webhooks.id = dispatches.webhook_id and switch = 'on'
+                        )
                         and webhook_id not in ($list)
                     order by due_at
                     limit $2 ",

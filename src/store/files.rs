@@ -44,7 +44,8 @@ impl Files {
             .busy_timeout(PATIENCE)
             .foreign_keys(true)
             .statement_cache_capacity(400)
-            .pragma("temp_store", "memory");
+            .pragma("temp_store", "memory")
+            .pragma("cache_size", "-8192");
         let read = write.clone().create_if_missing(false).read_only(true);
         // A file does not hang up: there is nothing to ask before use.
         let pool = |readers| {

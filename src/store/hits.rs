@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::db::{Result, Store, Tx};
+use super::db::{Result, Store, StoreError, Tx};
 use super::messages::delivery_id;
 use super::value::{Row, Value, json};
 use super::writer::Work;
 use crate::model::event::{Detail, Event, EventKind, relay};
-use crate::model::hit::{EarlierHit, Hit, HitKind, Who};
+use crate::model::hit::{EarlierHit, Hit, HitKind};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
@@ -48,6 +48,17 @@ pub struct RecordedHit {
     pub address: String,
     /// When webhooks may hear of it.
     pub relay_at: Timestamp,
+    /// Which firsts it may be, by what is known of the hits before it.
+    pub first: Firsts,
+}
+
+/// Which firsts of its recipient, kind and link a hit is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Firsts {
+    /// The first that is no scanner's.
+    pub by_anyone: bool,
+    /// The first by a person.
+    pub by_person: bool,
 }
 
 impl Store {
@@ -59,14 +70,8 @@ impl Store {
         let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
         let ids: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
         let mut contexts = HashMap::new();
-        for row in self.lookup(WANTED, DELIVERIES, ids).await? {
+        for row in self.lookup(WANTED, CONTEXTS, ids).await? {
             contexts.insert(delivery_id(&row)?, context(&row)?);
-        }
-        let known = contexts.keys().map(|id: &DeliveryId| vec![id.message.into(), id.recipient.into()]);
-        for row in self.each(EARLIER, known.collect()).await? {
-            if let Some(context) = contexts.get_mut(&delivery_id(&row)?) {
-                context.earlier.push(earlier(&row)?);
-            }
         }
         Ok(contexts)
     }
@@ -83,26 +88,38 @@ impl Store {
 const WANTED: &str = "
     with wanted (message_id, recipient) as (values";
 
-const DELIVERIES: &str = ")
+// The earlier hits of a delivery come as one text: a row each would cost more than all the rest.
+const CONTEXTS: &str = ")
     select deliveries.message_id, deliveries.recipient, deliveries.tenant_id, agent_id, address, state, settled_at,
-        settings
+        settings, (
+            select string_agg(kind || ' ' || link || ' ' || at || ' ' || visitor, '\n')
+            from (
+                select kind, link, at, visitor
+                from hits
+                where hits.message_id = wanted.message_id and hits.recipient = wanted.recipient
+                order by id desc
+                limit 50
+            ) as latest
+        ) as earlier
     from wanted
     join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient
     left join agents on agents.id = deliveries.agent_id";
 
-const EARLIER: &str = "
-    select message_id, recipient, kind, link, at, visitor
-    from hits
-    where message_id = $1 and recipient = $2
-    order by id desc
-    limit 50";
+/// Earlier hits, newest first, out of the lines that `CONTEXTS` makes; JSON as we write it has no line ends.
+fn earlier(lines: &str) -> Result<Vec<EarlierHit>> {
+    let mut hits = lines.lines().map(earlier_hit).collect::<Option<Vec<_>>>();
+    let hits = hits.as_mut().ok_or_else(|| StoreError::Corrupt("an earlier hit cannot be read".to_owned()))?;
+    hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
+    Ok(std::mem::take(hits))
+}
 
-fn earlier(row: &Row) -> Result<EarlierHit> {
-    Ok(EarlierHit {
-        kind: row.word("kind", kind_from)?,
-        link: row.small("link")?,
-        at: row.time("at")?,
-        visitor: row.json("visitor")?,
+fn earlier_hit(line: &str) -> Option<EarlierHit> {
+    let mut words = line.splitn(4, ' ');
+    Some(EarlierHit {
+        kind: kind_from(words.next()?)?,
+        link: words.next()?.parse().ok()?,
+        at: Timestamp::from_millis(words.next()?.parse().ok()?),
+        visitor: serde_json::from_str(words.next()?).ok()?,
     })
 }
 
@@ -116,7 +133,7 @@ fn context(row: &Row) -> Result<HitContext> {
         address: row.text("address")?,
         delivered_at: row.maybe_time("settled_at")?.filter(|_| is_delivered),
         privacy: settings.privacy,
-        earlier: Vec::new(),
+        earlier: row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(&lines))?,
     })
 }
 
@@ -148,29 +165,21 @@ pub(super) async fn insert(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<Vec<Eve
     let curious = tenants_that_want_every_hit(tx).await?;
     let events = hits.iter().filter_map(|hit| {
         let won = won.get(&hit.id).copied().unwrap_or_default();
-        (won != Won::default() || curious.contains(&hit.tenant)).then(|| event(hit, won))
+        (won != Firsts::default() || curious.contains(&hit.tenant)).then(|| event(hit, won))
     });
     Ok(events.collect())
 }
 
-/// Which firsts a hit is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Won {
-    by_anyone: bool,
-    by_person: bool,
-}
-
-async fn claim_firsts(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<HashMap<EventId, Won>> {
+async fn claim_firsts(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<HashMap<EventId, Firsts>> {
     const HEAD: &str = "
         insert into firsts (message_id, recipient, kind, link, who, hit_id)
         values";
     let claims = hits.iter().flat_map(|hit| {
-        let who = hit.hit.visitor.machine.verdict;
-        let anyone = (who != Who::Scanner).then_some("anyone");
-        let person = who.is_person().then_some("person");
+        let anyone = hit.first.by_anyone.then_some("anyone");
+        let person = hit.first.by_person.then_some("person");
         anyone.into_iter().chain(person).map(move |who| claim_values(hit, who))
     });
-    let mut won: HashMap<EventId, Won> = HashMap::new();
+    let mut won: HashMap<EventId, Firsts> = HashMap::new();
     for row in tx.many(HEAD, "on conflict do nothing returning hit_id, who", claims.collect()).await? {
         let entry = won.entry(EventId::from_bytes(row.id("hit_id")?)).or_default();
         match row.text("who")?.as_str() {
@@ -188,7 +197,7 @@ async fn tenants_that_want_every_hit(tx: &mut Tx) -> Result<HashSet<TenantId>> {
 
 /// The ordinal tells hits of one delivery apart: links and the two firsts have fixed ones, so that a first is told
 /// once whatever happens; any other takes one from its id.
-fn event(recorded: &RecordedHit, won: Won) -> Event {
+fn event(recorded: &RecordedHit, won: Firsts) -> Event {
     let hit = &recorded.hit;
     let own = u32::from_be_bytes([
         recorded.id.as_bytes()[12],
@@ -197,11 +206,11 @@ fn event(recorded: &RecordedHit, won: Won) -> Event {
         recorded.id.as_bytes()[15],
     ]);
     let ordinal = match won {
-        Won { by_anyone: true, .. } => u32::from(hit.link) << 1,
-        Won { by_person: true, .. } => (u32::from(hit.link) << 1) | 1,
-        Won { .. } => own | 1 << 31,
+        Firsts { by_anyone: true, .. } => u32::from(hit.link) << 1,
+        Firsts { by_person: true, .. } => (u32::from(hit.link) << 1) | 1,
+        Firsts { .. } => own | 1 << 31,
     };
-    let first = if won == Won::default() { 0 } else { relay::FIRST };
+    let first = if won == Firsts::default() { 0 } else { relay::FIRST };
     let person = if won.by_person { relay::FIRST_PERSON } else { 0 };
     let (kind, detail) = match hit.kind {
         HitKind::Open => (EventKind::Opened, Detail::Opened { visitor: hit.visitor.clone() }),

@@ -25,6 +25,7 @@ macro_rules! schema_steps {
 
 pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     1 "foundation" "0001_foundation.sql",
+    2 "hits_together" "0002_hits_together.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

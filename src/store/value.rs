@@ -150,28 +150,40 @@ pub(super) fn json(value: &impl serde::Serialize) -> String {
 /// How many tuples one statement may carry.
 pub(super) const PIECES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
+/// How places for values are written in long lists.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Places {
+    /// `?`, for SQLite: asked for the place of `$896`, it goes through all names before it.
+    Counted,
+    /// `$1`, for PostgreSQL.
+    Numbered,
+}
+
 /// The statements that carry `tuples`, as text and values: as few and as large as `PIECES` allows.
-pub(super) fn pieces(head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {
+pub(super) fn pieces(places: Places, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {
     let mut statements = Vec::new();
     let mut left = tuples.into_iter();
     while left.len() > 0 {
         let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
         let tuples: Vec<_> = left.by_ref().take(piece).collect();
-        let sql = format!("{head} {} {tail}", placeholders(&tuples));
+        let sql = format!("{head} {} {tail}", placeholders(places, &tuples));
         statements.push((sql, tuples.into_iter().flatten().collect()));
     }
     statements
 }
 
-fn placeholders(tuples: &[Vec<Value>]) -> String {
+fn placeholders(places: Places, tuples: &[Vec<Value>]) -> String {
     let mut text = String::new();
     let mut number = 0;
     for (at, tuple) in tuples.iter().enumerate() {
         text.push_str(if at == 0 { "(" } else { ", (" });
         for place in 0..tuple.len() {
             number += 1;
-            text.push_str(if place == 0 { "$" } else { ", $" });
-            text.push_str(&number.to_string());
+            text.push_str(if place == 0 { "" } else { ", " });
+            match places {
+                Places::Counted => text.push('?'),
+                Places::Numbered => text.push_str(&format!("${number}")),
+            }
         }
         text.push(')');
     }

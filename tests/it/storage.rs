@@ -21,7 +21,7 @@ use postback::model::time::Timestamp;
 use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch, Webhook};
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
-use postback::store::hits::RecordedHit;
+use postback::store::hits::{Firsts, RecordedHit};
 use postback::store::reports::{KeptReport, ReportChange, ReportSettlement};
 use postback::store::retention::Keep;
 use postback::store::{Store, StoreError};
@@ -156,6 +156,7 @@ impl House {
             agent: self.agent,
             address: "reader@example.com".into(),
             relay_at: at,
+            first: Firsts { by_anyone: who != Who::Scanner, by_person: who.is_person() },
         }
     }
 

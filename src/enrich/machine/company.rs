@@ -3,7 +3,8 @@
 //! A burst is looked for in both directions, for it is found out only by its later hits. A person's click beside a
 //! scanner's burst stays a person's: what counts fully is only what shares the network or the user agent.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,13 +97,28 @@ fn widest_burst(
     if hit.kind == HitKind::Click {
         clicks.push((hit.at, hit.link));
     }
-    let links_from = |start: Timestamp| {
-        let within = clicks.iter().filter(|(at, _)| *at >= start && at.since(start) <= span);
-        within.map(|(_, link)| link).collect::<HashSet<_>>().len()
-    };
-    // The span begins with one of the clicks before the hit, or with the hit itself.
+    clicks.sort_unstable();
+    // The span begins with one of the clicks before the hit, or with the hit itself; it slides over all of them once.
     let starts = clicks.iter().map(|(at, _)| *at).filter(|at| *at <= hit.at).chain([hit.at]);
-    starts.map(links_from).max().unwrap_or(0)
+    let mut times: HashMap<u16, usize> = HashMap::new();
+    let (mut first, mut end, mut widest) = (0, 0, 0);
+    for start in starts {
+        while let Some((_, link)) = clicks.get(end).filter(|(at, _)| at.since(start) <= span) {
+            *times.entry(*link).or_default() += 1;
+            end += 1;
+        }
+        while let Some((_, link)) = clicks.get(first).filter(|(at, _)| *at < start) {
+            if let Entry::Occupied(mut count) = times.entry(*link) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+            first += 1;
+        }
+        widest = widest.max(times.len());
+    }
+    widest
 }
 
 /// The same link from another network and another system, half a minute apart: one of the two is a scanner's. Among
