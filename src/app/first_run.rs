@@ -1,8 +1,8 @@
 //! The first run: a tenant, its mail agent and credentials, so that a newcomer's first mail needs no set-up.
 
-use super::provision;
 use crate::clock::Clock;
 use crate::ids::IdSource;
+use crate::intake::provision;
 use crate::model::secret::Secret;
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT};
 use crate::store::{Store, StoreError};

@@ -8,7 +8,6 @@ mod chores;
 mod first_run;
 mod lock;
 mod metrics;
-pub mod provision;
 mod sockets;
 
 use std::path::{Path, PathBuf};

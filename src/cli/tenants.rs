@@ -3,8 +3,8 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use postback::app::provision;
 use postback::config::{Loaded, nearest};
+use postback::intake::provision;
 use postback::model::address::domain_name;
 use postback::model::id::CredentialId;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, is_slug};

@@ -13,16 +13,15 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request};
 
 use super::problem::Problem;
 use super::server::Answer;
-use super::{SMALL_BYTES_MAX, Server, body, finish, header, problem_answer, segments};
+use super::{SMALL_BYTES_MAX, Server, body, finish, header, no_content, problem_answer, segments};
 use crate::mail::compose::Field;
+use crate::model::template::Part;
 use crate::model::tenant::{Grant, MailAgent};
 
 /// What this API calls a part of a mail.
@@ -31,10 +30,21 @@ pub(super) fn word(field: Field) -> &'static str {
         Field::From => "from",
         Field::To => "to",
         Field::Cc => "cc",
+        Field::Bcc => "bcc",
         Field::ReplyTo => "replyTo",
         Field::Subject => "subject",
         Field::Headers => "headers",
         Field::Attachments | Field::InlineImages => "attachments",
+    }
+}
+
+/// What this API calls a text of a mail.
+pub(super) fn word_of_text(part: Part) -> &'static str {
+    match part {
+        Part::Subject => "subject",
+        Part::Html => "html",
+        Part::Text => "text",
+        Part::ClientReference => "clientReference",
     }
 }
 
@@ -141,12 +151,6 @@ async fn agent(server: &Server, grant: &Grant, name: &str) -> Result<MailAgent, 
         return Ok(grant.agent.clone());
     }
     server.store().agent(grant.tenant.id, name).await?.ok_or(Problem::NotFound("Mail agent"))
-}
-
-fn no_content() -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::new()));
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer
 }
 
 #[cfg(test)]

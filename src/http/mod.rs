@@ -17,6 +17,8 @@ mod json;
 
 mod wire;
 
+mod extras;
+
 pub mod client;
 
 pub mod track;
@@ -30,6 +32,7 @@ pub mod problem;
 
 mod counters;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +53,10 @@ use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::intake::Intake;
 use crate::intake::submission::{Receipt, Refusal, Submission};
+use crate::model::delivery::{Delivery, State};
+use crate::model::id::{DeliveryId, EventId, MessageId};
 use crate::model::tenant::Grant;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
 use client::Network;
 pub use counters::{Counters, read};
@@ -199,11 +204,35 @@ impl Server {
 
     /// Hands a mail in, and tells the log as the other door does.
     async fn submit(&self, grant: &Grant, submission: Submission) -> Result<Receipt, Refusal> {
-        let receipt = self.intake().submit(grant, submission).await?;
-        counters::add(&self.0.counters.messages, 1);
-        let (tenant, agent, recipients) = (&grant.tenant.slug, &grant.agent.name, receipt.recipients.len());
-        tracing::info!(message.id = %receipt.message, tenant, agent, recipients, "message accepted");
-        Ok(receipt)
+        let mut receipts = self.submit_all(grant, vec![submission]).await?;
+        Ok(receipts.remove(0))
+    }
+
+    /// Hands in mails that belong together: all of them, or none.
+    async fn submit_all(&self, grant: &Grant, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Refusal> {
+        let receipts = self.intake().submit_all(grant, submissions).await?;
+        let (tenant, agent) = (&grant.tenant.slug, &grant.agent.name);
+        for receipt in &receipts {
+            counters::add(&self.0.counters.messages, 1);
+            let recipients = receipt.recipients.len();
+            tracing::info!(message.id = %receipt.message, tenant, agent, recipients, "message accepted");
+        }
+        Ok(receipts)
+    }
+
+    /// Cancels a message of the tenant; the deliveries that it still could be, `None` when there is no such message.
+    async fn cancel(&self, grant: &Grant, id: MessageId) -> Result<Option<HashSet<DeliveryId>>, StoreError> {
+        let Some(message) = self.store().message(id).await? else { return Ok(None) };
+        if message.tenant != grant.tenant.id {
+            return Ok(None);
+        }
+        let now = self.clock().now();
+        let deliveries = self.store().deliveries(id).await?;
+        let waiting = deliveries.iter().map(|view| &view.delivery).filter(|delivery| delivery.state == State::Queued);
+        let event = |delivery: &Delivery| delivery.cancelled(EventId::from_uuid(self.ids().uuid(now)), now);
+        let cancelled = self.store().cancel_deliveries(waiting.map(event).collect()).await?;
+        tracing::info!(message.id = %id, deliveries = cancelled.len(), "message cancelled");
+        Ok(Some(cancelled))
     }
 
     fn store(&self) -> &Store {
@@ -294,6 +323,12 @@ fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn no_content() -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 

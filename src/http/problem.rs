@@ -12,6 +12,8 @@ use super::wire::{Flaw, Wrong};
 use crate::intake::caller::AuthFailure;
 use crate::intake::submission::{Refusal, Rejection};
 use crate::mail::compose::{Field, Unfit};
+use crate::mail::template::Flawed;
+use crate::model::template::Part;
 use crate::store::StoreError;
 
 /// How long to wait before the same request again, in seconds, when the fault is ours and temporary.
@@ -56,6 +58,23 @@ pub enum Problem {
         field: &'static str,
         /// The key.
         key: String,
+    },
+    /// A template was named that is not there.
+    NoTemplate,
+    /// A text with placeholders cannot be filled in.
+    Template(Flawed),
+    /// A file without a byte in it.
+    EmptyFile,
+    /// There is no room for one more; of what, for people.
+    Full(&'static str),
+    /// Another one has this name.
+    Taken {
+        /// The field with the name.
+        field: &'static str,
+        /// The name.
+        value: String,
+        /// What has it, for people.
+        what: &'static str,
     },
     /// It contradicts what is there; why, for people.
     Conflict(&'static str),
@@ -112,11 +131,20 @@ impl From<StoreError> for Problem {
 /// What each API calls the parts of a mail.
 pub(super) type Words = fn(Field) -> &'static str;
 
+/// A text that cannot be filled in, as a flaw of the field that it came in.
+fn flaw_of_text(flawed: &Flawed, words: fn(Part) -> &'static str) -> Flaw {
+    Flaw::at(format!("/{}", words(flawed.part)), Wrong::Other(flawed.fault.to_string()))
+}
+
 /// A rejection that is about one field of the request, as a flaw of that field. The others have bodies of their own.
 fn flaw_of(rejection: &Rejection, words: Words) -> Option<Flaw> {
     let at = |field: Field, wrong| Flaw::at(format!("/{}", words(field)), wrong);
     Some(match rejection {
         Rejection::SenderNotAllowed { .. } | Rejection::TooLarge { .. } => return None,
+        Rejection::BounceNotAllowed { address } => {
+            let wrong = Wrong::Other("must be the mail agent's own, or of one of its domains".into());
+            Flaw::at("/bounce_address", wrong).showing(address)
+        }
         Rejection::NoSender => at(Field::From, Wrong::Missing),
         Rejection::BadSender(value) => at(Field::From, Wrong::Format("email")).showing(value),
         Rejection::NoRecipients => at(Field::To, Wrong::Missing),
@@ -158,6 +186,14 @@ impl Problem {
             Problem::NoSuchFile { key, .. } => {
                 plain(StatusCode::UNPROCESSABLE_ENTITY, &format!("There is no cached file {key:?}"))
             }
+            Problem::NoTemplate => plain(StatusCode::NOT_FOUND, "Template not found"),
+            Problem::Template(flawed) => {
+                let flaw = flaw_of_text(flawed, super::mailtura::word_of_text);
+                (StatusCode::UNPROCESSABLE_ENTITY, validation(&flaw))
+            }
+            Problem::EmptyFile => plain(StatusCode::UNPROCESSABLE_ENTITY, EMPTY_FILE),
+            Problem::Full(what) => plain(StatusCode::UNPROCESSABLE_ENTITY, what),
+            Problem::Taken { what, .. } => plain(StatusCode::CONFLICT, &format!("{what} already exists")),
             Problem::Conflict(why) => plain(StatusCode::CONFLICT, why),
             Problem::EmptyChange => plain(StatusCode::BAD_REQUEST, "Nothing to change"),
             Problem::Rejected(rejection) => match (rejection, flaw_of(rejection, super::mailtura::word)) {
@@ -188,6 +224,25 @@ impl Problem {
             "request_id": request_id,
         });
         (zepto.status, json!({ "error": error, "request_id": request_id }))
+    }
+
+    /// Its status and body where ZeptoMail's API manages things: what those clients read, and what all others do.
+    pub fn zeptomail_management(&self, request_id: &str) -> (StatusCode, Value) {
+        let code = match self {
+            Problem::Invalid(_) | Problem::EmptyChange | Problem::Json(_) | Problem::Template(_) => Some("MA_101"),
+            Problem::Full(_) => Some("MA_105"),
+            Problem::Taken { .. } | Problem::Conflict(_) => Some("MA_107"),
+            _ => None,
+        };
+        let (status, mut body) = self.zeptomail(request_id);
+        let zepto = self.in_zeptomails_words();
+        let error = &mut body["error"];
+        error["code"] = code.unwrap_or(zepto.sub_code).into();
+        error["message"] = zepto.detail.into();
+        error["field"] = zepto.target.into();
+        error["value"] = zepto.target_value.into();
+        body["status"] = "failure".into();
+        (status, body)
     }
 
     fn in_zeptomails_words(&self) -> Zepto {
@@ -223,6 +278,19 @@ impl Problem {
                 let what = "Invalid file cache key";
                 of(S::UNPROCESSABLE_ENTITY, "TM_3501", "Unprocessable Entity", "UE_106", what).about(field, key)
             }
+            Problem::NoTemplate => {
+                of(S::UNPROCESSABLE_ENTITY, "TM_3501", "Unprocessable Entity", "MTR_107", "Template not found")
+            }
+            Problem::Template(flawed) => {
+                let field = super::zeptomail::word_of_text(flawed.part);
+                let detail = format!("Invalid template: {}", flawed.fault);
+                of(S::UNPROCESSABLE_ENTITY, "TM_3501", "Unprocessable Entity", "MTR_101", &detail).about(field, "")
+            }
+            Problem::EmptyFile => of(S::BAD_REQUEST, "TM_3301", "Invalid value", "SM_120", EMPTY_FILE),
+            Problem::Full(what) => of(S::UNPROCESSABLE_ENTITY, "TM_8001", "Limit Exceeded", "SM_127", what),
+            Problem::Taken { field, value, what } => {
+                of(S::CONFLICT, "TM_4090", "Conflict", "PB_409", &format!("{what} already exists")).about(field, value)
+            }
             Problem::Conflict(why) => of(S::CONFLICT, "TM_4090", "Conflict", "PB_409", why),
             Problem::EmptyChange => {
                 of(S::BAD_REQUEST, "TM_3201", "Mandatory Field Missing", "GE_102", "Nothing to change")
@@ -234,6 +302,7 @@ impl Problem {
     }
 }
 
+const EMPTY_FILE: &str = "The file is empty";
 const FORBIDDEN: &str = "The API key may not act for this tenant";
 const TOO_SLOW: &str = "The request body came too slowly";
 const CUT: &str = "The request body ended before its end";
@@ -264,13 +333,14 @@ fn validation(flaw: &Flaw) -> Value {
         Wrong::TooLong(max) => {
             ("maxLength", format!("must NOT have more than {max} characters"), json!({ "limit": max }))
         }
+        Wrong::TooLarge(max) => ("postback", format!("must NOT be larger than {max} bytes"), json!({ "limit": max })),
         Wrong::Other(why) => ("postback", why.clone(), json!({})),
     };
     let path = match &flaw.wrong {
         Wrong::Missing => flaw.path.rsplit_once('/').map_or("", |(parent, _)| parent),
         _ => &flaw.path,
     };
-    let separator = if matches!(flaw.wrong, Wrong::Other(_)) { ":" } else { "" };
+    let separator = if matches!(flaw.wrong, Wrong::Other(_) | Wrong::TooLarge(_)) { ":" } else { "" };
     json!({
         "message": format!("body{path}{separator} {message}"),
         "validation": [{ "instancePath": path, "keyword": keyword, "message": message, "params": params }],
@@ -327,6 +397,7 @@ impl Zepto {
             Wrong::Other(why) => bad(format!("Invalid value: {why}")),
             Wrong::TooMany(max) => limit("SM_127", format!("More than {max} entries")),
             Wrong::TooLong(max) => limit("SM_129", format!("Longer than {max} characters")),
+            Wrong::TooLarge(max) => limit("SM_129", format!("Larger than {max} bytes")),
         };
         Self::new(told).about(field, &flaw.value)
     }

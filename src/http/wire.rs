@@ -55,6 +55,8 @@ pub enum Wrong {
     TooMany(usize),
     /// Longer than may be, in characters.
     TooLong(usize),
+    /// Larger than may be, in bytes.
+    TooLarge(usize),
     /// Something else, said for people after "must" or as a sentence of its own.
     Other(String),
 }

@@ -1,40 +1,33 @@
 //! `/v1.1`: ZeptoMail's and TransMail's API. Wire types in, wire types out.
 //!
-//! `POST /v1.1/email` sends, with `Authorization: Zoho-enczapikey <token>`; clients also send the token bare. What real
-//! clients force is accepted: `null` and empty lists for whatever is optional, people bare or wrapped, `mime_headers`
-//! with a `headers` inside. Unknown fields are ignored. An accepted mail is 201, and its `request_id` is the one that
+//! What sends takes `Authorization: Zoho-enczapikey <token>`; clients also send the token bare. What manages takes
+//! `Zoho-oauthtoken <access token>`, which `/oauth/v2/token` gives out. `/v1.1/email` is both: its method tells. Unknown
+//! fields are ignored, and so are bodies where none belong. An accepted mail is 201, and its `request_id` is the one that
 //! webhooks carry. Every other answer under this path is this API's error body, whatever the path or method.
 
+mod fields;
+mod files;
+mod keys;
+mod send;
+mod times;
+
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::json::Json;
 use super::problem::Problem;
 use super::server::Answer;
-use super::wire::{self, Fields, Flaw, Person, Wrong};
-use super::{Server, body, finish, header, json, json_answer, problem_answer, segments};
-use crate::intake::submission::{Content, Receipt, Submission};
-use crate::mail::compose::{Field, File, Inline, Parts};
-use crate::mail::submitted::Switches;
-use crate::model::message::Source;
+use super::{SMALL_BYTES_MAX, Server, body, finish, header, json_answer, problem_answer, segments};
+use crate::mail::compose::Field;
+use crate::model::id::MessageId;
+use crate::model::template::Part;
 use crate::model::tenant::Grant;
+pub(super) use fields::FILES_MAX;
+use send::Kind;
 
 /// Before the token, in any case of letters.
 const SCHEME: &str = "Zoho-enczapikey";
-/// Entries in each of `to`, `cc`, `bcc` and `reply_to`.
-const PEOPLE_MAX: usize = 500;
-/// Entries in `attachments`.
-pub(super) const FILES_MAX: usize = 60;
-/// Characters of a subject.
-const SUBJECT_CHARS_MAX: usize = 500;
-/// Characters of a person's name.
-const NAME_CHARS_MAX: usize = 250;
-/// Characters of a file's name.
-const FILE_NAME_CHARS_MAX: usize = 150;
-/// Characters of a client's reference.
-const REFERENCE_CHARS_MAX: usize = 1_000;
 
 /// What this API calls a part of a mail.
 pub(super) fn word(field: Field) -> &'static str {
@@ -42,6 +35,7 @@ pub(super) fn word(field: Field) -> &'static str {
         Field::From => "from",
         Field::To => "to",
         Field::Cc => "cc",
+        Field::Bcc => "bcc",
         Field::ReplyTo => "reply_to",
         Field::Subject => "subject",
         Field::Headers => "mime_headers",
@@ -50,10 +44,20 @@ pub(super) fn word(field: Field) -> &'static str {
     }
 }
 
+/// What this API calls a text of a mail.
+pub(super) fn word_of_text(part: Part) -> &'static str {
+    match part {
+        Part::Subject => "subject",
+        Part::Html => "htmlbody",
+        Part::Text => "textbody",
+        Part::ClientReference => "client_reference",
+    }
+}
+
 /// Answers a request under `/v1.1`.
 pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> Answer {
-    match send(server, &mut request).await {
-        Ok(receipt) => json_answer(StatusCode::CREATED, &accepted(&receipt)),
+    match respond(server, &mut request).await {
+        Ok(answer) => answer,
         Err(problem) => {
             body::drain(request, &problem).await;
             refused(server, &problem)
@@ -66,26 +70,64 @@ pub(super) fn refused(server: &Server, problem: &Problem) -> Answer {
     problem_answer(problem, problem.zeptomail(&fresh_request_id(server)), SCHEME)
 }
 
-async fn send(server: &Server, request: &mut Request<Incoming>) -> Result<Receipt, Problem> {
-    route(request.method(), request.uri().path())?;
-    let token = token(request).ok_or(Problem::Unauthorized)?;
-    let grant = server.intake().authenticate_token(token).await?;
-    let body = server.0.memory.read(request, server.settings().send_bytes_max).await?;
-    let server = server.clone();
-    finish(async move {
-        let submission = submission(&body.bytes, &grant)?;
-        drop(body);
-        Ok(server.submit(&grant, submission).await?)
-    })
-    .await
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    Send(Kind),
+    Cancel(String),
+    Upload,
+    Files,
+    RemoveFile(String),
 }
 
-fn route(method: &Method, path: &str) -> Result<(), Problem> {
-    match segments(path, "/v1.1").as_deref() {
-        Some(["email"]) if method == Method::POST => Ok(()),
-        Some(["email"]) => Err(Problem::Method { allowed: "POST" }),
+fn route(method: &Method, path: &str) -> Result<Route, Problem> {
+    let segments = segments(path, "/v1.1").ok_or(Problem::NoRoute)?;
+    let send = |is_batch, is_template| match *method {
+        Method::POST => Ok(Route::Send(Kind { is_batch, is_template })),
+        _ => Err(Problem::Method { allowed: "POST" }),
+    };
+    match (segments.as_slice(), method) {
+        (["email"], _) => send(false, false),
+        (["email", "batch"], _) => send(true, false),
+        (["email", "template"], _) => send(false, true),
+        (["email", "template", "batch"], _) => send(true, true),
+        (["email", id], &Method::DELETE) => Ok(Route::Cancel((*id).to_owned())),
+        (["email", _], _) => Err(Problem::Method { allowed: "DELETE" }),
+        (["files"], &Method::POST) => Ok(Route::Upload),
+        (["files"], &Method::GET) => Ok(Route::Files),
+        (["files"], _) => Err(Problem::Method { allowed: "GET, POST" }),
+        (["files", key], &Method::DELETE) => Ok(Route::RemoveFile((*key).to_owned())),
+        (["files", _], _) => Err(Problem::Method { allowed: "DELETE" }),
         _ => Err(Problem::NoRoute),
     }
+}
+
+async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Answer, Problem> {
+    let route = route(request.method(), request.uri().path())?;
+    let token = token(request).ok_or(Problem::Unauthorized)?;
+    let grant = server.intake().authenticate_token(token).await?;
+    let bytes_max = match route {
+        Route::Send(_) => server.settings().send_bytes_max,
+        Route::Upload => fields::FILE_BYTES_MAX,
+        Route::Cancel(_) | Route::Files | Route::RemoveFile(_) => SMALL_BYTES_MAX,
+    };
+    let body = server.0.memory.read(request, bytes_max).await?;
+    let content_type = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let server = server.clone();
+    finish(async move {
+        match route {
+            Route::Send(Kind { is_batch: false, is_template: false }) if is_mail(&content_type) => {
+                send::send_raw(&server, &grant, body).await
+            }
+            Route::Send(kind) => send::send(&server, &grant, kind, body).await,
+            Route::Cancel(id) => cancel(&server, &grant, &id).await,
+            Route::Upload => files::upload(&server, &grant, &query, &content_type, body).await,
+            Route::Files => files::list(&server, &grant).await,
+            Route::RemoveFile(key) => files::remove(&server, &grant, &key).await,
+        }
+    })
+    .await
 }
 
 /// The token, after its scheme or bare.
@@ -98,11 +140,38 @@ fn token(request: &Request<Incoming>) -> Option<&str> {
     }
 }
 
-fn accepted(receipt: &Receipt) -> serde_json::Value {
+fn is_mail(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("message/rfc822")
+}
+
+/// Takes back mails that were scheduled, by the id of their request; an extension.
+async fn cancel(server: &Server, grant: &Grant, request_id: &str) -> Result<Answer, Problem> {
+    let nothing = Problem::NotFound("Email");
+    let id = keys::uuid_of(request_id, keys::REQUEST, MessageId::PREFIX).map(MessageId::from_uuid);
+    let messages = server.store().messages_of_request(grant.tenant.id, id.ok_or(nothing.clone())?, request_id).await?;
+    let own = messages.into_iter().filter(|message| message.agent == grant.agent.id);
+    let ids: Vec<MessageId> = own.map(|message| message.id).collect();
+    if ids.is_empty() {
+        return Err(nothing);
+    }
+    let mut cancelled = 0;
+    for id in ids {
+        cancelled += server.cancel(grant, id).await?.map_or(0, |deliveries| deliveries.len());
+    }
+    if cancelled == 0 {
+        return Err(Problem::Conflict("Nothing of this request waits to be sent"));
+    }
+    let told = json!({ "code": "PB_200", "additional_info": [], "message": "Email request cancelled" });
+    let told = json!({ "data": [told], "message": "OK", "request_id": request_id, "object": "email" });
+    Ok(json_answer(StatusCode::OK, &told))
+}
+
+fn accepted(request_id: &str) -> serde_json::Value {
     json!({
         "data": [{ "code": "EM_104", "additional_info": [], "message": "Email request received" }],
         "message": "OK",
-        "request_id": receipt.request_id,
+        "request_id": request_id,
         "object": "email",
     })
 }
@@ -110,134 +179,30 @@ fn accepted(receipt: &Receipt) -> serde_json::Value {
 /// The id of a request that brought no mail: of the same shape as those of mails.
 fn fresh_request_id(server: &Server) -> String {
     let now = server.clock().now();
-    let salt = u64::from_be_bytes(server.ids().bytes());
-    format!("2d6f.{salt:016x}.m1.{}.{:x}", server.ids().uuid(now), now.as_millis())
+    keys::key(keys::REQUEST, server.ids().uuid(now), now)
 }
 
-fn submission(body: &[u8], grant: &Grant) -> Result<Submission, Problem> {
-    let json = json::read(body).map_err(Problem::Json)?;
-    let fields = wire::body(&json)?;
-    let from = match fields.get("from") {
-        Some(from) => wire::person(from, fields.path("from"))?.mailbox(),
-        None => grant.agent.settings.from.clone().ok_or_else(|| Flaw::at("/from", Wrong::Missing))?,
-    };
-    let [to, cc, bcc, reply_to] = ["to", "cc", "bcc", "reply_to"].map(|name| people(&fields, name));
-    let (to, cc, bcc, reply_to) = (to?, cc?, bcc?, reply_to?);
-    let recipients = wire::recipients(to.iter().chain(&cc).chain(&bcc));
-    if recipients.is_empty() {
-        return Err(Flaw::at("/to", Wrong::Missing).into());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes() {
+        let check = |method: Method, path: &str, expected: Result<Route, Problem>| {
+            assert_eq!(route(&method, path), expected, "{method} {path}");
+        };
+        let send = |is_batch, is_template| Ok(Route::Send(Kind { is_batch, is_template }));
+        check(Method::POST, "/v1.1/email", send(false, false));
+        check(Method::POST, "/v1.1/email/", send(false, false));
+        check(Method::POST, "/v1.1/email/batch", send(true, false));
+        check(Method::POST, "/v1.1/email/template", send(false, true));
+        check(Method::POST, "/v1.1/email/template/batch", send(true, true));
+        check(Method::GET, "/v1.1/email/template/batch", Err(Problem::Method { allowed: "POST" }));
+        check(Method::POST, "/v1.1/email/other", Err(Problem::Method { allowed: "DELETE" }));
+        check(Method::POST, "/v1.1/files", Ok(Route::Upload));
+        check(Method::DELETE, "/v1.1/files/a", Ok(Route::RemoveFile("a".into())));
+        check(Method::POST, "/v1.1/emails", Err(Problem::NoRoute));
+        check(Method::POST, "/v1.1//email", Err(Problem::NoRoute));
+        check(Method::POST, "/v1.1", Err(Problem::NoRoute));
     }
-    let mailboxes = |people: &[Person]| people.iter().map(Person::mailbox).collect();
-    let parts = Parts {
-        from,
-        to: mailboxes(&to),
-        cc: mailboxes(&cc),
-        reply_to: mailboxes(&reply_to),
-        subject: subject(&fields)?,
-        html: shown(&fields, "htmlbody")?,
-        text: shown(&fields, "textbody")?,
-        headers: mime_headers(&fields)?,
-        attachments: files(&fields, "attachments", attachment)?,
-        inline_images: files(&fields, "inline_images", inline_image)?,
-    };
-    let switches = switches(&fields)?;
-    Ok(Submission {
-        source: Source::Http,
-        sender: None,
-        recipients,
-        content: Content::Parts(Box::new(parts)),
-        switches,
-    })
-}
-
-fn people(fields: &Fields<'_, '_>, name: &'static str) -> Result<Vec<Person>, Flaw> {
-    let people = fields.people(name)?;
-    if people.len() > PEOPLE_MAX {
-        return Err(Flaw::at(fields.path(name), Wrong::TooMany(PEOPLE_MAX)));
-    }
-    match people.iter().find(|person| person.name.chars().count() > NAME_CHARS_MAX) {
-        Some(person) => Err(Flaw::at(fields.path(name), Wrong::TooLong(NAME_CHARS_MAX)).showing(&person.name)),
-        None => Ok(people),
-    }
-}
-
-fn subject(fields: &Fields<'_, '_>) -> Result<String, Flaw> {
-    let subject = fields.text("subject")?.ok_or_else(|| Flaw::at("/subject", Wrong::Missing))?;
-    match subject {
-        _ if subject.trim().is_empty() => Err(Flaw::at("/subject", Wrong::Empty)),
-        _ if subject.chars().count() > SUBJECT_CHARS_MAX => {
-            Err(Flaw::at("/subject", Wrong::TooLong(SUBJECT_CHARS_MAX)))
-        }
-        _ => Ok(subject.to_owned()),
-    }
-}
-
-/// A body; an empty one is none.
-fn shown(fields: &Fields<'_, '_>, name: &str) -> Result<Option<String>, Flaw> {
-    Ok(fields.text(name)?.filter(|text| !text.is_empty()).map(str::to_owned))
-}
-
-/// Header fields, as they are or inside another `headers`.
-fn mime_headers(fields: &Fields<'_, '_>) -> Result<Vec<(String, String)>, Flaw> {
-    let nested = fields.fields("mime_headers")?.filter(|inner| matches!(inner.get("headers"), Some(Json::Object(_))));
-    nested.map_or_else(|| fields.pairs("mime_headers"), |inner| inner.pairs("headers"))
-}
-
-fn files<T>(
-    fields: &Fields<'_, '_>,
-    name: &'static str,
-    read: impl Fn(Fields<'_, '_>, &'static str) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
-    let items = fields.list(name)?;
-    if items.len() > FILES_MAX {
-        return Err(Flaw::at(fields.path(name), Wrong::TooMany(FILES_MAX)).into());
-    }
-    let each = items.iter().enumerate();
-    each.map(|(place, item)| read(wire::fields_of(item, format!("{}/{place}", fields.path(name)))?, name)).collect()
-}
-
-fn attachment(item: Fields<'_, '_>, list: &'static str) -> Result<File, Problem> {
-    let name = item.text("name")?.unwrap_or_default();
-    if name.chars().count() > FILE_NAME_CHARS_MAX {
-        return Err(Flaw::at(item.path("name"), Wrong::TooLong(FILE_NAME_CHARS_MAX)).showing(name).into());
-    }
-    Ok(File { name: name.to_owned(), ..content(&item, list)? })
-}
-
-fn inline_image(item: Fields<'_, '_>, list: &'static str) -> Result<Inline, Problem> {
-    let cid = item.text("cid")?.or(item.text("content_id")?);
-    let cid = cid.ok_or_else(|| Flaw::at(item.path("cid"), Wrong::Missing))?.to_owned();
-    Ok(Inline { cid, file: attachment(item, list)? })
-}
-
-/// The bytes of a file, named after nothing yet.
-fn content(item: &Fields<'_, '_>, list: &'static str) -> Result<File, Problem> {
-    if let Some(key) = item.text("file_cache_key")? {
-        return Err(Problem::NoSuchFile { field: list, key: key.chars().take(200).collect() });
-    }
-    let path = item.path("content");
-    let text = item.text("content")?.ok_or_else(|| Flaw::at(&path, Wrong::Missing))?;
-    let content_type = item.text("mime_type")?.unwrap_or_default().to_owned();
-    Ok(File { name: String::new(), content_type, content: wire::base64(text, &path)? })
-}
-
-fn switches(fields: &Fields<'_, '_>) -> Result<Switches, Flaw> {
-    let client_reference = fields.text("client_reference")?.unwrap_or_default();
-    if client_reference.chars().count() > REFERENCE_CHARS_MAX {
-        return Err(Flaw::at("/client_reference", Wrong::TooLong(REFERENCE_CHARS_MAX)));
-    }
-    let bounce_address = match fields.text("bounce_address")?.unwrap_or_default() {
-        "" => String::new(),
-        text => {
-            let bad = |_| Flaw::at("/bounce_address", Wrong::Format("email")).showing(text);
-            text.parse::<crate::model::address::Address>().map_err(bad)?.to_string()
-        }
-    };
-    Ok(Switches {
-        track_opens: fields.flag("track_opens")?,
-        track_clicks: fields.flag("track_clicks")?,
-        client_reference: client_reference.to_owned(),
-        bounce_address,
-        ..Switches::default()
-    })
 }

@@ -10,10 +10,15 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::Intake;
+use crate::model::access;
 use crate::model::address::Address;
 use crate::model::id::CredentialId;
 use crate::model::tenant::{CredentialKind, Grant};
 use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// How long an access token is good.
+pub const ACCESS_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The user name that stands for "the password is an API key", in ZeptoMail's words.
 pub const API_KEY_USER: &str = "emailapikey";
@@ -81,14 +86,50 @@ impl Intake {
         may
     }
 
+    /// For OAuth clients: a token that is good for [`ACCESS_LIFETIME`], in exchange for an API key. The key is refresh
+    /// token and client secret at once, its id the client's; an access token dies with its key.
+    ///
+    /// # Errors
+    /// `Wrong` when they do not belong together; `Unavailable`.
+    pub async fn access_token(&self, client: &OAuthClient) -> Result<String, AuthFailure> {
+        let grant = self.authenticate_token(&client.refresh_token).await?;
+        let is_own = client.client_secret == client.refresh_token && client.client_id == grant.credential.to_string();
+        if !is_own {
+            return Err(AuthFailure::Wrong);
+        }
+        let expires_at = self.0.clock.now() + ACCESS_LIFETIME;
+        access::seal(&self.0.ring, grant.credential, expires_at).ok_or(AuthFailure::Unavailable)
+    }
+
+    /// For HTTP: whom an access token speaks for.
+    ///
+    /// # Errors
+    /// `Wrong` when it is not ours, too old, or of a key that was revoked; `Unavailable`.
+    pub async fn authenticate_access(&self, token: &str) -> Result<Arc<Grant>, AuthFailure> {
+        let now = self.0.clock.now();
+        let credential = access::open(&self.0.ring, token, now).ok_or(AuthFailure::Wrong)?;
+        let digest: Digested = Sha256::digest(token.as_bytes()).into();
+        match self.0.callers.recall(&digest, now) {
+            Some(known) => Ok(known),
+            None => self.remembered(digest, self.0.store.grant_of(credential).await),
+        }
+    }
+
     async fn grant(&self, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
         let digest: Digested = Sha256::digest(secret.as_bytes()).into();
-        let now = self.0.clock.now();
-        if let Some(known) = self.0.callers.recall(&digest, now) {
-            return Ok(known);
+        match self.0.callers.recall(&digest, self.0.clock.now()) {
+            Some(known) => Ok(known),
+            None => self.remembered(digest, self.0.store.grant(&digest).await),
         }
-        match self.0.store.grant(&digest).await {
-            Ok(Some(grant)) => Ok(self.0.callers.remember(digest, Arc::new(grant), now)),
+    }
+
+    fn remembered(
+        &self,
+        digest: Digested,
+        found: Result<Option<Grant>, StoreError>,
+    ) -> Result<Arc<Grant>, AuthFailure> {
+        match found {
+            Ok(Some(grant)) => Ok(self.0.callers.remember(digest, Arc::new(grant), self.0.clock.now())),
             Ok(None) => Err(AuthFailure::Wrong),
             Err(fault) => {
                 tracing::error!(%fault, "cannot look up a credential");
@@ -96,6 +137,17 @@ impl Intake {
             }
         }
     }
+}
+
+/// What an OAuth client shows (RFC 6749 §6).
+#[derive(Clone, Default)]
+pub struct OAuthClient {
+    /// The id of an API key.
+    pub client_id: String,
+    /// The key.
+    pub client_secret: String,
+    /// The key, again.
+    pub refresh_token: String,
 }
 
 impl Known {

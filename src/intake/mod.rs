@@ -1,10 +1,12 @@
 //! THE THREE ARRIVALS: a submission, a report, a hit. Protocol-free; the only way in.
 //!
-//! `caller` says who is asking, `submission` makes a mail durable and promises it, `report` learns what became of one,
+//! `caller` says who is asking, `provision` makes those who may, `submission` makes a mail durable and promises it, `report` learns what became of one,
 //! `hit` learns who looked at one. Doors hand in values and turn what comes back into replies; nothing here knows SMTP
 //! or HTTP. A promise is given only after the store's commit.
 
 pub mod caller;
+
+pub mod provision;
 
 pub mod submission;
 
@@ -14,6 +16,8 @@ pub mod hit;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::enrich::Enricher;
@@ -75,6 +79,7 @@ struct Inner {
     settings: Settings,
     callers: caller::Known,
     hits: hit::Queue,
+    batches: Semaphore,
 }
 
 /// What intake works with.
@@ -104,7 +109,8 @@ impl Intake {
         );
         let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);
         let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
-        Self(Arc::new(Inner { store, clock, ids, ring, opener, settings, callers, hits }))
+        let batches = Semaphore::new(submission::BATCHES_AT_ONCE);
+        Self(Arc::new(Inner { store, clock, ids, ring, opener, settings, callers, hits, batches }))
     }
 
     /// What intake knows about the installation.

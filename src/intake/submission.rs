@@ -1,24 +1,30 @@
 //! May they, is it sane, plan it, make it durable, promise.
 //!
 //! Everything slow or doubtful happens before the store is asked: when [`Intake::submit`] returns a receipt the mail
-//! is on the disk. A refusal says by its type whose fault it is: [`Rejection`] is the client's and permanent,
-//! `Unavailable` ours and temporary.
+//! is on the disk. Mails that are handed in together become durable in one commit, all or none, under one request id;
+//! each is a message of its own. A refusal says by its type whose fault it is: [`Rejection`] is the client's and
+//! permanent, `Unavailable` ours and temporary. What a plan holds is `plan`'s affair.
+
+mod plan;
 
 use bytes::Bytes;
 
 use super::Intake;
-use crate::mail::compose::{self, Unfit};
+use crate::mail::compose::{self, Field, Unfit};
 pub use crate::mail::submitted::Unreadable;
 use crate::mail::submitted::{self, Additions, Submitted, Switches};
 use crate::model::address::{Address, Mailbox};
-use crate::model::event::{Detail, Event, EventKind, relay};
-use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
-use crate::model::reason::{Cause, Class, Reason};
+use crate::model::id::MessageId;
+use crate::model::message::{Plan, Source};
 use crate::model::suppression::Suppression;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+
+/// What all mails of one submission may come to together, in bytes: each recipient of a batch has a copy of its own.
+pub const BATCH_BYTES_MAX: usize = 128 << 20;
+/// Submissions of several mails that are made ready at one time; more wait.
+pub(super) const BATCHES_AT_ONCE: usize = 2;
 
 /// What a client hands in, before we promise anything.
 #[derive(Clone, Debug)]
@@ -33,6 +39,29 @@ pub struct Submission {
     pub content: Content,
     /// What the door was told about it; the header of a raw mail may say more.
     pub switches: Switches,
+}
+
+impl Submission {
+    /// A raw mail that comes without an envelope: its header says to whom it goes (RFC 6409 §3.1 is SMTP's alone).
+    /// Line ends may be of any kind.
+    ///
+    /// # Errors
+    /// The mail cannot be read, or names somebody without a usable address.
+    pub fn of_raw(mail: &[u8], switches: Switches) -> Result<Self, Rejection> {
+        let mail = submitted::canonical(mail)?;
+        let header = submitted::read(&mail)?;
+        let named = [(Field::To, &header.to), (Field::Cc, &header.cc), (Field::Bcc, &header.bcc)];
+        let named = named.into_iter().flat_map(|(field, people)| people.iter().map(move |mailbox| (field, mailbox)));
+        let mut recipients: Vec<Address> = Vec::new();
+        for (field, mailbox) in named {
+            let value = &mailbox.address;
+            let address = value.parse().map_err(|why| Unfit::Address { field, value: value.clone(), why })?;
+            recipients.push(address);
+        }
+        let mut seen = std::collections::HashSet::new();
+        recipients.retain(|address| seen.insert(address.clone()));
+        Ok(Self { source: Source::Http, sender: None, recipients, content: Content::Raw(mail.into()), switches })
+    }
 }
 
 /// A mail as it is handed in.
@@ -74,6 +103,12 @@ pub enum Rejection {
     SenderNotAllowed {
         /// The domain.
         domain: String,
+    },
+    /// The bounce address is neither the agent's nor of one of its domains.
+    #[error("the mail agent may not use the bounce address {address}")]
+    BounceNotAllowed {
+        /// The address.
+        address: String,
     },
     /// Neither the mail nor the envelope says who sends it.
     #[error("there is no sender")]
@@ -137,22 +172,50 @@ impl Intake {
     /// # Errors
     /// See [`Refusal`]: nothing was accepted.
     pub async fn submit(&self, grant: &Grant, submission: Submission) -> Result<Receipt, Refusal> {
-        self.check_size(&submission)?;
+        let mut receipts = self.submit_all(grant, vec![submission]).await?;
+        Ok(receipts.remove(0))
+    }
+
+    /// Judges submissions that belong together, makes them durable in one commit, and promises their delivery: a
+    /// receipt for each, in their order, all with one request id.
+    ///
+    /// # Errors
+    /// See [`Refusal`]: nothing at all was accepted.
+    pub async fn submit_all(&self, grant: &Grant, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Refusal> {
+        let is_batch = submissions.len() > 1;
+        let _turn = if is_batch { self.0.batches.acquire().await.ok() } else { None };
+        if submissions.is_empty() {
+            return Err(Rejection::NoRecipients.into());
+        }
         let now = self.0.clock.now();
-        let id = MessageId::from_uuid(self.0.ids.uuid(now));
-        let sane = self.sane(grant, &submission, id, now)?;
-        let suppressed = self.0.store.suppressed(grant.agent.id, &submission.recipients).await;
+        let mut sane = Vec::with_capacity(submissions.len());
+        let mut bytes = 0;
+        for submission in &submissions {
+            self.check_size(submission)?;
+            let id = MessageId::from_uuid(self.0.ids.uuid(now));
+            let mail = self.sane(grant, submission, id, now)?;
+            bytes += mail.content.len();
+            sane.push((id, mail));
+            if is_batch {
+                if bytes > BATCH_BYTES_MAX {
+                    return Err(Rejection::TooLarge { max_bytes: BATCH_BYTES_MAX }.into());
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let addresses: Vec<Address> =
+            submissions.iter().flat_map(|submission| submission.recipients.iter().cloned()).collect();
+        let suppressed = self.0.store.suppressed(grant.agent.id, &addresses).await;
         let suppressed = suppressed.map_err(|fault| unavailable(&fault))?;
         let fate_of = |address: &Address| suppressed.get(&Suppression::key(address)).copied();
-        let plan = self.plan(grant, submission, sane, Birth { id, now }, fate_of);
-        let receipt = Receipt {
-            message: id,
-            request_id: plan.message.facts.request_id.clone(),
-            accepted_at: now,
-            recipients: plan.deliveries.iter().map(|delivery| delivery.address.clone()).collect(),
-        };
-        self.0.store.accept(plan).await.map_err(|fault| unavailable(&fault))?;
-        Ok(receipt)
+        let request_id = self.request_id(sane.first().map(|(id, _)| *id), now);
+        let planned = submissions.into_iter().zip(sane).map(|(submission, (id, mail))| {
+            self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, fate_of)
+        });
+        let plans: Vec<Plan> = planned.collect();
+        let receipts = plans.iter().map(receipt).collect();
+        self.0.store.accept_all(plans).await.map_err(|fault| unavailable(&fault))?;
+        Ok(receipts)
     }
 
     fn check_size(&self, submission: &Submission) -> Result<(), Rejection> {
@@ -178,6 +241,7 @@ impl Intake {
         match &submission.content {
             Content::Raw(raw) => {
                 let submitted = submitted::read(raw)?;
+                self.check_bounce_address(grant, &submission.switches.bounce_address)?;
                 let from = self.sender(grant, submitted.from.clone(), submission.sender.as_ref())?;
                 let message_id = match submitted.message_id.as_str() {
                     "" => fresh_message_id(id, &from),
@@ -194,6 +258,7 @@ impl Intake {
             }
             Content::Parts(parts) => {
                 let from = self.sender(grant, Some(parts.from.clone()), None)?;
+                self.check_bounce_address(grant, &submission.switches.bounce_address)?;
                 let message_id = fresh_message_id(id, &from);
                 let content = Bytes::from(compose::compose(parts, now, &message_id)?);
                 if content.len() > max_bytes {
@@ -217,125 +282,31 @@ impl Intake {
         }
     }
 
-    fn received(&self, source: Source, id: MessageId, now: Timestamp) -> String {
-        let with = match source {
-            Source::Smtp => "ESMTPA",
-            Source::Http => "HTTP",
+    /// A bounce address that a submission names must be the agent's, or belong to a domain that it may send from.
+    fn check_bounce_address(&self, grant: &Grant, address: &str) -> Result<(), Rejection> {
+        let is_own = |domain: &str| {
+            let mut rest = Some(domain);
+            while let Some(name) = rest {
+                if self.may_send_from(grant, name) {
+                    return true;
+                }
+                rest = name.split_once('.').map(|(_, parent)| parent).filter(|parent| parent.contains('.'));
+            }
+            false
         };
-        format!("by {} (Postback) with {with} id {id}; {}", self.0.settings.hostname, now.rfc5322())
-    }
-
-    fn plan(
-        &self,
-        grant: &Grant,
-        submission: Submission,
-        sane: Sane,
-        birth: Birth,
-        suppressed: impl Fn(&Address) -> Option<Reason>,
-    ) -> Plan {
-        let Birth { id, now } = birth;
-        let switches = merged(submission.switches, &sane.submitted.switches);
-        let due_at = switches.send_at.map_or(now, |at| at.max(now));
-        let deliveries: Vec<PlannedDelivery> = (0u16..)
-            .zip(submission.recipients)
-            .map(|(recipient, address)| PlannedDelivery {
-                id: DeliveryId { message: id, recipient },
-                fate: match suppressed(&address) {
-                    Some(reason) => Fate::Suppressed { reason },
-                    None => Fate::Queued { due_at },
-                },
-                address,
-                expires_at: due_at + self.0.settings.lifetime,
-            })
-            .collect();
-        let message = Message {
-            id,
-            tenant: grant.tenant.id,
-            agent: grant.agent.id,
-            agent_key: grant.agent.key.clone(),
-            source: submission.source,
-            accepted_at: now,
-            size_bytes: sane.content.len() as u64,
-            facts: self.facts(grant, &sane, switches, &deliveries, birth),
-        };
-        let events = deliveries.iter().map(|delivery| self.told(&message, delivery, now)).collect();
-        Plan { message, content: sane.content, deliveries, events }
-    }
-
-    fn facts(
-        &self,
-        grant: &Grant,
-        sane: &Sane,
-        switches: Switches,
-        deliveries: &[PlannedDelivery],
-        birth: Birth,
-    ) -> Facts {
-        let submitted = &sane.submitted;
-        let agent = &grant.agent.settings;
-        let is_named = |address: &Address| {
-            let named = submitted.to.iter().chain(&submitted.cc);
-            named.into_iter().any(|mailbox| mailbox.address.eq_ignore_ascii_case(&address.to_string()))
-        };
-        let hidden = deliveries.iter().filter(|delivery| !is_named(&delivery.address));
-        let bounce_address = match switches.bounce_address.as_str() {
-            "" => agent.bounce_address.clone(),
-            own => own.to_owned(),
-        };
-        Facts {
-            from: sane.from.clone(),
-            to: submitted.to.clone(),
-            cc: submitted.cc.clone(),
-            bcc: hidden.map(|delivery| Mailbox::bare(delivery.address.to_string())).collect(),
-            reply_to: submitted.reply_to.clone(),
-            subject: submitted.subject.clone(),
-            email_reference: sane.message_id.clone(),
-            request_id: self.request_id(birth),
-            client_reference: switches.client_reference,
-            bounce_address,
-            tags: switches.tags,
-            metadata: switches.metadata,
-            tracking: Tracking {
-                opens: switches.track_opens.unwrap_or(agent.track_opens),
-                clicks: switches.track_clicks.unwrap_or(agent.track_clicks),
-                base_url: self.0.settings.tracking_base_url.clone(),
-                key_id: self.0.ring.newest().unwrap_or_default(),
-            },
-        }
-    }
-
-    /// ZeptoMail's shape: `2d6f.<16 hex>.m1.<uuid>.<hex ms>`.
-    fn request_id(&self, birth: Birth) -> String {
-        let salt = u64::from_be_bytes(self.0.ids.bytes());
-        format!("2d6f.{salt:016x}.m1.{}.{:x}", birth.id.uuid(), birth.now.as_millis())
-    }
-
-    fn told(&self, message: &Message, delivery: &PlannedDelivery, now: Timestamp) -> Event {
-        let (kind, detail) = match delivery.fate {
-            Fate::Queued { .. } => (EventKind::Sent, Detail::Sent),
-            Fate::Suppressed { reason } => (EventKind::Failed, Detail::Failed { cause: suppressed_for(reason) }),
-        };
-        Event {
-            id: EventId::from_uuid(self.0.ids.uuid(now)),
-            delivery: delivery.id,
-            tenant: message.tenant,
-            agent: message.agent,
-            kind,
-            ordinal: 0,
-            at: now,
-            recipient: delivery.address.to_string(),
-            detail,
-            relay: relay::ALL,
-            relay_at: now,
-            is_test: false,
-        }
+        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let may = address.is_empty() || address == grant.agent.settings.bounce_address || is_own(domain);
+        if may { Ok(()) } else { Err(Rejection::BounceNotAllowed { address: address.to_owned() }) }
     }
 }
 
-/// When and under which id a message is born.
-#[derive(Clone, Copy)]
-struct Birth {
-    id: MessageId,
-    now: Timestamp,
+fn receipt(plan: &Plan) -> Receipt {
+    Receipt {
+        message: plan.message.id,
+        request_id: plan.message.facts.request_id.clone(),
+        accepted_at: plan.message.accepted_at,
+        recipients: plan.deliveries.iter().map(|delivery| delivery.address.clone()).collect(),
+    }
 }
 
 fn fresh_message_id(id: MessageId, from: &Mailbox) -> String {
@@ -352,31 +323,6 @@ fn of_parts(parts: &compose::Parts) -> Submitted {
         subject: parts.subject.clone(),
         has_date: true,
         ..Submitted::default()
-    }
-}
-
-/// What the door was told counts; what it was not told, the header may say.
-fn merged(door: Switches, header: &Switches) -> Switches {
-    let text = |door: String, header: &str| if door.is_empty() { header.to_owned() } else { door };
-    Switches {
-        track_opens: door.track_opens.or(header.track_opens),
-        track_clicks: door.track_clicks.or(header.track_clicks),
-        client_reference: text(door.client_reference, &header.client_reference),
-        tags: if door.tags.is_empty() { header.tags.clone() } else { door.tags },
-        metadata: if door.metadata.is_empty() { header.metadata.clone() } else { door.metadata },
-        send_at: door.send_at.or(header.send_at),
-        bounce_address: text(door.bounce_address, &header.bounce_address),
-    }
-}
-
-fn suppressed_for(reason: Reason) -> Cause {
-    Cause {
-        reason: Reason::Suppressed,
-        class: Class::Undetermined,
-        code: None,
-        status: None,
-        diagnostic: format!("the address is suppressed: {}", reason.sentence()),
-        rule: "suppression list".into(),
     }
 }
 

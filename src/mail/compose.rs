@@ -18,6 +18,7 @@ use mail_builder::headers::text::Text;
 use mail_builder::mime::MimePart;
 use sha2::{Digest, Sha256};
 
+use super::plain;
 use crate::model::address::{Address, BadAddress, Mailbox};
 use crate::model::time::Timestamp;
 
@@ -76,7 +77,7 @@ pub struct Parts {
     pub subject: String,
     /// The body for readers that show HTML.
     pub html: Option<String>,
-    /// The body for those that do not.
+    /// The body for those that do not; made from the HTML when there is none.
     pub text: Option<String>,
     /// Further headers, in order; names that would change who sent the mail or how it is built are refused.
     pub headers: Vec<(String, String)>,
@@ -115,6 +116,8 @@ pub enum Field {
     To,
     /// [`Parts::cc`].
     Cc,
+    /// Recipients that no header names.
+    Bcc,
     /// [`Parts::reply_to`].
     ReplyTo,
     /// [`Parts::subject`].
@@ -220,6 +223,15 @@ pub fn compose(parts: &Parts, date: Timestamp, message_id: &str) -> Result<Vec<u
     Ok(bytes)
 }
 
+/// Whether a file could stand beside a body, as far as its name and type go.
+///
+/// # Errors
+/// Any [`Unfit`] of its name or type.
+pub fn check_file(file: &File) -> Result<(), Unfit> {
+    file_name(Field::Attachments, &file.name)?;
+    file_type(Field::Attachments, file).map(drop)
+}
+
 fn raw<'x>(text: String) -> HeaderType<'x> {
     HeaderType::Raw(Raw::new(text))
 }
@@ -297,7 +309,8 @@ fn body<'x>(parts: &'x Parts, message_id: &str) -> Result<MimePart<'x>, Unfit> {
     let images: Vec<_> = parts.inline_images.iter().map(inline).collect::<Result<_, _>>()?;
     let files: Vec<_> = parts.attachments.iter().map(attachment).collect::<Result<_, _>>()?;
     let html = parts.html.as_deref().map(|html| MimePart::new("text/html", canonical(html)));
-    let text = parts.text.as_deref().map(|text| MimePart::new("text/plain", canonical(text)));
+    let made = if parts.text.is_none() { parts.html.as_deref().and_then(plain::text_of) } else { None };
+    let text = parts.text.as_deref().or(made.as_deref()).map(|text| MimePart::new("text/plain", canonical(text)));
     // Pictures without HTML to show them are files.
     let (html, files) = match html {
         Some(html) => (Some(wrapped("related", message_id, html, images)), files),

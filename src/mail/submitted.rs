@@ -5,12 +5,15 @@
 //! gone, `Received` is on top, and a missing `Date`, `Message-ID` or `From` is there. Everything else stays byte for
 //! byte. RFC 6409 §8 says what a submission server may add.
 
+use std::time::Duration;
+
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as Parsed, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::headers::{self, Field};
 use crate::model::address::Mailbox;
+use crate::model::time::Timestamp;
 
 /// Largest header block, in bytes.
 pub const HEADER_BYTES_MAX: usize = 100 * 1024;
@@ -33,7 +36,9 @@ pub struct Switches {
     /// Metadata, in the order given.
     pub metadata: Map<String, Value>,
     /// Not to be sent before this time.
-    pub send_at: Option<crate::model::time::Timestamp>,
+    pub send_at: Option<Timestamp>,
+    /// Given up so long after it was first due; `None`, or more than the installation's own, leaves it to that.
+    pub time_to_live: Option<Duration>,
     /// The bounce address that payloads show; empty leaves it to the agent.
     pub bounce_address: String,
 }
@@ -47,6 +52,8 @@ pub struct Submitted {
     pub to: Vec<Mailbox>,
     /// `Cc`.
     pub cc: Vec<Mailbox>,
+    /// `Bcc`, which is gone from the mail as it is kept.
+    pub bcc: Vec<Mailbox>,
     /// `Reply-To`.
     pub reply_to: Vec<Mailbox>,
     /// `Subject`, decoded.
@@ -77,6 +84,9 @@ pub enum Unreadable {
     /// A switch has a value that makes no sense.
     #[error("{0} has a value that cannot be understood")]
     Switch(&'static str),
+    /// It holds a NUL, which no mail may (RFC 5322 §2.1).
+    #[error("the message holds a NUL")]
+    Nul,
     /// It has passed more than [`HOPS_MAX`] mail servers.
     #[error("the message has passed too many mail servers")]
     Loop,
@@ -130,6 +140,7 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
         "from" => submitted.from = mailboxes(field).into_iter().next(),
         "to" => submitted.to = mailboxes(field),
         "cc" => submitted.cc = mailboxes(field),
+        "bcc" => submitted.bcc.extend(mailboxes(field)),
         "reply-to" => submitted.reply_to = mailboxes(field),
         "subject" => submitted.subject = field.decoded(),
         "message-id" => submitted.message_id = field.text().trim_matches(['<', '>']).to_owned(),
@@ -155,7 +166,11 @@ fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> 
         switches.metadata = metadata.map_err(|_| Unreadable::Switch("X-Postback-Metadata"))?;
     } else if field.is("X-Postback-Send-At") {
         let at: jiff::Timestamp = field.text().parse().map_err(|_| Unreadable::Switch("X-Postback-Send-At"))?;
-        switches.send_at = Some(crate::model::time::Timestamp::from_millis(at.as_millisecond()));
+        switches.send_at = Some(Timestamp::from_millis(at.as_millisecond()));
+    } else if field.is("X-Postback-Time-To-Live") {
+        let secs = field.text().parse().ok().filter(|secs| *secs > 0);
+        let secs = secs.ok_or(Unreadable::Switch("X-Postback-Time-To-Live"))?;
+        switches.time_to_live = Some(Duration::from_secs(secs));
     }
     Ok(())
 }
@@ -181,6 +196,26 @@ fn mailboxes(field: &Field<'_>) -> Vec<Mailbox> {
         Some(Mailbox { address, name: addr.name.map(std::borrow::Cow::into_owned).unwrap_or_default() })
     };
     parsed.into_iter().filter_map(mailbox).collect()
+}
+
+/// A mail with line ends of any kind, with those that mail has.
+///
+/// # Errors
+/// `Nul`.
+pub fn canonical(mail: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    let mut lines = Vec::with_capacity(mail.len() + mail.len() / 32);
+    let mut rest = mail;
+    while let Some(place) = memchr::memchr3(b'\r', b'\n', 0, rest) {
+        let (line, end) = rest.split_at(place);
+        lines.extend_from_slice(line);
+        lines.extend_from_slice(b"\r\n");
+        rest = match end {
+            [b'\r', b'\n', after @ ..] | [b'\r' | b'\n', after @ ..] => after,
+            _ => return Err(Unreadable::Nul),
+        };
+    }
+    lines.extend_from_slice(rest);
+    Ok(lines)
 }
 
 /// What is added to a mail that lacks it.
@@ -259,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_of_every_kind() {
+        let check = |mail: &str, expected: &str| assert_eq!(canonical(mail.as_bytes()).unwrap(), expected.as_bytes());
+        check("a\nb\r\nc\rd\n\n\r\r\n", "a\r\nb\r\nc\r\nd\r\n\r\n\r\n\r\n");
+        check("", "");
+        check("a", "a");
+        assert_eq!(canonical(b"a\0b"), Err(Unreadable::Nul));
+    }
+
+    #[test]
     fn what_must_not_be_sent_on() {
         let check = |mail: &str, expected| assert_eq!(read(mail.as_bytes()).err(), Some(expected), "{mail}");
         check("", Unreadable::NoHeader);
@@ -270,6 +314,7 @@ mod tests {
         check("Gr\u{fc}: a\r\n\r\n", Unreadable::NotAField);
         check("X-TM-OPEN-TRACK: maybe\r\n\r\n", Unreadable::Switch("the switch for opens"));
         check("X-Postback-Metadata: [1]\r\n\r\n", Unreadable::Switch("X-Postback-Metadata"));
+        check("X-Postback-Time-To-Live: -1\r\n\r\n", Unreadable::Switch("X-Postback-Time-To-Live"));
         check(&format!("{}\r\n", "Received: x\r\n".repeat(101)), Unreadable::Loop);
         check(&format!("X: {}\r\n\r\n", "a".repeat(HEADER_BYTES_MAX)), Unreadable::HeaderTooLarge);
     }

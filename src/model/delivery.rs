@@ -97,6 +97,19 @@ impl Delivery {
             is_test: false,
         }
     }
+
+    /// The event that tells that somebody cancelled it.
+    pub fn cancelled(&self, id: EventId, now: Timestamp) -> Event {
+        let cause = Cause {
+            reason: Reason::Cancelled,
+            class: Class::Undetermined,
+            code: None,
+            status: None,
+            diagnostic: "the delivery was cancelled".into(),
+            rule: "cancelled".into(),
+        };
+        self.tells(id, EventKind::Failed, Detail::Failed { cause }, now)
+    }
 }
 
 /// The right to work on a delivery or dispatch until a given time. Every settlement names it; a result under a lease

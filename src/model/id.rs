@@ -110,6 +110,14 @@ id!(
     /// A subscription to events.
     WebhookId, "wh_"
 );
+id!(
+    /// A mail that is kept ready.
+    TemplateId, "tpl_"
+);
+id!(
+    /// A file that is kept ready to be attached.
+    FileId, "file_"
+);
 
 impl MessageId {
     /// When the id was drawn, in milliseconds since the epoch: the first 48 bits of a UUIDv7 (RFC 9562 §5.7).
@@ -117,6 +125,14 @@ impl MessageId {
         let bytes = self.as_bytes();
         let millis = bytes[..6].iter().fold(0i64, |sum, byte| (sum << 8) | i64::from(*byte));
         super::time::Timestamp::from_millis(millis)
+    }
+
+    /// What sorts before every id drawn at this time or later, and after every earlier one.
+    pub fn first_at(at: super::time::Timestamp) -> Self {
+        let mut bytes = [0; 16];
+        let millis = u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
+        bytes[..6].copy_from_slice(&millis[2..]);
+        Self::from_bytes(bytes)
     }
 }
 

@@ -3,9 +3,11 @@
 //! Pure values and the rules between them: no clock, no randomness, no I/O, no async, no SQL, no logging. Everybody
 //! may import this module; it imports nobody. What is hard to think about lives here, because here it is easy to test.
 
+pub mod access;
 pub mod address;
 pub mod delivery;
 pub mod event;
+pub mod file;
 pub mod hit;
 pub mod id;
 pub mod message;
@@ -13,6 +15,7 @@ pub mod reason;
 pub mod retry;
 pub mod secret;
 pub mod suppression;
+pub mod template;
 pub mod tenant;
 pub mod time;
 pub mod token;

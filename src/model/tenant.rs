@@ -76,6 +76,10 @@ pub struct AgentSettings {
     pub from: Option<Mailbox>,
     /// Authentication key of TransMail webhooks that bring no secret of their own; empty for none.
     pub authentication_key: String,
+    /// What it is for, in its owner's words.
+    pub description: String,
+    /// It sends nothing any more; only then it may be removed by ZeptoMail's API.
+    pub is_shut_down: bool,
 }
 
 impl Default for AgentSettings {
@@ -87,6 +91,8 @@ impl Default for AgentSettings {
             bounce_address: String::new(),
             from: None,
             authentication_key: String::new(),
+            description: String::new(),
+            is_shut_down: false,
         }
     }
 }

@@ -49,7 +49,7 @@ const TRACK_VERSION: u8 = 1 << 5;
 const RETURN_VERSION: u8 = 2 << 5;
 const KEY_ID_MASK: u8 = 0x1f;
 const HEAD_BYTES: usize = 21;
-const MAC_BYTES: usize = 16;
+pub(super) const MAC_BYTES: usize = 16;
 const RETURN_BYTES: usize = 35;
 const END: char = 'x';
 
@@ -90,7 +90,7 @@ impl KeyRing {
     }
 
     /// HKDF-Expand of the key `id` for one label and host: one block is enough for 32 bytes.
-    fn derived(&self, id: u8, label: &[u8], host: &str) -> Option<Hmac<Sha256>> {
+    pub(super) fn derived(&self, id: u8, label: &[u8], host: &str) -> Option<Hmac<Sha256>> {
         let mut expand = keyed(self.secret(id)?);
         expand.update(label);
         expand.update(&[0]);
@@ -104,7 +104,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-fn half(mac: Hmac<Sha256>) -> [u8; MAC_BYTES] {
+pub(super) fn half(mac: Hmac<Sha256>) -> [u8; MAC_BYTES] {
     let full: [u8; 32] = mac.finalize().into_bytes().into();
     let mut half = [0; MAC_BYTES];
     half.copy_from_slice(&full[..MAC_BYTES]);

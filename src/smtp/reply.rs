@@ -179,6 +179,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
 pub(super) fn rejection(rejection: &Rejection) -> Reply {
     match rejection {
         Rejection::SenderNotAllowed { domain } => told(553, "5.7.1", format!("Relaying disallowed as <{domain}>")),
+        Rejection::BounceNotAllowed { .. } => told(553, "5.7.1", rejection.to_string()),
         Rejection::BadSender(_) => told(553, "5.1.7", rejection.to_string()),
         Rejection::NoRecipients => NO_VALID_RECIPIENT,
         Rejection::TooManyRecipients { .. } => told(554, "5.5.3", rejection.to_string()),
@@ -186,7 +187,9 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
         Rejection::NoSender | Rejection::Unfit(_) => told(554, "5.6.0", rejection.to_string()),
         Rejection::Unreadable(why) => {
             let (code, enhanced) = match why {
-                Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Switch(_) => (554, "5.6.0"),
+                Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Nul | Unreadable::Switch(_) => {
+                    (554, "5.6.0")
+                }
                 Unreadable::HeaderTooLarge => (552, "5.3.4"),
                 Unreadable::Twice(_) => (550, "5.6.0"),
                 Unreadable::Loop => (554, "5.4.6"),

@@ -29,28 +29,45 @@ impl Store {
     /// # Errors
     /// `Conflict` when the message id is taken; `Unavailable` or `Closed` when nothing was promised.
     pub async fn accept(&self, plan: Plan) -> Result<()> {
-        let store = self.clone();
-        // A client that hangs up must not keep a committed delivery from being handed over.
-        on_own_task(async move { store.accept_and_hand_over(plan).await }).await
+        self.accept_all(vec![plan]).await
     }
 
-    async fn accept_and_hand_over(&self, plan: Plan) -> Result<()> {
-        let file = self.put_aside(&plan).await?;
-        let plan = Arc::new(plan);
+    /// Makes plans durable as [`Self::accept`] does, in one commit: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn accept_all(&self, plans: Vec<Plan>) -> Result<()> {
+        let store = self.clone();
+        // A client that hangs up must not keep a committed delivery from being handed over.
+        on_own_task(async move { store.accept_and_hand_over(plans).await }).await
+    }
+
+    async fn accept_and_hand_over(&self, plans: Vec<Plan>) -> Result<()> {
+        let mut accepts = Vec::with_capacity(plans.len());
         let now = self.now();
-        let due: Vec<_> = plan.deliveries.iter().filter(|delivery| is_due(delivery, now)).cloned().collect();
-        let slots = self.0.writer.slots(due.len()).filter(|slots| !slots.is_empty());
-        let holder = slots.as_ref().map(|_| self.0.holder.clone());
-        self.0.writer.write(Work::Accept(Accept { plan: plan.clone(), file, holder, now })).await?;
-        let message = Arc::new(plan.message.clone());
-        for (planned, slot) in due.into_iter().zip(slots.into_iter().flatten()) {
-            self.0.writer.hand_over(Leased {
-                delivery: leased_delivery(&message, planned),
-                lease: Lease { holder: self.0.holder.clone(), attempt: 1 },
-                message: message.clone(),
-                content: Some(plan.content.clone()),
-                slot: Some(slot),
-            });
+        for plan in plans {
+            let file = self.put_aside(plan.message.id.to_string(), &plan.content).await?;
+            accepts.push(Accept { plan: Arc::new(plan), file, holder: None, now });
+        }
+        let plans: Vec<Arc<Plan>> = accepts.iter().map(|accept| accept.plan.clone()).collect();
+        let count = plans.iter().map(|plan| due(plan, now).count()).sum();
+        let slots = self.0.writer.slots(count).filter(|slots| !slots.is_empty());
+        if slots.is_some() {
+            accepts.iter_mut().for_each(|accept| accept.holder = Some(self.0.holder.clone()));
+        }
+        self.0.writer.write(Work::Accept(accepts)).await?;
+        let mut slots = slots.into_iter().flatten();
+        for plan in plans {
+            let message = Arc::new(plan.message.clone());
+            for (planned, slot) in due(&plan, now).zip(slots.by_ref()) {
+                self.0.writer.hand_over(Leased {
+                    delivery: leased_delivery(&message, planned.clone()),
+                    lease: Lease { holder: self.0.holder.clone(), attempt: 1 },
+                    message: message.clone(),
+                    content: Some(plan.content.clone()),
+                    slot: Some(slot),
+                });
+            }
         }
         Ok(())
     }
@@ -62,15 +79,18 @@ impl Store {
     pub async fn content(&self, id: MessageId) -> Result<Option<Bytes>> {
         let sql = "select body, file from contents where message_id = $1";
         let Some(row) = self.row(sql, vec![id.into()]).await? else { return Ok(None) };
+        self.taken_back(&row).await.map(Some)
+    }
+
+    /// The bytes that a row holds in `body`, or in the file that it names.
+    pub(super) async fn taken_back(&self, row: &Row) -> Result<Bytes> {
         if let Some(body) = row.maybe_bytes("body")? {
-            return Ok(Some(body.into()));
+            return Ok(body.into());
         }
-        let name = row.maybe_text("file")?.ok_or_else(|| StoreError::Corrupt(format!("content of {id} is empty")))?;
+        let name = row.maybe_text("file")?.ok_or_else(|| StoreError::Corrupt("a content is empty".into()))?;
         let path = self.0.contents.join(&name);
         let bytes = tokio::fs::read(&path).await;
-        bytes
-            .map(|bytes| Some(bytes.into()))
-            .map_err(|fault| StoreError::Corrupt(format!("{}: {fault}", path.display())))
+        bytes.map(Bytes::from).map_err(|fault| StoreError::Corrupt(format!("{}: {fault}", path.display())))
     }
 
     /// The message with this id.
@@ -85,19 +105,23 @@ impl Store {
         self.row(SQL, vec![id.into()]).await?.as_ref().map(read).transpose()
     }
 
-    /// Writes a content that is too large for a row into a file and syncs it; the file's name.
-    async fn put_aside(&self, plan: &Plan) -> Result<Option<String>> {
-        if matches!(self.0.db, Db::Postgres(_)) || plan.content.len() <= ROW_BYTES_MAX {
+    /// Writes what is too large for a row into a file of this name and syncs it; the name, if it was.
+    pub(super) async fn put_aside(&self, name: String, content: &Bytes) -> Result<Option<String>> {
+        if matches!(self.0.db, Db::Postgres(_)) || content.len() <= ROW_BYTES_MAX {
             return Ok(None);
         }
-        let name = plan.message.id.to_string();
-        let (folder, content, file) = (self.0.contents.clone(), plan.content.clone(), name.clone());
+        let (folder, content, file) = (self.0.contents.clone(), content.clone(), name.clone());
         let written = tokio::task::spawn_blocking(move || write_synced(&folder, &file, &content)).await;
         match written {
             Ok(Ok(())) => Ok(Some(name)),
             Ok(Err(fault)) => Err(StoreError::Unavailable(sqlx::Error::Io(fault))),
             Err(_) => Err(StoreError::Closed),
         }
+    }
+
+    /// Removes such a file; most bytes live in rows and have none.
+    pub(super) async fn remove_aside(&self, name: &str) {
+        let _ = tokio::fs::remove_file(self.0.contents.join(name)).await;
     }
 }
 
@@ -113,8 +137,9 @@ fn write_synced(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()
     std::fs::File::open(folder)?.sync_all()
 }
 
-fn is_due(delivery: &PlannedDelivery, now: Timestamp) -> bool {
-    matches!(delivery.fate, Fate::Queued { due_at } if due_at <= now)
+/// The deliveries of a plan that are due now.
+fn due(plan: &Plan, now: Timestamp) -> impl Iterator<Item = &PlannedDelivery> {
+    plan.deliveries.iter().filter(move |delivery| matches!(delivery.fate, Fate::Queued { due_at } if due_at <= now))
 }
 
 fn leased_delivery(message: &Message, planned: PlannedDelivery) -> Delivery {

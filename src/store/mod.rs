@@ -30,6 +30,10 @@ pub mod dispatches;
 
 pub mod tenants;
 
+pub mod templates;
+
+pub mod cached_files;
+
 pub mod views;
 
 pub mod retention;

@@ -3,11 +3,10 @@
 //! A message goes, with everything about it, when it is older than the limit and none of its deliveries is queued.
 //! Each bite is one short transaction, so that forgetting never holds up the writer for long.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
-use crate::model::id::MessageId;
+use crate::model::id::{FileId, MessageId};
 use crate::model::time::Timestamp;
 
 /// Messages forgotten in one transaction.
@@ -32,7 +31,7 @@ impl Store {
         let forgotten =
             self.transaction(move |tx| Box::pin(async move { forget_messages(tx, now - keep.messages).await })).await?;
         for id in &forgotten {
-            remove_file(&self.0.contents, *id).await;
+            self.remove_aside(&id.to_string()).await;
         }
         let old = vec![(now - keep.reports).into()];
         self.run("delete from reports where received_at < $1", old).await?;
@@ -49,21 +48,21 @@ impl Store {
         let Ok(mut folder) = tokio::fs::read_dir(&self.0.contents).await else { return Ok(()) };
         while let Ok(Some(entry)) = folder.next_entry().await {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let known = match name.parse::<MessageId>() {
-                Ok(id) => self.content_is_known(id).await?,
-                Err(_) => false,
-            };
-            if !known {
-                tracing::info!(file = name, "removing a content file that no message points to");
+            if !self.is_known(&name).await? {
+                tracing::info!(file = name, "removing a content file that no row points to");
                 let _ = tokio::fs::remove_file(entry.path()).await;
             }
         }
         Ok(())
     }
 
-    async fn content_is_known(&self, id: MessageId) -> Result<bool> {
-        let sql = "select 1 as known from contents where message_id = $1 and file is not null";
-        Ok(self.row(sql, vec![id.into()]).await?.is_some())
+    async fn is_known(&self, file: &str) -> Result<bool> {
+        let (sql, id) = match (file.parse::<MessageId>(), file.parse::<FileId>()) {
+            (Ok(id), _) => ("select 1 as known from contents where message_id = $1 and file is not null", id.into()),
+            (_, Ok(id)) => ("select 1 as known from cached_files where id = $1 and file is not null", id.into()),
+            (Err(_), Err(_)) => return Ok(false),
+        };
+        Ok(self.row(sql, vec![id]).await?.is_some())
     }
 }
 
@@ -94,9 +93,4 @@ async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId
         ids.push(id);
     }
     Ok(ids)
-}
-
-async fn remove_file(folder: &Path, id: MessageId) {
-    // Most contents live in rows and have no file.
-    let _ = tokio::fs::remove_file(folder.join(id.to_string())).await;
 }

@@ -26,6 +26,8 @@ macro_rules! schema_steps {
 pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     1 "foundation" "0001_foundation.sql",
     2 "hits_together" "0002_hits_together.sql",
+    3 "templates" "0003_templates.sql",
+    4 "cached_files" "0004_cached_files.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

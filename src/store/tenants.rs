@@ -3,11 +3,27 @@
 //! Owns those five tables. Every query that a caller can steer takes the tenant from the caller.
 
 use super::db::{Result, Store, Tx};
-use super::value::{Row, json};
+use super::value::{Row, Value, json};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant};
 use crate::model::time::Timestamp;
 use crate::model::token::{Key, KeyRing};
+
+macro_rules! select_grant {
+    ($rest:literal) => {
+        concat!(
+            "select credentials.id as credential_id, kind,
+                tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
+                tenants.created_at as tenant_created_at,
+                agents.id, agents.key, agents.name, agents.settings, agents.created_at
+            from credentials
+            join tenants on tenants.id = credentials.tenant_id
+            join agents on agents.id = credentials.agent_id
+            ",
+            $rest
+        )
+    };
+}
 
 impl Store {
     /// Adds a tenant and its first mail agent.
@@ -61,13 +77,15 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { insert_agent(tx, agent).await })).await
     }
 
-    /// Replaces an agent's settings. Whether it exists.
+    /// Replaces an agent's name and settings. Whether it exists.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Conflict` when the name is taken; `Unavailable`.
     pub async fn change_agent(&self, agent: &MailAgent) -> Result<bool> {
-        let sql = "update agents set settings = $1 where id = $2 and tenant_id = $3";
-        Ok(self.run(sql, vec![json(&agent.settings).into(), agent.id.into(), agent.tenant.into()]).await? > 0)
+        let sql = "update agents set name = $1, settings = $2 where id = $3 and tenant_id = $4";
+        let settings = json(&agent.settings);
+        let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into(), agent.tenant.into()];
+        Ok(self.run(sql, row).await? > 0)
     }
 
     /// Removes a mail agent with its domains, credentials, webhooks and suppressions. Whether it existed.
@@ -103,6 +121,18 @@ impl Store {
             from agents
             where tenant_id = $1 and name = $2";
         self.row(SQL, vec![tenant.into(), name.into()]).await?.as_ref().map(read_agent).transpose()
+    }
+
+    /// A tenant's mail agent with this key.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn agent_with_key(&self, tenant: TenantId, key: &str) -> Result<Option<MailAgent>> {
+        const SQL: &str = "
+            select id, tenant_id, key, name, settings, created_at
+            from agents
+            where tenant_id = $1 and key = $2";
+        self.row(SQL, vec![tenant.into(), key.into()]).await?.as_ref().map(read_agent).transpose()
     }
 
     /// Lets an agent send from a domain.
@@ -180,16 +210,21 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn grant(&self, digest: &[u8; 32]) -> Result<Option<Grant>> {
-        const SQL: &str = "
-            select credentials.id as credential_id, kind,
-                tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
-                tenants.created_at as tenant_created_at,
-                agents.id, agents.key, agents.name, agents.settings, agents.created_at
-            from credentials
-            join tenants on tenants.id = credentials.tenant_id
-            join agents on agents.id = credentials.agent_id
-            where digest = $1";
-        let Some(row) = self.row(SQL, vec![digest.as_slice().into()]).await? else { return Ok(None) };
+        const SQL: &str = select_grant!("where digest = $1");
+        self.granted(SQL, digest.as_slice().into()).await
+    }
+
+    /// Whom a credential speaks for; `None` when it has been revoked.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn grant_of(&self, credential: CredentialId) -> Result<Option<Grant>> {
+        const SQL: &str = select_grant!("where credentials.id = $1");
+        self.granted(SQL, credential.into()).await
+    }
+
+    async fn granted(&self, sql: &'static str, of: Value) -> Result<Option<Grant>> {
+        let Some(row) = self.row(sql, vec![of]).await? else { return Ok(None) };
         let agent = read_agent(&row)?;
         let domains = self.domains(agent.id).await?;
         Ok(Some(Grant {

@@ -2,6 +2,8 @@
 //!
 //! Reads only, on the readers, in short statements. Whatever a tenant may see takes the tenant from the caller.
 
+use std::time::Duration;
+
 use super::db::{Result, Store};
 use super::deliveries::{self, Attempt};
 use super::dispatches::{DispatchStanding, read_standing};
@@ -142,6 +144,31 @@ impl Store {
             limit $3";
         let before = before.map_or(vec![0xff; 17], |id| id.as_bytes().to_vec());
         self.rows(SQL, vec![tenant.into(), before.into(), limit.into()]).await?.iter().map(messages::read).collect()
+    }
+
+    /// The messages of a tenant that one request handed in, at most 1,000. `first` is the message whose id the request's
+    /// id holds: all of a request were drawn in the same millisecond, which their ids begin with.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn messages_of_request(
+        &self,
+        tenant: TenantId,
+        first: MessageId,
+        request_id: &str,
+    ) -> Result<Vec<Message>> {
+        const SQL: &str = "
+            select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+            from messages
+            where tenant_id = $1 and id >= $2 and id < $3
+            order by id
+            limit 10000";
+        let (from, to) = (first.drawn_at(), first.drawn_at() + Duration::from_millis(1));
+        let bounds = [from, to].map(|at| MessageId::first_at(at).as_bytes().to_vec());
+        let [from, to] = bounds;
+        let rows = self.rows(SQL, vec![tenant.into(), from.into(), to.into()]).await?;
+        let messages: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
+        Ok(messages.into_iter().filter(|message| message.facts.request_id == request_id).take(1_000).collect())
     }
 
     /// Counts of the queues.

@@ -35,8 +35,8 @@ const POSTGRES_WRITERS: usize = 4;
 
 /// One thing to write.
 pub(super) enum Work {
-    /// A plan, and the permits under which its deliveries may be handed over in memory.
-    Accept(Accept),
+    /// Plans that belong together: all of them are written, or none.
+    Accept(Vec<Accept>),
     Settle(Box<Settlement>),
     SettleDispatch(Box<DispatchSettlement>),
     Hits(Vec<RecordedHit>),
@@ -224,9 +224,10 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
     let accepts: Vec<&Accept> = works
         .iter()
         .filter_map(|work| match &**work {
-            Work::Accept(accept) => Some(accept),
+            Work::Accept(accepts) => Some(accepts),
             _ => None,
         })
+        .flatten()
         .collect();
     messages::insert(&mut tx, &accepts).await?;
     written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());

@@ -54,8 +54,8 @@ impl House {
         let ring = store.key_ring(ids.bytes()).await.unwrap();
         let delivery = DeliveryId { message: MessageId::from_uuid(ids.uuid(now)), recipient: 0 };
         let sealed = token::seal_return_path(&ring, ring.newest().unwrap(), delivery).unwrap();
-        let tenant = postback::app::provision::tenant("ours", "Ours", &clock, &ids);
-        let agent = postback::app::provision::agent(&tenant, "default", &clock, &ids);
+        let tenant = postback::intake::provision::tenant("ours", "Ours", &clock, &ids);
+        let agent = postback::intake::provision::agent(&tenant, "default", &clock, &ids);
         store.add_tenant(tenant.clone(), agent.clone()).await.unwrap();
         store.add_domain(agent.id, "ours.example").await.unwrap();
         let credential = Credential {

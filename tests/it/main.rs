@@ -16,6 +16,7 @@ mod door;
 mod engines;
 mod exchanger;
 mod http;
+mod kept;
 mod nodes;
 mod receivers;
 mod rewrite;

@@ -4,7 +4,6 @@
 //! mail agent of the tenant than the key's own. Templates are not kept yet, so naming one finds nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION};
@@ -16,11 +15,11 @@ use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Person, Wrong};
 use super::super::zeptomail::FILES_MAX;
-use super::super::{Server, json_answer};
+use super::super::{Server, extras, json_answer};
 use super::agent;
 use crate::intake::submission::{Content, Rejection, Submission};
 use crate::mail::compose::{File, Inline, Parts};
-use crate::mail::submitted::{Switches, TAGS_MAX};
+use crate::mail::submitted::Switches;
 use crate::model::address::Mailbox;
 use crate::model::delivery::State;
 use crate::model::id::MessageId;
@@ -28,13 +27,6 @@ use crate::model::message::{Message, Source};
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 use crate::store::views::DeliveryView;
-
-/// Characters of one tag.
-const TAG_CHARS_MAX: usize = 128;
-/// Size of `metadata` as JSON, in bytes.
-const METADATA_BYTES_MAX: usize = 8 * 1024;
-/// How far ahead a mail may be scheduled.
-const AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -174,44 +166,15 @@ fn switches(fields: &Fields<'_, '_>, now: Timestamp) -> Result<Switches, Flaw> {
             None => (None, None),
         },
     };
-    let metadata = fields.fields("metadata")?.map(|metadata| json::to_map(metadata.raw())).unwrap_or_default();
-    if serde_json::to_vec(&metadata).map_or(0, |text| text.len()) > METADATA_BYTES_MAX {
-        return Err(Flaw::at("/metadata", Wrong::TooLong(METADATA_BYTES_MAX)));
-    }
     Ok(Switches {
         track_opens,
         track_clicks,
-        tags: tags(fields)?,
-        metadata,
-        send_at: send_at(fields, now)?,
+        tags: extras::tags(fields, "tags")?,
+        metadata: extras::metadata(fields, "metadata")?,
+        send_at: extras::send_at(fields, "scheduledAt", now)?,
+        time_to_live: extras::time_to_live(fields, "timeToLive")?,
         ..Switches::default()
     })
-}
-
-fn tags(fields: &Fields<'_, '_>) -> Result<Vec<String>, Flaw> {
-    let tags = fields.texts("tags")?;
-    if tags.len() > TAGS_MAX {
-        return Err(Flaw::at("/tags", Wrong::TooMany(TAGS_MAX)));
-    }
-    let check = |(place, tag): (usize, &str)| {
-        let wrong = match tag {
-            "" => Wrong::Empty,
-            _ if tag.chars().count() > TAG_CHARS_MAX => Wrong::TooLong(TAG_CHARS_MAX),
-            _ if tag.chars().any(char::is_control) => Wrong::Other("control characters are not allowed here".into()),
-            _ => return Ok(tag.to_owned()),
-        };
-        Err(Flaw::at(format!("/tags/{place}"), wrong).showing(tag))
-    };
-    tags.into_iter().enumerate().map(check).collect()
-}
-
-/// `scheduledAt`: not to be sent before then.
-fn send_at(fields: &Fields<'_, '_>, now: Timestamp) -> Result<Option<Timestamp>, Flaw> {
-    let Some(text) = fields.text("scheduledAt")? else { return Ok(None) };
-    let bad = |wrong| Flaw::at("/scheduledAt", wrong).showing(text);
-    let at: jiff::Timestamp = text.parse().map_err(|_| bad(Wrong::Format("date-time")))?;
-    let at = Timestamp::from_millis(at.as_millisecond());
-    if at > now + AHEAD_MAX { Err(bad(Wrong::Other("must be within 30 days".into()))) } else { Ok(Some(at)) }
 }
 
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mail::submitted::Unreadable;
+use crate::mail::template::Fault;
 use crate::model::address::BadAddress;
 
 const TABLE: &str = include_str!("table.txt");
@@ -18,6 +19,7 @@ fn flaws() -> Vec<Flaw> {
         Flaw::at("/hits", Wrong::OneOf(&["first", "all"])).showing("none"),
         Flaw::at("/to", Wrong::TooMany(500)),
         Flaw::at("/subject", Wrong::TooLong(500)),
+        Flaw::at("/attachments/0/content", Wrong::TooLarge(15_728_640)),
         Flaw::at("/url", Wrong::Other("must be https".into())).showing("http://example.com/"),
         Flaw::at("", Wrong::Type("object")),
     ]
@@ -36,6 +38,7 @@ fn rejections() -> Vec<Rejection> {
     ];
     let mut rejections = vec![
         Rejection::SenderNotAllowed { domain: "other.example".into() },
+        Rejection::BounceNotAllowed { address: "x@other.example".into() },
         Rejection::NoSender,
         Rejection::BadSender("x".into()),
         Rejection::NoRecipients,
@@ -61,6 +64,11 @@ fn problems() -> Vec<Problem> {
         Problem::Ambiguous,
         Problem::Json("expected value at line 1 column 1".into()),
         Problem::NoSuchFile { field: "attachments", key: "2d6f.0.h1".into() },
+        Problem::NoTemplate,
+        Problem::Template(Flawed { part: Part::Html, fault: Fault::Unclosed { line: 3 } }),
+        Problem::EmptyFile,
+        Problem::Full("The file cache is full"),
+        Problem::Taken { field: "mailagent_name", value: "Alerts".into(), what: "Agent name" },
         Problem::Conflict("it exists already"),
         Problem::EmptyChange,
         Problem::Unavailable,
@@ -76,7 +84,7 @@ fn the_table() {
     let mut told = String::new();
     for problem in problems() {
         told.push_str(&format!("{problem:?}\n"));
-        for (status, body) in [problem.mailtura(), problem.zeptomail("ID")] {
+        for (status, body) in [problem.mailtura(), problem.zeptomail("ID"), problem.zeptomail_management("ID")] {
             told.push_str(&format!("  {} {body}\n", status.as_u16()));
         }
     }
@@ -94,8 +102,10 @@ fn the_table() {
 #[test]
 fn zeptomails_clients_find_what_they_read_blindly() {
     for problem in problems() {
-        let (_, body) = problem.zeptomail("ID");
-        assert!(body["error"]["details"][0]["message"].as_str().is_some_and(|text| !text.is_empty()), "{problem:?}");
-        assert_eq!((&body["request_id"], &body["error"]["request_id"]), (&json!("ID"), &json!("ID")));
+        for (_, body) in [problem.zeptomail("ID"), problem.zeptomail_management("ID")] {
+            let message = body["error"]["details"][0]["message"].as_str();
+            assert!(message.is_some_and(|text| !text.is_empty()), "{problem:?}");
+            assert_eq!((&body["request_id"], &body["error"]["request_id"]), (&json!("ID"), &json!("ID")));
+        }
     }
 }

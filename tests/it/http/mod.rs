@@ -16,11 +16,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postback::app::provision;
 use postback::clock::Clock;
 use postback::enrich::Enricher;
 use postback::http::{self, Server};
 use postback::ids::IdSource;
+use postback::intake::provision;
 use postback::intake::{self, Intake};
 use postback::model::id::CredentialId;
 use postback::model::tenant::{Credential, CredentialKind, MailAgent, Tenant};

@@ -1,0 +1,164 @@
+//! What acceptance makes durable: the message with its facts, a delivery for each recipient, the events that tell of it.
+
+use super::{Sane, Submission};
+use crate::intake::Intake;
+use crate::mail::submitted::Switches;
+use crate::model::address::{Address, Mailbox};
+use crate::model::event::{Detail, Event, EventKind, relay};
+use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
+use crate::model::reason::{Cause, Class, Reason};
+use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
+
+/// When, under which id and by which request a message is born.
+#[derive(Clone, Copy)]
+pub(super) struct Birth<'r> {
+    pub(super) id: MessageId,
+    pub(super) now: Timestamp,
+    pub(super) request_id: &'r str,
+}
+
+impl Intake {
+    pub(super) fn received(&self, source: Source, id: MessageId, now: Timestamp) -> String {
+        let with = match source {
+            Source::Smtp => "ESMTPA",
+            Source::Http => "HTTP",
+        };
+        format!("by {} (Postback) with {with} id {id}; {}", self.0.settings.hostname, now.rfc5322())
+    }
+
+    pub(super) fn plan(
+        &self,
+        grant: &Grant,
+        submission: Submission,
+        sane: Sane,
+        birth: Birth<'_>,
+        suppressed: impl Fn(&Address) -> Option<Reason>,
+    ) -> Plan {
+        let Birth { id, now, .. } = birth;
+        let switches = merged(submission.switches, &sane.submitted.switches);
+        let due_at = switches.send_at.map_or(now, |at| at.max(now));
+        let lifetime = self.0.settings.lifetime;
+        let expires_at = due_at + switches.time_to_live.map_or(lifetime, |wish| wish.min(lifetime));
+        let deliveries: Vec<PlannedDelivery> = (0u16..)
+            .zip(submission.recipients)
+            .map(|(recipient, address)| PlannedDelivery {
+                id: DeliveryId { message: id, recipient },
+                fate: match suppressed(&address) {
+                    Some(reason) => Fate::Suppressed { reason },
+                    None => Fate::Queued { due_at },
+                },
+                address,
+                expires_at,
+            })
+            .collect();
+        let message = Message {
+            id,
+            tenant: grant.tenant.id,
+            agent: grant.agent.id,
+            agent_key: grant.agent.key.clone(),
+            source: submission.source,
+            accepted_at: now,
+            size_bytes: sane.content.len() as u64,
+            facts: self.facts(grant, &sane, switches, &deliveries, birth),
+        };
+        let events = deliveries.iter().map(|delivery| self.told(&message, delivery, now)).collect();
+        Plan { message, content: sane.content, deliveries, events }
+    }
+
+    fn facts(
+        &self,
+        grant: &Grant,
+        sane: &Sane,
+        switches: Switches,
+        deliveries: &[PlannedDelivery],
+        birth: Birth<'_>,
+    ) -> Facts {
+        let submitted = &sane.submitted;
+        let agent = &grant.agent.settings;
+        let is_named = |address: &Address| {
+            let named = submitted.to.iter().chain(&submitted.cc);
+            named.into_iter().any(|mailbox| mailbox.address.eq_ignore_ascii_case(&address.to_string()))
+        };
+        let hidden = deliveries.iter().filter(|delivery| !is_named(&delivery.address));
+        let bounce_address = match switches.bounce_address.as_str() {
+            "" => agent.bounce_address.clone(),
+            own => own.to_owned(),
+        };
+        Facts {
+            from: sane.from.clone(),
+            to: submitted.to.clone(),
+            cc: submitted.cc.clone(),
+            bcc: hidden.map(|delivery| Mailbox::bare(delivery.address.to_string())).collect(),
+            reply_to: submitted.reply_to.clone(),
+            subject: submitted.subject.clone(),
+            email_reference: sane.message_id.clone(),
+            request_id: birth.request_id.to_owned(),
+            client_reference: switches.client_reference,
+            bounce_address,
+            tags: switches.tags,
+            metadata: switches.metadata,
+            tracking: Tracking {
+                opens: switches.track_opens.unwrap_or(agent.track_opens),
+                clicks: switches.track_clicks.unwrap_or(agent.track_clicks),
+                base_url: self.0.settings.tracking_base_url.clone(),
+                key_id: self.0.ring.newest().unwrap_or_default(),
+            },
+        }
+    }
+
+    /// ZeptoMail's shape, with the id of the request's first message in it: `2d6f.<16 hex>.m1.<uuid>.<hex ms>`.
+    pub(super) fn request_id(&self, first: Option<MessageId>, now: Timestamp) -> String {
+        let salt = u64::from_be_bytes(self.0.ids.bytes());
+        let first = first.map(|id| id.uuid()).unwrap_or_default();
+        format!("2d6f.{salt:016x}.m1.{first}.{:x}", now.as_millis())
+    }
+
+    fn told(&self, message: &Message, delivery: &PlannedDelivery, now: Timestamp) -> Event {
+        let (kind, detail) = match delivery.fate {
+            Fate::Queued { .. } => (EventKind::Sent, Detail::Sent),
+            Fate::Suppressed { reason } => (EventKind::Failed, Detail::Failed { cause: suppressed_for(reason) }),
+        };
+        Event {
+            id: EventId::from_uuid(self.0.ids.uuid(now)),
+            delivery: delivery.id,
+            tenant: message.tenant,
+            agent: message.agent,
+            kind,
+            ordinal: 0,
+            at: now,
+            recipient: delivery.address.to_string(),
+            detail,
+            relay: relay::ALL,
+            relay_at: now,
+            is_test: false,
+        }
+    }
+}
+
+/// What the door was told counts; what it was not told, the header may say.
+fn merged(door: Switches, header: &Switches) -> Switches {
+    let text = |door: String, header: &str| if door.is_empty() { header.to_owned() } else { door };
+    Switches {
+        track_opens: door.track_opens.or(header.track_opens),
+        track_clicks: door.track_clicks.or(header.track_clicks),
+        client_reference: text(door.client_reference, &header.client_reference),
+        tags: if door.tags.is_empty() { header.tags.clone() } else { door.tags },
+        metadata: if door.metadata.is_empty() { header.metadata.clone() } else { door.metadata },
+        send_at: door.send_at.or(header.send_at),
+        time_to_live: door.time_to_live.or(header.time_to_live),
+        bounce_address: text(door.bounce_address, &header.bounce_address),
+    }
+}
+
+fn suppressed_for(reason: Reason) -> Cause {
+    Cause {
+        reason: Reason::Suppressed,
+        class: Class::Undetermined,
+        code: None,
+        status: None,
+        diagnostic: format!("the address is suppressed: {}", reason.sentence()),
+        rule: "suppression list".into(),
+    }
+}
