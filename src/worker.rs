@@ -3,32 +3,32 @@
 //! A [`Worker`] keeps rows of one [`Queue`] under lease and performs a bounded number at once. Rows come from the
 //! store, oldest first, and, where acceptance hands them over, from memory. Whatever is held, waiting here or being
 //! performed, is renewed in one statement every [`RENEW_EVERY`]; what a renewal does not confirm is not begun, because
-//! another node may have. At most one statement of the loop itself is at the store at a time, and after a fault the
+//! another node may have. A row begins when its party gives it a turn; the line of a party that gives none stands aside
+//! and counts for nothing, and rows that would wait long in one are put off. At most one statement of the loop itself is at the store at a time, and after a fault the
 //! first is a renewal: a store that was away finds our old leases extended before anybody here asks for new ones.
 //!
 //! The worker decides nothing: what a row is and what becomes of it is the queue's affair. Wakes are hints; looking
 //! again every [`LOOK_EVERY`] is the truth.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{self, JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::model::delivery::Lease;
-use crate::model::retry::LEASE;
+use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 use crate::wake::Wake;
 
+mod run;
 mod waiting;
 
-use waiting::Waiting;
+use run::Run;
 
 /// How often what is held is renewed: three chances within a lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(30);
@@ -54,6 +54,10 @@ pub trait Queue: Send + Sync + 'static {
     type Leased: Send;
     /// Who gets it. A slow one must not hold up the others.
     type Party: Clone + Eq + Hash + Send;
+    /// Whose it is. In one party's line the owners take turns.
+    type Owner: PartialEq + Send;
+    /// The right to perform one row; given back when it is dropped.
+    type Turn: Send;
     /// Why the store could not.
     type Fault: Display + Send;
 
@@ -62,26 +66,99 @@ pub trait Queue: Send + Sync + 'static {
 
     /// The row's name and lease.
     fn held(leased: &Self::Leased) -> (Self::Id, Lease);
-    /// Who gets it.
-    fn party(leased: &Self::Leased) -> Self::Party;
-    /// Leases up to `limit` rows that are due, oldest first; none of the parties in `except`.
+    /// Who gets it, as far as is known.
+    fn party(&self, leased: &Self::Leased) -> Self::Party;
+    /// Whose it is.
+    fn owner(leased: &Self::Leased) -> Self::Owner;
+    /// Whether a row may join its party's line, in which `ahead` rows wait already; else until when it is put off.
+    fn admit(&self, _leased: &Self::Leased, _ahead: usize) -> Result<(), Later> {
+        Ok(())
+    }
+    /// The right to perform `next`, which is the party's.
+    ///
+    /// # Errors
+    /// [`Full`]: the party can take no more for now.
+    fn turn(&self, party: &Self::Party, next: &Self::Leased) -> Result<Self::Turn, Full>;
+    /// A party that was full and may have room again.
+    fn freed(&self) -> impl Future<Output = Self::Party> + Send {
+        std::future::pending()
+    }
+    /// Leases up to `limit` rows that are due, oldest first; none of the parties in `lines` that have enough waiting.
     fn lease(
         &self,
         limit: u32,
-        except: Vec<Self::Party>,
-    ) -> impl Future<Output = Result<Vec<Self::Leased>, Self::Fault>> + Send;
+        lines: Lines<Self::Party>,
+    ) -> impl Future<Output = Result<Looked<Self::Leased>, Self::Fault>> + Send;
     /// When the next row comes due.
     fn next_due(&self) -> impl Future<Output = Result<Option<Timestamp>, Self::Fault>> + Send;
     /// Extends these leases; those that were still held.
     fn renew(&self, held: Vec<(Self::Id, Lease)>) -> impl Future<Output = Result<Vec<Self::Id>, Self::Fault>> + Send;
     /// Gives back leases unused.
     fn release(&self, unused: Vec<(Self::Id, Lease)>) -> impl Future<Output = Result<(), Self::Fault>> + Send;
-    /// Performs and settles; when the row comes due again, if it does.
-    fn perform(&self, leased: Self::Leased) -> impl Future<Output = Option<Timestamp>> + Send;
+    /// Gives back leases unused, each row to come due later.
+    fn put_off(&self, rows: Vec<(Self::Id, Lease, Later)>) -> impl Future<Output = Result<(), Self::Fault>> + Send;
+    /// Performs and settles.
+    fn perform(&self, leased: Self::Leased, turn: Self::Turn) -> impl Future<Output = Done<Self::Leased>> + Send;
     /// The last thing that a drain does.
     fn close(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+}
+
+/// What a look into the store brought.
+#[derive(Debug)]
+pub struct Looked<L> {
+    /// Rows under lease.
+    pub rows: Vec<L>,
+    /// Others may be due.
+    pub has_more: bool,
+}
+
+/// How many rows wait in memory, by party.
+#[derive(Debug)]
+pub struct Lines<P> {
+    /// Of each party that has any.
+    pub waiting: HashMap<P, usize>,
+    /// From how many on a party needs no more.
+    enough: usize,
+}
+
+impl<P: Clone> Lines<P> {
+    /// Parties that have more waiting than they will need soon.
+    pub fn crowded(&self) -> impl Iterator<Item = P> {
+        self.waiting.iter().filter(|(_, count)| **count >= self.enough).map(|(party, _)| party.clone())
+    }
+}
+
+/// What performing a row came to.
+#[derive(Debug)]
+pub enum Done<L> {
+    /// It is settled, and comes due again at this time, if it does.
+    Settled(Option<Timestamp>),
+    /// It was found out to be another party's; it waits in that one's line.
+    Misplaced(L),
+    /// It was not tried, and is put off.
+    PutOff(L, Later),
+}
+
+/// When a row that is put off comes due, and why it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// When.
+    pub until: Timestamp,
+    /// Why.
+    pub mark: Mark,
+}
+
+/// Why there is no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Until one of the party's turns is given back; [`Queue::freed`] tells.
+    UntilFreed,
+    /// Until this time.
+    Until(Timestamp),
+    /// For long: whatever waits is asked anew whether it may.
+    ForLong,
 }
 
 /// How much a worker takes on.
@@ -114,25 +191,7 @@ impl Worker {
         handed: Option<mpsc::UnboundedReceiver<Q::Leased>>,
     ) -> Self {
         let (stop, stopped) = watch::channel(None);
-        let now = clock.now();
-        let run = Run {
-            queue,
-            clock,
-            bounds,
-            wake,
-            handed,
-            stopped,
-            waiting: Waiting::new(bounds.at_once_each),
-            held: HashMap::new(),
-            running: JoinSet::new(),
-            ids: HashMap::new(),
-            left_out: HashSet::new(),
-            errand: None,
-            look_at: now,
-            news_at: NEVER,
-            renew_at: now + RENEW_EVERY,
-            faults: 0,
-        };
+        let run = Run::new(queue, clock, bounds, wake, handed, stopped);
         Self { stop, task: tokio::spawn(run.run()) }
     }
 
@@ -167,277 +226,6 @@ impl Again {
 
 fn fault_wait(faults: u32) -> Duration {
     FAULT_WAIT.saturating_mul(1 << faults.min(16)).min(FAULT_WAIT_MAX)
-}
-
-const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
-
-/// What the store answered to the loop itself.
-enum Answer<Q: Queue> {
-    Leased { at: Timestamp, limit: usize, rows: Result<Vec<Q::Leased>, Q::Fault> },
-    NextDue { at: Timestamp, due: Result<Option<Timestamp>, Q::Fault> },
-    Renewed { at: Timestamp, asked: Vec<Q::Id>, held: Result<Vec<Q::Id>, Q::Fault> },
-}
-
-struct Held {
-    lease: Lease,
-    until: Timestamp,
-}
-
-struct Run<Q: Queue> {
-    queue: Arc<Q>,
-    clock: Clock,
-    bounds: Bounds,
-    wake: Wake,
-    handed: Option<mpsc::UnboundedReceiver<Q::Leased>>,
-    stopped: watch::Receiver<Option<Duration>>,
-    waiting: Waiting<Q::Party, Q::Leased>,
-    /// Everything under lease: what waits and what is performed.
-    held: HashMap<Q::Id, Held>,
-    running: JoinSet<Option<Timestamp>>,
-    /// Whose task is whose, so that a panic costs one attempt and not a lease for ever.
-    ids: HashMap<task::Id, (Q::Id, Q::Party)>,
-    /// Parties that the last look left out, because enough of theirs was waiting.
-    left_out: HashSet<Q::Party>,
-    /// The one statement under way.
-    errand: Option<Pin<Box<dyn Future<Output = Answer<Q>> + Send>>>,
-    look_at: Timestamp,
-    /// When something may be due, as far as was heard since the last look began.
-    news_at: Timestamp,
-    renew_at: Timestamp,
-    /// Statements that failed since the last that did not.
-    faults: u32,
-}
-
-impl<Q: Queue> Run<Q> {
-    async fn run(mut self) {
-        while self.stopped.borrow().is_none() {
-            self.begin();
-            self.plan_errand();
-            let until = self.next_time();
-            tokio::select! {
-                biased;
-                _ = self.stopped.changed() => {}
-                Some(ended) = self.running.join_next_with_id() => self.end(ended),
-                answer = on_errand(&mut self.errand) => self.answered(answer),
-                Some(leased) = from_hand(&mut self.handed) => self.take(leased),
-                () = self.wake.heard() => self.look_soon(self.clock.now()),
-                () = self.clock.sleep_until(until) => {}
-            }
-            while let Some(ended) = self.running.try_join_next_with_id() {
-                self.end(ended);
-            }
-            while let Some(leased) = self.handed.as_mut().and_then(|handed| handed.try_recv().ok()) {
-                self.take(leased);
-            }
-        }
-        self.drain().await;
-    }
-
-    /// Starts what waits, as far as the bounds go.
-    fn begin(&mut self) {
-        let enough = self.clock.now() + LEASE_LEFT_MIN;
-        while self.running.len() < self.bounds.at_once {
-            let Some((party, leased)) = self.waiting.next() else { return };
-            let (id, _) = Q::held(&leased);
-            if self.held.get(&id).is_none_or(|held| held.until < enough) {
-                self.held.remove(&id);
-                self.waiting.ended(&party);
-                tracing::debug!(%id, "a lease ended before its {} began", Q::NAME);
-                continue;
-            }
-            let queue = self.queue.clone();
-            let task = self.running.spawn(async move { queue.perform(leased).await });
-            self.ids.insert(task.id(), (id, party));
-        }
-    }
-
-    fn end(&mut self, ended: Result<(task::Id, Option<Timestamp>), task::JoinError>) {
-        let (task, again) = match ended {
-            Ok(ended) => ended,
-            Err(fault) => {
-                tracing::error!(%fault, "an attempt at a {} broke off; it comes due with its lease's end", Q::NAME);
-                (fault.id(), None)
-            }
-        };
-        if let Some((id, party)) = self.ids.remove(&task) {
-            self.held.remove(&id);
-            self.waiting.ended(&party);
-            if self.left_out.contains(&party) && !self.waiting.is_crowded(&party) {
-                self.left_out.remove(&party);
-                self.look_soon(self.clock.now());
-            }
-        }
-        if let Some(again) = again {
-            self.look_soon(again);
-        }
-    }
-
-    /// Something may be due then; an answer that is on its way cannot know of it.
-    fn look_soon(&mut self, at: Timestamp) {
-        self.look_at = self.look_at.min(at);
-        self.news_at = self.news_at.min(at);
-    }
-
-    fn take(&mut self, leased: Q::Leased) {
-        let (id, lease) = Q::held(&leased);
-        if self.held.contains_key(&id) {
-            tracing::warn!(%id, "a {} was leased again while it is being performed", Q::NAME);
-            return;
-        }
-        self.held.insert(id, Held { lease, until: self.clock.now() + LEASE });
-        self.waiting.push(Q::party(&leased), leased);
-    }
-
-    /// Sends the next statement on its way, when one is due and none is under way.
-    fn plan_errand(&mut self) {
-        if self.errand.is_some() {
-            return;
-        }
-        let now = self.clock.now();
-        let queue = self.queue.clone();
-        if !self.held.is_empty() && now >= self.renew_at {
-            let asked = self.held.keys().copied().collect();
-            let held = self.held.iter().map(|(id, held)| (*id, held.lease.clone())).collect();
-            self.errand =
-                Some(Box::pin(async move { Answer::Renewed { at: now, asked, held: queue.renew(held).await } }));
-        } else if self.may_lease() && now >= self.look_at {
-            let limit = self.bounds.batch.min(self.bounds.ahead - self.waiting.len());
-            let except = self.waiting.crowded();
-            self.left_out = except.iter().cloned().collect();
-            let asked = u32::try_from(limit).unwrap_or(u32::MAX);
-            self.news_at = NEVER;
-            self.errand =
-                Some(Box::pin(
-                    async move { Answer::Leased { at: now, limit, rows: queue.lease(asked, except).await } },
-                ));
-        }
-    }
-
-    /// Whether there is room for a batch worth its statement.
-    fn may_lease(&self) -> bool {
-        self.waiting.len() * 2 <= self.bounds.ahead
-    }
-
-    /// When there is something to do even if nothing is heard.
-    fn next_time(&self) -> Timestamp {
-        let now = self.clock.now();
-        let mut next = now + RENEW_EVERY;
-        if self.errand.is_none() && self.may_lease() {
-            next = next.min(self.look_at);
-        }
-        if self.errand.is_none() && !self.held.is_empty() {
-            next = next.min(self.renew_at);
-        }
-        next
-    }
-
-    fn answered(&mut self, answer: Answer<Q>) {
-        self.errand = None;
-        let now = self.clock.now();
-        match answer {
-            Answer::Leased { at, limit, rows: Ok(rows) } => {
-                self.faults = 0;
-                let (is_full, is_empty) = (rows.len() >= limit, rows.is_empty());
-                rows.into_iter().for_each(|leased| self.take(leased));
-                if is_full {
-                    return;
-                }
-                self.look_at = self.news_at.min(at + LOOK_EVERY_BUSY);
-                if is_empty && self.held.is_empty() {
-                    let queue = self.queue.clone();
-                    self.errand = Some(Box::pin(async move { Answer::NextDue { at, due: queue.next_due().await } }));
-                }
-            }
-            Answer::NextDue { at, due: Ok(due) } => {
-                let due = due.unwrap_or(NEVER).clamp(at + LOOK_AGAIN, at + LOOK_EVERY);
-                self.look_at = self.news_at.min(due);
-            }
-            Answer::Renewed { at, asked, held: Ok(ids) } => {
-                self.faults = 0;
-                self.renew_at = at + RENEW_EVERY;
-                // What is not confirmed is lost now, not when its old end comes.
-                asked.iter().for_each(|id| self.holds_until(id, Timestamp::default()));
-                ids.iter().for_each(|id| self.holds_until(id, at + LEASE));
-            }
-            Answer::Leased { rows: Err(fault), .. }
-            | Answer::NextDue { due: Err(fault), .. }
-            | Answer::Renewed { held: Err(fault), .. } => self.fault(&fault, now),
-        }
-    }
-
-    fn holds_until(&mut self, id: &Q::Id, until: Timestamp) {
-        if let Some(held) = self.held.get_mut(id) {
-            held.until = until;
-        }
-    }
-
-    /// The store is away. When it is back, what is held is renewed before anything is leased.
-    fn fault(&mut self, fault: &Q::Fault, now: Timestamp) {
-        tracing::warn!(%fault, "the store does not answer for {}; trying again", Q::NAME);
-        let again = now + fault_wait(self.faults);
-        self.faults = self.faults.saturating_add(1);
-        self.look_at = again;
-        self.renew_at = again;
-    }
-
-    /// Stops: what has not begun is given back, what has is waited for.
-    async fn drain(mut self) {
-        let limit = self.stopped.borrow().unwrap_or_default();
-        if timeout(limit, self.finish()).await.is_err() {
-            tracing::warn!(left = self.running.len(), "stopped before every {} had ended", Q::NAME);
-        }
-        self.running.shutdown().await;
-        self.give_back().await;
-        self.queue.close().await;
-    }
-
-    async fn finish(&mut self) {
-        if self.errand.is_some() {
-            let answer = on_errand(&mut self.errand).await;
-            self.answered(answer);
-        }
-        self.give_back().await;
-        while !self.running.is_empty() {
-            if self.clock.now() >= self.renew_at {
-                self.plan_errand();
-            }
-            let renew_at = self.renew_at;
-            tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => self.end(ended),
-                answer = on_errand(&mut self.errand) => self.answered(answer),
-                () = self.clock.sleep_until(renew_at), if self.errand.is_none() => {}
-            }
-        }
-    }
-
-    /// Gives back what waits, the handed-over included.
-    async fn give_back(&mut self) {
-        while let Some(leased) = self.handed.as_mut().and_then(|handed| handed.try_recv().ok()) {
-            self.take(leased);
-        }
-        let unused: Vec<_> = self.waiting.drain().map(|leased| Q::held(&leased)).collect();
-        unused.iter().for_each(|(id, _)| drop(self.held.remove(id)));
-        if unused.is_empty() {
-            return;
-        }
-        if !matches!(timeout(FAULT_WAIT_MAX, self.queue.release(unused)).await, Ok(Ok(()))) {
-            tracing::warn!("leases could not be given back; what they are for comes due with their end");
-        }
-    }
-}
-
-async fn on_errand<T>(errand: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
-    match errand {
-        Some(errand) => errand.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn from_hand<T>(handed: &mut Option<mpsc::UnboundedReceiver<T>>) -> Option<T> {
-    match handed {
-        Some(receiver) => receiver.recv().await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

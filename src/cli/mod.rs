@@ -73,7 +73,7 @@ enum Command {
     /// Webhooks: who is told of what
     #[command(subcommand)]
     Webhook(webhooks::WebhookCommand),
-    /// Addresses that a mail agent leaves alone, since they bounced or complained
+    /// Addresses and domains that are left alone, since they bounced or complained, or a person says so
     #[command(subcommand)]
     Suppression(suppressions::SuppressionCommand),
     /// Hand in one mail, as a test

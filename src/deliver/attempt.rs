@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::Deliver;
 use super::dialogue::Dialogue;
 use super::judge;
+use super::pace::Signal;
 use super::reply::Reply;
 use super::route::{Host, Route};
 use super::throttle::Turn;
@@ -19,6 +20,7 @@ use crate::mail::render::{Rendered, render};
 use crate::mail::reply::Stage;
 use crate::model::delivery::Outcome;
 use crate::model::reason::Reason;
+use crate::model::suppression;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::deliveries::Leased;
@@ -39,13 +41,15 @@ pub(super) struct Tried {
     /// The reply code that decided.
     pub(super) code: Option<u16>,
     pub(super) dialogue: String,
+    /// What it says about the host, if there was a conversation with one.
+    pub(super) signal: Option<Signal>,
 }
 
 impl Tried {
     /// An outcome without a conversation.
     fn without_peer(route: &'static str, outcome: Outcome) -> Self {
         let (peer, tls, dialogue) = (String::new(), String::new(), String::new());
-        Self { outcome, route, peer, tls, code: None, dialogue }
+        Self { outcome, route, peer, tls, code: None, dialogue, signal: None }
     }
 }
 
@@ -64,6 +68,10 @@ impl Deliver {
     pub(super) async fn attempt(&self, leased: &Leased, now: Timestamp) -> Option<Tried> {
         let delivery = &leased.delivery;
         let route = self.routes.of(&delivery.address);
+        if let Some(found) = &leased.suppressed {
+            let cause = suppression::cause(found.diagnostic(&delivery.address));
+            return Some(Tried::without_peer(name(route), Outcome::Suppressed { cause }));
+        }
         if now > delivery.expires_at {
             return Some(Tried::without_peer(name(route), too_late(delivery.attempts)));
         }
@@ -156,7 +164,7 @@ impl Deliver {
             self.put_back(turn, connection, &ended);
         }
         let (outcome, code, dialogue) = (judge::outcome(&ended), code(&ended), dialogue.into_text());
-        Tried { outcome, route: host.route, peer, tls, code, dialogue }
+        Tried { outcome, route: host.route, peer, tls, code, dialogue, signal: judge::signal(&ended) }
     }
 
     async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> Result<Connection, Failure> {

@@ -14,6 +14,7 @@
 //! costs no mail meanwhile.
 
 use super::dialogue::{TEXT_BYTES_MAX, escaped};
+use super::pace::Signal;
 use super::reply::Reply;
 use super::transport::{Failure, Unfit};
 use super::wire::Fault;
@@ -126,6 +127,33 @@ fn word(stage: Stage) -> &'static str {
     }
 }
 
+/// What the end of a conversation says about whether the host takes as much as we send it. A connection that broke after
+/// the host had begun to listen says nothing.
+pub fn signal(ended: &Result<Reply, Failure>) -> Option<Signal> {
+    let is_before_mail =
+        |stage| matches!(stage, Stage::Connect | Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Report);
+    match ended {
+        Ok(_) | Err(Failure::Unfit(_)) => Some(Signal::Heard),
+        Err(Failure::Said(_, reply)) if asks_for_less(reply) => Some(Signal::Slower),
+        Err(Failure::Said(stage, _) | Failure::Broke(stage, _)) if is_before_mail(*stage) => Some(Signal::Nobody),
+        Err(Failure::Said(..)) => Some(Signal::Heard),
+        Err(Failure::Broke(..) | Failure::Unclear(_)) => None,
+    }
+}
+
+/// 421, 4.7.z, or words for "too many" in a reply that is not final.
+fn asks_for_less(reply: &Reply) -> bool {
+    let text = reply.in_one_line();
+    let cause = judge(Some(reply.code), &text, Stage::Rcpt);
+    let is_about_trust = cause.status.is_some_and(|status| status.starts_with("4.7."));
+    let is_greylisting = cause.reason == Reason::Greylisted;
+    reply.code == 421
+        || reply.code / 100 == 4
+            && !is_greylisting
+            && (is_about_trust
+                || matches!(cause.reason, Reason::RateLimited | Reason::IpBlocked | Reason::BadReputation))
+}
+
 /// What an outcome makes of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consequence {
@@ -145,7 +173,10 @@ pub fn consequence(delivery: &Delivery, outcome: &Outcome, now: Timestamp, event
     let event = delivery.tells(event, kind, detail, now);
     let suppression = match outcome {
         Outcome::Refused { cause } => Suppression::of_bounce(delivery, cause, now),
-        Outcome::Delivered { .. } | Outcome::Deferred { .. } | Outcome::Unsendable { .. } => None,
+        Outcome::Delivered { .. }
+        | Outcome::Deferred { .. }
+        | Outcome::Unsendable { .. }
+        | Outcome::Suppressed { .. } => None,
     };
     Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, suppression }
 }
@@ -154,7 +185,10 @@ pub fn consequence(delivery: &Delivery, outcome: &Outcome, now: Timestamp, event
 pub fn cause(outcome: &Outcome) -> Option<&Cause> {
     match outcome {
         Outcome::Delivered { .. } => None,
-        Outcome::Deferred { cause, .. } | Outcome::Refused { cause } | Outcome::Unsendable { cause } => Some(cause),
+        Outcome::Deferred { cause, .. }
+        | Outcome::Refused { cause }
+        | Outcome::Unsendable { cause }
+        | Outcome::Suppressed { cause } => Some(cause),
     }
 }
 
@@ -165,6 +199,7 @@ pub fn outcome_word(outcome: &Outcome) -> &'static str {
         Outcome::Deferred { .. } => "deferred",
         Outcome::Refused { .. } => "refused",
         Outcome::Unsendable { .. } => "unsendable",
+        Outcome::Suppressed { .. } => "suppressed",
     }
 }
 
@@ -209,6 +244,22 @@ mod tests {
         let unauthenticated = Err(Failure::Said(Stage::Mail, reply("530 5.7.0 who are you?")));
         assert_eq!(outcome_word(&outcome(&unauthenticated)), "deferred");
         said(Stage::Rcpt, "354 what?", "deferred", Reason::ProtocolError);
+    }
+
+    #[test]
+    fn what_a_host_says_about_how_much_it_takes() {
+        let said = |stage, text: &str| signal(&Err(Failure::Said(stage, reply(text))));
+        assert_eq!(signal(&Ok(reply("250 ok"))), Some(Signal::Heard));
+        assert_eq!(said(Stage::Rcpt, "550 5.1.1 no such user"), Some(Signal::Heard));
+        assert_eq!(said(Stage::Rcpt, "452 4.2.2 mailbox full"), Some(Signal::Heard));
+        assert_eq!(said(Stage::Rcpt, "450 4.7.1 greylisted, try again later"), Some(Signal::Heard));
+        assert_eq!(said(Stage::Connect, "421 4.3.2 too many connections"), Some(Signal::Slower));
+        assert_eq!(said(Stage::Data, "421 4.7.0 [TSS04] Messages temporarily deferred"), Some(Signal::Slower));
+        assert_eq!(said(Stage::Rcpt, "450 4.7.28 unusual rate of mail"), Some(Signal::Slower));
+        assert_eq!(said(Stage::Connect, "554 5.7.1 go away"), Some(Signal::Nobody));
+        assert_eq!(signal(&Err(Failure::Broke(Stage::Connect, Fault::TimedOut(30)))), Some(Signal::Nobody));
+        assert_eq!(signal(&Err(Failure::Broke(Stage::Rcpt, Fault::Closed))), None);
+        assert_eq!(signal(&Err(Failure::Unclear(Fault::Closed))), None);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `settings`, `route`, `throttle` | where mail goes, and how much at once |
+//! | `settings`, `route`, `throttle` | where mail goes, and over which kept connections |
+//! | `sites`, `pace`, `presets` | how much each destination takes, learned and as data |
 //! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
 //! | `attempt` | one delivery tried once |
 //! | `judge` | what that means |
@@ -20,33 +21,42 @@ pub mod encryption;
 pub mod judge;
 pub mod offers;
 pub mod opening;
+pub mod pace;
+pub mod presets;
 pub mod reply;
 pub mod route;
 pub mod settings;
+pub mod sites;
 pub mod throttle;
 pub mod transport;
 pub mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::dns::Resolver;
 use crate::ids::IdSource;
 use crate::model::delivery::{Lease, Next, Outcome};
-use crate::model::id::{DeliveryId, EventId};
+use crate::model::id::{AgentId, DeliveryId, EventId};
+use crate::model::queue::{Mark, Pause};
 use crate::model::time::Timestamp;
 use crate::model::token::KeyRing;
 use crate::store::deliveries::{Attempt, Leased, Settlement};
+use crate::store::leasing::{Batch, Due};
 use crate::store::{Store, StoreError};
-use crate::worker::{Again, Bounds, Queue, Worker};
+use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
 use attempt::Tried;
 use encryption::BadCaFile;
-use route::Routes;
+use pace::{Limits, Wait};
+use presets::Presets;
+use route::{Route, Routes};
 pub use settings::Settings;
+use sites::{PAUSED_FOR, Site, Sites, Turn};
 use transport::Connection;
 
 /// Deliveries leased ahead, for each that is performed.
@@ -105,7 +115,11 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let bounds = Bounds { at_once, at_once_each: at_once, ahead, batch: ahead / 2 };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
-    Ok(Worker::start(Arc::new(Deliver { parts, routes }), clock, bounds, wake, handed))
+    let sites = Arc::new(Sites::new(clock.clone()));
+    let presets = Presets::new(&settings.destinations);
+    let (pauses, after) = (ArcSwap::default(), Mutex::default());
+    let deliver = Deliver { parts, routes, sites, presets, pauses, after };
+    Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
 /// The queue of deliveries, and how they are made.
@@ -113,12 +127,20 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
 struct Deliver {
     parts: Parts,
     routes: Routes,
+    sites: Arc<Sites>,
+    presets: Presets,
+    /// What people have stopped, as of the last look into the store.
+    pauses: ArcSwap<Vec<Pause>>,
+    /// Whose turn was last.
+    after: Mutex<Option<AgentId>>,
 }
 
 impl Queue for Deliver {
     type Id = DeliveryId;
     type Leased = Leased;
-    type Party = ();
+    type Party = Site;
+    type Owner = AgentId;
+    type Turn = Turn;
     type Fault = StoreError;
 
     const NAME: &'static str = "delivery";
@@ -127,11 +149,56 @@ impl Queue for Deliver {
         (leased.delivery.id, leased.lease.clone())
     }
 
-    fn party(_: &Leased) {}
+    fn party(&self, leased: &Leased) -> Site {
+        self.site(leased.delivery.address.domain())
+    }
 
-    async fn lease(&self, limit: u32, _: Vec<()>) -> Result<Vec<Leased>, StoreError> {
+    fn owner(leased: &Leased) -> AgentId {
+        leased.delivery.agent
+    }
+
+    fn admit(&self, leased: &Leased, ahead: usize) -> Result<(), Later> {
+        let delivery = &leased.delivery;
+        if leased.mark == Mark::Asked {
+            return Ok(());
+        }
+        if self
+            .pauses
+            .load()
+            .iter()
+            .any(|pause| pause.stops(delivery.tenant, delivery.agent, delivery.address.domain()))
+        {
+            return Err(self.paused());
+        }
+        let site = self.party(leased);
+        let room = |until| Later { until, mark: Mark::Room };
+        self.sites.admit(&site, self.limits(&site), ahead).map_err(room)
+    }
+
+    fn turn(&self, site: &Site, next: &Leased) -> Result<Turn, Full> {
+        if next.mark == Mark::Asked {
+            return Ok(self.sites.asked_turn(site, self.limits(site)));
+        }
+        self.sites.turn(site, self.limits(site)).map_err(|wait| match wait {
+            Wait::ForOther => Full::UntilFreed,
+            Wait::Until(until) => Full::Until(until),
+            Wait::ForLong => Full::ForLong,
+        })
+    }
+
+    async fn freed(&self) -> Site {
+        self.sites.freed().await
+    }
+
+    async fn lease(&self, limit: u32, lines: Lines<Site>) -> Result<Looked<Leased>, StoreError> {
         self.sweep();
-        self.parts.store.lease_deliveries(limit).await
+        let pauses = Arc::new(self.parts.store.pauses().await?);
+        self.pauses.store(pauses.clone());
+        let after = *self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        let put_off = self.choice(pauses, lines);
+        let Batch { leased, has_more, after } = self.parts.store.lease_chosen(limit, after, put_off).await?;
+        *self.after.lock().unwrap_or_else(PoisonError::into_inner) = after;
+        Ok(Looked { rows: leased, has_more })
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -146,15 +213,31 @@ impl Queue for Deliver {
         self.parts.store.release_deliveries(unused).await
     }
 
-    async fn perform(&self, leased: Leased) -> Option<Timestamp> {
+    async fn put_off(&self, rows: Vec<(DeliveryId, Lease, Later)>) -> Result<(), StoreError> {
+        let rows = rows.into_iter().map(|(id, lease, later)| (id, lease, later.until, later.mark)).collect();
+        self.parts.store.put_off_deliveries(rows).await
+    }
+
+    async fn perform(&self, leased: Leased, turn: Turn) -> Done<Leased> {
+        if let Route::Host(host) = self.routes.of(&leased.delivery.address)
+            && host.site != turn.site
+        {
+            self.sites.learn(leased.delivery.address.domain(), &host.site);
+            return Done::Misplaced(leased);
+        }
         let started_at = self.parts.clock.now();
         let stopwatch = Stopwatch::start();
         self.parts.counters.under_way.fetch_add(1, Ordering::Relaxed);
         let tried = self.attempt(&leased, started_at).await;
         self.parts.counters.under_way.fetch_sub(1, Ordering::Relaxed);
-        let tried = tried?;
+        let Some(tried) = tried else { return Done::Settled(None) };
+        if let Some(signal) = tried.signal {
+            turn.learn(signal);
+        }
+        // The next conversation need not wait for our commit.
+        drop(turn);
         self.tell(&leased, &tried, stopwatch);
-        self.settle(settled(&self.parts, leased, tried, started_at)).await
+        Done::Settled(self.settle(settled(&self.parts, leased, tried, started_at)).await)
     }
 
     async fn close(&self) {
@@ -165,6 +248,49 @@ impl Queue for Deliver {
 }
 
 impl Deliver {
+    /// Who answers for a domain, as far as is known.
+    fn site(&self, domain: &str) -> Site {
+        self.routes.common_site().cloned().unwrap_or_else(|| self.sites.of(domain))
+    }
+
+    /// How much a site takes.
+    fn limits(&self, site: &Site) -> Limits {
+        self.routes.limits(site).unwrap_or_else(|| self.presets.of_site(site).limits())
+    }
+
+    fn paused(&self) -> Later {
+        Later { until: self.parts.clock.now() + PAUSED_FOR, mark: Mark::Paused }
+    }
+
+    /// Says of each delivery that is due whether it is put off instead of leased: what is paused, and what its site has no
+    /// room for beside the `lines` in memory.
+    fn choice(
+        &self,
+        pauses: Arc<Vec<Pause>>,
+        mut lines: Lines<Site>,
+    ) -> impl FnMut(&Due) -> Option<(Timestamp, Mark)> + Send + use<> {
+        let (sites, routes, presets) = (self.sites.clone(), self.routes.clone(), self.presets.clone());
+        let paused = self.paused();
+        move |due| {
+            if due.mark == Mark::Asked {
+                return None;
+            }
+            if pauses.iter().any(|pause| pause.stops(due.tenant, due.agent, &due.domain)) {
+                return Some((paused.until, paused.mark));
+            }
+            let site = routes.common_site().cloned().unwrap_or_else(|| sites.of(&due.domain));
+            let limits = routes.limits(&site).unwrap_or_else(|| presets.of_site(&site).limits());
+            let ahead = lines.waiting.entry(site.clone()).or_default();
+            match sites.admit(&site, limits, *ahead) {
+                Ok(()) => {
+                    *ahead += 1;
+                    None
+                }
+                Err(until) => Some((until, Mark::Room)),
+            }
+        }
+    }
+
     /// Lets go of connections that were kept too long.
     fn sweep(&self) {
         let now = self.parts.clock.now();
@@ -180,7 +306,7 @@ impl Deliver {
             Outcome::Delivered { .. } => &counters.delivered,
             Outcome::Deferred { .. } => &counters.deferred,
             Outcome::Refused { .. } => &counters.refused,
-            Outcome::Unsendable { .. } => &counters.unsendable,
+            Outcome::Unsendable { .. } | Outcome::Suppressed { .. } => &counters.unsendable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         let cause = judge::cause(&tried.outcome);
@@ -232,9 +358,10 @@ fn settled(parts: &Parts, leased: Leased, tried: Tried, started_at: Timestamp) -
     let cause = judge::cause(&tried.outcome);
     let diagnostic = match &tried.outcome {
         Outcome::Delivered { reply } => reply.clone(),
-        Outcome::Deferred { cause, .. } | Outcome::Refused { cause } | Outcome::Unsendable { cause } => {
-            cause.diagnostic.clone()
-        }
+        Outcome::Deferred { cause, .. }
+        | Outcome::Refused { cause }
+        | Outcome::Unsendable { cause }
+        | Outcome::Suppressed { cause } => cause.diagnostic.clone(),
     };
     let attempt = Attempt {
         started_at,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use super::encryption::{BadCaFile, Check, Encryption};
 use super::opening::{Credentials, Peer, Security};
+use super::pace::Limits;
 use super::settings::{Mode, Settings, Smarthost, Tls};
+use super::sites::Site;
 use super::throttle::{Bounds, Throttle};
 use crate::model::address::Address;
 
 /// Where a delivery goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Route {
     /// Nowhere: kept for looking at.
     Capture,
@@ -25,6 +27,8 @@ pub enum Route {
 pub struct Host {
     /// Name of the kind of route.
     pub route: &'static str,
+    /// What it is known by to those who count how much it takes.
+    pub site: Site,
     /// How to talk to it.
     pub peer: Peer,
     /// How much of it we may take.
@@ -32,9 +36,11 @@ pub struct Host {
 }
 
 /// Knows the route of each delivery.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Routes {
     only: Route,
+    site: Site,
+    limits: Limits,
 }
 
 impl Routes {
@@ -43,11 +49,26 @@ impl Routes {
     /// # Errors
     /// The CA file cannot be used.
     pub fn new(settings: &Settings, hostname: &str) -> Result<Self, BadCaFile> {
-        let only = match settings.mode {
-            Mode::Capture => Route::Capture,
-            Mode::Smarthost => Route::Host(Arc::new(smarthost(&settings.smarthost, hostname)?)),
+        let (only, site, connections) = match settings.mode {
+            Mode::Capture => (Route::Capture, "capture".into(), u32::MAX),
+            Mode::Smarthost => {
+                let host = smarthost(&settings.smarthost, hostname)?;
+                let site = host.site.clone();
+                (Route::Host(Arc::new(host)), site, settings.smarthost.connections_max.into())
+            }
         };
-        Ok(Self { only })
+        let limits = Limits { connections, connections_start: connections, mails_per_minute: None };
+        Ok(Self { only, site, limits })
+    }
+
+    /// The site of all mail, when there is but one.
+    pub fn common_site(&self) -> Option<&Site> {
+        Some(&self.site)
+    }
+
+    /// How much a site may be sent, when the settings of its route say so.
+    pub fn limits(&self, site: &Site) -> Option<Limits> {
+        (*site == self.site).then_some(self.limits)
     }
 
     /// The route of mail to `address`.
@@ -88,5 +109,6 @@ fn smarthost(settings: &Smarthost, hostname: &str) -> Result<Host, BadCaFile> {
         hello: hello.to_owned(),
         timeouts: (&settings.timeouts).into(),
     };
-    Ok(Host { route: "smarthost", peer, throttle: Throttle::new(Bounds::from(settings)) })
+    let site = format!("{}:{}", peer.host, peer.port).into();
+    Ok(Host { route: "smarthost", site, peer, throttle: Throttle::new(Bounds::from(settings)) })
 }

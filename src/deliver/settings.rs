@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::presets::Preset;
 use crate::model::secret::Secret;
 
 /// Where mail goes and how hard we try.
@@ -17,11 +18,14 @@ pub struct Settings {
     pub at_once: u16,
     /// The next hop, in mode `smarthost`.
     pub smarthost: Smarthost,
+    /// How much destinations take, before what is built in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<Preset>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: Mode::default(), at_once: 64, smarthost: Smarthost::default() }
+        Self { mode: Mode::default(), at_once: 64, smarthost: Smarthost::default(), destinations: Vec::new() }
     }
 }
 
@@ -186,9 +190,10 @@ impl Settings {
         if self.at_once == 0 {
             return Some("deliver.at_once: must not be 0".to_owned());
         }
+        let destinations = || self.destinations.iter().find_map(Preset::complaint);
         match self.mode {
-            Mode::Capture => None,
-            Mode::Smarthost => self.smarthost.complaint(),
+            Mode::Capture => destinations(),
+            Mode::Smarthost => self.smarthost.complaint().or_else(destinations),
         }
     }
 

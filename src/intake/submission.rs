@@ -16,7 +16,6 @@ use crate::mail::submitted::{self, Additions, Submitted, Switches};
 use crate::model::address::{Address, Mailbox};
 use crate::model::id::MessageId;
 use crate::model::message::{Plan, Source};
-use crate::model::suppression::Suppression;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -205,12 +204,11 @@ impl Intake {
         }
         let addresses: Vec<Address> =
             submissions.iter().flat_map(|submission| submission.recipients.iter().cloned()).collect();
-        let suppressed = self.0.store.suppressed(grant.agent.id, &addresses).await;
+        let suppressed = self.0.store.suppressed(grant.tenant.id, grant.agent.id, &addresses).await;
         let suppressed = suppressed.map_err(|fault| unavailable(&fault))?;
-        let fate_of = |address: &Address| suppressed.get(&Suppression::key(address)).copied();
         let request_id = self.request_id(sane.first().map(|(id, _)| *id), now);
         let planned = submissions.into_iter().zip(sane).map(|(submission, (id, mail))| {
-            self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, fate_of)
+            self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, &suppressed)
         });
         let plans: Vec<Plan> = planned.collect();
         let receipts = plans.iter().map(receipt).collect();

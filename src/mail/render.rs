@@ -72,6 +72,9 @@ fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyR
     if !(tracking.opens || tracking.clicks) {
         return as_it_came("tracking is off");
     }
+    if facts.untracked.contains(&delivery.recipient) {
+        return as_it_came("the recipient is not to be tracked");
+    }
     if is_signed_by_sender(content, facts) {
         return as_it_came("signed by its sender's domain");
     }
@@ -298,6 +301,9 @@ mod tests {
         check(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, no_key);
         check(b"\r\n", Tracking { key_id: 9, ..tracked() }, no_key);
         check(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, Some("tracking is off"));
+        let facts = Facts { untracked: vec![delivery().recipient], ..message(tracked()).facts };
+        let untracked = track(b"\r\n", &facts, delivery(), &ring()).1.untouched;
+        assert_eq!(untracked, Some("the recipient is not to be tracked"));
     }
 
     #[test]

@@ -147,6 +147,11 @@ pub enum Outcome {
         /// Why.
         cause: Cause,
     },
+    /// Nothing was tried: since it was accepted, the address was put on a suppression list.
+    Suppressed {
+        /// Why.
+        cause: Cause,
+    },
 }
 
 /// What becomes of a delivery.
@@ -171,6 +176,9 @@ pub fn after(delivery: &Delivery, outcome: &Outcome, now: Timestamp) -> (Next, E
         Outcome::Refused { cause } => bounced(cause),
         Outcome::Unsendable { cause } => {
             (Next::Ends(State::Cancelled), EventKind::Failed, Detail::Failed { cause: cause.clone() })
+        }
+        Outcome::Suppressed { cause } => {
+            (Next::Ends(State::Suppressed), EventKind::Failed, Detail::Failed { cause: cause.clone() })
         }
         Outcome::Deferred { cause, wait } => deferred(delivery, cause, *wait, now),
     }
@@ -258,6 +266,11 @@ mod tests {
         check(
             Outcome::Unsendable { cause: cause(Reason::CannotRender, Class::Soft) },
             State::Cancelled,
+            EventKind::Failed,
+        );
+        check(
+            Outcome::Suppressed { cause: cause(Reason::Suppressed, Class::Undetermined) },
+            State::Suppressed,
             EventKind::Failed,
         );
     }

@@ -71,6 +71,9 @@ pub struct Facts {
     pub metadata: Map<String, Value>,
     /// How it is tracked.
     pub tracking: Tracking,
+    /// Recipients, by their place in the envelope, that are not to be tracked all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untracked: Vec<u16>,
 }
 
 /// One accepted submission.
@@ -104,8 +107,10 @@ pub enum Fate {
     },
     /// Not to be attempted.
     Suppressed {
-        /// Why the address is suppressed.
+        /// Why the address is left alone.
         reason: Reason,
+        /// The same for people, with what stands on whose list.
+        diagnostic: String,
     },
 }
 

@@ -11,6 +11,7 @@ pub mod file;
 pub mod hit;
 pub mod id;
 pub mod message;
+pub mod queue;
 pub mod reason;
 pub mod retry;
 pub mod secret;

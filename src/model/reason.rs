@@ -177,6 +177,8 @@ reasons! {
     Complaint, "complaint", Undetermined, Suppress::ForGood, "Spam", "Recipient marked the message as spam";
     /// Unsubscribed by the recipient.
     Unsubscribed, "unsubscribed", Undetermined, Suppress::ForGood, "Policy failure", "Recipient unsubscribed";
+    /// Put on a suppression list by a person.
+    Manual, "manual", Undetermined, NEVER, "Policy failure", "Recipient was put on the suppression list by a person";
     /// An auto-reply; not a failure.
     Autoreply, "autoreply", Undetermined, NEVER, "", "Automatic reply";
     /// The other side says nothing that helps.

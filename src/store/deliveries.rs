@@ -1,4 +1,4 @@
-//! Deliveries waiting to be made: lease, renew, settle, release.
+//! Deliveries waiting to be made: renew, settle, release, put off. `leasing` leases them.
 //!
 //! Owns the `deliveries` and `attempts` tables after acceptance. Never talks to a mail server and never decides an
 //! outcome: `deliver` does the one, `model::delivery` the other.
@@ -7,24 +7,25 @@
 //! a crash at any instruction costs at most one repeated attempt. It cannot cost less: a server that dies between the
 //! peer's 250 and our commit cannot know.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::db::{Result, Store, StoreError, Tx};
+use super::db::{Result, Store, Tx};
 use super::events;
-use super::messages::{self, delivery_id};
+use super::messages::delivery_id;
 use super::value::{Row, Value};
 use super::writer::{Accept, Work};
 use crate::model::delivery::{Delivery, Lease, Next, State};
 use crate::model::event::Event;
-use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
+use crate::model::id::{AgentId, DeliveryId, TenantId};
 use crate::model::message::{Fate, Message};
+use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::retry::LEASE;
-use crate::model::suppression::Suppression;
+use crate::model::suppression::{Found, Suppression};
 use crate::model::time::Timestamp;
 
 /// A delivery that this node may work on until its lease ends.
@@ -38,6 +39,10 @@ pub struct Leased {
     pub message: Arc<Message>,
     /// What was handed in, when it is still in memory; else [`Store::content`] has it.
     pub content: Option<Bytes>,
+    /// Why it waited, if a person or its destination made it wait.
+    pub mark: Mark,
+    /// What stands on a suppression list since it was accepted, and keeps it from being tried.
+    pub suppressed: Option<Found>,
     /// Room in the hand-over, given back when this is dropped.
     #[expect(dead_code, reason = "held for what dropping it does")]
     pub(super) slot: Option<OwnedSemaphorePermit>,
@@ -91,25 +96,6 @@ impl Store {
     /// The receiver of deliveries that are accepted already leased. The first caller gets it.
     pub async fn take_handoff(&self) -> Option<mpsc::UnboundedReceiver<Leased>> {
         self.0.writer.take_handoff().await
-    }
-
-    /// Leases up to `limit` deliveries that are due, oldest first, and counts an attempt for each.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Corrupt`.
-    pub async fn lease_deliveries(&self, limit: u32) -> Result<Vec<Leased>> {
-        let now = self.now();
-        let holder = self.0.holder.clone();
-        self.transaction(move |tx| Box::pin(async move { lease(tx, limit, now, &holder).await })).await
-    }
-
-    /// When the next delivery comes due; `None` when none waits.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn next_delivery_due(&self) -> Result<Option<Timestamp>> {
-        let sql = "select min(due_at) as due_at from deliveries where state = 'queued'";
-        self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 
     /// Extends the leases that this node still works under by a full term; those that were still held. The others
@@ -187,6 +173,27 @@ impl Store {
         Ok(cancelled)
     }
 
+    /// Gives back leases unused, each delivery to come due at its time, with the reason for which it waits.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put_off_deliveries(&self, rows: Vec<(DeliveryId, Lease, Timestamp, Mark)>) -> Result<()> {
+        const HEAD: &str = "with off (message_id, recipient, lease, attempts, due_at, mark) as (values";
+        const TAIL: &str = ")
+            update deliveries
+            set due_at = off.due_at, mark = off.mark, lease = null, attempts = deliveries.attempts - 1
+            from off
+            where deliveries.message_id = off.message_id and deliveries.recipient = off.recipient
+                and deliveries.lease = off.lease and deliveries.attempts = off.attempts
+                and deliveries.state = 'queued'";
+        let rows = rows.into_iter().map(|(id, lease, until, mark)| {
+            let (message, recipient) = (id.message.into(), id.recipient.into());
+            vec![message, recipient, lease.holder.into(), lease.attempt.into(), until.into(), mark.as_str().into()]
+        });
+        let rows: Vec<_> = rows.collect();
+        self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, TAIL, rows).await.map(drop) })).await
+    }
+
     /// Writes what came of an attempt: the state, the attempt, its events and the dispatches that they owe, in one
     /// commit shared with others.
     ///
@@ -202,7 +209,8 @@ pub(super) async fn cancel(tx: &mut Tx, events: &[Event], now: Timestamp) -> Res
     const HEAD: &str = "with cancelled (message_id, recipient, tenant_id, at, state, reason) as (values";
     const TAIL: &str = ")
         update deliveries
-        set state = cancelled.state, due_at = null, lease = null, settled_at = cancelled.at, reason = cancelled.reason
+        set state = cancelled.state, due_at = null, lease = null, settled_at = cancelled.at, reason = cancelled.reason,
+            held_at = null, mark = ''
         from cancelled
         where deliveries.message_id = cancelled.message_id and deliveries.recipient = cancelled.recipient
             and deliveries.tenant_id = cancelled.tenant_id and deliveries.state = 'queued'
@@ -216,64 +224,11 @@ pub(super) async fn cancel(tx: &mut Tx, events: &[Event], now: Timestamp) -> Res
     tx.many(HEAD, TAIL, events.iter().map(row).collect()).await?.iter().map(delivery_id).collect()
 }
 
-async fn lease(tx: &mut Tx, limit: u32, now: Timestamp, holder: &str) -> Result<Vec<Leased>> {
-    macro_rules! lease_due {
-        ($skip:literal) => {
-            concat!(
-                "with due as (
-                    select message_id, recipient
-                    from deliveries
-                    where state = 'queued' and due_at <= $1
-                    order by due_at
-                    limit $2 ",
-                $skip,
-                ")
-                update deliveries
-                set lease = $3, due_at = $4, attempts = attempts + 1
-                from due
-                where deliveries.message_id = due.message_id and deliveries.recipient = due.recipient
-                returning deliveries.message_id, deliveries.recipient, deliveries.tenant_id, deliveries.agent_id,
-                    deliveries.address, deliveries.state, deliveries.attempts, deliveries.accepted_at,
-                    deliveries.expires_at"
-            )
-        };
-    }
-    let sql = if tx.is_shared() { lease_due!("for update skip locked") } else { lease_due!("") };
-    let rows = tx.rows(sql, vec![now.into(), limit.into(), holder.into(), (now + LEASE).into()]).await?;
-    let leased: Vec<Delivery> = rows.iter().filter_map(|row| readable(read(row))).collect();
-    let messages = messages_of(tx, &leased).await?;
-    let leased = leased.into_iter().filter_map(|delivery| {
-        let message = messages.get(&delivery.id.message).cloned();
-        let message = readable(message.ok_or_else(|| StoreError::Corrupt(format!("{} has no message", delivery.id))))?;
-        let lease = Lease { holder: holder.to_owned(), attempt: delivery.attempts };
-        Some(Leased { delivery, lease, message, content: None, slot: None })
-    });
-    Ok(leased.collect())
-}
-
-/// A row that cannot be read must not stop the others: it is told about and comes due again with its lease's end.
-fn readable<T>(read: Result<T>) -> Option<T> {
-    read.inspect_err(|fault| tracing::error!(%fault, "a queued delivery cannot be read")).ok()
-}
-
-async fn messages_of(tx: &mut Tx, deliveries: &[Delivery]) -> Result<HashMap<MessageId, Arc<Message>>> {
-    const HEAD: &str = "
-        with wanted (id) as (values";
-    const TAIL: &str = ")
-        select messages.id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
-        from wanted
-        join messages on messages.id = wanted.id";
-    let ids: HashSet<MessageId> = deliveries.iter().map(|delivery| delivery.id.message).collect();
-    let rows = tx.many(HEAD, TAIL, ids.into_iter().map(|id| vec![id.into()]).collect()).await?;
-    let read = rows.iter().filter_map(|row| readable(messages::read(row)));
-    Ok(read.map(|message| (message.id, Arc::new(message))).collect())
-}
-
 /// Writes the deliveries of these plans: queued and leased, queued and due, or settled already.
 pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
     const HEAD: &str = "
-        insert into deliveries (message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts,
-            accepted_at, expires_at, settled_at, reason)
+        insert into deliveries (message_id, recipient, tenant_id, agent_id, address, domain, state, due_at, lease,
+            attempts, accepted_at, expires_at, settled_at, reason)
         values";
     let rows = accepts.iter().flat_map(|accept| planned_values(accept)).collect();
     tx.many(HEAD, "", rows).await.map(drop)
@@ -283,11 +238,13 @@ fn planned_values<'a>(accept: &'a Accept) -> impl Iterator<Item = Vec<Value>> + 
     let message = &accept.plan.message;
     accept.plan.deliveries.iter().map(move |planned| {
         let leased = accept.holder.as_deref();
-        let (state, due_at, lease, settled_at, reason) = match planned.fate {
-            Fate::Queued { due_at } if due_at > accept.now => (State::Queued, Some(due_at), None, None, None),
-            Fate::Queued { due_at } if leased.is_none() => (State::Queued, Some(due_at), None, None, None),
+        let (state, due_at, lease, settled_at, reason) = match &planned.fate {
+            Fate::Queued { due_at } if *due_at > accept.now => (State::Queued, Some(*due_at), None, None, None),
+            Fate::Queued { due_at } if leased.is_none() => (State::Queued, Some(*due_at), None, None, None),
             Fate::Queued { .. } => (State::Queued, Some(accept.now + LEASE), leased, None, None),
-            Fate::Suppressed { reason } => (State::Suppressed, None, None, Some(message.accepted_at), Some(reason)),
+            Fate::Suppressed { reason, .. } => {
+                (State::Suppressed, None, None, Some(message.accepted_at), Some(*reason))
+            }
         };
         vec![
             planned.id.message.into(),
@@ -295,6 +252,7 @@ fn planned_values<'a>(accept: &'a Accept) -> impl Iterator<Item = Vec<Value>> + 
             message.tenant.into(),
             message.agent.into(),
             planned.address.to_string().into(),
+            planned.address.domain().into(),
             state.as_str().into(),
             due_at.into(),
             lease.into(),
@@ -317,7 +275,7 @@ pub(super) async fn settle<'a>(
     const TAIL: &str = ")
         update deliveries
         set state = settled.state, due_at = settled.due_at, lease = null, settled_at = settled.settled_at,
-            reason = settled.reason
+            reason = settled.reason, mark = ''
         from settled
         where deliveries.message_id = settled.message_id and deliveries.recipient = settled.recipient
             and deliveries.lease = settled.lease and deliveries.attempts = settled.attempts

@@ -16,6 +16,7 @@ use super::writer::{Accept, Work};
 use crate::model::delivery::{Delivery, Lease, State};
 use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
 use crate::model::message::{Fate, Message, Plan, PlannedDelivery, Source};
+use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 
 /// Largest content that SQLite keeps in a row; PostgreSQL keeps all of them in rows.
@@ -65,6 +66,8 @@ impl Store {
                     lease: Lease { holder: self.0.holder.clone(), attempt: 1 },
                     message: message.clone(),
                     content: Some(plan.content.clone()),
+                    mark: Mark::None,
+                    suppressed: None,
                     slot: Some(slot),
                 });
             }

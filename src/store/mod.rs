@@ -16,6 +16,10 @@ pub mod messages;
 
 pub mod deliveries;
 
+pub mod leasing;
+
+pub mod queue;
+
 pub mod events;
 
 pub mod hits;

@@ -11,6 +11,8 @@ use crate::model::time::Timestamp;
 
 /// Messages forgotten in one transaction.
 const BITE: u32 = 200;
+/// How long what was done to suppressions is remembered: a year and a month, for whoever asks after a year.
+const SUPPRESSION_HISTORY: Duration = Duration::from_secs(400 * 86_400);
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ impl Store {
         let old = vec![(now - keep.reports).into()];
         self.run("delete from reports where received_at < $1", old).await?;
         self.run("delete from suppressions where expires_at < $1", vec![now.into()]).await?;
+        let old = vec![(now - SUPPRESSION_HISTORY).into()];
+        self.run("delete from suppression_history where at < $1", old).await?;
         Ok(forgotten.len() >= BITE as usize)
     }
 

@@ -28,6 +28,8 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     2 "hits_together" "0002_hits_together.sql",
     3 "templates" "0003_templates.sql",
     4 "cached_files" "0004_cached_files.sql",
+    5 "suppressions" "0005_suppressions.sql",
+    6 "queue" "0006_queue.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -14,6 +14,7 @@ use crate::model::event::Event;
 use crate::model::hit::Hit;
 use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
 use crate::model::message::Message;
+use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
@@ -30,6 +31,10 @@ pub struct DeliveryView {
     pub settled_at: Option<Timestamp>,
     /// Why it ended otherwise than delivered, or waits.
     pub reason: Option<Reason>,
+    /// Since when a person holds it.
+    pub held_at: Option<Timestamp>,
+    /// Why it waits beyond its own schedule.
+    pub mark: Mark,
 }
 
 /// Counts of the queues, for `/metrics` and readiness.
@@ -53,7 +58,7 @@ impl Store {
     pub async fn deliveries(&self, message: MessageId) -> Result<Vec<DeliveryView>> {
         const SQL: &str = "
             select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
-                expires_at, settled_at, reason
+                expires_at, settled_at, reason, held_at, mark
             from deliveries
             where message_id = $1
             order by recipient
@@ -190,7 +195,7 @@ impl Store {
     }
 }
 
-fn read_delivery(row: &Row) -> Result<DeliveryView> {
+pub(super) fn read_delivery(row: &Row) -> Result<DeliveryView> {
     let reason = row.maybe_text("reason")?;
     Ok(DeliveryView {
         delivery: deliveries::read(row)?,
@@ -198,6 +203,8 @@ fn read_delivery(row: &Row) -> Result<DeliveryView> {
         is_leased: row.maybe_text("lease")?.is_some(),
         settled_at: row.maybe_time("settled_at")?,
         reason: reason.and_then(|word| word.parse().ok()),
+        held_at: row.maybe_time("held_at")?,
+        mark: row.word("mark", Mark::from_word)?,
     })
 }
 

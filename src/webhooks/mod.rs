@@ -28,7 +28,7 @@ use crate::model::time::Timestamp;
 use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post};
 use crate::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use crate::store::{Store, StoreError};
-use crate::worker::{Again, Bounds, Queue, Worker};
+use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
 use client::{Answer, Client};
 use formats::Attempt;
@@ -123,6 +123,8 @@ impl Queue for Dispatch {
     type Id = DispatchId;
     type Leased = LeasedDispatch;
     type Party = WebhookId;
+    type Owner = ();
+    type Turn = ();
     type Fault = StoreError;
 
     const NAME: &'static str = "dispatch";
@@ -131,12 +133,20 @@ impl Queue for Dispatch {
         (leased.id, leased.lease.clone())
     }
 
-    fn party(leased: &LeasedDispatch) -> WebhookId {
+    fn party(&self, leased: &LeasedDispatch) -> WebhookId {
         leased.id.webhook
     }
 
-    async fn lease(&self, limit: u32, except: Vec<WebhookId>) -> Result<Vec<LeasedDispatch>, StoreError> {
-        self.parts.store.lease_dispatches(self.lane, limit, except).await
+    fn owner(_: &LeasedDispatch) {}
+
+    fn turn(&self, _: &WebhookId, _: &LeasedDispatch) -> Result<(), Full> {
+        Ok(())
+    }
+
+    async fn lease(&self, limit: u32, lines: Lines<WebhookId>) -> Result<Looked<LeasedDispatch>, StoreError> {
+        let rows = self.parts.store.lease_dispatches(self.lane, limit, lines.crowded().collect()).await?;
+        let has_more = rows.len() >= limit as usize;
+        Ok(Looked { rows, has_more })
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -151,7 +161,12 @@ impl Queue for Dispatch {
         self.parts.store.release_dispatches(unused).await
     }
 
-    async fn perform(&self, leased: LeasedDispatch) -> Option<Timestamp> {
+    async fn put_off(&self, _: Vec<(DispatchId, Lease, Later)>) -> Result<(), StoreError> {
+        // Every row is admitted.
+        Ok(())
+    }
+
+    async fn perform(&self, leased: LeasedDispatch, (): ()) -> Done<LeasedDispatch> {
         let stopwatch = Stopwatch::start();
         let attempt = Attempt { at: self.parts.clock.now(), number: leased.lease.attempt };
         let request = formats::build(&leased.webhook, &leased.event, &leased.message, attempt);
@@ -170,7 +185,7 @@ impl Queue for Dispatch {
         };
         let settlement =
             DispatchSettlement { id: leased.id, lease: leased.lease, next, at, status: answer.status, error };
-        self.settle(settlement).await
+        Done::Settled(self.settle(settlement).await)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The loop against a queue in memory, with a clock that stands.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
+use crate::model::retry::LEASE;
 
 /// Rows by number; what happened, in order; and how the next statements go.
 #[derive(Debug)]
@@ -17,6 +19,14 @@ struct Rows {
     confirmed: Mutex<Option<Vec<u32>>>,
     /// This many statements fail first.
     faults: Mutex<u32>,
+    /// Parties that give no turn, and why.
+    full: Mutex<HashMap<u32, Full>>,
+    /// Parties that admit nothing.
+    shut: Mutex<Vec<u32>>,
+    /// Rows that were found out to be another party's.
+    moved: Mutex<HashMap<u32, u32>>,
+    /// Parties that have room again.
+    freed: (mpsc::UnboundedSender<u32>, tokio::sync::Mutex<mpsc::UnboundedReceiver<u32>>),
 }
 
 impl Rows {
@@ -36,6 +46,8 @@ impl Queue for Rows {
     type Id = u32;
     type Leased = u32;
     type Party = u32;
+    type Owner = ();
+    type Turn = ();
     type Fault = &'static str;
 
     const NAME: &'static str = "row";
@@ -44,17 +56,35 @@ impl Queue for Rows {
         (*leased, Lease { holder: "test".into(), attempt: 1 })
     }
 
-    fn party(leased: &u32) -> u32 {
-        leased / 100
+    fn party(&self, leased: &u32) -> u32 {
+        *self.moved.lock().unwrap().get(leased).unwrap_or(&(leased / 100))
     }
 
-    async fn lease(&self, limit: u32, except: Vec<u32>) -> Result<Vec<u32>, &'static str> {
+    fn owner(_: &u32) {}
+
+    fn admit(&self, leased: &u32, _: usize) -> Result<(), Later> {
+        let until = Timestamp::from_millis(i64::from(*leased));
+        let is_shut = self.shut.lock().unwrap().contains(&self.party(leased));
+        if is_shut { Err(Later { until, mark: Mark::Room }) } else { Ok(()) }
+    }
+
+    fn turn(&self, party: &u32, _: &u32) -> Result<(), Full> {
+        self.full.lock().unwrap().get(party).map_or(Ok(()), |full| Err(*full))
+    }
+
+    async fn freed(&self) -> u32 {
+        self.freed.1.lock().await.recv().await.unwrap()
+    }
+
+    async fn lease(&self, limit: u32, lines: Lines<u32>) -> Result<Looked<u32>, &'static str> {
         self.fault()?;
+        let except: Vec<u32> = lines.crowded().collect();
         let mut due = self.due.lock().unwrap();
         let (mut leased, left): (Vec<_>, Vec<_>) = due.drain(..).partition(|row| !except.contains(&(row / 100)));
         *due = left;
         due.extend(leased.split_off(leased.len().min(limit as usize)));
-        Ok(leased)
+        let has_more = leased.len() >= limit as usize;
+        Ok(Looked { rows: leased, has_more })
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, &'static str> {
@@ -74,12 +104,20 @@ impl Queue for Rows {
         Ok(())
     }
 
-    async fn perform(&self, leased: u32) -> Option<Timestamp> {
+    async fn put_off(&self, rows: Vec<(u32, Lease, Later)>) -> Result<(), &'static str> {
+        self.say(format!("put off {:?}", rows.into_iter().map(|(id, ..)| id).collect::<Vec<_>>()));
+        Ok(())
+    }
+
+    async fn perform(&self, leased: u32, (): ()) -> Done<u32> {
+        if leased == 77 && self.moved.lock().unwrap().insert(77, 1).is_none() {
+            return Done::Misplaced(77);
+        }
         self.say(format!("begin {leased}"));
         assert_ne!(leased, 13, "the one that panics");
         self.ends.acquire().await.unwrap().forget();
         self.say(format!("end {leased}"));
-        None
+        Done::Settled(None)
     }
 }
 
@@ -94,12 +132,17 @@ struct Bench {
 impl Bench {
     fn with(due: &[u32], at_once: usize, at_once_each: usize) -> Self {
         let (log, heard) = mpsc::unbounded_channel();
+        let (free, freed) = mpsc::unbounded_channel();
         let rows = Arc::new(Rows {
             due: Mutex::new(due.to_vec()),
             log,
             ends: Semaphore::new(0),
             confirmed: Mutex::default(),
             faults: Mutex::default(),
+            full: Mutex::default(),
+            shut: Mutex::default(),
+            moved: Mutex::default(),
+            freed: (free, tokio::sync::Mutex::new(freed)),
         });
         let clock = Clock::standing(Timestamp::from_millis(1_000_000));
         let (hand, handed) = mpsc::unbounded_channel();
@@ -146,6 +189,54 @@ async fn a_party_that_was_left_out_is_asked_for_again_when_its_line_is_short() {
     for row in due {
         bench.expect(&[&format!("begin {row}"), &format!("end {row}")]).await;
     }
+}
+
+#[tokio::test]
+async fn a_full_party_waits_until_it_has_room_and_holds_up_nobody() {
+    let mut bench = Bench::with(&[], 8, 8);
+    let later = bench.clock.now() + Duration::from_secs(2);
+    *bench.rows.full.lock().unwrap() = HashMap::from([(0, Full::UntilFreed), (1, Full::Until(later))]);
+    for row in [1, 100, 200] {
+        bench.hand.send(row).unwrap();
+    }
+    bench.expect(&["begin 200"]).await;
+    bench.rows.full.lock().unwrap().clear();
+    bench.rows.freed.0.send(0).unwrap();
+    bench.expect(&["begin 1"]).await;
+    bench.clock.advance(Duration::from_secs(2));
+    bench.expect(&["begin 100"]).await;
+}
+
+#[tokio::test]
+async fn what_would_wait_for_long_is_put_off() {
+    let mut bench = Bench::with(&[], 8, 8);
+    bench.rows.full.lock().unwrap().insert(0, Full::UntilFreed);
+    bench.hand.send(1).unwrap();
+    bench.hand.send(2).unwrap();
+    bench.hand.send(200).unwrap();
+    bench.expect(&["begin 200"]).await;
+    bench.rows.full.lock().unwrap().insert(0, Full::ForLong);
+    bench.rows.shut.lock().unwrap().push(0);
+    bench.rows.freed.0.send(0).unwrap();
+    bench.expect(&["put off [1, 2]"]).await;
+    bench.hand.send(3).unwrap();
+    bench.expect(&["put off [3]"]).await;
+    bench.clock.advance(RENEW_EVERY);
+    bench.expect(&["renew [200]"]).await;
+}
+
+#[tokio::test]
+async fn a_misplaced_row_joins_the_right_line() {
+    let mut bench = Bench::with(&[77], 8, 8);
+    bench.rows.full.lock().unwrap().insert(1, Full::UntilFreed);
+    while bench.rows.moved.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.hand.send(200).unwrap();
+    bench.expect(&["begin 200"]).await;
+    bench.rows.full.lock().unwrap().clear();
+    bench.rows.freed.0.send(1).unwrap();
+    bench.expect(&["begin 77"]).await;
 }
 
 #[tokio::test]

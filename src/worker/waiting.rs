@@ -1,49 +1,112 @@
-//! Who begins next: rows in hand, one line a party, the parties in turn.
+//! Who begins next: rows in hand, one line a party, the parties in turn, and in each line its owners in turn.
 //!
-//! A party has a bounded number running; the rest of its line waits without standing in anybody's way. Pure.
+//! A party has a bounded number running; the rest of its line waits without standing in anybody's way. A line that is
+//! set aside has no turn until it is let back, and does not count as ready. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+
+use super::Lines;
 
 /// A line this many times as long as its party's bound is asked no more from the store.
 const CROWDED: usize = 16;
 
 /// Rows that wait to begin.
 #[derive(Debug)]
-pub(super) struct Waiting<P, L> {
+pub(super) struct Waiting<P, O, L> {
     /// How many of one party may run.
     each: usize,
-    lines: HashMap<P, Line<L>>,
+    lines: HashMap<P, Line<O, L>>,
     /// Parties that have something waiting and room to run it, each once.
     turns: VecDeque<P>,
-    len: usize,
+    /// Rows in lines that are not set aside.
+    ready: usize,
 }
 
 #[derive(Debug)]
-struct Line<L> {
-    waiting: VecDeque<L>,
+struct Line<O, L> {
+    /// The owners in turn, each with its rows; none is without.
+    owners: VecDeque<(O, VecDeque<L>)>,
+    len: usize,
     running: usize,
     has_turn: bool,
+    is_aside: bool,
 }
 
-impl<P: Clone + Eq + Hash, L> Waiting<P, L> {
+impl<O: PartialEq, L> Line<O, L> {
+    fn new() -> Self {
+        Self { owners: VecDeque::new(), len: 0, running: 0, has_turn: false, is_aside: false }
+    }
+
+    fn push(&mut self, owner: O, row: L) {
+        match self.owners.iter_mut().find(|(other, _)| *other == owner) {
+            Some((_, rows)) => rows.push_back(row),
+            None => self.owners.push_back((owner, VecDeque::from([row]))),
+        }
+        self.len += 1;
+    }
+
+    fn push_front(&mut self, owner: O, row: L) {
+        let found = self.owners.iter().position(|(other, _)| *other == owner);
+        let (owner, mut rows) = found.and_then(|at| self.owners.remove(at)).unwrap_or((owner, VecDeque::new()));
+        rows.push_front(row);
+        self.owners.push_front((owner, rows));
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<L> {
+        let (owner, mut rows) = self.owners.pop_front()?;
+        let row = rows.pop_front();
+        if !rows.is_empty() {
+            self.owners.push_back((owner, rows));
+        }
+        self.len -= usize::from(row.is_some());
+        row
+    }
+
+    fn clear(&mut self) -> impl Iterator<Item = L> + use<O, L> {
+        self.len = 0;
+        std::mem::take(&mut self.owners).into_iter().flat_map(|(_, rows)| rows)
+    }
+}
+
+impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     /// Nothing waits; at most `each` of one party run.
     pub(super) fn new(each: usize) -> Self {
-        Self { each, lines: HashMap::new(), turns: VecDeque::new(), len: 0 }
+        Self { each, lines: HashMap::new(), turns: VecDeque::new(), ready: 0 }
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// How many wait in lines that may go on.
+    pub(super) fn ready(&self) -> usize {
+        self.ready
     }
 
-    /// Puts a row at the end of its party's line.
-    pub(super) fn push(&mut self, party: P, row: L) {
-        let empty = || Line { waiting: VecDeque::new(), running: 0, has_turn: false };
-        let line = self.lines.entry(party.clone()).or_insert_with(empty);
-        line.waiting.push_back(row);
-        self.len += 1;
+    /// How many wait in a party's line.
+    pub(super) fn len_of(&self, party: &P) -> usize {
+        self.lines.get(party).map_or(0, |line| line.len)
+    }
+
+    /// How many wait in each line.
+    pub(super) fn lines(&self) -> Lines<P> {
+        let waiting = self.lines.iter().filter(|(_, line)| line.len > 0);
+        let waiting = waiting.map(|(party, line)| (party.clone(), line.len)).collect();
+        Lines { waiting, enough: self.each * CROWDED }
+    }
+
+    /// Puts a row at the end of its owner's rows in its party's line.
+    pub(super) fn push(&mut self, party: P, owner: O, row: L) {
+        let line = self.lines.entry(party.clone()).or_insert_with(Line::new);
+        line.push(owner, row);
+        self.ready += usize::from(!line.is_aside);
         self.give_turn(party);
+    }
+
+    /// Puts a row that did not begin back to the head of its party's line.
+    pub(super) fn put_back(&mut self, party: &P, owner: O, row: L) {
+        let Some(line) = self.lines.get_mut(party) else { return };
+        line.running = line.running.saturating_sub(1);
+        line.push_front(owner, row);
+        self.ready += usize::from(!line.is_aside);
     }
 
     /// The next row to run, which counts as running from now on.
@@ -52,44 +115,73 @@ impl<P: Clone + Eq + Hash, L> Waiting<P, L> {
             let party = self.turns.pop_front()?;
             let Some(line) = self.lines.get_mut(&party) else { continue };
             line.has_turn = false;
-            let Some(row) = line.waiting.pop_front() else { continue };
+            if line.is_aside {
+                continue;
+            }
+            let Some(row) = line.pop() else { continue };
             line.running += 1;
-            self.len -= 1;
+            self.ready -= 1;
             self.give_turn(party.clone());
             return Some((party, row));
         }
     }
 
-    /// One of the party's rows runs no more.
-    pub(super) fn ended(&mut self, party: &P) {
-        let Some(line) = self.lines.get_mut(party) else { return };
-        line.running = line.running.saturating_sub(1);
-        if line.running == 0 && line.waiting.is_empty() {
+    /// A party's line has no turn until it is let back.
+    pub(super) fn set_aside(&mut self, party: &P) {
+        let Some(line) = self.lines.get_mut(party).filter(|line| !line.is_aside) else { return };
+        line.is_aside = true;
+        self.ready -= line.len;
+    }
+
+    /// A party's line goes on.
+    pub(super) fn let_back(&mut self, party: &P) {
+        let Some(line) = self.lines.get_mut(party).filter(|line| line.is_aside) else { return };
+        line.is_aside = false;
+        self.ready += line.len;
+        if line.running == 0 && line.len == 0 {
             self.lines.remove(party);
         } else {
             self.give_turn(party.clone());
         }
     }
 
-    /// Parties that have more waiting than they will need soon.
-    pub(super) fn crowded(&self) -> Vec<P> {
-        self.lines.keys().filter(|party| self.is_crowded(party)).cloned().collect()
+    /// Takes a party's whole line out.
+    pub(super) fn clear(&mut self, party: &P) -> impl Iterator<Item = L> + use<P, O, L> {
+        let line = self.lines.get_mut(party);
+        self.ready -= line.as_ref().map_or(0, |line| if line.is_aside { 0 } else { line.len });
+        let is_idle = line.as_ref().is_some_and(|line| line.running == 0);
+        let cleared = line.map(Line::clear);
+        if is_idle {
+            self.lines.remove(party);
+        }
+        cleared.into_iter().flatten()
+    }
+
+    /// One of the party's rows runs no more.
+    pub(super) fn ended(&mut self, party: &P) {
+        let Some(line) = self.lines.get_mut(party) else { return };
+        line.running = line.running.saturating_sub(1);
+        if line.running == 0 && line.len == 0 {
+            self.lines.remove(party);
+        } else {
+            self.give_turn(party.clone());
+        }
     }
 
     /// Whether a party has more waiting than it will need soon.
     pub(super) fn is_crowded(&self, party: &P) -> bool {
-        self.lines.get(party).is_some_and(|line| line.waiting.len() >= self.each * CROWDED)
+        self.len_of(party) >= self.each * CROWDED
     }
 
     /// Takes out everything that waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = L> {
-        self.len = 0;
-        self.lines.values_mut().flat_map(|line| std::mem::take(&mut line.waiting))
+        self.ready = 0;
+        self.lines.values_mut().flat_map(Line::clear)
     }
 
     fn give_turn(&mut self, party: P) {
         let Some(line) = self.lines.get_mut(&party) else { return };
-        if !line.has_turn && line.running < self.each && !line.waiting.is_empty() {
+        if !line.has_turn && !line.is_aside && line.running < self.each && line.len > 0 {
             line.has_turn = true;
             self.turns.push_back(party);
         }
@@ -100,7 +192,7 @@ impl<P: Clone + Eq + Hash, L> Waiting<P, L> {
 mod tests {
     use super::*;
 
-    fn begun(waiting: &mut Waiting<char, u32>) -> Vec<(char, u32)> {
+    fn begun(waiting: &mut Waiting<char, u32, u32>) -> Vec<(char, u32)> {
         std::iter::from_fn(|| waiting.next()).collect()
     }
 
@@ -108,11 +200,11 @@ mod tests {
     fn parties_take_turns_within_their_bounds() {
         let mut waiting = Waiting::new(2);
         for row in 0..4 {
-            waiting.push('a', row);
+            waiting.push('a', 0, row);
         }
-        waiting.push('b', 10);
+        waiting.push('b', 0, 10);
         assert_eq!(begun(&mut waiting), [('a', 0), ('b', 10), ('a', 1)]);
-        assert_eq!(waiting.len(), 2);
+        assert_eq!(waiting.ready(), 2);
         waiting.ended(&'b');
         assert_eq!(begun(&mut waiting), []);
         waiting.ended(&'a');
@@ -125,16 +217,47 @@ mod tests {
     }
 
     #[test]
+    fn owners_take_turns_in_a_line() {
+        let mut waiting = Waiting::new(10);
+        for (owner, row) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30)] {
+            waiting.push('a', owner, row);
+        }
+        let rows: Vec<u32> = begun(&mut waiting).into_iter().map(|(_, row)| row).collect();
+        assert_eq!(rows, [10, 20, 30, 11, 12]);
+    }
+
+    #[test]
+    fn a_line_that_is_set_aside_holds_up_nobody_and_comes_back_as_it_was() {
+        let mut waiting = Waiting::new(10);
+        for row in 0..3 {
+            waiting.push('a', 0, row);
+        }
+        waiting.push('b', 0, 10);
+        let (party, row) = waiting.next().unwrap();
+        waiting.put_back(&party, 0, row);
+        waiting.set_aside(&'a');
+        waiting.push('a', 0, 3);
+        assert_eq!(waiting.ready(), 1);
+        assert_eq!(begun(&mut waiting), [('b', 10)]);
+        waiting.let_back(&'a');
+        assert_eq!(begun(&mut waiting), [('a', 0), ('a', 1), ('a', 2), ('a', 3)]);
+        assert_eq!(waiting.ready(), 0);
+        waiting.push('a', 0, 4);
+        assert_eq!(waiting.clear(&'a').collect::<Vec<_>>(), [4]);
+        assert_eq!((waiting.ready(), begun(&mut waiting)), (0, vec![]));
+    }
+
+    #[test]
     fn a_long_line_is_crowded_until_it_is_short() {
         let mut waiting = Waiting::new(1);
-        (0..16).for_each(|row| waiting.push('a', row));
-        assert_eq!(waiting.crowded(), ['a']);
+        (0..16).for_each(|row| waiting.push('a', 0, row));
+        assert_eq!(waiting.lines().crowded().collect::<Vec<_>>(), ['a']);
         waiting.next();
-        assert!(waiting.crowded().is_empty());
+        assert_eq!(waiting.lines().crowded().count(), 0);
         assert_eq!(waiting.drain().count(), 15);
-        assert_eq!(waiting.len(), 0);
+        assert_eq!(waiting.ready(), 0);
         assert_eq!(begun(&mut waiting), []);
-        waiting.push('a', 9);
+        waiting.push('a', 0, 9);
         waiting.ended(&'a');
         assert_eq!(begun(&mut waiting), [('a', 9)]);
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use postback::clock::Clock;
 use postback::model::reason::Reason;
-use postback::model::suppression::Suppression;
+use postback::model::suppression::{Action, Scope, Suppression};
 use postback::model::time::Timestamp;
 use serde_json::json;
 
@@ -206,19 +206,28 @@ on_both_engines! {
         let news = store.agent(tenant.id, "news").await.unwrap().unwrap();
         let now = Timestamp::from_millis(1_772_438_400_000);
         let suppression = Suppression {
-            tenant: tenant.id,
-            agent: news.id,
-            address: "gone@example.com".into(),
+            scope: Scope::Agent(tenant.id, news.id),
+            target: "gone@example.com".parse().unwrap(),
+            action: Action::Suppress,
             reason: Reason::Complaint,
+            note: String::new(),
             created_at: now,
             expires_at: None,
         };
         store.suppress(suppression).await.unwrap();
         store.close().await;
         let listed = ok("suppression list --tenant acme --agent news");
-        assert!(listed.contains("gone@example.com  complaint  2026-03-02T08:00:00.000Z  removed"), "{listed}");
+        assert!(listed.contains("gone@example.com  complaint  suppress  2026-03-02T08:00:00.000Z  removed"), "{listed}");
+        let exported = ok("suppression export --tenant acme --agent news");
+        assert!(exported.ends_with("\ngone@example.com,suppress,complaint,,2026-03-02T08:00:00Z,\n"), "{exported}");
         ok("suppression remove Gone@Example.com --tenant acme --agent news");
         refused("suppression remove gone@example.com --tenant acme --agent news", "there is no suppression of gone@");
+        std::fs::write(folder.join("list.csv"), exported + "nobody,,,,,\n").unwrap();
+        assert!(ok("suppression import list.csv --tenant acme --tenant-wide").contains("read 1; 1 lines make no sense"));
+        ok("suppression add example.net --installation --action reject --note spam-trap --days 7");
+        assert!(ok("suppression list --installation").contains("example.net  manual  reject"));
+        let history = ok("suppression history gone@example.com --tenant acme --agent news");
+        assert!(history.contains("added    complaint") && history.contains("removed  complaint  suppress  command line"));
 
         let secret = ok("key add --tenant acme --name ci");
         assert_eq!(secret.trim_end().len(), "pb_".len() + 43);

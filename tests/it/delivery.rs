@@ -14,9 +14,11 @@ use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::Tracking;
 use postback::model::reason::Reason;
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
+use postback::model::suppression::{Scope, Suppression};
 use postback::model::tenant::AgentSettings;
 use postback::model::token::{self, BOUNCE_AGE_MAX, KeyRing, Reference};
 use postback::store::Store;
+use postback::store::suppressions::{Filter, Lists};
 use postback::store::views::DeliveryView;
 use postback::worker::{RENEW_EVERY, Worker};
 
@@ -101,6 +103,11 @@ impl House {
         events.into_iter().map(|event| event.kind).filter(|kind| *kind != EventKind::Sent).collect()
     }
 
+    async fn suppressions(&self) -> Vec<Suppression> {
+        let list = Lists::Of(Scope::Agent(self.tenant, self.agent));
+        self.store.suppressions(list, &Filter::default(), 10).await.unwrap()
+    }
+
     async fn dialogue(&self, message: MessageId, attempt: usize) -> String {
         let mut attempts = self.store.attempts(DeliveryId { message, recipient: 0 }).await.unwrap();
         attempts.remove(attempt - 1).1.dialogue
@@ -181,8 +188,8 @@ on_both_engines! {
         let view = house.until_state(message, State::Bounced).await;
         assert_eq!(view.reason, Some(Reason::UserUnknown));
         assert_eq!(house.kinds(message).await, [EventKind::HardBounced]);
-        let suppressed = house.store.suppressions(house.agent, "", 10).await.unwrap().remove(0);
-        assert_eq!((suppressed.address.as_str(), suppressed.reason), ("a@example.com", Reason::UserUnknown));
+        let suppressed = house.suppressions().await.remove(0);
+        assert_eq!((suppressed.target.as_str(), suppressed.reason), ("a@example.com", Reason::UserUnknown));
         assert_eq!(suppressed.expires_at, Some(START + Duration::from_secs(180 * 86_400)));
         assert!(house.dialogue(message, 1).await.contains("< 550 5.1.1 no such user\n"));
         worker.drain(AWHILE).await;
@@ -194,7 +201,7 @@ on_both_engines! {
         let message = house.accept(&["a@example.com"]).await;
         house.until_state(message, State::Bounced).await;
         assert_eq!(house.kinds(message).await, [EventKind::SoftBounced]);
-        assert_eq!(house.store.suppressions(house.agent, "", 10).await.unwrap(), []);
+        assert_eq!(house.suppressions().await, []);
         worker.drain(AWHILE).await;
     }
 

@@ -23,3 +23,4 @@ mod rewrite;
 mod scripted_receiver;
 mod stop;
 mod storage;
+mod suppressions;

@@ -14,7 +14,7 @@ use postback::mail::render::{REFERENCE_HEADER, Rendered, render};
 use postback::model::event::EventKind;
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::reason::Reason;
-use postback::model::suppression::Suppression;
+use postback::model::suppression::{Action, Scope, Suppression};
 use postback::model::webhook::Format;
 use postback::store::Store;
 use postback::store::db::{Options, Sync};
@@ -219,8 +219,9 @@ async fn every_receiver_accepts_every_event() {
     let tenant = house.store.tenant("default").await.unwrap().unwrap().id;
     let agent = house.store.agent(tenant, "default").await.unwrap().unwrap().id;
     let now = Clock::system().now();
-    let (address, reason) = (SUPPRESSED.to_owned(), Reason::UserUnknown);
-    let suppression = Suppression { tenant, agent, address, reason, created_at: now, expires_at: None };
+    let (scope, action, reason) = (Scope::Agent(tenant, agent), Action::Suppress, Reason::UserUnknown);
+    let (target, note) = (SUPPRESSED.parse().unwrap(), String::new());
+    let suppression = Suppression { scope, target, action, reason, note, created_at: now, expires_at: None };
     house.store.suppress(suppression).await.unwrap();
 
     let mut sent: Vec<_> = MAILS.iter().map(|(subject, to)| (*to, house.send(to, subject, METADATA))).collect();

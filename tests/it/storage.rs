@@ -15,7 +15,6 @@ use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Sour
 use postback::model::reason::{Cause, Class, Reason};
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
 use postback::model::secret::Secret;
-use postback::model::suppression::Suppression;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch, Webhook};
@@ -451,31 +450,6 @@ on_both_engines! {
             (true, true, true),
             (true, false, false),
         ]);
-    }
-
-    async fn suppressions_hold_expire_and_are_not_shortened(engine: &Engine) {
-        let house = House::build(engine).await;
-        let suppression = |address: &str, reason, days: Option<u64>| Suppression {
-            tenant: house.tenant,
-            agent: house.agent,
-            address: address.into(),
-            reason,
-            created_at: START,
-            expires_at: days.map(|days| START + Duration::from_secs(days * 86_400)),
-        };
-        house.store.suppress(suppression("gone@example.com", Reason::UserUnknown, Some(180))).await.unwrap();
-        house.store.suppress(suppression("angry@example.com", Reason::Complaint, None)).await.unwrap();
-        house.store.suppress(suppression("angry@example.com", Reason::UserUnknown, Some(1))).await.unwrap();
-        let addresses = ["Gone@example.com", "angry@example.com", "fine@example.com"].map(|text| text.parse().unwrap());
-        let found = house.store.suppressed(house.agent, &addresses).await.unwrap();
-        assert_eq!(found.len(), 2);
-        assert_eq!(found["angry@example.com"], Reason::Complaint);
-        house.clock.advance(Duration::from_secs(181 * 86_400));
-        let found = house.store.suppressed(house.agent, &addresses).await.unwrap();
-        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["angry@example.com"]);
-        assert_eq!(house.store.suppressions(house.agent, "", 10).await.unwrap().len(), 2);
-        assert!(house.store.unsuppress(house.agent, &addresses[1]).await.unwrap());
-        assert!(!house.store.unsuppress(house.agent, &addresses[1]).await.unwrap());
     }
 
     async fn a_report_changes_a_delivery_once(engine: &Engine) {

@@ -1,5 +1,7 @@
 //! What acceptance makes durable: the message with its facts, a delivery for each recipient, the events that tell of it.
 
+use std::collections::HashMap;
+
 use super::{Sane, Submission};
 use crate::intake::Intake;
 use crate::mail::submitted::Switches;
@@ -7,7 +9,7 @@ use crate::model::address::{Address, Mailbox};
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::id::{DeliveryId, EventId, MessageId};
 use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
-use crate::model::reason::{Cause, Class, Reason};
+use crate::model::suppression::{self, Action, Found, Suppression};
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
@@ -34,21 +36,33 @@ impl Intake {
         submission: Submission,
         sane: Sane,
         birth: Birth<'_>,
-        suppressed: impl Fn(&Address) -> Option<Reason>,
+        suppressed: &HashMap<String, Found>,
     ) -> Plan {
         let Birth { id, now, .. } = birth;
         let switches = merged(submission.switches, &sane.submitted.switches);
         let due_at = switches.send_at.map_or(now, |at| at.max(now));
         let lifetime = self.0.settings.lifetime;
         let expires_at = due_at + switches.time_to_live.map_or(lifetime, |wish| wish.min(lifetime));
+        let found = |address: &Address| suppressed.get(&Suppression::key(address));
+        let untracked = (0u16..)
+            .zip(&submission.recipients)
+            .filter(|(_, address)| found(address).is_some_and(|found| found.action == Action::SuppressTracking));
+        let untracked = untracked.map(|(recipient, _)| recipient).collect();
+        let rejecting = submission.recipients.iter().find_map(|address| {
+            found(address).filter(|found| found.action == Action::Reject).map(|found| rejected(address, found))
+        });
+        let fate = |address: &Address| match (&rejecting, found(address)) {
+            (Some(rejected), _) => rejected.clone(),
+            (None, Some(found)) if found.action == Action::Suppress => {
+                Fate::Suppressed { reason: found.reason, diagnostic: found.diagnostic(address) }
+            }
+            (None, _) => Fate::Queued { due_at },
+        };
         let deliveries: Vec<PlannedDelivery> = (0u16..)
             .zip(submission.recipients)
             .map(|(recipient, address)| PlannedDelivery {
                 id: DeliveryId { message: id, recipient },
-                fate: match suppressed(&address) {
-                    Some(reason) => Fate::Suppressed { reason },
-                    None => Fate::Queued { due_at },
-                },
+                fate: fate(&address),
                 address,
                 expires_at,
             })
@@ -61,7 +75,7 @@ impl Intake {
             source: submission.source,
             accepted_at: now,
             size_bytes: sane.content.len() as u64,
-            facts: self.facts(grant, &sane, switches, &deliveries, birth),
+            facts: Facts { untracked, ..self.facts(grant, &sane, switches, &deliveries, birth) },
         };
         let events = deliveries.iter().map(|delivery| self.told(&message, delivery, now)).collect();
         Plan { message, content: sane.content, deliveries, events }
@@ -105,6 +119,7 @@ impl Intake {
                 base_url: self.0.settings.tracking_base_url.clone(),
                 key_id: self.0.ring.newest().unwrap_or_default(),
             },
+            untracked: Vec::new(),
         }
     }
 
@@ -116,9 +131,11 @@ impl Intake {
     }
 
     fn told(&self, message: &Message, delivery: &PlannedDelivery, now: Timestamp) -> Event {
-        let (kind, detail) = match delivery.fate {
+        let (kind, detail) = match &delivery.fate {
             Fate::Queued { .. } => (EventKind::Sent, Detail::Sent),
-            Fate::Suppressed { reason } => (EventKind::Failed, Detail::Failed { cause: suppressed_for(reason) }),
+            Fate::Suppressed { diagnostic, .. } => {
+                (EventKind::Failed, Detail::Failed { cause: suppression::cause(diagnostic.clone()) })
+            }
         };
         Event {
             id: EventId::from_uuid(self.0.ids.uuid(now)),
@@ -152,13 +169,8 @@ fn merged(door: Switches, header: &Switches) -> Switches {
     }
 }
 
-fn suppressed_for(reason: Reason) -> Cause {
-    Cause {
-        reason: Reason::Suppressed,
-        class: Class::Undetermined,
-        code: None,
-        status: None,
-        diagnostic: format!("the address is suppressed: {}", reason.sentence()),
-        rule: "suppression list".into(),
-    }
+/// What becomes of every recipient when one of them must not even stand beside others.
+fn rejected(address: &Address, found: &Found) -> Fate {
+    let diagnostic = format!("nobody gets it: {address}: {}", found.diagnostic(address));
+    Fate::Suppressed { reason: found.reason, diagnostic }
 }

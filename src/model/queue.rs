@@ -1,0 +1,98 @@
+//! What people do with the queue: which deliveries they mean, and why some wait.
+
+use super::address::Address;
+use super::id::{AgentId, MessageId, TenantId};
+use super::reason::Reason;
+use super::suppression::Scope;
+use super::time::Timestamp;
+
+/// Which queued deliveries are meant: those that pass every line of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueFilter {
+    /// Whose.
+    pub scope: Scope,
+    /// To which domain.
+    pub domain: Option<String>,
+    /// To which address.
+    pub address: Option<Address>,
+    /// Of which message.
+    pub message: Option<MessageId>,
+    /// Why they wait: the reason of their last attempt.
+    pub reason: Option<Reason>,
+    /// Accepted before this time.
+    pub accepted_before: Option<Timestamp>,
+    /// Held, or not.
+    pub is_held: Option<bool>,
+}
+
+impl QueueFilter {
+    /// All of one owner's.
+    pub fn all_of(scope: Scope) -> Self {
+        let (domain, address, message) = (None, None, None);
+        Self { scope, domain, address, message, reason: None, accepted_before: None, is_held: None }
+    }
+
+    /// Whether it leaves anything of its owner's out.
+    pub fn is_narrow(&self) -> bool {
+        *self != Self::all_of(self.scope)
+    }
+}
+
+/// Why a delivery waits beyond its own schedule, or does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// It keeps to its schedule.
+    #[default]
+    None,
+    /// Its destination takes no more at the moment.
+    Room,
+    /// It is paused.
+    Paused,
+    /// A person asked for it to be tried now, whatever is known about its destination.
+    Asked,
+}
+
+impl Mark {
+    /// Every mark.
+    pub const ALL: [Mark; 4] = [Mark::None, Mark::Room, Mark::Paused, Mark::Asked];
+
+    /// Its word, as stored; empty for none.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mark::None => "",
+            Mark::Room => "room",
+            Mark::Paused => "paused",
+            Mark::Asked => "asked",
+        }
+    }
+
+    /// The mark with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mark| mark.as_str() == word)
+    }
+}
+
+/// Mail that waits until a person resumes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Whose mail.
+    pub scope: Scope,
+    /// To which domain; `None`: to all.
+    pub domain: Option<String>,
+    /// What the person wrote beside it.
+    pub note: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+impl Pause {
+    /// Whether it stops this tenant's agent's mail to this domain.
+    pub fn stops(&self, tenant: TenantId, agent: AgentId, domain: &str) -> bool {
+        let is_owner = match self.scope {
+            Scope::Installation => true,
+            Scope::Tenant(paused) => paused == tenant,
+            Scope::Agent(_, paused) => paused == agent,
+        };
+        is_owner && self.domain.as_deref().is_none_or(|paused| paused == domain)
+    }
+}

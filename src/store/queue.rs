@@ -1,0 +1,308 @@
+//! What people do with the queue: look, hold, release, cancel, retry now, pause, resume.
+//!
+//! Each verb works on all deliveries that a [`QueueFilter`] means, in bites of short transactions. What a worker has in
+//! its hands is held for the time after, and cannot be cancelled any more. Owns the `pauses` table.
+
+use super::db::{Result, Store, Tx};
+use super::deliveries;
+use super::suppressions::{read_scope, scope_bytes};
+use super::value::{Row, Value};
+use super::views::{DeliveryView, read_delivery};
+use super::{events, listen};
+use crate::model::delivery::Delivery;
+use crate::model::event::Event;
+use crate::model::id::DeliveryId;
+use crate::model::queue::{Pause, QueueFilter};
+use crate::model::suppression::Scope;
+use crate::model::time::Timestamp;
+
+/// Deliveries changed in one transaction.
+const BITE: u32 = 500;
+
+/// What waits for one domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The domain.
+    pub domain: String,
+    /// Deliveries queued.
+    pub queued: u64,
+    /// Of these, due by now or in a worker's hands.
+    pub due: u64,
+    /// Of these, held by a person.
+    pub held: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Timestamp,
+}
+
+/// The conditions of a filter, `$1` to `$12`; `$12` is now.
+macro_rules! meant {
+    ($head:literal, $more:literal, $tail:literal) => {
+        concat!(
+            $head,
+            " from deliveries
+            where state = 'queued' and ($1 or tenant_id = $2) and ($3 or agent_id = $4) and ($5 = '' or domain = $5)
+                and ($6 = '' or lower(address) = $6) and ($7 or message_id = $8) and ($9 = '' or reason = $9)
+                and accepted_at < $10 and ($11 = '' or ($11 = 'held') = (held_at is not null))
+                and $12 >= 0 ",
+            $more,
+            $tail
+        )
+    };
+}
+
+/// Not in a worker's hands.
+macro_rules! free {
+    ($head:literal, $tail:literal) => {
+        meant!($head, "and (lease is null or due_at <= $12) ", $tail)
+    };
+}
+
+fn values(filter: &QueueFilter, now: Timestamp) -> Vec<Value> {
+    let (tenant, agent) = (filter.scope.tenant(), filter.scope.agent());
+    let held = match filter.is_held {
+        None => "",
+        Some(true) => "held",
+        Some(false) => "free",
+    };
+    vec![
+        tenant.is_none().into(),
+        tenant.into(),
+        agent.is_none().into(),
+        agent.into(),
+        filter.domain.clone().unwrap_or_default().into(),
+        filter.address.as_ref().map(|address| address.folded()).unwrap_or_default().into(),
+        filter.message.is_none().into(),
+        filter.message.into(),
+        filter.reason.map_or("", |reason| reason.as_str()).into(),
+        filter.accepted_before.unwrap_or(Timestamp::from_millis(i64::MAX)).into(),
+        held.into(),
+        now.into(),
+    ]
+}
+
+impl Store {
+    /// What waits, by domain, the most first; at most `limit` domains.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn queue_by_domain(&self, filter: &QueueFilter, limit: u32) -> Result<Vec<Waiting>> {
+        const SQL: &str = meant!(
+            "select domain, count(*) as queued, min(accepted_at) as oldest,
+                cast(sum(case when held_at is null and (due_at <= $12 or lease is not null) then 1 else 0 end)
+                    as bigint) as due,
+                cast(sum(case when held_at is not null then 1 else 0 end) as bigint) as held",
+            "group by domain ",
+            "order by queued desc, domain
+            limit $13"
+        );
+        let mut values = values(filter, self.now());
+        values.push(limit.into());
+        let read = |row: &Row| {
+            Ok(Waiting {
+                domain: row.text("domain")?,
+                queued: row.small("queued")?,
+                due: row.small("due")?,
+                held: row.small("held")?,
+                oldest: row.time("oldest")?,
+            })
+        };
+        self.rows(SQL, values).await?.iter().map(read).collect()
+    }
+
+    /// The deliveries that a filter means, after `after` by id, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn queued(
+        &self,
+        filter: &QueueFilter,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryView>> {
+        const SQL: &str = meant!(
+            "select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
+                expires_at, settled_at, reason, held_at, mark",
+            "and (message_id > $13 or (message_id = $13 and recipient > $14)) ",
+            "order by message_id, recipient
+            limit $15"
+        );
+        let mut values = values(filter, self.now());
+        let after = after.map_or((Vec::new(), -1), |id| (id.message.as_bytes().to_vec(), i64::from(id.recipient)));
+        values.extend([after.0.into(), after.1.into(), limit.into()]);
+        self.rows(SQL, values).await?.iter().map(read_delivery).collect()
+    }
+
+    /// Holds what a filter means: it is not tried until it is released, and its lifetime stands still. How many.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn hold(&self, filter: QueueFilter) -> Result<u64> {
+        const SQL: &str = meant!(
+            "update deliveries
+            set held_at = $12
+            where (message_id, recipient) in (
+                select message_id, recipient",
+            "and held_at is null ",
+            "limit $13)"
+        );
+        self.in_bites(SQL, filter).await
+    }
+
+    /// Lets go what a filter means and was held; what came due meanwhile is due now. How many.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn release_held(&self, filter: QueueFilter) -> Result<u64> {
+        const SQL: &str = meant!(
+            "update deliveries
+            set expires_at = expires_at + ($12 - held_at), held_at = null
+            where (message_id, recipient) in (
+                select message_id, recipient",
+            "and held_at is not null ",
+            "limit $13)"
+        );
+        self.in_bites(SQL, filter).await
+    }
+
+    /// Makes what a filter means due now, whatever is known about its destination; held ones stay held. How many.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn retry_now(&self, filter: QueueFilter) -> Result<u64> {
+        const SQL: &str = free!(
+            "update deliveries
+            set due_at = $12, mark = 'asked'
+            where (message_id, recipient) in (
+                select message_id, recipient",
+            "and mark <> 'asked' and held_at is null
+                limit $13)"
+        );
+        self.in_bites(SQL, filter).await
+    }
+
+    /// Ends what a filter means and nobody works on, as cancelled, with the event that `tell` makes of each. How many.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn cancel<T>(&self, filter: QueueFilter, tell: T) -> Result<u64>
+    where
+        T: Fn(&Delivery) -> Option<Event> + Send + Sync + Clone + 'static,
+    {
+        let mut cancelled = 0;
+        loop {
+            let (filter, tell, now) = (filter.clone(), tell.clone(), self.now());
+            let bite = self.transaction(move |tx| Box::pin(async move { cancel_bite(tx, &filter, now, &tell).await }));
+            let (bite, is_owed) = bite.await?;
+            cancelled += bite;
+            if is_owed {
+                self.wakes().dispatches.ring();
+            }
+            if bite < u64::from(BITE) {
+                return Ok(cancelled);
+            }
+        }
+    }
+
+    async fn in_bites(&self, sql: &'static str, filter: QueueFilter) -> Result<u64> {
+        let mut changed = 0;
+        loop {
+            let mut values = values(&filter, self.now());
+            values.push(BITE.into());
+            let bite = self.run(sql, values).await?;
+            changed += bite;
+            if bite < u64::from(BITE) {
+                break;
+            }
+        }
+        self.wakes().deliveries.ring();
+        Ok(changed)
+    }
+
+    /// Stops mail; whether it was not stopped before. Workers see it within seconds.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn pause(&self, pause: Pause) -> Result<bool> {
+        const SQL: &str = "
+            insert into pauses (scope, domain, tenant_id, agent_id, note, created_at)
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict do nothing";
+        let values = vec![
+            scope_bytes(pause.scope).into(),
+            pause.domain.unwrap_or_default().into(),
+            pause.scope.tenant().into(),
+            pause.scope.agent().into(),
+            pause.note.into(),
+            pause.created_at.into(),
+        ];
+        Ok(self.run(SQL, values).await? > 0)
+    }
+
+    /// Lets stopped mail go on; whether it was stopped.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn resume(&self, scope: Scope, domain: Option<&str>) -> Result<bool> {
+        const PUT_OFF: &str = meant!(
+            "update deliveries
+            set due_at = $12, mark = ''
+            where (message_id, recipient) in (
+                select message_id, recipient",
+            "and mark = 'paused' ",
+            "limit $13)"
+        );
+        let sql = "delete from pauses where scope = $1 and domain = $2";
+        let was = self.run(sql, vec![scope_bytes(scope).into(), domain.unwrap_or_default().into()]).await? > 0;
+        let filter = QueueFilter { domain: domain.map(str::to_owned), ..QueueFilter::all_of(scope) };
+        self.in_bites(PUT_OFF, filter).await?;
+        Ok(was)
+    }
+
+    /// All pauses, at most 10,000.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn pauses(&self) -> Result<Vec<Pause>> {
+        const SQL: &str = "
+            select scope, domain, tenant_id, agent_id, note, created_at
+            from pauses
+            order by scope, domain
+            limit 10000";
+        let read = |row: &Row| {
+            Ok(Pause {
+                scope: read_scope(row)?,
+                domain: Some(row.text("domain")?).filter(|domain| !domain.is_empty()),
+                note: row.text("note")?,
+                created_at: row.time("created_at")?,
+            })
+        };
+        self.rows(SQL, vec![]).await?.iter().map(read).collect()
+    }
+}
+
+async fn cancel_bite(
+    tx: &mut Tx,
+    filter: &QueueFilter,
+    now: Timestamp,
+    tell: &(impl Fn(&Delivery) -> Option<Event> + Sync),
+) -> Result<(u64, bool)> {
+    const SQL: &str = free!(
+        "update deliveries
+        set state = 'cancelled', due_at = null, lease = null, settled_at = $12, reason = 'cancelled', held_at = null,
+            mark = ''
+        where (message_id, recipient) in (
+            select message_id, recipient",
+        "limit $13)
+        returning message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at"
+    );
+    let mut values = values(filter, now);
+    values.push(BITE.into());
+    let rows = tx.rows(SQL, values).await?;
+    let told = rows.iter().filter_map(|row| tell(&deliveries::read(row).ok()?));
+    let told: Vec<Event> = told.collect();
+    let is_owed = events::insert(tx, &told.iter().collect::<Vec<_>>()).await?;
+    if tx.is_shared() {
+        listen::announce(tx, false, is_owed).await?;
+    }
+    Ok((rows.len() as u64, is_owed))
+}
