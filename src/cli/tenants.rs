@@ -177,7 +177,8 @@ pub(super) async fn agent(loaded: &Loaded, command: AgentCommand) -> anyhow::Res
                 guest.store.change_agent(&agent).await.context("change the mail agent")?;
             }
             for (key, value) in as_object(&agent.settings)? {
-                say(format!("{key}={value}"));
+                let is_secret = key == "authentication_key" && value != "";
+                say(if is_secret { format!("{key}=\"***\"") } else { format!("{key}={value}") });
             }
         }
         AgentCommand::Remove { name, tenant } => {

@@ -254,6 +254,9 @@ impl Answerer for Server {
             return answer;
         }
         let answer = match Surface::of(request.uri().path()) {
+            Surface::Zeptomail if request.uri().path() == zeptomail::oauth::PATH => {
+                zeptomail::oauth::answer(self, request).await
+            }
             Surface::Mailtura => mailtura::answer(self, request).await,
             Surface::Zeptomail => zeptomail::answer(self, request).await,
         };
@@ -261,10 +264,10 @@ impl Answerer for Server {
         answer
     }
 
-    fn ambiguous(&self, request: &Request<Incoming>) -> Answer {
+    fn refuse(&self, request: &Request<Incoming>, problem: &Problem) -> Answer {
         let answer = match Surface::of(request.uri().path()) {
-            Surface::Mailtura => mailtura::refused(&Problem::Ambiguous),
-            Surface::Zeptomail => zeptomail::refused(self, &Problem::Ambiguous),
+            Surface::Mailtura => mailtura::refused(problem),
+            Surface::Zeptomail => zeptomail::refused(self, problem),
         };
         self.0.counters.answered(answer.status());
         answer
@@ -276,7 +279,7 @@ impl Answerer for Server {
 enum Surface {
     /// `/api/v1`, and every path that is nobody's.
     Mailtura,
-    /// `/v1.1`.
+    /// `/v1.1`, and where its access tokens come from.
     Zeptomail,
 }
 
@@ -284,6 +287,7 @@ impl Surface {
     fn of(path: &str) -> Self {
         match path.strip_prefix("/v1.1") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Surface::Zeptomail,
+            None if path == zeptomail::oauth::PATH => Surface::Zeptomail,
             _ => Surface::Mailtura,
         }
     }

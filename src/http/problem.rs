@@ -48,6 +48,8 @@ pub enum Problem {
     BodyEncoded,
     /// The request says in two ways where it ends.
     Ambiguous,
+    /// The request does not say, or says twice, which host it is for.
+    Host,
     /// The body is no JSON that we read; why, for people.
     Json(String),
     /// A field is not as it must be.
@@ -140,7 +142,7 @@ fn flaw_of_text(flawed: &Flawed, words: fn(Part) -> &'static str) -> Flaw {
 fn flaw_of(rejection: &Rejection, words: Words) -> Option<Flaw> {
     let at = |field: Field, wrong| Flaw::at(format!("/{}", words(field)), wrong);
     Some(match rejection {
-        Rejection::SenderNotAllowed { .. } | Rejection::TooLarge { .. } => return None,
+        Rejection::SenderNotAllowed { .. } | Rejection::AgentShutDown | Rejection::TooLarge { .. } => return None,
         Rejection::BounceNotAllowed { address } => {
             let wrong = Wrong::Other("must be the mail agent's own, or of one of its domains".into());
             Flaw::at("/bounce_address", wrong).showing(address)
@@ -181,6 +183,7 @@ impl Problem {
             Problem::BodyCut => plain(StatusCode::BAD_REQUEST, CUT),
             Problem::BodyEncoded => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, ENCODED),
             Problem::Ambiguous => plain(StatusCode::BAD_REQUEST, AMBIGUOUS),
+            Problem::Host => plain(StatusCode::BAD_REQUEST, HOST),
             Problem::Json(why) => plain(StatusCode::BAD_REQUEST, &format!("Invalid JSON: {why}")),
             Problem::Invalid(flaw) => (StatusCode::UNPROCESSABLE_ENTITY, validation(flaw)),
             Problem::NoSuchFile { key, .. } => {
@@ -197,7 +200,7 @@ impl Problem {
             Problem::Conflict(why) => plain(StatusCode::CONFLICT, why),
             Problem::EmptyChange => plain(StatusCode::BAD_REQUEST, "Nothing to change"),
             Problem::Rejected(rejection) => match (rejection, flaw_of(rejection, super::mailtura::word)) {
-                (Rejection::SenderNotAllowed { .. }, _) => {
+                (Rejection::SenderNotAllowed { .. } | Rejection::AgentShutDown, _) => {
                     plain(StatusCode::FORBIDDEN, &format!("Forbidden: {rejection}"))
                 }
                 (_, Some(flaw)) => (StatusCode::UNPROCESSABLE_ENTITY, validation(&flaw)),
@@ -239,8 +242,11 @@ impl Problem {
         let error = &mut body["error"];
         error["code"] = code.unwrap_or(zepto.sub_code).into();
         error["message"] = zepto.detail.into();
-        error["field"] = zepto.target.into();
-        error["value"] = zepto.target_value.into();
+        for (name, text) in [("field", zepto.target), ("value", zepto.target_value)] {
+            if !text.is_empty() {
+                error[name] = text.into();
+            }
+        }
         body["status"] = "failure".into();
         (status, body)
     }
@@ -270,6 +276,7 @@ impl Problem {
                 of(S::UNSUPPORTED_MEDIA_TYPE, "TM_3301", "Unsupported Media Type", "PB_415", ENCODED)
             }
             Problem::Ambiguous => of(S::BAD_REQUEST, "TM_3301", "Bad Request", "PB_400", AMBIGUOUS),
+            Problem::Host => of(S::BAD_REQUEST, "TM_3301", "Bad Request", "PB_400", HOST),
             Problem::Json(why) => {
                 of(S::BAD_REQUEST, "TM_3301", "Invalid JSON", "SM_101", &format!("Invalid JSON: {why}"))
             }
@@ -308,6 +315,7 @@ const TOO_SLOW: &str = "The request body came too slowly";
 const CUT: &str = "The request body ended before its end";
 const ENCODED: &str = "Compressed request bodies are not accepted";
 const AMBIGUOUS: &str = "Content-Length and Transfer-Encoding cannot stand together";
+const HOST: &str = "A request has one Host field";
 const UNAVAILABLE: &str = "Temporarily unavailable; nothing was accepted, try again";
 const BROKEN: &str = "Internal error";
 
@@ -372,6 +380,10 @@ impl Zepto {
             (Rejection::SenderNotAllowed { domain }, _) => {
                 let detail = "Sender address domain is not verified".into();
                 Self::new((StatusCode::BAD_REQUEST, "TM_4001", "Access Denied", "SM_111", detail)).about("from", domain)
+            }
+            (Rejection::AgentShutDown, _) => {
+                let detail = "The mail agent is shut down".into();
+                Self::new((StatusCode::FORBIDDEN, "TM_3601", "Access Denied", "AE_101", detail))
             }
             (_, Some(flaw)) => Self::of_flaw(&flaw),
             (_, None) => {

@@ -16,10 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONNECTION, HOST, HeaderValue, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::counters::{Counters, add};
 use super::pace::{Pace, Paced, Patience};
+use super::problem::Problem;
 use crate::tls::Acceptor;
 
 /// After accept() has failed (out of file descriptors, most likely) it is left alone for so long.
@@ -56,8 +57,8 @@ pub trait Answerer: Clone + Send + Sync + 'static {
     /// The answer to one request. Dropped half-way when the client goes away.
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send;
 
-    /// The answer to a request that says in two ways where it ends; the connection is closed after it.
-    fn ambiguous(&self, _request: &Request<Incoming>) -> Answer {
+    /// The answer to a request that no server may take as it is; the connection is closed after it.
+    fn refuse(&self, _request: &Request<Incoming>, _problem: &Problem) -> Answer {
         let mut answer = Answer::default();
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         answer
@@ -152,8 +153,9 @@ impl<A: Answerer> Door<A> {
             let pace = pace.clone();
             async move {
                 let answer = match is_clear {
-                    true => self.answerer.answer(request, peer).await,
-                    false => closing(self.answerer.ambiguous(&request)),
+                    true if names_host(&request) => self.answerer.answer(request, peer).await,
+                    true => closing(self.answerer.refuse(&request, &Problem::Host)),
+                    false => closing(self.answerer.refuse(&request, &Problem::Ambiguous)),
                 };
                 pace.idle();
                 Ok::<_, Infallible>(finished(answer, peer))
@@ -171,6 +173,12 @@ impl<A: Answerer> Door<A> {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(drain, connection).await;
     }
+}
+
+/// RFC 9112 §3.2: since HTTP/1.1 a request has one `Host`, and who sends none or two is refused.
+fn names_host(request: &Request<Incoming>) -> bool {
+    let count = request.headers().get_all(HOST).iter().count();
+    count == 1 || (count == 0 && request.version() < Version::HTTP_11)
 }
 
 fn closing(mut answer: Answer) -> Answer {

@@ -8,6 +8,8 @@
 mod fields;
 mod files;
 mod keys;
+mod manage;
+pub(super) mod oauth;
 mod send;
 mod times;
 
@@ -56,11 +58,20 @@ pub(super) fn word_of_text(part: Part) -> &'static str {
 
 /// Answers a request under `/v1.1`.
 pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> Answer {
-    match respond(server, &mut request).await {
+    let segments = segments(request.uri().path(), "/v1.1");
+    let is_management = segments.is_some_and(|segments| manage::is_for(request.method(), &segments));
+    let answered = match is_management {
+        true => manage(server, &mut request).await,
+        false => respond(server, &mut request).await,
+    };
+    match answered {
         Ok(answer) => answer,
         Err(problem) => {
             body::drain(request, &problem).await;
-            refused(server, &problem)
+            match is_management {
+                true => manage::refused(server, &problem),
+                false => refused(server, &problem),
+            }
         }
     }
 }
@@ -84,6 +95,7 @@ fn route(method: &Method, path: &str) -> Result<Route, Problem> {
     let segments = segments(path, "/v1.1").ok_or(Problem::NoRoute)?;
     let send = |is_batch, is_template| match *method {
         Method::POST => Ok(Route::Send(Kind { is_batch, is_template })),
+        _ if (is_batch, is_template) == (false, false) => Err(Problem::Method { allowed: "GET, POST" }),
         _ => Err(Problem::Method { allowed: "POST" }),
     };
     match (segments.as_slice(), method) {
@@ -128,6 +140,22 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
         }
     })
     .await
+}
+
+async fn manage(server: &Server, request: &mut Request<Incoming>) -> Result<Answer, Problem> {
+    let token = manage::token(request).ok_or(Problem::Unauthorized)?;
+    let grant = server.intake().authenticate_access(token).await?;
+    let body = server.0.memory.read(request, manage::BODY_BYTES_MAX).await?;
+    let asked = manage::Asked {
+        method: request.method().clone(),
+        segments: segments(request.uri().path(), "/v1.1")
+            .map(|segments| manage::decoded(&segments))
+            .unwrap_or_default(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        body,
+    };
+    let server = server.clone();
+    finish(async move { manage::answer(&server, &grant, asked).await }).await
 }
 
 /// The token, after its scheme or bare.
@@ -199,6 +227,7 @@ mod tests {
         check(Method::POST, "/v1.1/email/template/batch", send(true, true));
         check(Method::GET, "/v1.1/email/template/batch", Err(Problem::Method { allowed: "POST" }));
         check(Method::POST, "/v1.1/email/other", Err(Problem::Method { allowed: "DELETE" }));
+        check(Method::PUT, "/v1.1/email", Err(Problem::Method { allowed: "GET, POST" }));
         check(Method::POST, "/v1.1/files", Ok(Route::Upload));
         check(Method::DELETE, "/v1.1/files/a", Ok(Route::RemoveFile("a".into())));
         check(Method::POST, "/v1.1/emails", Err(Problem::NoRoute));

@@ -156,7 +156,7 @@ impl Known {
         known.get(digest).filter(|(at, _)| now.since(*at) < BELIEVED).map(|(_, grant)| grant.clone())
     }
 
-    fn forget(&self, credential: CredentialId) {
+    pub(super) fn forget(&self, credential: CredentialId) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (_, grant)| grant.credential != credential);
     }

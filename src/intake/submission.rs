@@ -103,6 +103,9 @@ pub enum Rejection {
         /// The domain.
         domain: String,
     },
+    /// The agent sends nothing any more.
+    #[error("the mail agent is shut down")]
+    AgentShutDown,
     /// The bounce address is neither the agent's nor of one of its domains.
     #[error("the mail agent may not use the bounce address {address}")]
     BounceNotAllowed {
@@ -185,6 +188,10 @@ impl Intake {
         let _turn = if is_batch { self.0.batches.acquire().await.ok() } else { None };
         if submissions.is_empty() {
             return Err(Rejection::NoRecipients.into());
+        }
+        if grant.agent.settings.is_shut_down {
+            self.0.callers.forget(grant.credential);
+            return Err(Rejection::AgentShutDown.into());
         }
         let now = self.0.clock.now();
         let mut sane = Vec::with_capacity(submissions.len());

@@ -179,6 +179,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
 pub(super) fn rejection(rejection: &Rejection) -> Reply {
     match rejection {
         Rejection::SenderNotAllowed { domain } => told(553, "5.7.1", format!("Relaying disallowed as <{domain}>")),
+        Rejection::AgentShutDown => told(554, "5.7.1", rejection.to_string()),
         Rejection::BounceNotAllowed { .. } => told(553, "5.7.1", rejection.to_string()),
         Rejection::BadSender(_) => told(553, "5.1.7", rejection.to_string()),
         Rejection::NoRecipients => NO_VALID_RECIPIENT,

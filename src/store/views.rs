@@ -2,6 +2,7 @@
 //!
 //! Reads only, on the readers, in short statements. Whatever a tenant may see takes the tenant from the caller.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::db::{Result, Store};
@@ -10,7 +11,7 @@ use super::dispatches::{DispatchStanding, read_standing};
 use super::value::Row;
 use super::{events, hits, messages};
 use crate::model::delivery::Delivery;
-use crate::model::event::Event;
+use crate::model::event::{Event, EventKind};
 use crate::model::hit::Hit;
 use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
 use crate::model::message::Message;
@@ -95,6 +96,38 @@ impl Store {
             limit 1000";
         let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
         rows.iter().map(events::read).collect()
+    }
+
+    /// The events of all of a message's deliveries, in order, at most 5,000.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn events_of(&self, message: MessageId) -> Result<Vec<Event>> {
+        const SQL: &str = "
+            select id as event_id, message_id, recipient, tenant_id, agent_id, kind, ordinal, at, address, detail,
+                relay, relay_at, is_test
+            from events
+            where message_id = $1
+            order by id
+            limit 5000";
+        self.rows(SQL, vec![message.into()]).await?.iter().map(events::read).collect()
+    }
+
+    /// What kinds of things have happened to these messages.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn kinds_told(&self, messages: &[MessageId]) -> Result<HashSet<(MessageId, EventKind)>> {
+        const HEAD: &str = "
+            with wanted (id) as (values";
+        const TAIL: &str = ")
+            select distinct events.message_id, kind
+            from wanted
+            join events on events.message_id = wanted.id";
+        let rows = self.lookup(HEAD, TAIL, messages.iter().map(|id| vec![(*id).into()]).collect()).await?;
+        let read =
+            |row: &Row| Ok((MessageId::from_bytes(row.id("message_id")?), row.word("kind", EventKind::from_word)?));
+        rows.iter().map(read).collect()
     }
 
     /// Who looked at a delivery's mail, in order, at most 1,000: machines too, of which no event may tell.

@@ -192,6 +192,8 @@ on_both_engines! {
         let set = ok("agent set --tenant acme --agent news track_opens=false privacy=aggregate_only");
         assert!(set.contains("track_opens=false") && set.contains("track_clicks=true"));
         assert!(ok("agent set --tenant acme --agent news").contains("privacy=\"aggregate_only\""));
+        let secret = ok("agent set --tenant acme --agent news authentication_key=hush");
+        assert!(secret.contains("authentication_key=\"***\"") && !secret.contains("hush"), "{secret}");
         refused("agent set --tenant acme track_open=false", "did you mean `track_opens`?");
         refused("agent set --tenant acme track_opens=maybe", "invalid type");
 

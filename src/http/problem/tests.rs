@@ -38,6 +38,7 @@ fn rejections() -> Vec<Rejection> {
     ];
     let mut rejections = vec![
         Rejection::SenderNotAllowed { domain: "other.example".into() },
+        Rejection::AgentShutDown,
         Rejection::BounceNotAllowed { address: "x@other.example".into() },
         Rejection::NoSender,
         Rejection::BadSender("x".into()),
@@ -62,6 +63,7 @@ fn problems() -> Vec<Problem> {
         Problem::BodyCut,
         Problem::BodyEncoded,
         Problem::Ambiguous,
+        Problem::Host,
         Problem::Json("expected value at line 1 column 1".into()),
         Problem::NoSuchFile { field: "attachments", key: "2d6f.0.h1".into() },
         Problem::NoTemplate,

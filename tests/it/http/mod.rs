@@ -6,6 +6,10 @@ mod limits;
 
 mod mailtura;
 
+mod managing;
+
+mod sending;
+
 mod track;
 
 mod webhooks;
@@ -49,6 +53,7 @@ const OTHER_KEY: &str = "pb_theirs";
 struct House {
     engine: Engine,
     store: Store,
+    clock: Clock,
     ours: (Tenant, MailAgent),
     server: Server,
     address: SocketAddr,
@@ -82,13 +87,13 @@ impl House {
         });
         let vet = |url: &str| if url.starts_with("https://") { Ok(()) } else { Err("must be https".to_owned()) };
         let parts =
-            http::Parts { settings, intake, store: store.clone(), clock, ids: ids.clone(), vet_url: Arc::new(vet) };
+            http::Parts { settings, intake, store: store.clone(), clock: clock.clone(), ids, vet_url: Arc::new(vet) };
         let (server, (stop, stopped)) = (Server::new(parts), watch::channel(false));
         let serving = tokio::spawn({
             let server = server.clone();
             async move { server.serve(listener, None, stopped).await }
         });
-        Self { engine, store, ours, server, address, stop, serving }
+        Self { engine, store, clock, ours, server, address, stop, serving }
     }
 
     /// Sends these bytes on a connection of their own, and reads until the server closes it.

@@ -171,7 +171,8 @@ async fn json_on_every_path() {
     for (method, path, status) in [
         ("GET", "/v1.1", 404),
         ("POST", "/v1.1/nothing", 404),
-        ("GET", "/v1.1/email", 405),
+        ("GET", "/v1.1/email", 401),
+        ("PUT", "/v1.1/email", 405),
         ("PUT", "/v1.1/email/x", 405),
     ] {
         let refused = house.ask(method, path, &[], b"{}").await;

@@ -1,0 +1,294 @@
+//! `GET /v1.1/email`: what became of mails; and of one, by its reference, its request or our own id.
+//!
+//! A list goes from the newest mail back through at most [`SCANNED_MAX`] of them; dates bound it, a request's id leads
+//! straight to its mails. Lists leave deliveries and tracking out, as the original does.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::super::super::problem::Problem;
+use super::super::super::server::Answer;
+use super::super::super::wire::{Flaw, Wrong};
+use super::super::super::{Server, json_answer};
+use super::super::{keys, times};
+use super::{Query, success};
+use crate::model::address::Mailbox;
+use crate::model::event::{Detail, Event, EventKind};
+use crate::model::id::MessageId;
+use crate::model::message::Message;
+use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
+
+/// Mails that one search looks at.
+const SCANNED_MAX: usize = 100_000;
+/// Mails looked at in one go.
+const PAGE: u32 = 500;
+/// Mails in one list, unless asked otherwise.
+const LIST: usize = 50;
+/// Mails in one list.
+const LIST_MAX: usize = 500;
+/// Openings, or clicks, that are shown one by one.
+const SHOWN_MAX: usize = 100;
+
+/// What a list is asked for.
+struct Filter {
+    texts: Vec<(Field, String)>,
+    outcomes: Vec<EventKind>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+/// A text that a mail must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Agent,
+    Request,
+    From,
+    To,
+    Cc,
+    Bcc,
+    Recipient,
+    Subject,
+    ClientReference,
+}
+
+const FIELDS: [(&str, Field); 9] = [
+    ("mailagent_key", Field::Agent),
+    ("request_id", Field::Request),
+    ("from", Field::From),
+    ("to", Field::To),
+    ("cc", Field::Cc),
+    ("bcc", Field::Bcc),
+    ("recipient", Field::Recipient),
+    ("subject", Field::Subject),
+    ("client_reference", Field::ClientReference),
+];
+const OUTCOMES: [(&str, EventKind); 4] = [
+    ("is_hb", EventKind::HardBounced),
+    ("is_sb", EventKind::SoftBounced),
+    ("is_mailfailure", EventKind::Failed),
+    ("is_delivered", EventKind::Delivered),
+];
+
+impl Filter {
+    fn new(query: &Query) -> Result<Self, Flaw> {
+        let time = |name: &str| match query.text(name) {
+            None => Ok(None),
+            Some(text) => {
+                let bad = || Flaw::at(format!("/{name}"), Wrong::Format("date-time")).showing(text);
+                times::asked(text).map(Some).ok_or_else(bad)
+            }
+        };
+        let texts = FIELDS.into_iter().filter_map(|(name, field)| Some((field, query.text(name)?.to_lowercase())));
+        let mut outcomes = Vec::new();
+        for (name, kind) in OUTCOMES {
+            if query.flag(name)? {
+                outcomes.push(kind);
+            }
+        }
+        let (from, to) = (time("date_from")?, time("date_to")?);
+        // The last minute belongs to it.
+        Ok(Self { texts: texts.collect(), outcomes, from, to: to.map(|to| to + Duration::from_secs(60)) })
+    }
+
+    fn text(&self, wanted: Field) -> Option<&str> {
+        self.texts.iter().find(|(field, _)| *field == wanted).map(|(_, text)| text.as_str())
+    }
+
+    fn wants(&self, message: &Message) -> bool {
+        let facts = &message.facts;
+        let is_in_time = self.from.is_none_or(|from| message.accepted_at >= from)
+            && self.to.is_none_or(|to| message.accepted_at < to);
+        let is = |own: &str, text: &str| own.to_lowercase() == text;
+        let has = |people: &[Mailbox], text: &str| people.iter().any(|mailbox| is(&mailbox.address, text));
+        let fits = |(field, text): &(Field, String)| match field {
+            Field::Agent => is(&message.agent_key, text),
+            Field::Request => is(&facts.request_id, text),
+            Field::From => is(&facts.from.address, text),
+            Field::To => has(&facts.to, text),
+            Field::Cc => has(&facts.cc, text),
+            Field::Bcc => has(&facts.bcc, text),
+            Field::Recipient => [&facts.to, &facts.cc, &facts.bcc].into_iter().any(|people| has(people, text)),
+            Field::Subject => facts.subject.to_lowercase().contains(text),
+            Field::ClientReference => is(&facts.client_reference, text),
+        };
+        is_in_time && self.texts.iter().all(fits)
+    }
+}
+
+pub(super) async fn list(server: &Server, grant: &Grant, query: &str) -> Result<Answer, Problem> {
+    let query = Query::new(query);
+    let (filter, part) = (Filter::new(&query)?, query.part(LIST, LIST_MAX, SCANNED_MAX)?);
+    let found = match filter.text(Field::Request) {
+        Some(request) => {
+            let messages = of_request(server, grant, request).await?;
+            let wanted = messages.into_iter().filter(|message| filter.wants(message)).collect();
+            with_outcome(server, &filter, wanted).await?
+        }
+        None => newest(server, grant, &filter, part.offset + part.limit).await?,
+    };
+    let shown = found.iter().skip(part.offset).take(part.limit);
+    let logs: Vec<Value> = shown.map(|message| told(message, Map::new(), Map::new())).collect();
+    let metadata = json!({ "offset": part.offset, "count": logs.len() });
+    let told = json!({ "metadata": metadata, "data": { "logs": logs }, "status": "success" });
+    Ok(json_answer(StatusCode::OK, &told))
+}
+
+pub(super) async fn detail(server: &Server, grant: &Grant, id: &str) -> Result<Answer, Problem> {
+    let message = find(server, grant, id.trim_matches(['<', '>'])).await?.ok_or(Problem::NotFound("Email"))?;
+    let events = server.store().events_of(message.id).await?;
+    Ok(success(StatusCode::OK, told(&message, tracked(&events), delivered(&events))))
+}
+
+/// The newest mails that are wanted; `enough` of them will do.
+async fn newest(server: &Server, grant: &Grant, filter: &Filter, enough: usize) -> Result<Vec<Message>, Problem> {
+    let mut before = filter.to.map(MessageId::first_at);
+    let mut found = Vec::new();
+    for _ in 0..SCANNED_MAX / PAGE as usize {
+        let page = server.store().messages(grant.tenant.id, before, PAGE).await?;
+        before = page.last().map(|message| message.id);
+        let is_past = |last: &Message| filter.from.is_some_and(|from| last.accepted_at < from);
+        let is_end = page.len() < PAGE as usize || page.last().is_some_and(is_past);
+        let wanted = page.into_iter().filter(|message| filter.wants(message)).collect();
+        found.extend(with_outcome(server, filter, wanted).await?);
+        if is_end || found.len() >= enough {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Those of the mails that any of the wanted things has happened to.
+async fn with_outcome(server: &Server, filter: &Filter, messages: Vec<Message>) -> Result<Vec<Message>, Problem> {
+    if filter.outcomes.is_empty() || messages.is_empty() {
+        return Ok(messages);
+    }
+    let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+    let happened = server.store().kinds_told(&ids).await?;
+    let has = |message: &Message| filter.outcomes.iter().any(|kind| happened.contains(&(message.id, *kind)));
+    Ok(messages.into_iter().filter(has).collect())
+}
+
+async fn of_request(server: &Server, grant: &Grant, request: &str) -> Result<Vec<Message>, Problem> {
+    match keys::uuid_of(request, keys::REQUEST, MessageId::PREFIX).map(MessageId::from_uuid) {
+        Some(first) => Ok(server.store().messages_of_request(grant.tenant.id, first, request).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The mail with this reference, of this request, or with this id of ours.
+async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Option<Message>, Problem> {
+    if let Some(message) = of_request(server, grant, id).await?.into_iter().next() {
+        return Ok(Some(message));
+    }
+    let digits = id.strip_prefix(MessageId::PREFIX).unwrap_or_else(|| id.split('@').next().unwrap_or_default());
+    let own = format!("{}{digits}", MessageId::PREFIX).parse::<MessageId>();
+    if let Ok(own) = own {
+        let message = server.store().message(own).await?.filter(|message| message.tenant == grant.tenant.id);
+        if let Some(message) = message.filter(|message| !id.contains('@') || message.facts.email_reference == id) {
+            return Ok(Some(message));
+        }
+    }
+    // A mail that came with a Message-ID of its own: nothing but a look at all of them finds it.
+    let mut before = None;
+    for _ in 0..SCANNED_MAX / PAGE as usize {
+        let page = server.store().messages(grant.tenant.id, before, PAGE).await?;
+        before = page.last().map(|message| message.id);
+        let is_end = page.len() < PAGE as usize;
+        let found = page.into_iter().find(|message| message.facts.email_reference == id);
+        if found.is_some() || is_end {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn told(message: &Message, tracked: Map<String, Value>, delivered: Map<String, Value>) -> Value {
+    let facts = &message.facts;
+    let info = json!({
+        "email_reference": facts.email_reference,
+        "mail_type": "send-mail",
+        "subject": facts.subject,
+        "bounce_address": facts.bounce_address,
+        "client_reference": facts.client_reference,
+        "from": facts.from,
+        "message_id": format!("<{}>", facts.email_reference),
+        "to": facts.to,
+        "cc": facts.cc,
+        "bcc": facts.bcc,
+        "processed_time": message.accepted_at.rfc3339_seconds(),
+        "mailagent_key": message.agent_key,
+        "status": "processed",
+    });
+    json!({
+        "email_tracking_details": tracked,
+        "email_delivery_details": delivered,
+        "email_info": info,
+        "request_id": facts.request_id,
+    })
+}
+
+/// Openings and clicks: how many, and the first of them one by one.
+fn tracked(events: &[Event]) -> Map<String, Value> {
+    let mut tracked = Map::new();
+    for (word, kind) in [("email_open", EventKind::Opened), ("email_link_click", EventKind::Clicked)] {
+        let own: Vec<&Event> = events.iter().filter(|event| event.kind == kind).collect();
+        let mut first: HashMap<u16, Timestamp> = HashMap::new();
+        for event in &own {
+            let earliest = first.entry(event.delivery.recipient).or_insert(event.at);
+            *earliest = event.at.min(*earliest);
+        }
+        let shown = own.iter().take(SHOWN_MAX).map(|event| {
+            let first_at = first.get(&event.delivery.recipient).copied().unwrap_or(event.at);
+            let mut told = json!({
+                "time": event.at.rfc3339_seconds(),
+                "first_event_time": first_at.rfc3339_seconds(),
+                "recipient": event.recipient,
+            });
+            match &event.detail {
+                Detail::Opened { visitor } => told["user_agent"] = visitor.user_agent.as_str().into(),
+                Detail::Clicked { visitor, url } => {
+                    told["user_agent"] = visitor.user_agent.as_str().into();
+                    told["clicked_link"] = url.as_str().into();
+                }
+                _ => {}
+            }
+            told
+        });
+        let details: Vec<Value> = shown.collect();
+        if !details.is_empty() {
+            tracked.insert(word.into(), json!({ "details": details, "event_count": own.len() }));
+        }
+    }
+    tracked
+}
+
+/// What came of each delivery that has ended.
+fn delivered(events: &[Event]) -> Map<String, Value> {
+    let mut delivered: Map<String, Value> = Map::new();
+    for event in events {
+        let (word, reason, category) = match (&event.detail, event.kind) {
+            (Detail::Delivered { reply }, _) => ("delivered", reply.clone(), ""),
+            (Detail::Bounced { cause }, EventKind::HardBounced) => {
+                ("hardbounce", cause.diagnostic.clone(), cause.reason.category())
+            }
+            (Detail::Bounced { cause }, _) => ("softbounce", cause.diagnostic.clone(), cause.reason.category()),
+            (Detail::Failed { cause }, _) => ("mailfailure", cause.diagnostic.clone(), cause.reason.category()),
+            _ => continue,
+        };
+        let told = json!({
+            "reason": reason,
+            "recipient": event.recipient,
+            "time": event.at.rfc3339_seconds(),
+            "category": category,
+        });
+        let all = delivered.entry(word).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(all) = all {
+            all.push(told);
+        }
+    }
+    delivered
+}

@@ -1,0 +1,321 @@
+//! ZeptoMail's management: access tokens, mail agents and their keys, templates, and what became of mails.
+
+use postback::model::id::CredentialId;
+use serde_json::{Value, json};
+
+use super::{House, KEY, OTHER_KEY, Reply};
+
+/// Somebody who manages a tenant.
+struct Manager<'h> {
+    house: &'h House,
+    token: String,
+}
+
+impl<'h> Manager<'h> {
+    /// Signs in with a key of the tenant.
+    async fn new(house: &'h House, key: &str) -> Self {
+        let id = house.key_id(key).await;
+        let form = format!("grant_type=refresh_token&client_id={id}&client_secret={key}&refresh_token={key}");
+        let told = house.ask("POST", "/oauth/v2/token", &[], form.as_bytes()).await;
+        assert_eq!(told.status, 200);
+        let told = told.json();
+        assert_eq!((&told["token_type"], &told["expires_in"]), (&json!("Bearer"), &json!(3600)), "{told}");
+        Self { house, token: format!("Zoho-oauthtoken {}", told["access_token"].as_str().unwrap()) }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
+        let fields = [("Authorization", self.token.as_str())];
+        self.house.ask(method, &format!("/v1.1{path}"), &fields, body.to_string().as_bytes()).await
+    }
+
+    /// The data of a success.
+    async fn data(&self, method: &str, path: &str, body: Value) -> Value {
+        let told = self.ask(method, path, body).await;
+        assert!(told.status < 300, "{method} {path}: {}", told.text());
+        told.json()["data"].clone()
+    }
+
+    #[track_caller]
+    fn refused(told: &Reply, status: u16, code: &str) {
+        let body = told.json();
+        let error = &body["error"];
+        assert_eq!((told.status, &error["code"], &body["status"]), (status, &json!(code), &json!("failure")), "{body}");
+        assert!(error["message"].is_string() && error["details"][0]["message"].is_string(), "{body}");
+    }
+}
+
+impl House {
+    /// The id of the key with this secret.
+    async fn key_id(&self, key: &str) -> CredentialId {
+        let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(key).into();
+        self.store.grant(&digest).await.unwrap().unwrap().credential
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_tokens_are_for_who_has_the_key() {
+    let house = House::new().await;
+    let id = house.key_id(KEY).await;
+    let form = |client: &str, secret: &str, refresh: &str| {
+        format!("grant_type=refresh_token&client_id={client}&client_secret={secret}&refresh_token={refresh}")
+    };
+    let own = id.to_string();
+    for form in [
+        form(&own, "nobody", "nobody"),
+        form("key_0", KEY, KEY),
+        form(&own, OTHER_KEY, KEY),
+        form(&own, KEY, OTHER_KEY),
+        form("", "", ""),
+        form(&own, KEY, KEY).replace("refresh_token&", "password&"),
+        String::new(),
+    ] {
+        let refused = house.ask("POST", "/oauth/v2/token", &[], form.as_bytes()).await;
+        assert_eq!(refused.status, 200);
+        assert!(refused.json()["error"].is_string(), "{form}");
+        assert_eq!(refused.json().get("access_token"), None);
+    }
+    assert_eq!(house.ask("GET", "/oauth/v2/token", &[], b"").await.status, 405);
+    let manager = Manager::new(&house, KEY).await;
+    assert_eq!(manager.ask("GET", "/agents", json!({})).await.status, 200);
+    for token in [
+        "",
+        "Zoho-oauthtoken x",
+        "Zoho-oauthtoken 1000.00",
+        &format!("Zoho-enczapikey {KEY}"),
+        &format!("Zoho-oauthtoken {KEY}"),
+    ] {
+        let refused = house.ask("GET", "/v1.1/agents", &[("Authorization", token)], b"{}").await;
+        Manager::refused(&refused, 401, "SERR_157");
+    }
+    // It dies with its key.
+    assert!(house.store.remove_credential(house.ours.0.id, id).await.unwrap());
+    let other = Manager { house: &house, token: manager.token.replace("Zoho-oauthtoken", "zoho-OAUTHTOKEN ") };
+    house.clock.advance(std::time::Duration::from_secs(6));
+    Manager::refused(&other.ask("GET", "/agents", json!({})).await, 401, "SERR_157");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_agents_come_and_go() {
+    let house = House::new().await;
+    let manager = Manager::new(&house, KEY).await;
+    let added = manager.data("POST", "/agents", json!({ "mailagent_name": "Alerts", "description": "alerts" })).await;
+    assert_eq!(
+        (&added["mailagent_name"], &added["status"], &added["created_time"]),
+        (&json!("Alerts"), &json!("active"), &json!("02 Mar 2026 08:15 AM"))
+    );
+    let key = added["mailagent_key"].as_str().unwrap();
+    let clash = manager.ask("POST", "/agents", json!({ "mailagent_name": "Alerts", "description": "" })).await;
+    Manager::refused(&clash, 409, "MA_107");
+    assert_eq!(
+        (&clash.json()["error"]["field"], &clash.json()["error"]["value"]),
+        (&json!("mailagent_name"), &json!("Alerts"))
+    );
+    Manager::refused(&manager.ask("POST", "/agents", json!({})).await, 400, "MA_101");
+    let path = format!("/agents/{key}");
+    let changed = manager.data("PUT", &path, json!({ "mailagent_name": "News", "description": "news" })).await;
+    assert_eq!((&changed["mailagent_name"], &changed["description"]), (&json!("News"), &json!("news")));
+    let listed = manager.data("GET", "/agents", json!({})).await;
+    assert_eq!(
+        listed.as_array().unwrap().iter().map(|agent| agent["mailagent_name"].clone()).collect::<Vec<_>>(),
+        ["News", "default"]
+    );
+    Manager::refused(&manager.ask("DELETE", &path, json!({})).await, 400, "MA_101");
+    let default = house.ours.1.key.clone();
+    Manager::refused(
+        &manager.ask("PUT", &format!("/agents/{default}"), json!({ "mailagent_name": "x" })).await,
+        400,
+        "MA_101",
+    );
+
+    let token = manager.data("POST", &format!("{path}/apikeys"), json!({})).await;
+    assert_eq!(token["username"], json!("emailapikey"));
+    let password = manager.data("POST", &format!("{path}/short-passwords"), json!({})).await;
+    assert_eq!(password["username"], json!(key));
+    house
+        .store
+        .add_domain(house.store.agent(house.ours.0.id, "News").await.unwrap().unwrap().id, "ours.example")
+        .await
+        .unwrap();
+    let mail =
+        json!({ "from": { "address": "a@ours.example" }, "to": ["b@example.com"], "subject": "s", "textbody": "t" });
+    let send = async |token: &str| {
+        house.ask("POST", "/v1.1/email", &[("Authorization", token)], mail.to_string().as_bytes()).await
+    };
+    let sent = send(token["password"].as_str().unwrap()).await;
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    assert_eq!(send(password["password"].as_str().unwrap()).await.status, 401, "good for SMTP alone");
+    let shown = manager.data("GET", &format!("{path}/apikeys"), json!({})).await;
+    assert_eq!((&shown[0]["id"], &shown[0]["apikey"]), (&token["id"], &json!("****************")));
+    assert!(!shown.to_string().contains(token["password"].as_str().unwrap()));
+    assert_eq!(manager.data("GET", &format!("{path}/short-passwords"), json!({})).await.as_array().unwrap().len(), 1);
+
+    manager.data("PUT", &path, json!({ "status": "shutdown" })).await;
+    house.clock.advance(std::time::Duration::from_secs(6));
+    let refused = send(token["password"].as_str().unwrap()).await;
+    assert_eq!((refused.status, &refused.json()["error"]["details"][0]["code"]), (403, &json!("AE_101")));
+    manager.data("PUT", &path, json!({ "status": "active" })).await;
+    assert_eq!(send(token["password"].as_str().unwrap()).await.status, 201);
+    manager.data("PUT", &path, json!({ "status": "shutdown" })).await;
+
+    let id = token["id"].as_str().unwrap();
+    assert_eq!(manager.ask("DELETE", &format!("{path}/short-passwords/{id}"), json!({})).await.status, 404);
+    assert_eq!(manager.ask("DELETE", &format!("{path}/apikeys/{id}"), json!({})).await.status, 204);
+    assert_eq!(manager.ask("DELETE", &format!("{path}/apikeys/{id}"), json!({})).await.status, 404);
+    assert_eq!(manager.ask("DELETE", &path, json!({})).await.status, 204);
+    assert_eq!(manager.ask("GET", &path, json!({})).await.status, 404);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn templates_are_managed_and_previewed() {
+    let house = House::new().await;
+    let manager = Manager::new(&house, KEY).await;
+    let path = format!("/mailagents/{}/templates", house.ours.1.key);
+    let draft = json!({ "template_name": "Invite", "template_alias": "invite", "subject": "Hi {{name}}", "htmlbody": "<b>{{name}}</b> {{link}}" });
+    let added = manager.data("POST", &path, draft.clone()).await;
+    assert_eq!((&added["template_alias"], &added["version"]), (&json!("invite"), &json!(1)));
+    let key = added["template_key"].as_str().unwrap();
+    Manager::refused(&manager.ask("POST", &path, draft).await, 409, "MA_107");
+    for (change, code) in [
+        (json!({ "template_alias": "a b" }), "MA_101"),
+        (json!({ "htmlbody": "{{#x}}" }), "MA_101"),
+        (json!({ "htmlbody": "", "textbody": null }), "MA_101"),
+        (json!({ "htmlbody": "a\u{0}b" }), "MA_101"),
+        (json!({ "template_name": "a\nb" }), "MA_101"),
+    ] {
+        let refused = manager.ask("PUT", &format!("{path}/{key}"), change).await;
+        assert!(matches!(refused.status, 400 | 422));
+        Manager::refused(&refused, refused.status, code);
+    }
+    let unnamed = json!({ "template_name": "No alias", "subject": "s", "textbody": "t" });
+    assert_eq!(manager.data("POST", &path, unnamed).await["template_alias"], json!(null));
+    let changed = manager.data("PUT", &format!("{path}/invite"), json!({ "subject": "Hello {{name}}" })).await;
+    assert_eq!((&changed["version"], &changed["htmlbody"]), (&json!(2), &json!("<b>{{name}}</b> {{link}}")));
+    let shown = manager.data("GET", &format!("{path}/{key}"), json!({})).await;
+    assert_eq!(shown["subject"], json!("Hello {{name}}"));
+    let listed = manager.ask("GET", &format!("{path}?offset=0&limit=1"), json!({})).await.json();
+    assert_eq!(
+        (listed["data"].as_array().unwrap().len(), &listed["metadata"]),
+        (1, &json!({ "offset": 0, "count": 1, "limit": 1 }))
+    );
+    let preview =
+        manager.data("POST", &format!("{path}/{key}/preview"), json!({ "merge_info": { "name": "<Ann>" } })).await;
+    assert_eq!(
+        preview,
+        json!({ "subject": "Hello <Ann>", "htmlbody": "<b>&lt;Ann&gt;</b> ", "textbody": null, "missing": ["link"] })
+    );
+    let stranger = Manager::new(&house, OTHER_KEY).await;
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("POST", path.clone()),
+        ("GET", format!("{path}/{key}")),
+        ("PUT", format!("{path}/{key}")),
+        ("DELETE", format!("{path}/{key}")),
+        ("POST", format!("{path}/{key}/preview")),
+        ("GET", format!("/mailagents/default/templates/{key}")),
+        ("DELETE", format!("/mailagents/default/templates/{key}")),
+        ("GET", format!("/agents/{}", house.ours.1.key)),
+        ("PUT", format!("/agents/{}", house.ours.1.key)),
+        ("DELETE", format!("/agents/{}", house.ours.1.key)),
+        ("GET", format!("/agents/{}/apikeys", house.ours.1.key)),
+        ("POST", format!("/agents/{}/apikeys", house.ours.1.key)),
+        ("DELETE", format!("/agents/default/apikeys/{}", house.key_id(KEY).await)),
+    ] {
+        assert_eq!(stranger.ask(method, &path, json!({})).await.status, 404, "{method} {path}");
+    }
+    assert_eq!(manager.ask("DELETE", &format!("{path}/{key}"), json!({})).await.status, 204);
+    assert_eq!(manager.ask("GET", &format!("{path}/invite"), json!({})).await.status, 404);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mails_are_found_again() {
+    let house = House::new().await;
+    let send = async |subject: &str, to: &str, reference: &str| {
+        let mail = json!({
+            "from": { "address": "Billing@ours.example", "name": "Ours" }, "subject": subject, "textbody": "t",
+            "to": [{ "email_address": { "address": to, "name": "R" } }], "bcc": ["hidden@example.com"],
+            "client_reference": reference,
+        });
+        house.zeptomail(&mail.to_string()).await.json()["request_id"].as_str().unwrap().to_owned()
+    };
+    let first = send("Your receipt", "one@example.com", "order-1").await;
+    house.clock.advance(std::time::Duration::from_secs(3600));
+    let second = send("Welcome", "two@example.com", "order-2").await;
+    let manager = Manager::new(&house, KEY).await;
+    let find = async |query: &str| {
+        let told = manager.ask("GET", &format!("/email{query}"), json!({})).await;
+        assert_eq!(told.status, 200, "{query}: {}", told.text());
+        let told = told.json();
+        let logs = told["data"]["logs"].as_array().unwrap().clone();
+        assert_eq!(told["metadata"]["count"], json!(logs.len()));
+        logs.iter().map(|log| log["request_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let both = vec![second.clone(), first.clone()];
+    assert_eq!(find("").await, both);
+    assert_eq!(find("?limit=1").await, both[..1]);
+    assert_eq!(find("?offset=1").await, both[1..]);
+    for (query, expected) in [
+        (format!("?request_id={first}"), &both[1..]),
+        ("?subject=RECEIPT".into(), &both[1..]),
+        ("?to=two%40example.com".into(), &both[..1]),
+        ("?recipient=hidden@example.com".into(), &both[..]),
+        ("?bcc=hidden@example.com&client_reference=order-1".into(), &both[1..]),
+        ("?from=billing@OURS.example".into(), &both[..]),
+        ("?date_from=02%2F03%2F2026%2C+09%3A00+AM".into(), &both[..1]),
+        ("?date_to=02%2F03%2F2026%2C+08%3A15+AM".into(), &both[1..]),
+        (format!("?mailagent_key={}", house.ours.1.key), &both[..]),
+        ("?mailagent_key=other".into(), &[]),
+        ("?is_delivered=true".into(), &[]),
+        ("?is_delivered=false&is_hb=false".into(), &both[..]),
+        ("?request_id=nothing".into(), &[]),
+    ] {
+        assert_eq!(find(&query).await, expected, "{query}");
+    }
+    for query in ["?limit=x", "?limit=501", "?offset=-1", "?date_from=yesterday", "?is_hb=maybe"] {
+        Manager::refused(&manager.ask("GET", &format!("/email{query}"), json!({})).await, 400, "MA_101");
+    }
+    let message = house.store.messages(house.ours.0.id, None, 1).await.unwrap().remove(0);
+    let reference = &message.facts.email_reference;
+    for id in [&second, reference, &format!("%3C{reference}%3E"), &message.id.to_string()] {
+        let detail = manager.data("GET", &format!("/email/email-reference/{id}"), json!({})).await;
+        let info = &detail["email_info"];
+        assert_eq!((&detail["request_id"], &info["email_reference"]), (&json!(second), &json!(reference)));
+        assert_eq!(
+            (&info["to"], &info["processed_time"]),
+            (&json!([{ "address": "two@example.com", "name": "R" }]), &json!("2026-03-02T09:15:00Z"))
+        );
+    }
+    let stranger = Manager::new(&house, OTHER_KEY).await;
+    for id in [&second, reference, &message.id.to_string()] {
+        assert_eq!(stranger.ask("GET", &format!("/email/email-reference/{id}"), json!({})).await.status, 404);
+    }
+    assert_eq!(stranger.data("GET", "/email", json!({})).await["logs"], json!([]));
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paths_that_are_none() {
+    let house = House::new().await;
+    let manager = Manager::new(&house, KEY).await;
+    for (method, path, status) in [
+        ("PATCH", "/agents", 405),
+        ("POST", "/agents/x", 405),
+        ("GET", "/agents/x/tokens", 404),
+        ("PUT", "/agents/x/apikeys", 405),
+        ("GET", "/agents/x/apikeys/y", 405),
+        ("GET", "/mailagents", 404),
+        ("PATCH", "/mailagents/x/templates", 405),
+        ("GET", "/mailagents/x/templates/y/preview", 405),
+        ("DELETE", "/email/email-reference/x", 405),
+        ("GET", "/email/email-reference", 404),
+        ("GET", "/agents/%00", 404),
+        ("GET", "/agents/%FF%2F..", 404),
+    ] {
+        let refused = manager.ask(method, path, json!({})).await;
+        assert_eq!(refused.status, status, "{method} {path}");
+        assert!(refused.json()["error"]["details"][0]["message"].is_string());
+    }
+    house.shut().await;
+}
