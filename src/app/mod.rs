@@ -29,6 +29,7 @@ use crate::http::admin::Admin;
 use crate::http::{self, VetUrl};
 use crate::ids::IdSource;
 use crate::intake::{self, Intake};
+use crate::mail::rules::Rules;
 use crate::model::token::KeyRing;
 use crate::smtp;
 use crate::store::Store;
@@ -95,6 +96,7 @@ struct Ground {
     store: Store,
     ring: KeyRing,
     enricher: Arc<Enricher>,
+    rules: Rules,
     addresses: Addresses,
 }
 
@@ -132,7 +134,8 @@ impl App {
         });
         let look = Wake::default();
         let mut background = JoinSet::new();
-        background.spawn(Admin::new(store.clone(), clock.clone(), registry, stop.clone()).serve(sockets.admin));
+        let token = settings.admin.token.clone();
+        background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
         background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
         background.spawn(chores::reload(certificates.clone(), enricher.clone(), clock.clone(), look.clone()));
 
@@ -207,7 +210,8 @@ impl Ground {
         store.collect_orphans().await.context("look for content files that no message points to")?;
         let ring = store.key_ring(world.ids.bytes()).await.context("read the token keys")?;
         let enricher = Arc::new(Enricher::new(open_geo(settings)?));
-        Ok(Self { settings: settings.clone(), world, store, ring, enricher, addresses })
+        let rules = settings.rules()?;
+        Ok(Self { settings: settings.clone(), world, store, ring, enricher, rules, addresses })
     }
 
     fn intake(&self) -> Intake {
@@ -221,6 +225,7 @@ impl Ground {
             ids: self.world.ids.clone(),
             ring: self.ring.clone(),
             enricher: self.enricher.clone(),
+            rules: self.rules.clone(),
             settings: intake_settings(&self.settings, base_url),
         })
     }
@@ -270,6 +275,8 @@ impl Ground {
                 resolver: self.world.resolver.clone(),
                 hostname: self.settings.hostname.clone(),
                 return_path_domain: self.settings.reports.return_path_domain.clone(),
+                rules: self.rules.clone(),
+                suppression: self.settings.suppression,
                 counters: deliveries.clone(),
             };
             workers.push(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
@@ -329,6 +336,7 @@ pub async fn intake_of_a_guest(
         ids: ids.clone(),
         ring: store.key_ring(ids.bytes()).await.context("read the token keys")?,
         enricher: Arc::default(),
+        rules: settings.rules()?,
         settings: intake_settings(settings, base_url),
     }))
 }
@@ -350,6 +358,7 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
         complaint_local_part: settings.reports.complaint_local_part.clone(),
         recipients_max: settings.smtp.recipients_max.into(),
         message_bytes_max: usize::try_from(settings.smtp.message_bytes_max).unwrap_or(usize::MAX),
+        suppression: settings.suppression,
         ..intake::Settings::default()
     }
 }

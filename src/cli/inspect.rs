@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, Read, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use postback::app;
 use postback::config::Loaded;
 use postback::enrich::geo;
 use postback::mail::preview::{self, Demonstration};
+use postback::mail::rules::Rules;
 use postback::mail::{report, rewrite};
 use postback::{egress, enrich};
 use serde_json::Value;
@@ -20,7 +22,13 @@ use super::{printable, say};
 #[derive(Subcommand)]
 pub(super) enum InspectCommand {
     /// Mail that came back: what it is, about whom, and why
-    Bounce(Files),
+    Bounce {
+        #[command(flatten)]
+        files: Files,
+        /// Judge by the rules of this file first
+        #[arg(long, value_name = "FILE")]
+        rules: Option<PathBuf>,
+    },
     /// User agents: the program behind each, and whether it is a machine
     UserAgent(Texts),
     /// IP addresses: where each is
@@ -58,8 +66,9 @@ pub(super) struct Texts {
 
 pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: InspectCommand) -> anyhow::Result<()> {
     match command {
-        InspectCommand::Bounce(files) => {
-            files.each(|file, mail| show(files.jsonl, &report::inspect_line(file, &report::read(mail))))
+        InspectCommand::Bounce { files, rules } => {
+            let rules = rules.map_or_else(|| Ok(Rules::default()), |path| own_rules(&path))?;
+            files.each(|file, mail| show(files.jsonl, &report::inspect_line(file, &report::read(mail, &rules))))
         }
         InspectCommand::Rewrite(files) => files.each(|file, message| {
             let rewritten = rewrite::rewrite(message, &preview::WANTED, &mut Demonstration::default());
@@ -82,6 +91,11 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
             Ok(())
         }
     }
+}
+
+fn own_rules(path: &Path) -> anyhow::Result<Rules> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    Rules::with_own(&text).with_context(|| path.display().to_string())
 }
 
 impl Files {

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 failed, 2 wrong usage or settings that make no sense.
 
+mod bounces;
 mod check_config;
 mod database;
 mod demo;
@@ -76,6 +77,9 @@ enum Command {
     /// Addresses and domains that are left alone, since they bounced or complained, or a person says so
     #[command(subcommand)]
     Suppression(suppressions::SuppressionCommand),
+    /// Reports that came home: those that wait for a person, and all of them judged by the rules of today
+    #[command(subcommand)]
+    Bounces(bounces::BouncesCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -139,6 +143,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
         Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
+        Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),

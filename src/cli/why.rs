@@ -14,6 +14,7 @@ use postback::model::reason::Cause;
 use postback::model::time::Timestamp;
 use postback::store::deliveries::Attempt;
 use postback::store::dispatches::DispatchStanding;
+use postback::store::reports::KeptReport;
 use postback::store::views::DeliveryView;
 
 use super::database::Guest;
@@ -117,6 +118,8 @@ async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> an
         lines.push((event.at, happened(event)));
         lines.extend(owed.iter().map(|standing| (event.at, told(standing))));
     }
+    let reports = guest.store.reports_about(delivery.id).await.context("look for reports about it")?;
+    lines.extend(reports.iter().map(|report| (report.received_at, reported(report))));
     lines.sort_by_key(|(at, _)| *at);
     for (at, line) in lines {
         say(format!("  {at}  {line}"));
@@ -164,6 +167,11 @@ fn attempted(number: u32, attempt: &Attempt) -> String {
     line
 }
 
+fn reported(report: &KeptReport) -> String {
+    let because = report.cause.as_ref().map_or(String::new(), |cause| format!(" [rule {}]", cause.rule));
+    format!("report of kind {}: {}{because}  ({})", report.kind, printable(&report.outcome), report.id)
+}
+
 fn happened(event: &Event) -> String {
     let because = |cause: &Cause| match cause.diagnostic.as_str() {
         "" => format!(": {} [rule {}]", cause.reason, cause.rule),
@@ -172,7 +180,10 @@ fn happened(event: &Event) -> String {
     let more = match &event.detail {
         Detail::Sent => String::new(),
         Detail::Delivered { reply } => format!(": {}", printable(reply)),
-        Detail::Deferred { cause, next_at } => format!("{}; next try {next_at}", because(cause)),
+        Detail::Deferred { cause, next_at } => {
+            let next = next_at.map_or(String::new(), |next_at| format!("; next try {next_at}"));
+            format!("{}{next}", because(cause))
+        }
         Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
         Detail::Opened { .. } | Detail::Clicked { .. } => String::new(),
         Detail::Complained { feedback_type, reported_by, .. } => {

@@ -20,7 +20,9 @@ pub use sections::{DatabaseUrl, Geoip, Reports, Retention, Role, Tracking};
 
 use crate::deliver::settings::Mode;
 use crate::http::admin;
+use crate::mail::rules::Rules;
 use crate::model::address::domain_name;
+use crate::model::bearing::Policy;
 use crate::store::db::Sync;
 use crate::{deliver, egress, http, log, smtp, tls, webhooks};
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub tracking: Tracking,
     /// Reports about our mail, coming home.
     pub reports: Reports,
+    /// When addresses are left alone.
+    pub suppression: Policy,
     /// Where readers are.
     pub geoip: Geoip,
     /// Where we may connect to.
@@ -83,6 +87,7 @@ impl Default for Settings {
             webhooks: webhooks::Settings::default(),
             tracking: Tracking::default(),
             reports: Reports::default(),
+            suppression: Policy::default(),
             geoip: Geoip::default(),
             egress: egress::Settings::default(),
             retention: Retention::default(),
@@ -181,6 +186,17 @@ impl Settings {
         Ok(if self.is_capture() { policy.capturing() } else { policy })
     }
 
+    /// By which replies and reports are judged: the built-in rules, and the operator's before them.
+    ///
+    /// # Errors
+    /// The operator's file cannot be read, or a rule in it makes no sense.
+    pub fn rules(&self) -> Result<Rules, Problem> {
+        let Some(path) = &self.reports.rules else { return Ok(Rules::default()) };
+        let problem = |why: &dyn std::fmt::Display| Problem(format!("reports.rules: {}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|fault| problem(&fault))?;
+        Rules::with_own(&text).map_err(|bad| problem(&bad))
+    }
+
     /// What makes no sense, in one line.
     fn complaint(&self) -> Option<String> {
         let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| self.database.reveal().starts_with(scheme));
@@ -215,6 +231,8 @@ impl Settings {
             .or_else(|| self.deliver.complaint())
             .or_else(|| self.webhooks.complaint())
             .or_else(|| self.log.complaint())
+            .or_else(|| self.suppression.complaint())
+            .or_else(|| self.rules().err().map(|Problem(why)| why))
     }
 
     /// What is unwise, one line each.

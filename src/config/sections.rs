@@ -50,11 +50,13 @@ pub struct Reports {
     pub return_path_domain: String,
     /// The local part in that domain which complaints come to.
     pub complaint_local_part: String,
+    /// A file of rules of your own, which replies and reports are judged by before the built-in ones.
+    pub rules: Option<PathBuf>,
 }
 
 impl Default for Reports {
     fn default() -> Self {
-        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned() }
+        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned(), rules: None }
     }
 }
 

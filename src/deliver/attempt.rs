@@ -163,8 +163,16 @@ impl Deliver {
         if let Some(connection) = connection {
             self.put_back(turn, connection, &ended);
         }
-        let (outcome, code, dialogue) = (judge::outcome(&ended), code(&ended), dialogue.into_text());
-        Tried { outcome, route: host.route, peer, tls, code, dialogue, signal: judge::signal(&ended) }
+        let (outcome, code, dialogue) = (judge::outcome(&ended, &self.parts.rules), code(&ended), dialogue.into_text());
+        Tried {
+            outcome,
+            route: host.route,
+            peer,
+            tls,
+            code,
+            dialogue,
+            signal: judge::signal(&ended, &self.parts.rules),
+        }
     }
 
     async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> Result<Connection, Failure> {

@@ -18,22 +18,23 @@ use super::pace::Signal;
 use super::reply::Reply;
 use super::transport::{Failure, Unfit};
 use super::wire::Fault;
-use crate::mail::reply::{Stage, judge, wished_wait};
+use crate::mail::reply::{Stage, wished_wait};
+use crate::mail::rules::Rules;
+use crate::model::bearing::{Bearing, Naming, Policy};
 use crate::model::delivery::{self, Delivery, Next, Outcome};
-use crate::model::event::Event;
+use crate::model::event::{Detail, Event};
 use crate::model::id::EventId;
 use crate::model::reason::{Cause, Class, Reason};
-use crate::model::suppression::Suppression;
 use crate::model::time::Timestamp;
 
 /// The reply that means: authenticate first (RFC 4954 §6).
 const AUTHENTICATION_REQUIRED: u16 = 530;
 
 /// What a conversation came to.
-pub fn outcome(ended: &Result<Reply, Failure>) -> Outcome {
+pub fn outcome(ended: &Result<Reply, Failure>, rules: &Rules) -> Outcome {
     match ended {
         Ok(reply) => Outcome::Delivered { reply: escaped(&reply.in_one_line(), TEXT_BYTES_MAX) },
-        Err(Failure::Said(stage, reply)) => said(*stage, reply),
+        Err(Failure::Said(stage, reply)) => said(*stage, reply, rules),
         Err(Failure::Broke(stage, fault)) => {
             let (reason, status) = meaning(*stage, fault);
             deferred(reason, status, &format!("{}: {fault}", word(*stage)), fault_rule(fault))
@@ -46,9 +47,9 @@ pub fn outcome(ended: &Result<Reply, Failure>) -> Outcome {
     }
 }
 
-fn said(stage: Stage, reply: &Reply) -> Outcome {
+fn said(stage: Stage, reply: &Reply, rules: &Rules) -> Outcome {
     let text = reply.in_one_line();
-    let cause = judge(Some(reply.code), &text, stage);
+    let cause = rules.judge(Some(reply.code), &text, stage);
     let is_about_the_mail = matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data);
     let is_about_us = stage == Stage::Mail && reply.code == AUTHENTICATION_REQUIRED;
     match reply.code / 100 {
@@ -129,12 +130,12 @@ fn word(stage: Stage) -> &'static str {
 
 /// What the end of a conversation says about whether the host takes as much as we send it. A connection that broke after
 /// the host had begun to listen says nothing.
-pub fn signal(ended: &Result<Reply, Failure>) -> Option<Signal> {
+pub fn signal(ended: &Result<Reply, Failure>, rules: &Rules) -> Option<Signal> {
     let is_before_mail =
         |stage| matches!(stage, Stage::Connect | Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Report);
     match ended {
         Ok(_) | Err(Failure::Unfit(_)) => Some(Signal::Heard),
-        Err(Failure::Said(_, reply)) if asks_for_less(reply) => Some(Signal::Slower),
+        Err(Failure::Said(_, reply)) if asks_for_less(reply, rules) => Some(Signal::Slower),
         Err(Failure::Said(stage, _) | Failure::Broke(stage, _)) if is_before_mail(*stage) => Some(Signal::Nobody),
         Err(Failure::Said(..)) => Some(Signal::Heard),
         Err(Failure::Broke(..) | Failure::Unclear(_)) => None,
@@ -142,9 +143,9 @@ pub fn signal(ended: &Result<Reply, Failure>) -> Option<Signal> {
 }
 
 /// 421, 4.7.z, or words for "too many" in a reply that is not final.
-fn asks_for_less(reply: &Reply) -> bool {
+fn asks_for_less(reply: &Reply, rules: &Rules) -> bool {
     let text = reply.in_one_line();
-    let cause = judge(Some(reply.code), &text, Stage::Rcpt);
+    let cause = rules.judge(Some(reply.code), &text, Stage::Rcpt);
     let is_about_trust = cause.status.is_some_and(|status| status.starts_with("4.7."));
     let is_greylisting = cause.reason == Reason::Greylisted;
     reply.code == 421
@@ -163,22 +164,31 @@ pub struct Consequence {
     pub reason: Option<Reason>,
     /// What to tell.
     pub event: Event,
-    /// The address to leave alone from now on.
-    pub suppression: Option<Suppression>,
+    /// What it means for the address.
+    pub bearing: Bearing,
 }
 
 /// What `outcome` makes of `delivery` at `now`; the event gets the name `event`.
-pub fn consequence(delivery: &Delivery, outcome: &Outcome, now: Timestamp, event: EventId) -> Consequence {
+pub fn consequence(
+    delivery: &Delivery,
+    outcome: &Outcome,
+    policy: &Policy,
+    now: Timestamp,
+    event: EventId,
+) -> Consequence {
     let (next, kind, detail) = delivery::after(delivery, outcome, now);
-    let event = delivery.tells(event, kind, detail, now);
-    let suppression = match outcome {
-        Outcome::Refused { cause } => Suppression::of_bounce(delivery, cause, now),
-        Outcome::Delivered { .. }
-        | Outcome::Deferred { .. }
-        | Outcome::Unsendable { .. }
-        | Outcome::Suppressed { .. } => None,
+    let bearing = match &detail {
+        Detail::Bounced { cause } => policy.bearing(delivery, cause, Naming::Ours, now),
+        Detail::Delivered { .. } => Policy::success(delivery, now),
+        Detail::Sent
+        | Detail::Deferred { .. }
+        | Detail::Failed { .. }
+        | Detail::Opened { .. }
+        | Detail::Clicked { .. }
+        | Detail::Complained { .. } => Bearing::Nothing,
     };
-    Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, suppression }
+    let event = delivery.tells(event, kind, detail, now);
+    Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, bearing }
 }
 
 /// Why an attempt did not deliver.
@@ -210,7 +220,7 @@ mod tests {
     use crate::dns::DnsError;
 
     fn check(ended: Result<Reply, Failure>, word: &str, reason: Option<Reason>) {
-        let outcome = outcome(&ended);
+        let outcome = outcome(&ended, &Rules::default());
         let told = (outcome_word(&outcome), cause(&outcome).map(|cause| cause.reason));
         assert_eq!(told, (word, reason), "{ended:?}");
         if let Outcome::Deferred { cause, .. } = &outcome {
@@ -239,15 +249,20 @@ mod tests {
         }
         for stage in [Stage::Connect, Stage::Hello, Stage::StartTls, Stage::Auth] {
             let ended = Err(Failure::Said(stage, reply("554 5.7.1 not you")));
-            assert_eq!(outcome_word(&outcome(&ended)), "deferred", "{stage:?}: nothing was said about this mail");
+            assert_eq!(
+                outcome_word(&outcome(&ended, &Rules::default())),
+                "deferred",
+                "{stage:?}: nothing was said about this mail"
+            );
         }
         let unauthenticated = Err(Failure::Said(Stage::Mail, reply("530 5.7.0 who are you?")));
-        assert_eq!(outcome_word(&outcome(&unauthenticated)), "deferred");
+        assert_eq!(outcome_word(&outcome(&unauthenticated, &Rules::default())), "deferred");
         said(Stage::Rcpt, "354 what?", "deferred", Reason::ProtocolError);
     }
 
     #[test]
     fn what_a_host_says_about_how_much_it_takes() {
+        let signal = |ended: &Result<Reply, Failure>| signal(ended, &Rules::default());
         let said = |stage, text: &str| signal(&Err(Failure::Said(stage, reply(text))));
         assert_eq!(signal(&Ok(reply("250 ok"))), Some(Signal::Heard));
         assert_eq!(said(Stage::Rcpt, "550 5.1.1 no such user"), Some(Signal::Heard));
@@ -279,9 +294,10 @@ mod tests {
 
     #[test]
     fn a_wish_is_passed_on_and_words_are_escaped() {
-        let wished = outcome(&Err(Failure::Said(Stage::Rcpt, reply("450 4.7.1 try again in 300 seconds"))));
+        let outcome = |ended| outcome(&ended, &Rules::default());
+        let wished = outcome(Err(Failure::Said(Stage::Rcpt, reply("450 4.7.1 try again in 300 seconds"))));
         assert!(matches!(wished, Outcome::Deferred { wait: Some(wait), .. } if wait.as_secs() == 300));
-        let hostile = outcome(&Ok(reply(&format!("250 \u{1b}[2J{}", "x".repeat(5000)))));
+        let hostile = outcome(Ok(reply(&format!("250 \u{1b}[2J{}", "x".repeat(5000)))));
         let Outcome::Delivered { reply } = hostile else { panic!("{hostile:?}") };
         assert!(reply.starts_with("250 \\u{1b}[2Jx") && reply.len() <= TEXT_BYTES_MAX);
     }

@@ -40,6 +40,8 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Stopwatch};
 use crate::dns::Resolver;
 use crate::ids::IdSource;
+use crate::mail::rules::Rules;
+use crate::model::bearing::Policy;
 use crate::model::delivery::{Lease, Next, Outcome};
 use crate::model::id::{AgentId, DeliveryId, EventId};
 use crate::model::queue::{Mark, Pause};
@@ -79,6 +81,10 @@ pub struct Parts {
     pub hostname: String,
     /// The domain that reports come back to.
     pub return_path_domain: String,
+    /// By which replies are judged.
+    pub rules: Rules,
+    /// When addresses are left alone.
+    pub suppression: Policy,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -354,7 +360,7 @@ impl Deliver {
 fn settled(parts: &Parts, leased: Leased, tried: Tried, started_at: Timestamp) -> Settlement {
     let now = parts.clock.now();
     let event = EventId::from_uuid(parts.ids.uuid(now));
-    let consequence = judge::consequence(&leased.delivery, &tried.outcome, now, event);
+    let consequence = judge::consequence(&leased.delivery, &tried.outcome, &parts.suppression, now, event);
     let cause = judge::cause(&tried.outcome);
     let diagnostic = match &tried.outcome {
         Outcome::Delivered { reply } => reply.clone(),
@@ -382,6 +388,6 @@ fn settled(parts: &Parts, leased: Leased, tried: Tried, started_at: Timestamp) -
         next: consequence.next,
         reason: consequence.reason,
         events: vec![consequence.event],
-        suppression: consequence.suppression,
+        bearing: consequence.bearing,
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! `/livez` (and `/healthz`) answers while the program runs; `/readyz` is 503 while the database takes no writes or
 //! the program is going down, with the reason in JSON; `/metrics` is OpenMetrics text. Plain http for the machine's
-//! own eyes, on loopback unless set otherwise. Nothing here names a tenant, an address or a message.
+//! own eyes, on loopback unless set otherwise. None of these names a tenant, an address or a message. What does, for
+//! people, is in `reports` and wants a token.
+
+mod reports;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +23,11 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use reports::report_json;
+
 use super::server::{self, Answer, Answerer, Limits, Peer};
 use crate::clock::Clock;
+use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
 use crate::store::Store;
 use crate::store::views::QueueCounts;
@@ -32,11 +38,13 @@ use crate::store::views::QueueCounts;
 pub struct Settings {
     /// Where to listen.
     pub address: SocketAddr,
+    /// What a request for reports must bring as its bearer token; empty: none is answered.
+    pub token: Secret,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9080)) }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9080)), token: Secret::default() }
     }
 }
 
@@ -56,6 +64,7 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 pub struct Admin {
     store: Store,
     clock: Clock,
+    token: Secret,
     registry: Registry,
     queues: Queues,
     /// The program has been told to stop.
@@ -64,9 +73,15 @@ pub struct Admin {
 
 impl Admin {
     /// One that tells of this store and of what is registered in `registry`; ready until `draining` is true.
-    pub fn new(store: Store, clock: Clock, mut registry: Registry, draining: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        token: Secret,
+        mut registry: Registry,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
         let queues = Queues::register(&mut registry);
-        Self { store, clock, registry, queues, draining }
+        Self { store, clock, token, registry, queues, draining }
     }
 
     /// Answers on `listener` for ever: also while the program is going down.
@@ -103,6 +118,9 @@ impl Admin {
 
 impl Answerer for Arc<Admin> {
     async fn answer(&self, request: Request<Incoming>, _: Peer) -> Answer {
+        if request.uri().path().starts_with(reports::PREFIX) {
+            return self.reports(&request).await;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET here\n");
         }
@@ -116,7 +134,7 @@ impl Answerer for Arc<Admin> {
                 }
             },
             "/metrics" => self.metrics().await,
-            _ => response(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz and /metrics are here\n"),
+            _ => response(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz, /metrics and /reports are here\n"),
         }
     }
 }

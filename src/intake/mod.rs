@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::enrich::Enricher;
 use crate::ids::IdSource;
+use crate::mail::rules::Rules;
+use crate::model::bearing::Policy;
 use crate::model::retry::MAIL_LIFETIME;
 use crate::model::token::{KeyRing, Opener};
 use crate::store::Store;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub lifetime: Duration,
     /// Hits that may wait to be recorded.
     pub hits_max: usize,
+    /// When addresses are left alone.
+    pub suppression: Policy,
 }
 
 impl Default for Settings {
@@ -61,6 +65,7 @@ impl Default for Settings {
             message_bytes_max: 25 << 20,
             lifetime: MAIL_LIFETIME,
             hits_max: 500_000,
+            suppression: Policy::default(),
         }
     }
 }
@@ -76,6 +81,7 @@ struct Inner {
     ids: IdSource,
     ring: KeyRing,
     opener: Opener,
+    rules: Rules,
     settings: Settings,
     callers: caller::Known,
     hits: hit::Queue,
@@ -95,6 +101,8 @@ pub struct Parts {
     pub ring: KeyRing,
     /// Who is behind a hit.
     pub enricher: Arc<Enricher>,
+    /// By which reports are read.
+    pub rules: Rules,
     /// What intake needs to know about the installation.
     pub settings: Settings,
 }
@@ -102,7 +110,7 @@ pub struct Parts {
 impl Intake {
     /// Starts intake, and the task that records hits.
     pub fn start(parts: Parts) -> Self {
-        let Parts { store, clock, ids, ring, enricher, settings } = parts;
+        let Parts { store, clock, ids, ring, enricher, rules, settings } = parts;
         let hits = hit::start(
             hit::Recorder { store: store.clone(), clock: clock.clone(), ids: ids.clone(), enricher },
             settings.hits_max,
@@ -110,7 +118,7 @@ impl Intake {
         let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);
         let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
         let batches = Semaphore::new(submission::BATCHES_AT_ONCE);
-        Self(Arc::new(Inner { store, clock, ids, ring, opener, settings, callers, hits, batches }))
+        Self(Arc::new(Inner { store, clock, ids, ring, opener, rules, settings, callers, hits, batches }))
     }
 
     /// What intake knows about the installation.

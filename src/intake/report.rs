@@ -1,23 +1,36 @@
 //! A report comes home: whose delivery, which verdict, suppress or not.
 //!
 //! The sealed return path decides whose delivery a report is about, never the report's own text: a forged report
-//! cannot bounce a stranger's mail. Complaints may come to one address of ours instead; they are linked by the sealed
-//! reference that we put into the header of each copy. Whatever cannot be linked is kept for a person to see and
-//! changes nothing.
+//! cannot bounce a stranger's mail. A report that came elsewhere is linked by the sealed reference that we put into the
+//! header of each copy, which is as good; and by Message-ID, which all recipients of a mail know, and which is enough for
+//! a complaint about a mail that had one recipient and for nothing else. Then what the report says is checked: the
+//! recipient that it names, the message that it returns. What does not fit, or is not understood, changes nothing and
+//! stays open until a person has seen it.
+//!
+//! | file | is |
+//! |---|---|
+//! | `report` | taking in |
+//! | `report/link` | whose delivery |
+//! | `report/judge` | what follows for it |
+//! | `report/again` | what would follow by the rules of today |
+
+mod again;
+mod judge;
+mod link;
 
 use bytes::Bytes;
 
+pub use again::{Replayed, Verdict};
+
 use super::Intake;
-use crate::mail::report::{self, Action, Kind, Recipient, Report};
+use crate::mail::report::{self, BYTES_MAX, Report};
 use crate::model::address::Address;
-use crate::model::delivery::{self, Delivery};
-use crate::model::event::{Detail, Event, EventKind};
-use crate::model::id::{DeliveryId, EventId};
-use crate::model::reason::{Cause, Reason};
-use crate::model::suppression::Suppression;
+use crate::model::id::{DeliveryId, EventId, ReportId};
+use crate::model::time::Timestamp;
 use crate::model::token;
 use crate::store::StoreError;
-use crate::store::reports::{KeptReport, ReportChange, ReportSettlement};
+use crate::store::reports::KeptReport;
+use judge::Judged;
 
 /// How often a report is judged anew because its delivery moved meanwhile. A delivery moves a few times in its life.
 const JUDGEMENTS_MAX: usize = 8;
@@ -31,6 +44,16 @@ pub enum ReportTo {
     Complaints,
     /// The postmaster (RFC 5321 §4.5.1).
     Postmaster,
+}
+
+impl ReportTo {
+    fn as_str(&self) -> &'static str {
+        match self {
+            ReportTo::Delivery(_) => "delivery",
+            ReportTo::Complaints => "complaints",
+            ReportTo::Postmaster => "postmaster",
+        }
+    }
 }
 
 /// The store cannot keep a report now; the sender should try again.
@@ -58,27 +81,25 @@ impl Intake {
     }
 
     /// Takes a report in; what it changed, and the report itself, are durable when this returns. The same report
-    /// again changes nothing.
+    /// again changes nothing. Of one that is longer than is read, the beginning is kept.
     ///
     /// # Errors
     /// [`Unavailable`]: nothing was kept.
     pub async fn report(&self, to: &ReportTo, from: Option<&Address>, content: Bytes) -> Result<(), Unavailable> {
-        let report = report::read(&content);
+        let report = report::read(&content, &self.0.rules);
         let sender = from.map(Address::to_string).unwrap_or_default();
         for _ in 0..JUDGEMENTS_MAX {
-            let judged = self.judge(to, &report).await.map_err(|fault| unavailable(&fault))?;
+            let now = self.0.clock.now();
+            let judged = self.judge(to, &report, now).await.map_err(|fault| unavailable(&fault))?;
             let kept = KeptReport {
-                id: EventId::from_uuid(self.0.ids.uuid(self.0.clock.now())),
-                delivery: judged.delivery,
-                kind: report.kind.as_str().to_owned(),
-                received_at: self.0.clock.now(),
                 sender: sender.clone(),
-                outcome: judged.outcome.clone(),
-                content: content.to_vec(),
+                content: content.get(..=BYTES_MAX).unwrap_or(&content).to_vec(),
+                ..self.kept(to, &report, &judged, now)
             };
             tracing::info!(
                 report.kind = report.kind.as_str(),
                 delivery.id = judged.delivery.map(tracing::field::display),
+                rule = kept.cause.as_ref().map(|cause| cause.rule.as_str()),
                 outcome = judged.outcome,
                 "report received"
             );
@@ -92,114 +113,29 @@ impl Intake {
         Err(Unavailable)
     }
 
-    async fn judge(&self, to: &ReportTo, report: &Report) -> Result<Judged, StoreError> {
-        let Some(delivery) = self.about(to, report).await? else {
-            return Ok(Judged::unlinked("it names no delivery of ours"));
-        };
-        let now = self.0.clock.now();
-        let age = now.since(delivery.id.message.drawn_at());
-        Ok(match report.kind {
-            Kind::Bounce if age > token::BOUNCE_AGE_MAX => Judged::noted(&delivery, "too old to bounce anything"),
-            Kind::Bounce => self.bounced(&delivery, report),
-            Kind::Complaint => self.complained(&delivery, report),
-            Kind::Delayed | Kind::Success | Kind::Relayed | Kind::Autoreply | Kind::Ordinary => {
-                Judged::noted(&delivery, "it changes nothing")
-            }
-        })
+    async fn judge(&self, to: &ReportTo, report: &Report, now: Timestamp) -> Result<Judged, StoreError> {
+        let link = self.link(to, report, now).await?;
+        let draw = || EventId::from_uuid(self.0.ids.uuid(now));
+        Ok(judge::judge(report, link, &self.0.settings.suppression, now, draw))
     }
 
-    /// Whose delivery it is: what the return path says; for the complaint address, what a reference that we sealed says.
-    async fn about(&self, to: &ReportTo, report: &Report) -> Result<Option<Delivery>, StoreError> {
-        let now = self.0.clock.now();
-        let sealed = |text: &String| {
-            let local_part = text.split('@').next().unwrap_or(text);
-            token::open_return_path(&self.0.ring, local_part, now, token::COMPLAINT_AGE_MAX)
-        };
-        let id = match to {
-            ReportTo::Delivery(id) => Some(*id),
-            ReportTo::Complaints => report.references.iter().find_map(sealed),
-            ReportTo::Postmaster => None,
-        };
-        match id {
-            Some(id) => self.0.store.delivery(id).await,
-            None => Ok(None),
+    /// A report as it is kept, without sender and content.
+    fn kept(&self, to: &ReportTo, report: &Report, judged: &Judged, now: Timestamp) -> KeptReport {
+        let about = judged.about.clone();
+        KeptReport {
+            id: ReportId::from_uuid(self.0.ids.uuid(now)),
+            delivery: judged.delivery,
+            came_to: to.as_str().to_owned(),
+            kind: report.kind.as_str().to_owned(),
+            received_at: now,
+            sender: String::new(),
+            about: about.as_ref().map(|about| about.address.clone()).unwrap_or_default(),
+            cause: about.map(|about| about.cause),
+            effect: judged.effect,
+            outcome: judged.outcome.clone(),
+            is_open: judged.is_open,
+            content: Vec::new(),
         }
-    }
-
-    fn bounced(&self, delivery: &Delivery, report: &Report) -> Judged {
-        let Some(cause) = cause_for(delivery, report) else {
-            return Judged::noted(delivery, "it is about another recipient");
-        };
-        let Some((state, kind, detail)) = delivery::after_report(delivery.state, cause) else {
-            return Judged::noted(delivery, "the delivery had ended already");
-        };
-        let now = self.0.clock.now();
-        let settlement = ReportSettlement {
-            change: Some(ReportChange {
-                id: delivery.id,
-                from: delivery.state,
-                to: state,
-                reason: cause.reason,
-                at: now,
-            }),
-            events: vec![self.told_of(delivery, kind, detail)],
-            suppression: Suppression::of_bounce(delivery, cause, now),
-        };
-        Judged { delivery: Some(delivery.id), outcome: format!("bounced: {}", cause.reason), settlement }
-    }
-
-    fn complained(&self, delivery: &Delivery, report: &Report) -> Judged {
-        let Some(complaint) = report.complaint.as_ref().filter(|complaint| complaint.suppresses()) else {
-            return Judged::noted(delivery, "nobody asked to be left alone");
-        };
-        let reason = if complaint.feedback_type == "opt-out" { Reason::Unsubscribed } else { Reason::Complaint };
-        let detail = Detail::Complained {
-            feedback_type: complaint.feedback_type.clone(),
-            reported_by: complaint.reported_by.clone().unwrap_or_default(),
-            return_path: complaint.return_path.clone().unwrap_or_default(),
-            source_ip: complaint.source_ip.clone().unwrap_or_default(),
-        };
-        let settlement = ReportSettlement {
-            change: None,
-            events: vec![self.told_of(delivery, EventKind::Complained, detail)],
-            suppression: Some(Suppression::for_good(delivery, reason, self.0.clock.now())),
-        };
-        Judged { delivery: Some(delivery.id), outcome: format!("complained: {reason}"), settlement }
-    }
-
-    fn told_of(&self, delivery: &Delivery, kind: EventKind, detail: Detail) -> Event {
-        let now = self.0.clock.now();
-        delivery.tells(EventId::from_uuid(self.0.ids.uuid(now)), kind, detail, now)
-    }
-}
-
-/// What a report is judged to be, and what that changes.
-struct Judged {
-    delivery: Option<DeliveryId>,
-    outcome: String,
-    settlement: ReportSettlement,
-}
-
-impl Judged {
-    fn unlinked(outcome: &str) -> Self {
-        Self { delivery: None, outcome: outcome.to_owned(), settlement: ReportSettlement::default() }
-    }
-
-    fn noted(delivery: &Delivery, outcome: &str) -> Self {
-        Self { delivery: Some(delivery.id), ..Self::unlinked(outcome) }
-    }
-}
-
-/// What the report says of this delivery's recipient. The token has said whose it is; a report about one recipient is
-/// about them, under whatever name, since aliases and forwards change it.
-fn cause_for<'a>(delivery: &Delivery, report: &'a Report) -> Option<&'a Cause> {
-    let failed: Vec<&Recipient> = report.recipients.iter().filter(|one| one.action == Action::Failed).collect();
-    let folded = delivery.address.folded();
-    let named = failed.iter().find(|recipient| recipient.address.to_lowercase() == folded);
-    match (named, failed.as_slice()) {
-        (Some(named), _) => Some(&named.cause),
-        (None, [only]) => Some(&only.cause),
-        (None, _) => None,
     }
 }
 

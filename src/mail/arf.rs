@@ -22,13 +22,29 @@ pub struct Complaint {
     pub message_id: Option<String>,
 }
 
+/// What the one who reports asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Not to be bothered again: the recipient took the mail for abuse.
+    Peace,
+    /// To be off the list.
+    Leave,
+    /// That somebody looks: forged, infected, or not authenticated. The recipient asks for nothing.
+    Attention,
+    /// Nothing: the mail was no spam.
+    Nothing,
+}
+
 impl Complaint {
-    /// Whether the recipient wants no more mail: not so for `not-spam`, `auth-failure`, `virus`, `fraud`.
-    pub fn suppresses(&self) -> bool {
-        matches!(
-            self.feedback_type.as_str(),
-            "abuse" | "opt-out" | "opt-out-list" | "miscategorized" | "other" | "complaint"
-        )
+    /// What the report asks for, by its `Feedback-Type` (RFC 5965 §7.3, RFC 6430, RFC 6591). A word that nobody has
+    /// registered is taken for abuse: a provider that reports wants the mail to stop.
+    pub fn wish(&self) -> Wish {
+        match self.feedback_type.as_str() {
+            "not-spam" => Wish::Nothing,
+            "opt-out" | "opt-out-list" | "unsubscribe" => Wish::Leave,
+            "auth-failure" | "fraud" | "virus" | "dmarc" => Wish::Attention,
+            _ => Wish::Peace,
+        }
     }
 }
 
@@ -110,15 +126,22 @@ mod tests {
         assert_eq!(complaint.return_path.as_deref(), Some("news@here.example"));
         assert_eq!(complaint.source_ip.as_deref(), Some("192.0.2.1"));
         assert_eq!(complaint.reported_by.as_deref(), Some("mx.there.example"));
-        assert!(complaint.suppresses());
+        assert_eq!(complaint.wish(), Wish::Peace);
     }
 
     #[test]
-    fn what_is_no_complaint_about_us_suppresses_nobody() {
-        for kind in ["auth-failure", "not-spam", "virus", "fraud"] {
-            assert!(!read(&format!("Feedback-Type: {kind}\n")).suppresses(), "{kind}");
+    fn types_ask_for_different_things() {
+        let check = |kind: &str, wish| assert_eq!(read(&format!("Feedback-Type: {kind}\n")).wish(), wish, "{kind}");
+        for kind in ["abuse", "ABUSE", "other", "miscategorized", "complaint", "x-spam", ""] {
+            check(kind, Wish::Peace);
         }
-        assert!(read("").suppresses());
+        for kind in ["opt-out", "opt-out-list"] {
+            check(kind, Wish::Leave);
+        }
+        for kind in ["auth-failure", "virus", "fraud"] {
+            check(kind, Wish::Attention);
+        }
+        check("not-spam", Wish::Nothing);
     }
 
     #[test]

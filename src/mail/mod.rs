@@ -14,6 +14,7 @@ pub mod render;
 pub mod reply;
 pub mod report;
 pub mod rewrite;
+pub mod rules;
 pub mod submitted;
 pub mod target;
 pub mod template;

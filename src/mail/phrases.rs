@@ -210,9 +210,9 @@ impl Default for Phrases {
 }
 
 impl Phrases {
-    /// Adds a phrase with all its alternatives. `false` when some has nothing to start from.
-    pub fn add(&mut self, phrase: &str, id: usize) -> bool {
-        alternatives(phrase).iter().all(|phrase| self.add_one(phrase, id))
+    /// Adds those alternatives of a phrase that are wanted. `false` when some has nothing to start from.
+    pub fn add(&mut self, phrase: &str, id: usize, mut wanted: impl FnMut(&str) -> bool) -> bool {
+        alternatives(phrase).iter().all(|phrase| !wanted(phrase) || self.add_one(phrase, id))
     }
 
     fn add_one(&mut self, phrase: &str, id: usize) -> bool {
@@ -221,7 +221,7 @@ impl Phrases {
         let more: Vec<Piece> = pieces.collect();
         let start = if first.whole { format!("{} ", first.text) } else { first.text.clone() };
         let Some(key) = KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes)) else { return false };
-        if more.iter().any(|piece| piece.text.is_empty()) {
+        if phrase.ends_with("...") || more.iter().any(|piece| piece.text.is_empty()) {
             return false;
         }
         let hash = hash(key);
@@ -262,10 +262,14 @@ impl Phrases {
 }
 
 /// A phrase with brackets as the phrases without that it stands for.
-fn alternatives(phrase: &str) -> Vec<String> {
+pub fn alternatives(phrase: &str) -> Vec<String> {
+    spelled_out(phrase).iter().map(|phrase| phrase.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn spelled_out(phrase: &str) -> Vec<String> {
     let Some((before, rest)) = phrase.split_once('(') else { return vec![phrase.to_owned()] };
     let Some((inside, after)) = rest.split_once(')') else { return vec![phrase.replace('(', "")] };
-    let rest = alternatives(after);
+    let rest = spelled_out(after);
     inside.split('|').flat_map(|choice| rest.iter().map(move |rest| format!("{before}{choice}{rest}"))).collect()
 }
 
@@ -360,7 +364,7 @@ mod tests {
     #[track_caller]
     fn check(phrase: &str, text: &str, expected: bool) {
         let mut phrases = Phrases::default();
-        assert!(phrases.add(phrase, 7), "{phrase}");
+        assert!(phrases.add(phrase, 7, |_| true), "{phrase}");
         let mut seen = false;
         phrases.each(&plain(text).words, |id| seen |= id == 7);
         assert_eq!(seen, expected, "{phrase:?} in {text:?}");
@@ -391,8 +395,8 @@ mod tests {
 
     #[test]
     fn a_phrase_must_have_something_to_start_from() {
-        assert!(!Phrases::default().add("", 0));
-        assert!(!Phrases::default().add("a", 0));
-        assert!(!Phrases::default().add("abc ... ", 0));
+        assert!(!Phrases::default().add("", 0, |_| true));
+        assert!(!Phrases::default().add("a", 0, |_| true));
+        assert!(!Phrases::default().add("abc ... ", 0, |_| true));
     }
 }

@@ -1,17 +1,15 @@
-//! Judges what the other side said: an SMTP reply, or the diagnostic of a report, becomes a [`Cause`].
+//! What a mail system said, taken apart: an SMTP reply, or the diagnostic of a report.
 //!
-//! The knowledge is data: `rules/*.toml`, read once. A rule asks for phrases, for codes, or for both; of the rules that
-//! fit, the first decides, and its name is kept for people who ask why. Class follows the address: a
-//! reply is hard only where the rule says that the address is no good and the reply is final; 4yz is never hard.
+//! Codes, stage and words are found here; what they mean is in [`rules`](super::rules), whose verdict becomes a
+//! [`Cause`]. Class follows the address: a reply is hard only where the rule says that the address is no good and the
+//! reply is final; 4yz is never hard.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::phrases::{self, Phrases, Plain};
-use super::report::addresses;
+use super::phrases::{self, Plain};
 use crate::model::reason::{Cause, Class, Reason};
 
 /// Longest diagnostic that is kept, in bytes (see [`Cause::diagnostic`]).
@@ -41,12 +39,6 @@ pub enum Stage {
     Report,
 }
 
-/// Judges a reply, or the text of one. `code` is the reply code where it is known apart from the text.
-pub fn judge(code: Option<u16>, text: &str, stage: Stage) -> Cause {
-    let heard = Heard::new(code, None, text, Cow::Owned(plain_of(text)), stage);
-    heard.cause(RULES.first(&heard, |_| true))
-}
-
 /// How surely a rule speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Weight {
@@ -58,37 +50,24 @@ pub(super) enum Weight {
     Words,
 }
 
-/// Judges the diagnostic of a report with the status that its fields give; says how surely.
-pub(super) fn weigh(status: Option<&str>, text: &str) -> (Cause, Weight) {
-    weigh_by(Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report), |_| true)
-}
-
-/// The same for prose, where broad words mean little.
-pub(super) fn weigh_prose(status: Option<&str>, text: &str, plain: &Plain) -> (Cause, Weight) {
-    weigh_by(Heard::new(None, status, text, Cow::Borrowed(plain), Stage::Report), |rule| !rule.broad)
-}
-
-fn weigh_by(heard: Heard<'_>, wanted: fn(&Rule) -> bool) -> (Cause, Weight) {
-    let rule = RULES.first(&heard, wanted);
-    let weight = rule.map_or(Weight::Nothing, |rule| if rule.has_words() { Weight::Words } else { Weight::Code });
-    (heard.cause(rule), weight)
-}
-
-fn plain_of(text: &str) -> Plain {
-    if text.contains('\\') { phrases::plain(&addresses::without_octal(text)) } else { phrases::plain(text) }
-}
-
 /// What was said, taken apart.
-struct Heard<'a> {
-    code: Option<u16>,
-    status: Option<Status>,
-    stage: Stage,
+pub(super) struct Heard<'a> {
+    pub(super) code: Option<u16>,
+    pub(super) status: Option<Status>,
+    pub(super) stage: Stage,
+    pub(super) plain: Cow<'a, Plain>,
     text: &'a str,
-    plain: Cow<'a, Plain>,
 }
 
 impl<'a> Heard<'a> {
-    fn new(code: Option<u16>, status: Option<&str>, text: &'a str, plain: Cow<'a, Plain>, stage: Stage) -> Self {
+    /// `code` and `status` are what is known apart from the text.
+    pub(super) fn new(
+        code: Option<u16>,
+        status: Option<&str>,
+        text: &'a str,
+        plain: Cow<'a, Plain>,
+        stage: Stage,
+    ) -> Self {
         let text = phrases::head(text, phrases::TEXT_BYTES_MAX);
         let given = status.and_then(Status::read);
         let said = enhanced_code(text).and_then(|code| Status::read(&code));
@@ -106,16 +85,15 @@ impl<'a> Heard<'a> {
         }
     }
 
-    fn cause(&self, rule: Option<&Rule>) -> Cause {
-        let reason = rule.map_or(Reason::Unknown, |rule| rule.reason);
-        let class = rule.and_then(|rule| rule.class).unwrap_or(reason.class());
+    /// The cause that a rule makes of it.
+    pub(super) fn cause(&self, reason: Reason, class: Class, rule: &str) -> Cause {
         Cause {
             reason,
             class: if class == Class::Hard && self.is_transient() { Class::Soft } else { class },
             code: self.code,
             status: self.status.map(|status| status.to_string()),
             diagnostic: shown(self.text),
-            rule: rule.map_or("none", |rule| &rule.name).to_owned(),
+            rule: rule.to_owned(),
         }
     }
 }
@@ -143,10 +121,10 @@ pub(super) fn shown(text: &str) -> String {
 
 /// An enhanced status code (RFC 3463).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Status {
-    class: u16,
-    subject: u16,
-    detail: u16,
+pub(super) struct Status {
+    pub(super) class: u16,
+    pub(super) subject: u16,
+    pub(super) detail: u16,
 }
 
 impl Status {
@@ -262,151 +240,6 @@ pub fn wished_wait(text: &str) -> Option<Duration> {
         let wait = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
         (!wait.is_zero()).then(|| wait.min(WISHED_WAIT_MAX))
     })
-}
-
-/// One rule of the file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rule {
-    /// Its name; unique.
-    name: String,
-    /// What it concludes.
-    reason: Reason,
-    /// Where the class is not the reason's own.
-    class: Option<Class>,
-    /// Phrases, one of which must stand in the text.
-    #[serde(default)]
-    any: Vec<String>,
-    /// Or a piece of a URL in the text.
-    #[serde(default)]
-    url: Vec<String>,
-    /// Phrases that must not.
-    #[serde(default)]
-    unless: Vec<String>,
-    /// Enhanced codes, one of which must be given; `*` stands for any number.
-    #[serde(default)]
-    status: Vec<StatusPattern>,
-    /// Reply codes, one of which must be given.
-    #[serde(default)]
-    code: Vec<u16>,
-    /// Stages, one of which it must be.
-    #[serde(default)]
-    stage: Vec<Stage>,
-    /// Its words are too common to mean much outside a diagnostic.
-    #[serde(default)]
-    broad: bool,
-    /// Texts that it must decide.
-    #[cfg_attr(not(test), allow(dead_code))]
-    examples: Vec<String>,
-}
-
-impl Rule {
-    fn has_words(&self) -> bool {
-        !self.any.is_empty() || !self.url.is_empty()
-    }
-
-    /// Whether the codes and the stage fit.
-    fn allows(&self, heard: &Heard<'_>) -> bool {
-        let status = || self.status.iter().any(|pattern| heard.status.is_some_and(|status| pattern.fits(status)));
-        (self.code.is_empty() || heard.code.is_some_and(|code| self.code.contains(&code)))
-            && (self.status.is_empty() || status())
-            && (self.stage.is_empty() || self.stage.contains(&heard.stage))
-    }
-}
-
-/// `5.1.1`, where `*` stands for any number.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct StatusPattern([Option<u16>; 3]);
-
-impl TryFrom<String> for StatusPattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let part = |part: &str| if part == "*" { Some(None) } else { part.parse().ok().map(Some) };
-        let parts: Option<Vec<Option<u16>>> = text.split('.').map(part).collect();
-        let parts = parts.and_then(|parts| parts.try_into().ok());
-        parts.map(Self).ok_or_else(|| format!("{text:?} is no pattern of an enhanced code"))
-    }
-}
-
-impl StatusPattern {
-    fn fits(self, status: Status) -> bool {
-        let parts = [status.class, status.subject, status.detail];
-        self.0.iter().zip(parts).all(|(wanted, part)| wanted.is_none_or(|wanted| wanted == part))
-    }
-}
-
-#[derive(Deserialize)]
-struct RuleFile {
-    rule: Vec<Rule>,
-}
-
-/// The rules, ready to be asked.
-struct Rules {
-    rules: Vec<Rule>,
-    /// The phrases of the rules by number; those of their `unless` follow, as if every rule came twice.
-    phrases: Phrases,
-    /// The rules that ask for codes alone.
-    coded: Vec<usize>,
-    /// The rules that ask for URLs.
-    linked: Vec<usize>,
-}
-
-/// The files of rules, in the order in which they are read.
-const FILES: [&str; 5] = [
-    include_str!("rules/room.toml"),
-    include_str!("rules/sender.toml"),
-    include_str!("rules/recipient.toml"),
-    include_str!("rules/way.toml"),
-    include_str!("rules/codes.toml"),
-];
-
-static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(&FILES).expect("a test reads the files"));
-
-impl Rules {
-    fn read(files: &[&str]) -> Result<Self, String> {
-        let mut rules: Vec<Rule> = Vec::new();
-        for file in files {
-            rules.extend(toml::from_str::<RuleFile>(file).map_err(|bad| bad.to_string())?.rule);
-        }
-        let mut phrases = Phrases::default();
-        for (number, rule) in rules.iter().enumerate() {
-            let any = rule.any.iter().find(|phrase| !phrases.add(phrase, number));
-            let unless = rule.unless.iter().find(|phrase| !phrases.add(phrase, rules.len() + number));
-            if let Some(bad) = any.or(unless) {
-                return Err(format!("rule {}: no use can be made of {bad:?}", rule.name));
-            }
-        }
-        let numbers = |wanted: fn(&Rule) -> bool| -> Vec<usize> {
-            rules.iter().enumerate().filter(|(_, rule)| wanted(rule)).map(|(number, _)| number).collect()
-        };
-        let coded = numbers(|rule| !rule.has_words());
-        let linked = numbers(|rule| !rule.url.is_empty());
-        Ok(Self { phrases, coded, linked, rules })
-    }
-
-    /// The first rule that fits and is wanted.
-    fn first(&self, heard: &Heard<'_>, wanted: impl Fn(&Rule) -> bool) -> Option<&Rule> {
-        let (mut candidates, mut excepted) = (Vec::new(), Vec::new());
-        self.phrases.each(&heard.plain.words, |number| match number.checked_sub(self.rules.len()) {
-            Some(number) => excepted.push(number),
-            None => candidates.push(number),
-        });
-        if !heard.plain.urls.is_empty() {
-            let named = |number: &&usize| {
-                let rule = self.rules.get(**number);
-                rule.is_some_and(|rule| rule.url.iter().any(|piece| heard.plain.urls.contains(piece.as_str())))
-            };
-            candidates.extend(self.linked.iter().filter(named));
-        }
-        let fits = |number: &usize| {
-            let rule = self.rules.get(*number).filter(|rule| rule.allows(heard) && wanted(rule));
-            rule.is_some() && !excepted.contains(number)
-        };
-        let best = candidates.iter().chain(&self.coded).copied().filter(fits).min();
-        best.and_then(|best| self.rules.get(best))
-    }
 }
 
 #[cfg(test)]

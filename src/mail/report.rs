@@ -12,7 +12,7 @@ mod verdict;
 mod case;
 mod inferred;
 mod letter;
-mod notices;
+pub(in crate::mail) mod notices;
 mod notification;
 mod prose;
 mod stated;
@@ -24,7 +24,10 @@ use serde_json::{Value, json};
 
 pub use super::arf::Complaint;
 pub use super::dsn::Action;
+use super::rules::Rules;
 use crate::model::reason::{Cause, Class, Reason};
+use crate::model::time::Timestamp;
+pub use parts::BYTES_MAX;
 
 /// What a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct Report {
     pub recipients: Vec<Recipient>,
     /// The Message-ID of the message that it is about, with its angle brackets.
     pub original_message_id: Option<String>,
+    /// When that message was written, by its `Date`.
+    pub original_date: Option<Timestamp>,
     /// The envelope id of that message (RFC 3461 §4.4).
     pub original_envelope_id: Option<String>,
     /// The host that reports.
@@ -98,6 +103,7 @@ impl Report {
             kind: Kind::Ordinary,
             recipients: Vec::new(),
             original_message_id: None,
+            original_date: None,
             original_envelope_id: None,
             reporting_mta: None,
             complaint: None,
@@ -108,12 +114,21 @@ impl Report {
 }
 
 /// Reads a mail that came back. Never fails; work is linear in its size.
-pub fn read(mail: &[u8]) -> Report {
+pub fn read(mail: &[u8], rules: &Rules) -> Report {
     let lines = parts::with_line_feeds(mail);
-    let letter = letter::Letter::read(&lines);
+    let letter = letter::Letter::read(&lines, rules);
     let mut report = verdict::of(&letter);
     report.cut |= mail.len() > parts::BYTES_MAX;
     report
+}
+
+/// The texts of a mail in which phrases are looked for: for measuring what a reading rests on.
+pub fn texts(mail: &[u8]) -> Vec<String> {
+    let (lines, rules) = (parts::with_line_feeds(mail), Rules::default());
+    let letter = letter::Letter::read(&lines, &rules);
+    let fields = letter.dsn.groups.iter().flat_map(|group| [&group.diagnostic, &group.status_comment]);
+    let fields: Vec<String> = fields.flatten().cloned().collect();
+    letter.head.text("Subject").into_iter().chain([letter.prose]).chain(fields).collect()
 }
 
 /// A report as `inspect bounce --jsonl` prints it.
@@ -129,6 +144,7 @@ pub fn inspect_line(file: &str, report: &Report) -> Value {
                 "diagnostic": recipient.cause.diagnostic,
                 "class": recipient.cause.class.as_str(),
                 "reason": recipient.cause.reason.as_str(),
+                "rule": recipient.cause.rule,
             })
         })
         .collect();

@@ -203,7 +203,7 @@ fn deferred(delivery: &Delivery, cause: &Cause, wish: Option<Duration>, now: Tim
         let cause = Cause { class: Class::Soft, ..given_up(cause) };
         return (Next::Ends(State::Expired), EventKind::SoftBounced, Detail::Bounced { cause });
     }
-    (Next::Waits(next_at), EventKind::Deferred, Detail::Deferred { cause: cause.clone(), next_at })
+    (Next::Waits(next_at), EventKind::Deferred, Detail::Deferred { cause: cause.clone(), next_at: Some(next_at) })
 }
 
 /// The last cause stays visible in the diagnostic; the reason says that we gave up, unless the mailbox was full,

@@ -125,8 +125,8 @@ pub enum Detail {
     Deferred {
         /// Why.
         cause: Cause,
-        /// When it will be tried again.
-        next_at: Timestamp,
+        /// When it will be tried again; `None` when that is not ours to do.
+        next_at: Option<Timestamp>,
     },
     /// Bounced, by reply or report, or given up.
     Bounced {

@@ -37,6 +37,14 @@ macro_rules! id {
                 Self(Uuid::from_bytes(bytes))
             }
 
+            /// What sorts before every id drawn at this time or later, and after every earlier one.
+            pub fn first_at(time: super::time::Timestamp) -> Self {
+                let [_, _, millis @ ..] = time.as_millis().max(0).to_be_bytes();
+                let mut bytes = [0; 16];
+                bytes[..6].copy_from_slice(&millis);
+                Self::from_bytes(bytes)
+            }
+
             /// The sixteen bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -107,6 +115,10 @@ id!(
     EventId, "evt_"
 );
 id!(
+    /// A report that came home.
+    ReportId, "rpt_"
+);
+id!(
     /// A subscription to events.
     WebhookId, "wh_"
 );
@@ -125,14 +137,6 @@ impl MessageId {
         let bytes = self.as_bytes();
         let millis = bytes[..6].iter().fold(0i64, |sum, byte| (sum << 8) | i64::from(*byte));
         super::time::Timestamp::from_millis(millis)
-    }
-
-    /// What sorts before every id drawn at this time or later, and after every earlier one.
-    pub fn first_at(at: super::time::Timestamp) -> Self {
-        let mut bytes = [0; 16];
-        let millis = u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
-        bytes[..6].copy_from_slice(&millis[2..]);
-        Self::from_bytes(bytes)
     }
 }
 

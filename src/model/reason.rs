@@ -39,25 +39,20 @@ impl Class {
     }
 }
 
-/// When a bounce with this reason suppresses the address.
+/// When a bounce with this reason suppresses the address; how often and for how long is a matter of settings (see
+/// [`suppression::Policy`](super::suppression::Policy)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suppress {
     /// Never: the fault is ours, the content's or the network's.
     Never,
-    /// At the first permanent (5yz) bounce, for so many days; with 4yz after three in fifteen days.
-    AtOnce {
-        /// How long the address is left alone.
-        days: u32,
-    },
-    /// After so many in a row without a success between.
-    AfterInARow {
-        /// How many.
-        count: u32,
-        /// Not before the first of them is so many hours old.
-        hours: u32,
-        /// How long the address is left alone.
-        days: u32,
-    },
+    /// At the first permanent failure: there is no such address.
+    Unknown,
+    /// At the first permanent failure: the address is there, and is not to be used.
+    Disabled,
+    /// When it has no room several times in a row.
+    Full,
+    /// When it fails several times in a row for a reason that may be the address's.
+    Filtered,
     /// At once, until a person removes it.
     ForGood,
 }
@@ -100,89 +95,83 @@ macro_rules! reasons {
     };
 }
 
-const NEVER: Suppress = Suppress::Never;
-const HARD: Suppress = Suppress::AtOnce { days: 180 };
-const DISABLED: Suppress = Suppress::AtOnce { days: 90 };
-const FULL: Suppress = Suppress::AfterInARow { count: 5, hours: 72, days: 14 };
-const FILTERED: Suppress = Suppress::AfterInARow { count: 5, hours: 0, days: 30 };
-
 reasons! {
     /// No such mailbox.
-    UserUnknown, "user_unknown", Hard, HARD, "User not found", "Mailbox does not exist";
+    UserUnknown, "user_unknown", Hard, Suppress::Unknown, "User not found", "Mailbox does not exist";
     /// The domain does not exist.
-    DomainUnknown, "domain_unknown", Hard, HARD, "Invalid DNS", "Domain does not exist";
+    DomainUnknown, "domain_unknown", Hard, Suppress::Unknown, "Invalid DNS", "Domain does not exist";
     /// The domain takes no mail: null MX, 521, 556.
-    NoMailHost, "no_mail_host", Hard, HARD, "Invalid DNS", "Domain does not accept mail";
+    NoMailHost, "no_mail_host", Hard, Suppress::Unknown, "Invalid DNS", "Domain does not accept mail";
     /// The mailbox is disabled, inactive or locked.
-    MailboxDisabled, "mailbox_disabled", Hard, DISABLED, "User not found", "Mailbox is disabled";
+    MailboxDisabled, "mailbox_disabled", Hard, Suppress::Disabled, "User not found", "Mailbox is disabled";
     /// The mailbox has moved.
-    MailboxMoved, "mailbox_moved", Hard, HARD, "User not found", "Mailbox has moved";
+    MailboxMoved, "mailbox_moved", Hard, Suppress::Unknown, "User not found", "Mailbox has moved";
     /// Over quota.
-    MailboxFull, "mailbox_full", Soft, FULL, "Policy failure", "Mailbox is full";
+    MailboxFull, "mailbox_full", Soft, Suppress::Full, "Policy failure", "Mailbox is full";
     /// The message is larger than the receiver takes.
-    MessageTooLarge, "message_too_large", Soft, NEVER, "Policy failure", "Message is too large for the recipient";
+    MessageTooLarge, "message_too_large", Soft, Suppress::Never, "Policy failure", "Message is too large for the recipient";
     /// The receiving system has no room.
-    SystemFull, "system_full", Soft, NEVER, "Connection Issues", "Receiving system is full";
+    SystemFull, "system_full", Soft, Suppress::Never, "Connection Issues", "Receiving system is full";
     /// Refused after the content, without a reason.
-    RecipientFiltered, "recipient_filtered", Soft, FILTERED, "Policy failure", "Message was filtered by the recipient's system";
+    RecipientFiltered, "recipient_filtered", Soft, Suppress::Filtered, "Policy failure", "Message was filtered by the recipient's system";
     /// The sender's address was refused.
-    SenderRejected, "sender_rejected", Soft, NEVER, "Policy failure", "Sender address was rejected";
+    SenderRejected, "sender_rejected", Soft, Suppress::Never, "Policy failure", "Sender address was rejected";
     /// Our address is on a block list.
-    IpBlocked, "ip_blocked", Soft, NEVER, "Policy failure", "Sending address is blocked";
+    IpBlocked, "ip_blocked", Soft, Suppress::Never, "Policy failure", "Sending address is blocked";
     /// The reputation of our name or address is bad.
-    BadReputation, "bad_reputation", Soft, NEVER, "Policy failure", "Sending reputation is too low";
+    BadReputation, "bad_reputation", Soft, Suppress::Never, "Policy failure", "Sending reputation is too low";
     /// No matching reverse DNS.
-    NoPtr, "no_ptr", Soft, NEVER, "Policy failure", "Sending address has no valid reverse DNS";
+    NoPtr, "no_ptr", Soft, Suppress::Never, "Policy failure", "Sending address has no valid reverse DNS";
     /// SPF, DKIM, DMARC or ARC failed.
-    AuthFailure, "auth_failure", Soft, NEVER, "Policy failure", "Message failed sender authentication";
+    AuthFailure, "auth_failure", Soft, Suppress::Never, "Policy failure", "Message failed sender authentication";
     /// A rule of the receiver.
-    Policy, "policy", Soft, NEVER, "Policy failure", "Message was rejected by policy";
+    Policy, "policy", Soft, Suppress::Never, "Policy failure", "Message was rejected by policy";
     /// Taken for spam.
-    Spam, "spam", Soft, NEVER, "Spam", "Message was flagged as spam";
+    Spam, "spam", Soft, Suppress::Never, "Spam", "Message was flagged as spam";
     /// Taken for a virus.
-    Virus, "virus", Soft, NEVER, "Spam", "Message was flagged as carrying a virus";
+    Virus, "virus", Soft, Suppress::Never, "Spam", "Message was flagged as carrying a virus";
     /// The content was not acceptable.
-    ContentError, "content_error", Soft, NEVER, "Policy failure", "Message content was not accepted";
+    ContentError, "content_error", Soft, Suppress::Never, "Policy failure", "Message content was not accepted";
     /// The message breaks a format rule.
-    NotRfcCompliant, "not_rfc_compliant", Soft, NEVER, "Policy failure", "Message does not follow the mail standards";
+    NotRfcCompliant, "not_rfc_compliant", Soft, Suppress::Never, "Policy failure", "Message does not follow the mail standards";
     /// Other security refusal.
-    Security, "security", Soft, NEVER, "Policy failure", "Message was refused for security reasons";
+    Security, "security", Soft, Suppress::Never, "Policy failure", "Message was refused for security reasons";
     /// TLS could not be had.
-    TlsFailed, "tls_failed", Soft, NEVER, "Connection Issues", "Secure connection could not be made";
+    TlsFailed, "tls_failed", Soft, Suppress::Never, "Connection Issues", "Secure connection could not be made";
     /// The host does not serve the domain.
-    RelayDenied, "relay_denied", Soft, FILTERED, "Connection Issues", "Receiving server does not relay for the domain";
+    RelayDenied, "relay_denied", Soft, Suppress::Filtered, "Connection Issues", "Receiving server does not relay for the domain";
     /// Too many, too fast.
-    RateLimited, "rate_limited", Soft, NEVER, "Policy failure", "Receiving server limits the rate";
+    RateLimited, "rate_limited", Soft, Suppress::Never, "Policy failure", "Receiving server limits the rate";
     /// Asked to come back later.
-    Greylisted, "greylisted", Soft, NEVER, "Policy failure", "Receiving server asked to try again later";
+    Greylisted, "greylisted", Soft, Suppress::Never, "Policy failure", "Receiving server asked to try again later";
     /// The network or DNS did not answer.
-    NetworkError, "network_error", Soft, FILTERED, "Connection Issues", "Receiving server could not be reached";
+    NetworkError, "network_error", Soft, Suppress::Filtered, "Connection Issues", "Receiving server could not be reached";
     /// Given up after the time limit.
-    Expired, "expired", Soft, FILTERED, "Connection Issues", "Delivery was given up after repeated attempts";
+    Expired, "expired", Soft, Suppress::Filtered, "Connection Issues", "Delivery was given up after repeated attempts";
     /// The receiving system had a fault.
-    SystemError, "system_error", Soft, NEVER, "Connection Issues", "Receiving server reported a fault";
+    SystemError, "system_error", Soft, Suppress::Never, "Connection Issues", "Receiving server reported a fault";
     /// A mail program at the other side failed.
-    MailerError, "mailer_error", Soft, NEVER, "Connection Issues", "Receiving mail program reported a fault";
+    MailerError, "mailer_error", Soft, Suppress::Never, "Connection Issues", "Receiving mail program reported a fault";
     /// The dialogue broke a protocol rule.
-    ProtocolError, "protocol_error", Soft, NEVER, "Connection Issues", "Mail protocol error";
+    ProtocolError, "protocol_error", Soft, Suppress::Never, "Connection Issues", "Mail protocol error";
     /// Mail goes round in a circle.
-    RoutingLoop, "routing_loop", Soft, NEVER, "Connection Issues", "Mail loops at the receiving side";
+    RoutingLoop, "routing_loop", Soft, Suppress::Never, "Connection Issues", "Mail loops at the receiving side";
     /// On a suppression list.
-    Suppressed, "suppressed", Soft, NEVER, "Policy failure", "Recipient is on the suppression list";
+    Suppressed, "suppressed", Soft, Suppress::Never, "Policy failure", "Recipient is on the suppression list";
     /// Cancelled before it was sent.
-    Cancelled, "cancelled", Soft, NEVER, "Policy failure", "Message was cancelled";
+    Cancelled, "cancelled", Soft, Suppress::Never, "Policy failure", "Message was cancelled";
     /// Could not be put into a form that can be sent.
-    CannotRender, "cannot_render", Soft, NEVER, "Policy failure", "Message could not be prepared for sending";
+    CannotRender, "cannot_render", Soft, Suppress::Never, "Policy failure", "Message could not be prepared for sending";
     /// Marked as spam by the recipient.
     Complaint, "complaint", Undetermined, Suppress::ForGood, "Spam", "Recipient marked the message as spam";
     /// Unsubscribed by the recipient.
     Unsubscribed, "unsubscribed", Undetermined, Suppress::ForGood, "Policy failure", "Recipient unsubscribed";
     /// Put on a suppression list by a person.
-    Manual, "manual", Undetermined, NEVER, "Policy failure", "Recipient was put on the suppression list by a person";
+    Manual, "manual", Undetermined, Suppress::Never, "Policy failure", "Recipient was put on the suppression list by a person";
     /// An auto-reply; not a failure.
-    Autoreply, "autoreply", Undetermined, NEVER, "", "Automatic reply";
+    Autoreply, "autoreply", Undetermined, Suppress::Never, "", "Automatic reply";
     /// The other side says nothing that helps.
-    Unknown, "unknown", Undetermined, NEVER, "Connection Issues", "Receiving server gave no reason";
+    Unknown, "unknown", Undetermined, Suppress::Never, "Connection Issues", "Receiving server gave no reason";
 }
 
 impl fmt::Display for Reason {
@@ -256,7 +245,7 @@ mod tests {
     #[test]
     fn only_reasons_about_the_address_suppress_at_once() {
         for reason in Reason::ALL {
-            let at_once = matches!(reason.suppress(), Suppress::AtOnce { .. });
+            let at_once = matches!(reason.suppress(), Suppress::Unknown | Suppress::Disabled);
             assert_eq!(at_once, reason.class() == Class::Hard, "{reason}");
         }
     }

@@ -5,12 +5,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use super::address::{Address, BadAddress, domain_name};
 use super::delivery::Delivery;
 use super::id::{AgentId, TenantId};
-use super::reason::{Cause, Class, Reason, Suppress};
+use super::reason::{Cause, Class, Reason};
 use super::time::Timestamp;
 
 pub mod csv;
@@ -221,19 +220,6 @@ impl Suppression {
             note: String::new(),
             created_at: now,
             expires_at: None,
-        }
-    }
-
-    /// What a bounce makes of its recipient: one permanent failure of the address is enough. Whatever takes several in
-    /// a row is counted elsewhere.
-    pub fn of_bounce(delivery: &Delivery, cause: &Cause, now: Timestamp) -> Option<Self> {
-        match cause.reason.suppress() {
-            Suppress::AtOnce { days } if cause.is_permanent() && cause.class == Class::Hard => Some(Self {
-                expires_at: Some(now + Duration::from_secs(u64::from(days) * 86_400)),
-                ..Self::for_good(delivery, cause.reason, now)
-            }),
-            Suppress::ForGood => Some(Self::for_good(delivery, cause.reason, now)),
-            Suppress::AtOnce { .. } | Suppress::AfterInARow { .. } | Suppress::Never => None,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::events;
 use super::messages::delivery_id;
 use super::value::{Row, Value};
 use super::writer::{Accept, Work};
+use crate::model::bearing::Bearing;
 use crate::model::delivery::{Delivery, Lease, Next, State};
 use crate::model::event::Event;
 use crate::model::id::{AgentId, DeliveryId, TenantId};
@@ -25,7 +26,7 @@ use crate::model::message::{Fate, Message};
 use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::retry::LEASE;
-use crate::model::suppression::{Found, Suppression};
+use crate::model::suppression::Found;
 use crate::model::time::Timestamp;
 
 /// A delivery that this node may work on until its lease ends.
@@ -88,8 +89,8 @@ pub struct Settlement {
     pub reason: Option<Reason>,
     /// What to tell.
     pub events: Vec<Event>,
-    /// The address to leave alone from now on, if any.
-    pub suppression: Option<Suppression>,
+    /// What it means for the address.
+    pub bearing: Bearing,
 }
 
 impl Store {

@@ -21,6 +21,8 @@ use crate::model::time::Timestamp;
 
 /// Largest content that SQLite keeps in a row; PostgreSQL keeps all of them in rows.
 const ROW_BYTES_MAX: usize = 256 * 1024;
+/// Messages that are looked through for one whose id is not known.
+const AROUND_MAX: u32 = 20_000;
 
 impl Store {
     /// Makes a plan durable: when this returns, the mail survives a power cut. Deliveries that are due now are
@@ -106,6 +108,41 @@ impl Store {
             from messages
             where id = $1";
         self.row(SQL, vec![id.into()]).await?.as_ref().map(read).transpose()
+    }
+
+    /// The one message accepted between two times whose `Message-ID` is this, without its angle brackets. There is no
+    /// index for it: at most [`AROUND_MAX`] messages are looked through.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn message_with_reference(
+        &self,
+        reference: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Message>> {
+        const SQL: &str = "
+            select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+            from (
+                select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+                from messages
+                where id >= $1 and id < $2
+                order by id
+                limit $3) as around
+            where facts like $4 escape '!'
+            order by id
+            limit 10";
+        let quoted = json(&reference).replace(['!'], "!!").replace('%', "!%").replace('_', "!_");
+        let pattern = format!("%\"email_reference\":{quoted}%");
+        let around = vec![
+            MessageId::first_at(from).into(),
+            MessageId::first_at(until).into(),
+            AROUND_MAX.into(),
+            pattern.into(),
+        ];
+        let found: Vec<Message> = self.rows(SQL, around).await?.iter().map(read).collect::<Result<_>>()?;
+        let mut same = found.into_iter().filter(|message| message.facts.email_reference == reference);
+        Ok(same.next().filter(|_| same.next().is_none()))
     }
 
     /// Writes what is too large for a row into a file of this name and syncs it; the name, if it was.

@@ -26,7 +26,11 @@ pub mod hits;
 
 pub mod reports;
 
+pub mod refusals;
+
 pub mod suppressions;
+
+mod address_history;
 
 pub mod webhooks;
 

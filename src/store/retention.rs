@@ -14,6 +14,11 @@ const BITE: u32 = 200;
 /// How long what was done to suppressions is remembered: a year and a month, for whoever asks after a year.
 const SUPPRESSION_HISTORY: Duration = Duration::from_secs(400 * 86_400);
 
+/// A success that no report has turned into a bounce for so long is one.
+const SUCCESS_STOOD: Duration = Duration::from_secs(3 * 86_400);
+/// How long failures of an address are remembered.
+const FAILURES_KEPT: Duration = Duration::from_secs(60 * 86_400);
+
 /// How long things are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
@@ -40,6 +45,12 @@ impl Store {
         self.run("delete from suppressions where expires_at < $1", vec![now.into()]).await?;
         let old = vec![(now - SUPPRESSION_HISTORY).into()];
         self.run("delete from suppression_history where at < $1", old).await?;
+        self.transaction(move |tx| {
+            Box::pin(
+                async move { super::address_history::forget_past(tx, now - SUCCESS_STOOD, now - FAILURES_KEPT).await },
+            )
+        })
+        .await?;
         Ok(forgotten.len() >= BITE as usize)
     }
 

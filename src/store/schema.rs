@@ -30,6 +30,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     4 "cached_files" "0004_cached_files.sql",
     5 "suppressions" "0005_suppressions.sql",
     6 "queue" "0006_queue.sql",
+    7 "reports" "0007_reports.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::address_history;
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{PIECES, Row, Value};
 use crate::model::address::Address;
+use crate::model::delivery::Delivery;
 use crate::model::id::{AgentId, TenantId};
 use crate::model::reason::Reason;
 use crate::model::suppression::{Action, Found, Scope, Suppression, Target};
@@ -126,6 +128,11 @@ impl Store {
                     removed.extend(tx.row(SQL, vec![target.as_str().into(), scope_bytes(scope).into()]).await?);
                 }
                 let removed: Vec<Suppression> = removed.iter().map(read).collect::<Result<_>>()?;
+                for Suppression { scope, target, .. } in &removed {
+                    if let Some(agent) = scope.agent() {
+                        address_history::forget(tx, agent, target).await?;
+                    }
+                }
                 remember(tx, removed.iter().map(|one| history(one, "removed", &actor, now)).collect()).await?;
                 Ok(removed.len())
             })
@@ -289,6 +296,18 @@ pub(super) async fn insert<'a>(tx: &mut Tx, suppressions: impl Iterator<Item = &
     let written: HashSet<(String, Vec<u8>)> = rows.iter().map(written).collect::<Result<_>>()?;
     let told = newest.into_iter().filter(|one| written.contains(&(one.target.to_string(), scope_bytes(one.scope))));
     remember(tx, told.map(|one| history(one, "added", actor(one.reason), one.created_at)).collect()).await
+}
+
+/// Takes back the suppression of a delivery's address that was written at `since`, by the end of that delivery.
+pub(super) async fn lift(tx: &mut Tx, delivery: &Delivery, since: Timestamp) -> Result<()> {
+    const SQL: &str = "
+        delete from suppressions
+        where target = $1 and scope = $2 and created_at = $3
+        returning target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at";
+    let (target, scope) = (Target::of(&delivery.address), Scope::Agent(delivery.tenant, delivery.agent));
+    let row = tx.row(SQL, vec![target.as_str().into(), scope_bytes(scope).into(), since.into()]).await?;
+    let Some(lifted) = row.as_ref().map(read).transpose()? else { return Ok(()) };
+    remember(tx, vec![history(&lifted, "removed", "reclassify", since)]).await
 }
 
 /// One statement must not touch a row twice: the last of each target stands for all. In one order for everybody, so

@@ -68,6 +68,7 @@ values! {
     Bytes: crate::model::id::CredentialId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::MessageId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::EventId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::ReportId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::WebhookId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::TemplateId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::FileId, value => value.as_bytes().to_vec();

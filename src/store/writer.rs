@@ -1,6 +1,6 @@
 //! Group commit: many arrivals, one commit, then every waiter is answered.
 //!
-//! Acceptances, settlements and hits come through one bounded channel. The writer takes what is waiting, writes it in
+//! Acceptances, settlements, reports and hits come through one bounded channel. The writer takes what is waiting, writes it in
 //! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
 //! gathers. Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next
 //! mail of a lone session shares its commit with the end of the one before. A batch that fails is tried again one by
@@ -17,7 +17,8 @@ use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
 use super::hits::RecordedHit;
-use super::{deliveries, dispatches, events, hits, messages, suppressions};
+use super::reports::Arrived;
+use super::{address_history, deliveries, dispatches, events, hits, messages, reports};
 use crate::model::event::Event;
 use crate::model::message::Plan;
 use crate::model::time::Timestamp;
@@ -30,6 +31,8 @@ const BATCH_MAX: usize = 256;
 const GATHERING: Duration = Duration::from_millis(2);
 /// Settlements that wait no longer.
 const GATHERED_MAX: usize = 16;
+/// How often one work may lose against others before it is refused.
+const DEADLOCKS_MAX: u32 = 5;
 /// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
 const POSTGRES_WRITERS: usize = 4;
 
@@ -40,6 +43,7 @@ pub(super) enum Work {
     Settle(Box<Settlement>),
     SettleDispatch(Box<DispatchSettlement>),
     Hits(Vec<RecordedHit>),
+    Report(Box<Arrived>),
 }
 
 /// A plan on its way in.
@@ -178,6 +182,7 @@ async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
     let works: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
     match write_batch(db, &works).await {
         Ok(written) => written.announce(wakes, works.len()),
+        Err(fault) if is_deadlock(&fault) && works.len() == 1 => vec![write_again(db, wakes, &works).await],
         Err(fault) if works.len() == 1 || is_sync_failure(&fault) => {
             let mut results = vec![Err(fault)];
             results.resize_with(works.len(), || Err(StoreError::Closed));
@@ -186,13 +191,21 @@ async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
         Err(_) => {
             let mut results = Vec::with_capacity(works.len());
             for work in &works {
-                let alone = std::slice::from_ref(work);
-                results.push(match write_batch(db, alone).await {
-                    Ok(written) => written.announce(wakes, 1).remove(0),
-                    Err(fault) => Err(fault),
-                });
+                results.push(write_again(db, wakes, std::slice::from_ref(work)).await);
             }
             results
+        }
+    }
+}
+
+/// Writes one work by itself. PostgreSQL ends one of two transactions that wait for each other: that one is tried again.
+async fn write_again(db: &Db, wakes: &Wakes, alone: &[Arc<Work>]) -> Result<()> {
+    let mut deadlocks = 0;
+    loop {
+        match write_batch(db, alone).await {
+            Ok(written) => return written.announce(wakes, 1).remove(0),
+            Err(fault) if is_deadlock(&fault) && deadlocks < DEADLOCKS_MAX => deadlocks += 1,
+            Err(fault) => return Err(fault),
         }
     }
 }
@@ -234,6 +247,10 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let dispatched = settle_dispatches(&mut tx, works, &mut written).await?;
+    let reported = settle_reports(&mut tx, works, &mut written).await?;
+    let bearings = settled.iter().map(|settlement| &settlement.bearing);
+    let bearings = bearings.chain(reported.iter().map(|arrived| &arrived.settlement.bearing));
+    address_history::bear(&mut tx, bearings).await?;
     let recorded: Vec<&RecordedHit> = works
         .iter()
         .filter_map(|work| match &**work {
@@ -248,6 +265,7 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
         .iter()
         .flat_map(|accept| &accept.plan.events)
         .chain(settled.iter().flat_map(|settlement| &settlement.events))
+        .chain(reported.iter().flat_map(|arrived| &arrived.settlement.events))
         .chain(&from_hits)
         .collect();
     written.has_due_dispatches = events::insert(&mut tx, &all).await? || dispatched;
@@ -272,9 +290,7 @@ async fn settle<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) 
     let (kept, lost): (Vec<_>, Vec<_>) =
         settlements.into_iter().partition(|(_, settlement)| held.contains(&settlement.id));
     written.lost.extend(lost.into_iter().map(|(at, _)| at));
-    let kept: Vec<_> = kept.into_iter().map(|(_, settlement)| settlement).collect();
-    suppressions::insert(tx, kept.iter().filter_map(|settlement| settlement.suppression.as_ref())).await?;
-    Ok(kept)
+    Ok(kept.into_iter().map(|(_, settlement)| settlement).collect())
 }
 
 /// Settles the dispatches of a batch; whether any is due again.
@@ -290,6 +306,27 @@ async fn settle_dispatches(tx: &mut Tx, works: &[Arc<Work>], written: &mut Writt
     let held = dispatches::settle(tx, settlements.iter().map(|(_, settlement)| *settlement)).await?;
     written.lost.extend(settlements.iter().filter(|(_, settlement)| !held.contains(&settlement.id)).map(|(at, _)| *at));
     Ok(false)
+}
+
+/// Keeps the reports of a batch and makes their changes; those whose delivery had not moved.
+async fn settle_reports<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Arrived>> {
+    let arrived: Vec<(usize, &Arrived)> = works
+        .iter()
+        .enumerate()
+        .filter_map(|(at, work)| match &**work {
+            Work::Report(arrived) => Some((at, &**arrived)),
+            _ => None,
+        })
+        .collect();
+    let lost = reports::insert(tx, &arrived).await?;
+    let kept = arrived.into_iter().filter(|(at, _)| !lost.contains(at)).map(|(_, arrived)| arrived).collect();
+    written.lost.extend(lost);
+    Ok(kept)
+}
+
+/// Whether the database ended this transaction because another waited for it in turn (SQLSTATE 40P01).
+fn is_deadlock(fault: &StoreError) -> bool {
+    matches!(fault, StoreError::Unavailable(sqlx::Error::Database(refusal)) if refusal.code().is_some_and(|code| code == "40P01"))
 }
 
 /// Whether a commit may have been lost by the operating system: then nothing that we read back can be trusted to be on

@@ -8,6 +8,8 @@ use std::time::Duration;
 use postback::deliver::settings::{Mode, Smarthost, Tls};
 use postback::deliver::{self, Counters, Parts, Settings};
 use postback::dns::Table;
+use postback::mail::rules::Rules;
+use postback::model::bearing::Policy;
 use postback::model::delivery::State;
 use postback::model::event::{Detail, EventKind};
 use postback::model::id::{DeliveryId, MessageId};
@@ -73,6 +75,8 @@ impl House {
             resolver: Arc::new(Table::new()),
             hostname: "postback.test".into(),
             return_path_domain: "bounce.acme.example".into(),
+            rules: Rules::default(),
+            suppression: Policy::default(),
             counters: self.counters.clone(),
         };
         assert_eq!(settings.complaint(), None);

@@ -9,6 +9,7 @@ use postback::clock::Clock;
 use postback::enrich::Enricher;
 use postback::ids::IdSource;
 use postback::intake::{self, Intake};
+use postback::mail::rules::Rules;
 use postback::model::id::{CredentialId, DeliveryId, MessageId, TenantId};
 use postback::model::tenant::{Credential, CredentialKind};
 use postback::model::time::Timestamp;
@@ -70,8 +71,15 @@ impl House {
         store.add_credential(credential).await.unwrap();
         let settings = intake::Settings { return_path_domain: "bounces.example".into(), ..Default::default() };
         let enricher = Arc::new(Enricher::default());
-        let parts =
-            intake::Parts { store: store.clone(), clock: clock.clone(), ids: ids.clone(), ring, enricher, settings };
+        let parts = intake::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            ring,
+            enricher,
+            rules: Rules::default(),
+            settings,
+        };
         let certificates = Certificates::open(&Default::default(), engine.folder(), "mail.example").unwrap();
         let (intake, tls) = (Intake::start(parts), certificates.acceptor(&[]));
         Self { engine, clock, store, intake, tls, tenant: tenant.id, sealed }

@@ -19,6 +19,7 @@ mod http;
 mod kept;
 mod nodes;
 mod receivers;
+mod reports;
 mod rewrite;
 mod scripted_receiver;
 mod stop;

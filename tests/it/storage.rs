@@ -7,10 +7,11 @@ use bytes::Bytes;
 use postback::clock::Clock;
 use postback::ids::IdSource;
 use postback::model::address::Mailbox;
+use postback::model::bearing::Bearing;
 use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, Event, EventKind, EventSet, relay};
 use postback::model::hit::{Hit, HitKind, Visitor, Who};
-use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId, WebhookId};
+use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, ReportId, TenantId, WebhookId};
 use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source};
 use postback::model::reason::{Cause, Class, Reason};
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
@@ -21,7 +22,7 @@ use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use postback::store::hits::{Firsts, RecordedHit};
-use postback::store::reports::{KeptReport, ReportChange, ReportSettlement};
+use postback::store::reports::{Effect, KeptReport, ReportChange, ReportFilter, ReportSettlement};
 use postback::store::retention::Keep;
 use postback::store::{Store, StoreError};
 
@@ -130,7 +131,7 @@ impl House {
             next,
             reason: None,
             events,
-            suppression: None,
+            bearing: Bearing::Nothing,
         }
     }
 
@@ -458,17 +459,23 @@ on_both_engines! {
         let id = house.delivered().await;
         let report = |house: &House| {
             let kept = KeptReport {
-                id: EventId::from_uuid(house.ids.uuid(START)),
+                id: ReportId::from_uuid(house.ids.uuid(START)),
                 delivery: Some(id),
+                came_to: "delivery".into(),
                 kind: "bounce".into(),
                 received_at: START,
                 sender: String::new(),
+                about: "reader@example.com".into(),
+                cause: Some(cause()),
+                effect: Effect::Bounced,
                 outcome: "bounced".into(),
+                is_open: false,
                 content: b"report".to_vec(),
             };
-            let change = ReportChange { id, from: State::Delivered, to: State::Bounced, reason: Reason::UserUnknown, at: START };
+            let (from, to, reason) = (State::Delivered, State::Bounced, Some(Reason::UserUnknown));
+            let change = ReportChange { id, from, to, reason, at: START };
             let events = vec![house.event(id, EventKind::HardBounced, Detail::Bounced { cause: cause() })];
-            (kept, ReportSettlement { change: Some(change), events, suppression: None })
+            (kept, ReportSettlement { change: Some(change), events, bearing: Bearing::Nothing })
         };
         let (kept, settlement) = report(&house);
         house.store.settle_report(kept, settlement).await.unwrap();
@@ -476,7 +483,8 @@ on_both_engines! {
         assert!(matches!(house.store.settle_report(kept, settlement).await, Err(StoreError::LostLease)));
         assert_eq!(house.store.delivery(id).await.unwrap().unwrap().state, State::Bounced);
         assert_eq!(house.owed().await.len(), 1);
-        assert_eq!(house.store.reports(None, 10).await.unwrap().len(), 1);
+        let kept = house.store.reports(&ReportFilter::default(), 10).await.unwrap();
+        assert_eq!((kept.len(), kept[0].effect, kept[0].cause.as_ref()), (1, Effect::Bounced, Some(&cause())));
     }
 
     async fn credentials_speak_for_their_agent_until_revoked(engine: &Engine) {

@@ -3,12 +3,12 @@
 use std::cell::LazyCell;
 
 use super::letter::{Letter, Returned};
-use super::notices::{Notice, Notices, notices_in, notices_in_words};
+use super::notices::{Notice, Notices};
 use super::prose::{self, Told};
 use super::{addresses, parts};
 use crate::mail::dsn::RECIPIENTS_MAX;
 use crate::mail::phrases::{self, Plain};
-use crate::mail::reply::{self, Weight};
+use crate::mail::reply::Weight;
 use crate::model::reason::Cause;
 
 /// What mail systems call themselves in `From`.
@@ -68,8 +68,8 @@ impl<'a> Case<'a> {
         let plain = phrases::plain(&letter.prose);
         Self {
             letter,
-            subject: notices_in(&subject_text),
-            body: notices_in_words(&plain.words),
+            subject: letter.rules.notices_in(&subject_text),
+            body: letter.rules.notices_in_words(&plain.words),
             plain,
             from: letter.head.text("From").unwrap_or_default(),
             subject_text,
@@ -88,7 +88,7 @@ impl<'a> Case<'a> {
 
     /// Whether the subject gives a reason by itself, as `User unknown`.
     pub fn subject_gives_reason(&self) -> bool {
-        said_in(&self.subject_text, None).is_some()
+        self.letter.rules.said_in(&self.subject_text, None).is_some()
     }
 
     /// Whether the subject answers another.
@@ -116,7 +116,7 @@ impl<'a> Case<'a> {
 
     /// The recipients of whom the prose tells.
     pub fn told(&self) -> LazyCell<Vec<Told>, impl FnOnce() -> Vec<Told> + '_> {
-        LazyCell::new(|| prose::recipients(&self.letter.prose, &self.parties()))
+        LazyCell::new(|| prose::recipients(&self.letter.prose, &self.parties(), self.letter.rules))
     }
 
     /// Addresses in the header: who reports, and to whom.
@@ -146,13 +146,7 @@ impl<'a> Case<'a> {
 
     /// What the whole prose says, where its words say it.
     pub fn said(&self, status: Option<&str>) -> Option<Cause> {
-        let (cause, weight) = reply::weigh_prose(status, &self.letter.prose, &self.plain);
+        let (cause, weight) = self.letter.rules.weigh_prose(status, &self.letter.prose, &self.plain);
         (weight == Weight::Words).then_some(cause)
     }
-}
-
-/// What a piece of prose says, where its words say it.
-pub fn said_in(prose: &str, status: Option<&str>) -> Option<Cause> {
-    let (cause, weight) = reply::weigh_prose(status, prose, &phrases::plain(prose));
-    (weight == Weight::Words).then_some(cause)
 }

@@ -4,7 +4,7 @@
 //! reason are named: each is worth points, and so is what speaks against, as in a newsletter about bounces or in a
 //! bounce that fishes for passwords.
 
-use super::case::{Case, said_in};
+use super::case::Case;
 use super::notices::Notice;
 use super::prose::{self, Rank, Told};
 use super::stated::settled;
@@ -100,7 +100,7 @@ fn is_delivered(case: &Case<'_>) -> bool {
 /// The recipient that no address names: a lone local part, or the only one of the returned message.
 fn unnamed(case: &Case<'_>) -> Option<String> {
     let composed = || {
-        let local = prose::local_part_alone(&case.letter.prose)?;
+        let local = prose::local_part_alone(&case.letter.prose, case.letter.rules)?;
         let host = addresses::first(&case.from)?.rsplit('@').next()?;
         Some(format!("{local}@{host}"))
     };
@@ -112,12 +112,13 @@ fn unnamed(case: &Case<'_>) -> Option<String> {
 
 /// Why: what stands with the address, else what is said of it, else all that is said.
 fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
-    let near = about.map(|about| reply::weigh(None, &about.near));
+    let rules = case.letter.rules;
+    let near = about.map(|about| rules.weigh(None, &about.near));
     if let Some((cause, Weight::Words)) = near {
         return cause;
     }
-    let all = || reply::weigh_prose(None, &case.letter.prose, &case.plain).0;
-    let said = about.and_then(|about| said_in(&about.said, None)).or_else(|| case.said(None));
+    let all = || rules.weigh_prose(None, &case.letter.prose, &case.plain).0;
+    let said = about.and_then(|about| rules.said_in(&about.said, None)).or_else(|| case.said(None));
     let cause = said.or(near.filter(|(_, weight)| *weight == Weight::Code).map(|(cause, _)| cause)).unwrap_or_else(all);
     let text = about.map_or(case.letter.prose.as_str(), |about| &about.said);
     let status = cause.status.or_else(|| reply::enhanced_code(text));

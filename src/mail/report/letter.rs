@@ -8,6 +8,8 @@ use super::addresses;
 use super::parts::{self, Head, Part};
 use super::prose;
 use crate::mail::dsn::{self, Dsn};
+use crate::mail::rules::Rules;
+use crate::model::time::Timestamp;
 
 /// How much of the returned message is looked at: its header.
 const RETURNED_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +26,8 @@ const REFERENCES_MAX: usize = 8;
 /// A mail taken apart.
 #[derive(Debug)]
 pub struct Letter<'a> {
+    /// By which it is read.
+    pub rules: &'a Rules,
     /// Its header.
     pub head: Head<'a>,
     /// Its type: `multipart/report` and the like.
@@ -55,6 +59,8 @@ pub struct Letter<'a> {
 pub struct Returned {
     /// `Message-ID`.
     pub message_id: Option<String>,
+    /// `Date`.
+    pub date: Option<Timestamp>,
     /// Addresses in `To`, `Cc`, `Delivered-To` and the like.
     pub to: Vec<String>,
     /// The recipient that Hotmail's complaints name in the message itself.
@@ -67,10 +73,11 @@ pub struct Returned {
 
 impl<'a> Letter<'a> {
     /// Takes apart a mail with `\n` line ends.
-    pub fn read(mail: &'a [u8]) -> Self {
+    pub fn read(mail: &'a [u8], rules: &'a Rules) -> Self {
         let (head, body) = Head::read(mail);
         let (whole, leaves) = parts::parts(&head, body);
         let mut letter = Letter {
+            rules,
             references: references_in(&head),
             head,
             media: whole.media,
@@ -152,7 +159,7 @@ impl<'a> Letter<'a> {
         if text.contains('\\') {
             text = addresses::without_octal(&text);
         }
-        let (prose, returned) = prose::split_returned(&text);
+        let (prose, returned) = prose::split_returned(&text, self.rules);
         self.take_returned(unquoted(prose::from_header(returned)).as_bytes());
         let prose = crate::mail::phrases::head(prose, PROSE_BYTES_MAX);
         if self.dsn.groups.is_empty()
@@ -181,6 +188,7 @@ impl Returned {
         }
         let mut returned = Returned {
             message_id: head.text("Message-ID").as_deref().and_then(message_id),
+            date: head.text("Date").as_deref().and_then(date),
             complained: head.text("X-HmXmrOriginalRecipient").and_then(|value| addresses::of_field(&value)),
             is_report: is_report(&head),
             references: references_in(&head),
@@ -192,6 +200,11 @@ impl Returned {
         }
         Some(returned)
     }
+}
+
+fn date(value: &str) -> Option<Timestamp> {
+    let date = mail_parser::DateTime::parse_rfc822(value).filter(mail_parser::DateTime::is_valid)?;
+    date.to_timestamp().checked_mul(1000).map(Timestamp::from_millis)
 }
 
 /// Whether a header is that of a delivery status notification.

@@ -3,11 +3,10 @@
 //! Each list is a [`Notice`]; a text is searched for all of them at once and answers with the set that it holds.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::mail::phrases::{self, Phrases};
+use crate::mail::phrases::Phrases;
 
 /// What a text may tell. The names are those of the lists in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -58,32 +57,25 @@ pub enum Notice {
 pub struct Notices(u32);
 
 impl Notices {
+    /// Adds the notice of this number.
+    pub fn add(&mut self, notice: usize) {
+        self.0 |= 1 << notice;
+    }
+
     /// Whether the text tells this.
     pub fn has(self, notice: Notice) -> bool {
         self.0 & (1 << notice as u32) != 0
     }
 }
 
-/// What a text tells.
-pub fn notices_in(text: &str) -> Notices {
-    notices_in_words(&phrases::plain(text).words)
-}
-
-/// The same for a text that was made plain.
-pub fn notices_in_words(words: &str) -> Notices {
-    let mut set = 0;
-    NOTICES.each(words, |notice| set |= 1 << notice);
-    Notices(set)
-}
-
-static NOTICES: LazyLock<Phrases> =
-    LazyLock::new(|| read(include_str!("../rules/notices.toml")).expect("a test reads the file"));
-
-fn read(text: &str) -> Result<Phrases, String> {
-    let lists: HashMap<Notice, Vec<String>> = toml::from_str(text).map_err(|bad| bad.to_string())?;
+/// The phrases of every list, each under its notice's number: those that `wanted` wants, given the notice and the phrase.
+pub fn phrases(mut wanted: impl FnMut(Notice, &str) -> bool) -> Result<Phrases, String> {
+    let lists: HashMap<Notice, Vec<String>> =
+        toml::from_str(include_str!("../rules/notices.toml")).map_err(|bad| bad.to_string())?;
     let mut phrases = Phrases::default();
     for (notice, list) in &lists {
-        if let Some(bad) = list.iter().find(|phrase| !phrases.add(phrase, *notice as usize)) {
+        let number = *notice as usize;
+        if let Some(bad) = list.iter().find(|phrase| !phrases.add(phrase, number, |one| wanted(*notice, one))) {
             return Err(format!("{notice:?}: no use can be made of {bad:?}"));
         }
     }
@@ -93,15 +85,16 @@ fn read(text: &str) -> Result<Phrases, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::rules::Rules;
 
     #[test]
     fn the_file_reads() {
-        read(include_str!("../rules/notices.toml")).unwrap();
+        phrases(|_, _| true).unwrap();
     }
 
     #[track_caller]
     fn check(text: &str, notice: Notice) {
-        assert!(notices_in(text).has(notice), "{text:?} should tell {notice:?}");
+        assert!(Rules::default().notices_in(text).has(notice), "{text:?} should tell {notice:?}");
     }
 
     #[test]
@@ -113,6 +106,6 @@ mod tests {
         check("Ihre Nachricht konnte nicht zugestellt werden", Notice::BodyFailed);
         check("has not yet been delivered", Notice::BodyDelayed);
         check("------ This is a copy of the message ------", Notice::Separator);
-        assert_eq!(notices_in("Shall we have lunch on Friday?"), Notices::default());
+        assert_eq!(Rules::default().notices_in("Shall we have lunch on Friday?"), Notices::default());
     }
 }

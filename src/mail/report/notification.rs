@@ -10,10 +10,11 @@ use super::{Kind, Recipient, Report, nothing_wrong};
 use crate::mail::arf::Complaint;
 use crate::mail::dsn::{Action, RECIPIENTS_MAX};
 use crate::mail::reply;
+use crate::mail::rules::Rules;
 use crate::model::reason::Cause;
 
 /// Reads a text that starts with such an object.
-pub fn read(text: &str) -> Option<Report> {
+pub fn read(text: &str, rules: &Rules) -> Option<Report> {
     let text = text.trim_start();
     if !text.starts_with('{') || !text.contains("otificationType") && !text.contains("eventType") {
         return None;
@@ -23,7 +24,7 @@ pub fn read(text: &str) -> Option<Report> {
     let notification = inner.unwrap_or(outer);
     let kind = notification.get("notificationType").or_else(|| notification.get("eventType"))?.as_str()?;
     let mut report = match kind {
-        "Bounce" => bounce(notification.get("bounce")?),
+        "Bounce" => bounce(notification.get("bounce")?, rules),
         "Complaint" => complaint(notification.get("complaint")?),
         "Delivery" => delivery(notification.get("delivery")?),
         _ => return None,
@@ -56,15 +57,15 @@ fn host(object: &Value) -> Option<String> {
     (!host.is_empty()).then(|| host.to_owned())
 }
 
-fn bounce(bounce: &Value) -> Report {
+fn bounce(bounce: &Value, rules: &Rules) -> Report {
     let recipients = list(bounce, "bouncedRecipients").map(|recipient| {
         let status = Some(text_of(recipient, "status")).filter(|status| !status.is_empty());
         let diagnostic = text_of(recipient, "diagnosticCode");
         let diagnostic = diagnostic.split_once(';').map_or(diagnostic, |(_, text)| text.trim());
         let sub_type = text_of(bounce, "bounceSubType");
-        let (mut cause, weight) = reply::weigh(status, diagnostic);
+        let (mut cause, weight) = rules.weigh(status, diagnostic);
         if weight == reply::Weight::Nothing {
-            cause = reply::weigh(status, sub_type).0;
+            cause = rules.weigh(status, sub_type).0;
         }
         let cause = Cause { status: status.map(str::to_owned).or(cause.status), ..cause };
         Recipient { address: text_of(recipient, "emailAddress").to_owned(), action: Action::Failed, cause }

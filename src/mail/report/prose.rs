@@ -5,9 +5,10 @@
 //! reason follows it; the returned message comes last. No format is known by its program here.
 
 use super::addresses::{self, Spotted};
-use super::notices::{Notice, notices_in, notices_in_words};
+use super::notices::Notice;
 use crate::mail::dsn::RECIPIENTS_MAX;
 use crate::mail::phrases;
+use crate::mail::rules::Rules;
 
 /// How many lines of prose are read.
 const LINES_MAX: usize = 600;
@@ -17,7 +18,7 @@ const SAID_BYTES_MAX: usize = 2_000;
 const HEADING_BYTES_MAX: usize = 160;
 
 /// Splits a text at the returned message: what the program wrote, and what it returned.
-pub fn split_returned(text: &str) -> (&str, &str) {
+pub fn split_returned<'t>(text: &'t str, rules: &Rules) -> (&'t str, &'t str) {
     let lines: Vec<(usize, &str)> = offsets(text).take(LINES_MAX).collect();
     for (number, (at, line)) in lines.iter().enumerate() {
         let rest = lines.get(number..).unwrap_or_default();
@@ -25,7 +26,7 @@ pub fn split_returned(text: &str) -> (&str, &str) {
             return text.split_at(*at);
         }
         let after = rest.get(1..).unwrap_or_default();
-        if leads_to_header(after) && is_heading(line) {
+        if leads_to_header(after) && is_heading(line, rules) {
             return text.split_at(at + line.len());
         }
     }
@@ -47,8 +48,8 @@ fn offsets(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// `------ This is a copy of the message ------` and its like.
-fn is_heading(line: &str) -> bool {
-    line.len() <= HEADING_BYTES_MAX && notices_in(line).has(Notice::Separator)
+fn is_heading(line: &str, rules: &Rules) -> bool {
+    line.len() <= HEADING_BYTES_MAX && rules.notices_in(line).has(Notice::Separator)
 }
 
 fn leads_to_header(lines: &[(usize, &str)]) -> bool {
@@ -149,13 +150,13 @@ pub enum Rank {
 
 /// A lone word on the line after one that ends in a colon and says that nothing was delivered: some services name their
 /// own users without the domain.
-pub fn local_part_alone(prose: &str) -> Option<&str> {
+pub fn local_part_alone<'t>(prose: &'t str, rules: &Rules) -> Option<&'t str> {
     let mut lines = prose.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut before = String::new();
     lines.by_ref().take(LINES_MAX).find(|line| {
         let sentence = format!("{before} {line}");
         before = (*line).to_owned();
-        line.ends_with(':') && notices_in(&sentence).has(Notice::BodyFailed)
+        line.ends_with(':') && rules.notices_in(&sentence).has(Notice::BodyFailed)
     })?;
     let word = lines.next()?;
     let plausible =
@@ -170,7 +171,7 @@ struct Candidate<'a> {
 }
 
 /// The recipients that a text names most plainly. Those in `others` (the sender, the reporter) only if nobody else is.
-pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
+pub fn recipients(prose: &str, others: &[String], rules: &Rules) -> Vec<Told> {
     let lines: Vec<&str> = prose.lines().take(LINES_MAX).collect();
     let mut found: Vec<Candidate<'_>> = Vec::new();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains('@')) {
@@ -178,7 +179,7 @@ pub fn recipients(prose: &str, others: &[String]) -> Vec<Told> {
         for spot in addresses::spotted(line) {
             let joined =
                 before.filter(|(end, _)| line.get(*end..spot.start).is_some_and(is_joint)).map(|(_, rank)| rank);
-            let rank = joined.or_else(|| rank(line, &spot));
+            let rank = joined.or_else(|| rank(line, &spot, rules));
             before = rank.map(|rank| (spot.end, rank));
             if let Some(rank) = rank {
                 found.push(Candidate { line: number, spot, rank });
@@ -248,7 +249,7 @@ fn said(lines: &[&str]) -> String {
 }
 
 /// How plainly a line names this address; `None` when it is somebody else's.
-fn rank(line: &str, spot: &Spotted<'_>) -> Option<Rank> {
+fn rank(line: &str, spot: &Spotted<'_>, rules: &Rules) -> Option<Rank> {
     let before = line.get(..spot.start)?;
     let local = spot.address.split('@').next().unwrap_or("");
     let machine = ["postmaster", "mailer-daemon", "abuse", "hostmaster", "noreply", "no-reply"];
@@ -270,7 +271,7 @@ fn rank(line: &str, spot: &Spotted<'_>) -> Option<Rank> {
     if words.ends_with(" generated from ") || words.ends_with(" expanded from ") {
         return Some(Rank::Alias);
     }
-    let notices = notices_in_words(phrases_tail(&words));
+    let notices = rules.notices_in_words(phrases_tail(&words));
     if notices.has(Notice::LabelOther) {
         return None;
     }
@@ -278,7 +279,7 @@ fn rank(line: &str, spot: &Spotted<'_>) -> Option<Rank> {
         return Some(Rank::Dialogue);
     }
     let labelled = notices.has(Notice::LabelRecipient) && words.split(' ').filter(|word| !word.is_empty()).count() <= 4;
-    let sentence = notices.has(Notice::LabelRecipient) || notices_in(line).has(Notice::BodyFailed);
+    let sentence = notices.has(Notice::LabelRecipient) || rules.notices_in(line).has(Notice::BodyFailed);
     Some(match (labelled, sentence) {
         (true, _) => Rank::Listed,
         (_, true) => Rank::Sentence,

@@ -3,9 +3,9 @@
 //! Fields say who and what; why is taken from the diagnostic, from the prose where that says nothing, and from the codes
 //! last. What the fields leave out (half an address, the action) is filled in from the rest of the letter.
 
-use super::case::{Case, said_in};
+use super::case::Case;
 use super::letter::message_id;
-use super::notices::{Notice, notices_in};
+use super::notices::Notice;
 use super::prose::Told;
 use super::{Kind, Recipient, Report, nothing_wrong};
 use crate::mail::dsn::{Action, Group};
@@ -26,7 +26,7 @@ fn refusal(case: &Case<'_>) -> Option<Report> {
         return None;
     }
     let address = mdn.groups.first()?.address()?.to_owned();
-    let cause = reply::weigh_prose(None, &case.letter.prose, &case.plain).0;
+    let cause = case.letter.rules.weigh_prose(None, &case.letter.prose, &case.plain).0;
     Some(Report {
         kind: Kind::Bounce,
         recipients: vec![Recipient { address, action: Action::Failed, cause }],
@@ -60,7 +60,7 @@ fn notification(case: &Case<'_>) -> Option<Report> {
 
 /// Whether a report only asks the sender to prove himself: some services dress that as a notification.
 fn is_challenge(case: &Case<'_>, groups: &[&Group]) -> bool {
-    let asks = |text: &String| notices_in(text).has(Notice::BodyChallenge);
+    let asks = |text: &String| case.letter.rules.notices_in(text).has(Notice::BodyChallenge);
     let says_nothing = !case.is_from_daemon() && !case.speaks_of_failure();
     groups.iter().all(|group| group.diagnostic.as_ref().is_some_and(asks))
         || (says_nothing && groups.iter().all(|group| group.action.is_none() && !is_final(group)))
@@ -113,15 +113,16 @@ fn cause<'t>(group: &Group, action: Action, address: &str, case: &Case<'_>, told
     if !matches!(action, Action::Failed | Action::Delayed) {
         return nothing_wrong(status, diagnostic);
     }
-    let (mut cause, weight) = reply::weigh(status, diagnostic);
+    let rules = case.letter.rules;
+    let (mut cause, weight) = rules.weigh(status, diagnostic);
     if weight != Weight::Words && (weight == Weight::Nothing || status.is_none_or(|status| status.ends_with(".0"))) {
-        let comment = group.status_comment.as_deref().map(|comment| reply::weigh(status, comment));
+        let comment = group.status_comment.as_deref().map(|comment| rules.weigh(status, comment));
         let comment = comment.filter(|(_, weight)| *weight == Weight::Words);
         let about = told().iter().find(|told| told.address.eq_ignore_ascii_case(address));
-        let near = || about.map(|about| reply::weigh(status, &about.near)).filter(|(_, better)| *better > weight);
+        let near = || about.map(|about| rules.weigh(status, &about.near)).filter(|(_, better)| *better > weight);
         let sole = case.letter.dsn.groups.len() == 1;
         let better = comment.or_else(near).map(|(cause, _)| cause);
-        let better = better.or_else(|| said_in(&about?.said, status));
+        let better = better.or_else(|| rules.said_in(&about?.said, status));
         if let Some(better) = better.or_else(|| case.said(status).filter(|_| sole)) {
             cause = Cause { diagnostic: cause.diagnostic, code: cause.code.or(better.code), ..better };
         }

@@ -29,6 +29,10 @@ fn prose(subject: &str, text: &str) -> String {
     )
 }
 
+fn read(mail: &[u8]) -> Report {
+    super::read(mail, &Rules::default())
+}
+
 /// One line for each recipient: address, action, status, reason, class.
 fn told(report: &Report) -> String {
     let mut told = report.kind.as_str().to_owned();
@@ -271,7 +275,7 @@ fn the_inspect_line_is_stable() {
     assert_eq!(
         line,
         "{\"file\":\"a.eml\",\"kind\":\"bounce\",\"recipients\":[{\"address\":\"kim@there.example\",\"action\":\"failed\",\
-         \"status\":\"5.2.2\",\"diagnostic\":\"552 5.2.2 Full\",\"class\":\"soft\",\"reason\":\"mailbox_full\"}],\
+         \"status\":\"5.2.2\",\"diagnostic\":\"552 5.2.2 Full\",\"class\":\"soft\",\"reason\":\"mailbox_full\",\"rule\":\"mailbox-full-status\"}],\
          \"original_message_id\":\"<one@here.example>\",\"reporting_mta\":\"mx.there.example\"}"
     );
 }
@@ -309,7 +313,7 @@ proptest! {
 
     #[test]
     fn a_transient_reply_is_never_hard(text in "[ -~]{0,60}", code in 400u16..500) {
-        let cause = crate::mail::reply::judge(Some(code), &text, crate::mail::reply::Stage::Rcpt);
+        let cause = Rules::default().judge(Some(code), &text, crate::mail::reply::Stage::Rcpt);
         prop_assert_ne!(cause.class, Class::Hard);
     }
 }

@@ -27,7 +27,7 @@ const AUTOREPLY_FIELDS: [&str; 7] = [
 pub fn of(letter: &Letter<'_>) -> Report {
     let wraps = letter.dsn.groups.is_empty() && letter.mdn.is_none() && letter.feedback.is_none();
     if let Some(enclosed) = letter.enclosed.as_ref().filter(|_| wraps) {
-        let mut inner = Letter::read(enclosed);
+        let mut inner = Letter::read(enclosed, letter.rules);
         inner.references.extend(letter.references.iter().cloned());
         if !inner.dsn.groups.is_empty() {
             return of_one(&inner);
@@ -40,13 +40,14 @@ fn of_one(letter: &Letter<'_>) -> Report {
     let case = Case::of(letter);
     let aggregate = matches!(letter.report_type.as_str(), "tlsrpt" | "tls-report" | "dmarc");
     let mut report = complaint(&case)
-        .or_else(|| notification::read(&letter.prose))
+        .or_else(|| notification::read(&letter.prose, letter.rules))
         .or_else(|| aggregate.then(Report::ordinary))
         .or_else(|| stated::report(&case))
         .or_else(|| inferred::report(&case))
         .unwrap_or_else(|| Report { kind: leftover(&case), ..Report::ordinary() });
     if !matches!(report.kind, Kind::Autoreply | Kind::Ordinary) {
         report.original_message_id = report.original_message_id.or_else(|| original_message_id(letter));
+        report.original_date = letter.returned.as_ref().and_then(|returned| returned.date);
         report.original_envelope_id.clone_from(&letter.dsn.envelope_id);
         report.reporting_mta = report.reporting_mta.or_else(|| letter.dsn.reporting_mta.clone());
         report.cut = letter.dsn.cut;

@@ -59,7 +59,11 @@ fn specifics(event: &Event) -> Fields {
         Detail::Sent => fields.with("sentAt", at),
         Detail::Delivered { reply: _ } => fields.with("deliveredAt", at),
         Detail::Deferred { cause, next_at } => {
-            fields.with_all(why(cause)).with("deferredAt", at).with("nextAttemptAt", next_at.rfc3339_millis())
+            let fields = fields.with_all(why(cause)).with("deferredAt", at);
+            match next_at {
+                Some(next_at) => fields.with("nextAttemptAt", next_at.rfc3339_millis()),
+                None => fields,
+            }
         }
         Detail::Bounced { cause } => {
             let bounce_type = if event.kind == EventKind::HardBounced { "hard" } else { "soft" };

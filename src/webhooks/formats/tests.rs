@@ -123,7 +123,7 @@ fn every_event() -> Vec<Event> {
     vec![
         event(EventKind::Sent, Detail::Sent),
         event(EventKind::Delivered, Detail::Delivered { reply: "250 2.0.0 Ok".to_owned() }),
-        event(EventKind::Deferred, Detail::Deferred { cause: cause(), next_at }),
+        event(EventKind::Deferred, Detail::Deferred { cause: cause(), next_at: Some(next_at) }),
         event(EventKind::HardBounced, Detail::Bounced { cause: cause() }),
         event(EventKind::SoftBounced, Detail::Bounced { cause: cause() }),
         event(EventKind::Opened, Detail::Opened { visitor: visitor() }),

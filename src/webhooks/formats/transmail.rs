@@ -82,12 +82,17 @@ fn details(event: &Event, message: &Message) -> Fields {
         Detail::Delivered { reply } => {
             fields.with("recipient", recipient).with("time", at).with("diagnostic_message", reply.as_str())
         }
-        Detail::Deferred { cause, next_at } => fields
-            .with("reason", cause.reason.sentence())
-            .with("recipient", recipient)
-            .with("time", at)
-            .with("diagnostic_message", spoken(cause))
-            .with("next_attempt_time", next_at.rfc3339_seconds()),
+        Detail::Deferred { cause, next_at } => {
+            let fields = fields
+                .with("reason", cause.reason.sentence())
+                .with("recipient", recipient)
+                .with("time", at)
+                .with("diagnostic_message", spoken(cause));
+            match next_at {
+                Some(next_at) => fields.with("next_attempt_time", next_at.rfc3339_seconds()),
+                None => fields,
+            }
+        }
         Detail::Bounced { cause } => fields
             .with("reason", cause.reason.sentence())
             .with("bounced_recipient", recipient)

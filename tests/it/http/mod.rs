@@ -83,6 +83,7 @@ impl House {
             ids: ids.clone(),
             ring: store.key_ring(ids.bytes()).await.unwrap(),
             enricher: Arc::new(Enricher::default()),
+            rules: Default::default(),
             settings: intake_settings,
         });
         let vet = |url: &str| if url.starts_with("https://") { Ok(()) } else { Err("must be https".to_owned()) };

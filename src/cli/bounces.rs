@@ -1,0 +1,203 @@
+//! `postback bounces`: reports that came home. Those that a program could not settle wait here for a person; all of them
+//! can be judged again by the rules of today.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use postback::app;
+use postback::config::Loaded;
+use postback::http::admin::report_json;
+use postback::intake::Intake;
+use postback::intake::report::{Replayed, Verdict};
+use postback::model::id::{DeliveryId, MessageId, ReportId};
+use postback::model::time::Timestamp;
+use postback::store::StoreError;
+use postback::store::reports::{KeptReport, ReportFilter};
+
+use super::database::Guest;
+use super::{LIST_MAX, printable, say, say_table};
+
+#[derive(Subcommand)]
+pub(super) enum BouncesCommand {
+    /// Show the reports that wait for a person
+    List {
+        /// Those that are understood, or were seen, too
+        #[arg(long)]
+        all: bool,
+        /// Only of this kind: bounce, delayed, success, relayed, complaint, autoreply or ordinary
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only those after this one, for what does not fit one list
+        #[arg(long, value_name = "ID")]
+        after: Option<ReportId>,
+        /// One line of JSON each
+        #[arg(long)]
+        jsonl: bool,
+    },
+    /// Show one report: what it says, which rule decided, and what followed
+    Show {
+        /// Which: the id that `list` shows
+        id: ReportId,
+        /// Print the mail itself, and nothing else
+        #[arg(long)]
+        mail: bool,
+    },
+    /// Take reports off the list: somebody has seen them
+    Close {
+        /// Which: ids that `list` shows
+        ids: Vec<ReportId>,
+        /// All of this kind
+        #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
+        kind: Option<String>,
+    },
+    /// Judge reports and refusals of the past by the rules of today, and show what would be different
+    Reclassify(Reclassify),
+}
+
+#[derive(Args)]
+pub(super) struct Reclassify {
+    /// How many days back
+    #[arg(long, default_value_t = 30)]
+    days: u32,
+    /// Put it right: suppressions, reasons, and what was not understood before
+    #[arg(long)]
+    apply: bool,
+}
+
+pub(super) async fn run(loaded: &Loaded, command: BouncesCommand) -> anyhow::Result<()> {
+    let guest = Guest::open(loaded).await?;
+    match command {
+        BouncesCommand::List { all, kind, after, jsonl } => {
+            list(&guest, &ReportFilter { open: !all, kind, after }, jsonl).await?;
+        }
+        BouncesCommand::Show { id, mail } => show(&guest, id, mail).await?,
+        BouncesCommand::Close { kind: Some(kind), .. } => {
+            let closed = guest.store.close_reports(&kind).await.context("close reports")?;
+            say(format!("{closed} reports of kind {} are off the list", printable(&kind)));
+        }
+        BouncesCommand::Close { ids, kind: None } => {
+            for id in ids {
+                if !guest.store.close_report(id).await.context("close a report")? {
+                    bail!("no report {id} is open");
+                }
+                say(format!("{id} is off the list"));
+            }
+        }
+        BouncesCommand::Reclassify(arguments) => reclassify(&guest, loaded, &arguments).await?,
+    }
+    guest.store.close().await;
+    Ok(())
+}
+
+async fn list(guest: &Guest, filter: &ReportFilter, jsonl: bool) -> anyhow::Result<()> {
+    let reports = guest.store.reports(filter, LIST_MAX).await.context("list reports")?;
+    if jsonl {
+        reports.iter().for_each(|report| say(report_json(report).to_string()));
+        return Ok(());
+    }
+    let row = |report: &KeptReport| {
+        let reason = report.cause.as_ref().map_or(String::new(), |cause| cause.reason.to_string());
+        let received_at = report.received_at.to_string();
+        let [about, outcome] = [&report.about, &report.outcome].map(|text| printable(text));
+        [report.id.to_string(), received_at, report.kind.clone(), about, reason, outcome]
+    };
+    let rows: Vec<_> = reports.iter().map(row).collect();
+    say_table(["ID", "RECEIVED", "KIND", "ABOUT", "REASON", "OUTCOME"], &rows);
+    Ok(())
+}
+
+async fn show(guest: &Guest, id: ReportId, mail: bool) -> anyhow::Result<()> {
+    let report = guest.store.report(id).await.context("look for the report")?;
+    let report = report.with_context(|| format!("there is no report {id}: it never was, or is forgotten"))?;
+    if mail {
+        return std::io::stdout().write_all(&report.content).context("write the mail");
+    }
+    let sender = if report.sender.is_empty() { "<>" } else { report.sender.as_str() };
+    say(format!("report    {id}"));
+    say(format!("received  {} from {} at the {} address", report.received_at, printable(sender), report.came_to));
+    say(format!("kind      {}", report.kind));
+    if let Some(delivery) = report.delivery {
+        say(format!("delivery  {delivery}"));
+    }
+    if !report.about.is_empty() {
+        say(format!("about     {}", printable(&report.about)));
+    }
+    if let Some(cause) = &report.cause {
+        say(format!("reason    {} ({}) by rule {}", cause.reason, cause.class.as_str(), cause.rule));
+        if let Some(status) = &cause.status {
+            say(format!("status    {}", printable(status)));
+        }
+        say(format!("words     {}", printable(&cause.diagnostic)));
+    }
+    let open = if report.is_open { "; waits for a person" } else { "" };
+    say(format!("outcome   {}{open}", printable(&report.outcome)));
+    Ok(())
+}
+
+/// Reports, or refusals, that are judged before there is a look for more.
+const PAGE: u32 = 200;
+
+async fn reclassify(guest: &Guest, loaded: &Loaded, arguments: &Reclassify) -> anyhow::Result<()> {
+    let intake = app::intake_of_a_guest(&loaded.settings, &guest.store, &guest.clock, &guest.ids).await?;
+    let since = guest.clock.now() - Duration::from_secs(u64::from(arguments.days) * 86_400);
+    let (reports, changed) = replay_reports(guest, &intake, since, arguments.apply).await?;
+    let (refusals, rejudged) = replay_refusals(guest, &intake, since, arguments.apply).await?;
+    let done = if arguments.apply { "have" } else { "would have" };
+    say(format!("{} of {reports} reports and {rejudged} of {refusals} refusals {done} another verdict", changed));
+    if !arguments.apply && changed + rejudged > 0 {
+        say("nothing was changed; --apply does");
+    }
+    Ok(())
+}
+
+async fn replay_reports(guest: &Guest, intake: &Intake, since: Timestamp, apply: bool) -> anyhow::Result<(u32, u32)> {
+    let mut filter = ReportFilter { after: Some(ReportId::first_at(since)), ..ReportFilter::default() };
+    let (mut read, mut changed) = (0, 0);
+    loop {
+        let page = guest.store.reports(&filter, PAGE).await.context("list reports")?;
+        let Some(last) = page.last() else { return Ok((read, changed)) };
+        filter.after = Some(last.id);
+        for report in &page {
+            read += 1;
+            match intake.replay_report(report.id, apply).await {
+                Ok(None) => {}
+                Ok(Some(replayed)) => {
+                    changed += 1;
+                    tell(&report.id.to_string(), &replayed);
+                }
+                Err(StoreError::LostLease) => {
+                    say(format!("{}  its delivery moves just now; try again", report.id));
+                }
+                Err(fault) => return Err(fault).with_context(|| format!("judge {} again", report.id)),
+            }
+        }
+    }
+}
+
+async fn replay_refusals(guest: &Guest, intake: &Intake, since: Timestamp, apply: bool) -> anyhow::Result<(u32, u32)> {
+    let mut after = DeliveryId { message: MessageId::first_at(since), recipient: 0 };
+    let (mut read, mut changed) = (0, 0);
+    loop {
+        let page = guest.store.refusals(after, PAGE).await.context("list refusals")?;
+        let Some(last) = page.last() else { return Ok((read, changed)) };
+        after = last.delivery.id;
+        for refusal in &page {
+            read += 1;
+            if let Some(replayed) = intake.replay_refusal(refusal, apply).await.context("judge a refusal again")? {
+                changed += 1;
+                tell(&refusal.delivery.id.to_string(), &replayed);
+            }
+        }
+    }
+}
+
+fn tell(id: &str, replayed: &Replayed) {
+    let verdict = |verdict: &Verdict| match &verdict.cause {
+        Some(cause) => format!("{} {} ({}) [rule {}]", verdict.kind, cause.reason, cause.class.as_str(), cause.rule),
+        None => format!("{} {}", verdict.kind, verdict.outcome),
+    };
+    say(format!("{id}  {}  →  {}", printable(&verdict(&replayed.before)), printable(&verdict(&replayed.after))));
+    say(format!("    {}", printable(&replayed.after.outcome)));
+}

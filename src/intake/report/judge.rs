@@ -1,0 +1,190 @@
+//! What a report means for the delivery that it is about. Pure.
+//!
+//! | the report tells | and | then |
+//! |---|---|---|
+//! | bounce | names our address, or nobody else's | the delivery bounces, whatever it was before |
+//! | bounce | names one other address, and nothing speaks against it | the same, but it takes several to suppress |
+//! | delayed | the delivery had left us | an event tells of it |
+//! | success, relayed | | the delivery has arrived; mostly that was known |
+//! | complaint | abuse, or the wish to leave | an event tells of it, and the address is left alone |
+//! | complaint | `not-spam` | nothing |
+//! | anything else | | nothing, and it waits for a person |
+
+use super::link::{Link, Proof, Returned, is_same};
+use crate::mail::arf::Wish;
+use crate::mail::report::{Action, Complaint, Kind, Recipient, Report};
+use crate::model::bearing::{Bearing, Naming, Policy};
+use crate::model::delivery::{self, Delivery, State};
+use crate::model::event::{Detail, Event, EventKind};
+use crate::model::id::{DeliveryId, EventId};
+use crate::model::reason::{Cause, Reason};
+use crate::model::suppression::Suppression;
+use crate::model::time::Timestamp;
+use crate::model::token;
+use crate::store::reports::{Effect, ReportChange, ReportSettlement};
+
+/// What a report is judged to be, and what that changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judged {
+    /// Whose delivery it is about.
+    pub(super) delivery: Option<DeliveryId>,
+    /// Whom it names for it.
+    pub(super) about: Option<Recipient>,
+    /// What it changes.
+    pub(super) settlement: ReportSettlement,
+    /// The same in a word.
+    pub(super) effect: Effect,
+    /// The same in a sentence.
+    pub(super) outcome: String,
+    /// Whether a person should look at it.
+    pub(super) is_open: bool,
+}
+
+/// Judges a report that was linked to a delivery, or to none.
+pub(super) fn judge(
+    report: &Report,
+    link: Option<Link>,
+    policy: &Policy,
+    now: Timestamp,
+    draw: impl Fn() -> EventId,
+) -> Judged {
+    let first = report.recipients.first().cloned();
+    let Some(link) = link else {
+        return Judged { about: first, ..Judged::open("it names no delivery of ours") };
+    };
+    let about = about(&link, report).map(|(recipient, naming)| (recipient.clone(), naming));
+    let named = about.as_ref().map(|(recipient, _)| recipient.clone()).or(first);
+    let case = Case { delivery: &link.delivery, policy, now, draw: &draw };
+    let judged = match (report.kind, about) {
+        _ if report.cut => Judged::open("it is longer, or has more recipients, than a program should judge"),
+        (Kind::Complaint, _) => case.complained(report.complaint.as_ref(), link.proof),
+        (Kind::Autoreply, _) => Judged::open("an automatic reply"),
+        (Kind::Ordinary, _) => Judged::open("a mail from a person or program"),
+        _ if link.proof != Proof::Sealed => Judged::open("it returns nothing that proves it was sent by us"),
+        (_, None) if matches!(link.message, Returned::OtherCopy | Returned::OtherId) => {
+            Judged::open("it is about another message")
+        }
+        (_, None) => Judged::open("it is about another recipient"),
+        (_, Some((recipient, naming))) => case.reported(&recipient, naming),
+    };
+    Judged { delivery: Some(link.delivery.id), about: named, ..judged }
+}
+
+/// What the report says of this delivery's recipient. The seal has said whose it is; a report about one recipient is
+/// about them, under whatever name, since aliases and forwards change it, unless it tells of another message.
+fn about<'a>(link: &Link, report: &'a Report) -> Option<(&'a Recipient, Naming)> {
+    let named = report.recipients.iter().find(|recipient| is_same(&link.delivery.address, &recipient.address));
+    match (link.message, named, report.recipients.as_slice()) {
+        (Returned::OtherCopy, _, _) => None,
+        (_, Some(named), _) => Some((named, Naming::Ours)),
+        (Returned::Same | Returned::Untold, None, [only]) => Some((only, Naming::Another)),
+        (Returned::OtherId, None, _) | (_, None, _) => None,
+    }
+}
+
+/// A delivery to which something is reported.
+struct Case<'a, D> {
+    delivery: &'a Delivery,
+    policy: &'a Policy,
+    now: Timestamp,
+    draw: &'a D,
+}
+
+impl<D: Fn() -> EventId> Case<'_, D> {
+    fn reported(&self, recipient: &Recipient, naming: Naming) -> Judged {
+        let age = self.now.since(self.delivery.id.message.drawn_at());
+        match recipient.action {
+            _ if age > token::BOUNCE_AGE_MAX => Judged::open("it comes too late to be about a delivery"),
+            Action::Failed => self.bounced(&recipient.cause, naming),
+            Action::Delayed => self.delayed(&recipient.cause),
+            Action::Delivered | Action::Expanded | Action::Relayed => self.delivered(&recipient.cause),
+        }
+    }
+
+    fn bounced(&self, cause: &Cause, naming: Naming) -> Judged {
+        let Some((state, kind, detail)) = delivery::after_report(self.delivery.state, cause) else {
+            return Judged::noted("the delivery had ended already");
+        };
+        let settlement = ReportSettlement {
+            change: Some(self.change(state, Some(cause.reason))),
+            events: vec![self.told(kind, detail)],
+            bearing: self.policy.bearing(self.delivery, cause, naming, self.now),
+        };
+        let outcome = format!("bounced: {} ({})", cause.reason, cause.class.as_str());
+        Judged { effect: Effect::Bounced, settlement, ..Judged::noted(&outcome) }
+    }
+
+    /// Who has the mail now cannot pass it on. While it is still ours, our own attempts tell that.
+    fn delayed(&self, cause: &Cause) -> Judged {
+        if self.delivery.state != State::Delivered {
+            return Judged::noted("a delay of a delivery that is not under way there");
+        }
+        let detail = Detail::Deferred { cause: cause.clone(), next_at: None };
+        let settlement =
+            ReportSettlement { events: vec![self.told(EventKind::Deferred, detail)], ..ReportSettlement::default() };
+        Judged { effect: Effect::Delayed, settlement, ..Judged::noted(&format!("delayed: {}", cause.reason)) }
+    }
+
+    /// Where an attempt broke off after the final dot, this is how we learn that it need not be repeated.
+    fn delivered(&self, cause: &Cause) -> Judged {
+        let change = match self.delivery.state {
+            State::Queued => Some(self.change(State::Delivered, None)),
+            State::Delivered => None,
+            State::Bounced | State::Expired | State::Suppressed | State::Cancelled => {
+                return Judged::noted("the delivery had ended already");
+            }
+        };
+        let detail = Detail::Delivered { reply: cause.diagnostic.clone() };
+        let settlement = ReportSettlement {
+            change,
+            events: vec![self.told(EventKind::Delivered, detail)],
+            bearing: Policy::success(self.delivery, self.now),
+        };
+        Judged { effect: Effect::Delivered, settlement, ..Judged::noted("delivered") }
+    }
+
+    fn complained(&self, complaint: Option<&Complaint>, proof: Proof) -> Judged {
+        let Some(complaint) = complaint else { return Judged::open("a complaint without a word") };
+        let reason = match complaint.wish() {
+            Wish::Nothing => return Judged::noted("it says that the mail was no spam"),
+            Wish::Attention => {
+                return Judged::open(&format!("a report of {}, which is no wish to leave", complaint.feedback_type));
+            }
+            _ if proof == Proof::Weak => return Judged::open("everybody who got the mail could have written it"),
+            Wish::Peace => Reason::Complaint,
+            Wish::Leave => Reason::Unsubscribed,
+        };
+        let detail = Detail::Complained {
+            feedback_type: complaint.feedback_type.clone(),
+            reported_by: complaint.reported_by.clone().unwrap_or_default(),
+            return_path: complaint.return_path.clone().unwrap_or_default(),
+            source_ip: complaint.source_ip.clone().unwrap_or_default(),
+        };
+        let settlement = ReportSettlement {
+            change: None,
+            events: vec![self.told(EventKind::Complained, detail)],
+            bearing: Bearing::Suppressed(Suppression::for_good(self.delivery, reason, self.now)),
+        };
+        Judged { effect: Effect::Complained, settlement, ..Judged::noted(&format!("complained: {reason}")) }
+    }
+
+    fn change(&self, to: State, reason: Option<Reason>) -> ReportChange {
+        ReportChange { id: self.delivery.id, from: self.delivery.state, to, reason, at: self.now }
+    }
+
+    fn told(&self, kind: EventKind, detail: Detail) -> Event {
+        self.delivery.tells((self.draw)(), kind, detail, self.now)
+    }
+}
+
+impl Judged {
+    /// Something that a person should look at.
+    fn open(outcome: &str) -> Self {
+        Self { is_open: true, ..Self::noted(outcome) }
+    }
+
+    /// Something that is understood.
+    fn noted(outcome: &str) -> Self {
+        Self { outcome: outcome.to_owned(), ..Self::default() }
+    }
+}
