@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail};
 use maxminddb::{Reader, WithinOptions, path};
-use postback::enrich::geo::{Countries, is_country};
+use postback::enrich::geo::{Coded, is_country};
 
 type Range = (u64, u64, [u8; 2]);
 
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     let [v4, v6, out] = arguments.as_slice() else { bail!("usage: pack_countries IPV4.mmdb IPV6.mmdb OUT") };
     let (built_v4, v4) = ranges(v4)?;
     let (built_v6, v6) = ranges(v6)?;
-    std::fs::write(out, Countries::pack(built_v4.min(built_v6), &v4, &v6)).with_context(|| format!("write {out}"))
+    std::fs::write(out, Coded::pack(built_v4.min(built_v6), &v4, &v6)).with_context(|| format!("write {out}"))
 }
 
 /// When the file was built, and its networks in order; of IPv6 addresses the upper halves.

@@ -22,6 +22,8 @@ pub mod webhooks;
 
 pub mod egress;
 
+pub mod fetch;
+
 pub mod worker;
 
 pub mod wake;

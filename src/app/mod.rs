@@ -6,6 +6,7 @@
 
 mod chores;
 mod first_run;
+pub mod hosts;
 mod lock;
 mod metrics;
 mod sockets;
@@ -24,7 +25,8 @@ use crate::deliver;
 use crate::dns::{self, Resolver};
 use crate::egress::{Guard, client_tls};
 use crate::enrich::Enricher;
-use crate::enrich::geo::Geo;
+use crate::enrich::geo::{Files, Geo};
+use crate::fetch::Fetcher;
 use crate::http::admin::Admin;
 use crate::http::{self, VetUrl};
 use crate::ids::IdSource;
@@ -42,6 +44,7 @@ use crate::webhooks::client::{Client, Limits};
 use crate::worker::Worker;
 
 pub use first_run::FirstRun;
+use hosts::Checker;
 pub use lock::DataLock;
 use metrics::Figures;
 pub use sockets::Addresses;
@@ -114,6 +117,7 @@ impl App {
             .context("prepare the certificate of the doors")?;
         let ground = Ground::lay(settings, world, sockets.addresses()?).await?;
         let intake = ground.intake();
+        intake.refresh().await.context("read what is set about tracking")?;
         let smtp = ground.smtp(&certificates, intake.clone());
         let http = ground.http(intake.clone())?;
         let (deliveries, dispatches) = Default::default();
@@ -138,6 +142,7 @@ impl App {
         background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
         background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
         background.spawn(chores::reload(certificates.clone(), enricher.clone(), clock.clone(), look.clone()));
+        background.spawn(hosts::watch(store.clone(), intake.clone(), ground.checker()?, clock.clone()));
 
         let mut doors = JoinSet::new();
         for (listener, socket) in sockets.smtp {
@@ -212,6 +217,12 @@ impl Ground {
         let enricher = Arc::new(Enricher::new(open_geo(settings)?));
         let rules = settings.rules()?;
         Ok(Self { settings: settings.clone(), world, store, ring, enricher, rules, addresses })
+    }
+
+    /// What checks tracking hosts.
+    fn checker(&self) -> anyhow::Result<Checker> {
+        let fetcher = open_fetcher(&self.settings, self.world.resolver.clone())?;
+        Ok(Checker { fetcher, ring: self.ring.clone(), ids: self.world.ids.clone() })
     }
 
     fn intake(&self) -> Intake {
@@ -310,10 +321,27 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
 /// # Errors
 /// A file cannot be used.
 pub fn open_geo(settings: &Settings) -> anyhow::Result<Geo> {
-    match settings.geoip.databases.as_slice() {
-        [] => Ok(Geo::embedded()),
-        paths => Geo::open(paths).context("geoip.databases"),
-    }
+    let files = Files {
+        databases: settings.geoip.databases.clone(),
+        fetched: Some(fetched_places(settings)),
+        relays: settings.geoip.apple_relays.clone(),
+    };
+    Geo::open(files).context("geoip")
+}
+
+/// Where `postback geoip update` puts the database of places.
+pub fn fetched_places(settings: &Settings) -> PathBuf {
+    settings.data.join("geoip").join("city.mmdb")
+}
+
+/// What fetches on our own behalf, from where webhooks may go too, and from our own doors: a tracking host leads there.
+///
+/// # Errors
+/// A setting of `egress` makes no sense.
+pub fn open_fetcher(settings: &Settings, resolver: Arc<dyn Resolver>) -> anyhow::Result<Fetcher> {
+    let guard = Guard::new(settings.egress_policy()?, resolver);
+    let tls = client_tls(settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
+    Ok(Fetcher::new(Arc::new(guard), tls))
 }
 
 /// Intake beside a running server, on a store of its own: what `postback send` goes through.
@@ -330,15 +358,17 @@ pub async fn intake_of_a_guest(
         "" => format!("http://{}", settings.http.address),
         set => set.to_owned(),
     };
-    Ok(Intake::start(intake::Parts {
+    let intake = Intake::start(intake::Parts {
         store: store.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
         ring: store.key_ring(ids.bytes()).await.context("read the token keys")?,
         enricher: Arc::default(),
         rules: settings.rules()?,
-        settings: intake_settings(settings, base_url),
-    }))
+        settings: intake::Settings { hits_journal: None, ..intake_settings(settings, base_url) },
+    });
+    intake.refresh().await.context("read what is set about tracking")?;
+    Ok(intake)
 }
 
 /// Makes the folder, if it is not there, for its owner alone: it will hold keys.
@@ -359,11 +389,17 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
         recipients_max: settings.smtp.recipients_max.into(),
         message_bytes_max: usize::try_from(settings.smtp.message_bytes_max).unwrap_or(usize::MAX),
         suppression: settings.suppression,
+        hits_journal: Some(settings.data.join("hits.journal")),
+        hits_journal_bytes_max: settings.tracking.journal_bytes_max,
         ..intake::Settings::default()
     }
 }
 
 fn keep(settings: &Settings) -> Keep {
     let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
-    Keep { messages: days(settings.retention.messages_days), reports: days(settings.retention.reports_days) }
+    Keep {
+        messages: days(settings.retention.messages_days),
+        events: days(settings.retention.events_days),
+        reports: days(settings.retention.reports_days),
+    }
 }

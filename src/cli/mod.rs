@@ -7,10 +7,12 @@ mod check_config;
 mod database;
 mod demo;
 mod inspect;
+mod ring;
 mod send;
 mod serve;
 mod suppressions;
 mod tenants;
+mod tracking;
 mod webhooks;
 mod why;
 
@@ -80,6 +82,9 @@ enum Command {
     /// Reports that came home: those that wait for a person, and all of them judged by the rules of today
     #[command(subcommand)]
     Bounces(bounces::BouncesCommand),
+    /// Hosts that links lead through, blocked links, counts of opens and clicks
+    #[command(subcommand)]
+    Tracking(tracking::TrackingCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -144,6 +149,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
         Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
         Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
+        Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),

@@ -102,6 +102,9 @@ pub(super) enum DomainCommand {
 
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
+    /// The keys that pixels, links and return paths are sealed with
+    #[command(subcommand)]
+    Ring(super::ring::RingCommand),
     /// Make an API key or SMTP password and show it, once
     Add {
         /// What people call it
@@ -236,6 +239,7 @@ pub(super) async fn domain(loaded: &Loaded, command: DomainCommand) -> anyhow::R
 pub(super) async fn key(loaded: &Loaded, command: KeyCommand) -> anyhow::Result<()> {
     let guest = Guest::open(loaded).await?;
     match command {
+        KeyCommand::Ring(command) => super::ring::run(&guest, command).await?,
         KeyCommand::Add { name, smtp, of } => {
             let agent = guest.agent(&of.tenant, &of.agent).await?;
             let kind = if smtp { CredentialKind::SmtpPassword } else { CredentialKind::ApiKey };

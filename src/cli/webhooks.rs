@@ -140,7 +140,7 @@ fn chosen(words: &[String], format: Format) -> anyhow::Result<EventSet> {
 /// acceptance.
 fn is_usual(kind: EventKind, format: Format) -> bool {
     match kind {
-        EventKind::Deferred => false,
+        EventKind::Deferred | EventKind::OpenReclassified | EventKind::ClickReclassified => false,
         EventKind::Sent | EventKind::Failed => format == Format::Mailtura,
         _ => true,
     }

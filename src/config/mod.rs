@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use layers::Layers;
 pub use layers::{Origin, Problem};
 pub use nearest::nearest;
-pub use sections::{DatabaseUrl, Geoip, Reports, Retention, Role, Tracking};
+pub use sections::{DatabaseUrl, Geoip, GeoipSource, GeoipUpdate, Reports, Retention, Role, Tracking};
 
 use crate::deliver::settings::Mode;
 use crate::http::admin;
@@ -206,7 +206,12 @@ impl Settings {
         if self.roles.is_empty() {
             return Some("roles: a node without a role does nothing; name doors, deliver or webhooks".to_owned());
         }
-        let days = [("messages_days", self.retention.messages_days), ("reports_days", self.retention.reports_days)];
+        let keep = &self.retention;
+        let days = [
+            ("messages_days", keep.messages_days),
+            ("events_days", keep.events_days),
+            ("reports_days", keep.reports_days),
+        ];
         if let Some((key, _)) = days.iter().find(|(_, days)| *days == 0) {
             return Some(format!("retention.{key}: must not be 0"));
         }

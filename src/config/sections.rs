@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::secret::Secret;
+
 /// What a node may do. Nodes that share a database share the work; each does any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,12 +25,20 @@ impl Role {
 }
 
 /// Pixels and links.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracking {
     /// What tracked URLs begin with, without a final slash: `https://track.example.com`. Empty: where the HTTP door
-    /// listens, which only this machine can follow.
+    /// listens, which only this machine can follow. Sending domains with a tracking host of their own use that.
     pub base_url: String,
+    /// Bytes of hits that wait on the disk while the database is away; more are counted and dropped.
+    pub journal_bytes_max: u64,
+}
+
+impl Default for Tracking {
+    fn default() -> Self {
+        Self { base_url: String::new(), journal_bytes_max: 256 << 20 }
+    }
 }
 
 impl Tracking {
@@ -65,8 +75,39 @@ impl Default for Reports {
 #[serde(default, deny_unknown_fields)]
 pub struct Geoip {
     /// Files in MaxMind's format, taken into use again when they change; the first that knows an address answers.
-    /// None: the countries that are built in.
+    /// None: what `postback geoip update` brought, else the countries that are built in.
     pub databases: Vec<PathBuf>,
+    /// Apple's list of the addresses that its relays leave from, as CSV; read again when it changes.
+    pub apple_relays: Option<PathBuf>,
+    /// Where `postback geoip update` gets places from.
+    pub update: GeoipUpdate,
+}
+
+/// Where `postback geoip update` gets places from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeoipUpdate {
+    /// Whose.
+    pub source: GeoipSource,
+    /// MaxMind's account number.
+    pub account_id: String,
+    /// MaxMind's licence key.
+    pub license_key: Secret,
+    /// MaxMind's edition: `GeoLite2-City`, `GeoIP2-City`.
+    pub edition: String,
+    /// Another server that serves the same paths; http on this machine, else https. Empty: the provider's own.
+    pub base_url: String,
+}
+
+/// Who makes a database of places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GeoipSource {
+    /// DB-IP Lite City: free, no account, CC BY 4.0.
+    #[default]
+    Dbip,
+    /// MaxMind, with the user's own account and licence.
+    Maxmind,
 }
 
 /// How long things are kept.
@@ -75,13 +116,15 @@ pub struct Geoip {
 pub struct Retention {
     /// Messages with everything about them, from their acceptance.
     pub messages_days: u32,
+    /// Events and hits, from when they happened; with their message they go at the latest.
+    pub events_days: u32,
     /// Reports kept for people to read.
     pub reports_days: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { messages_days: 90, reports_days: 30 }
+        Self { messages_days: 90, events_days: 90, reports_days: 30 }
     }
 }
 

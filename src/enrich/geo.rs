@@ -9,11 +9,12 @@
 mod address;
 mod countries;
 mod mmdb;
+mod network;
 mod packed;
 #[cfg(test)]
 mod sample;
 
-pub use packed::{Countries, Damaged};
+pub use packed::{Coded, Damaged};
 
 use std::fmt::Write as _;
 use std::io;
@@ -26,12 +27,14 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use self::mmdb::{Database, Stamp};
+use self::network::Relays;
+use super::machine::Network;
 use crate::model::hit::Place;
 use crate::model::time::Timestamp;
 
 /// The country table of last resort, unpacked on first use.
-static EMBEDDED: LazyLock<Countries> =
-    LazyLock::new(|| Countries::unpack(include_bytes!("../../geoip/countries.bin")).unwrap_or_default());
+static EMBEDDED: LazyLock<Coded> =
+    LazyLock::new(|| Coded::unpack(include_bytes!("../../geoip/countries.bin")).unwrap_or_default());
 
 /// Why a database was not taken into use.
 #[derive(Debug, Error)]
@@ -63,11 +66,35 @@ pub enum Reload {
     Reloaded,
 }
 
+/// Which files to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Databases in MaxMind's format; the first that knows an address answers.
+    pub databases: Vec<PathBuf>,
+    /// The database that `postback geoip update` brings; read when it is there and no other is named.
+    pub fetched: Option<PathBuf>,
+    /// Apple's list of the addresses that its relays leave from.
+    pub relays: Option<PathBuf>,
+}
+
+impl Files {
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.databases.iter().chain(&self.fetched).chain(&self.relays)
+    }
+}
+
+/// What the files hold.
+#[derive(Debug, Default)]
+struct Held {
+    databases: Vec<Database>,
+    relays: Relays,
+}
+
 /// Tells the place of an address. Cheap to ask from many threads at once; nobody waits while files are exchanged.
 #[derive(Debug, Default)]
 pub struct Geo {
-    paths: Vec<PathBuf>,
-    databases: ArcSwap<Vec<Database>>,
+    files: Files,
+    held: ArcSwap<Held>,
     /// What the files looked like when they were looked at last, usable or not: a bad file is reported once.
     seen: Mutex<Vec<Option<Stamp>>>,
 }
@@ -78,15 +105,15 @@ impl Geo {
         Self::default()
     }
 
-    /// Places from `paths`, each a file in MaxMind's format; the first that knows an address answers.
+    /// Places from files.
     ///
     /// # Errors
     ///
     /// As [`GeoError`] says, for the first file that cannot be used.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, GeoError> {
-        let seen = stamps(paths);
-        let databases = read(paths)?;
-        Ok(Self { paths: paths.to_vec(), databases: ArcSwap::from_pointee(databases), seen: Mutex::new(seen) })
+    pub fn open(files: Files) -> Result<Self, GeoError> {
+        let seen = stamps(&files);
+        let held = read(&files)?;
+        Ok(Self { files, held: ArcSwap::from_pointee(held), seen: Mutex::new(seen) })
     }
 
     /// Takes changed files into use; to be called now and then. Reads files, so not from an async task directly.
@@ -97,12 +124,12 @@ impl Geo {
     pub fn reload_if_changed(&self) -> Result<Reload, GeoError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at before reading: a file that changes meanwhile is read again next time.
-        let now = stamps(&self.paths);
+        let now = stamps(&self.files);
         if *seen == now {
             return Ok(Reload::Unchanged);
         }
         *seen = now;
-        self.databases.store(Arc::new(read(&self.paths)?));
+        self.held.store(Arc::new(read(&self.files)?));
         Ok(Reload::Reloaded)
     }
 
@@ -121,27 +148,32 @@ impl Geo {
         place
     }
 
+    /// What kind of network `ip` belongs to, as far as that is known.
+    pub fn network(&self, ip: IpAddr) -> Option<Network> {
+        if self.held.load().relays.has(ip) { Some(Network::AppleRelay) } else { network::embedded(ip) }
+    }
+
     fn find(&self, ip: IpAddr) -> Place {
-        let databases = self.databases.load();
+        let databases = &self.held.load().databases;
         if let Some(place) = databases.iter().find_map(|database| database.place(ip)) {
             return place;
         }
         if databases.iter().any(|database| database.covers(ip)) {
             return Place::default();
         }
-        Place { country_code: EMBEDDED.country(ip).unwrap_or("").to_owned(), ..Place::default() }
+        Place { country_code: EMBEDDED.code(ip).unwrap_or("").to_owned(), ..Place::default() }
     }
 
     /// When the oldest of the data in use was made.
     pub fn built_at(&self) -> Timestamp {
-        let databases = self.databases.load();
+        let databases = &self.held.load().databases;
         let secs = databases.iter().map(Database::built_secs).min().unwrap_or_else(|| EMBEDDED.built_secs());
         Timestamp::from_millis(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX))
     }
 
     /// Name, date and attribution of the data in use, one line for each; to be shown wherever places are shown.
     pub fn description(&self) -> String {
-        let databases = self.databases.load();
+        let databases = &self.held.load().databases;
         let mut text = String::new();
         for database in databases.iter() {
             let (kind, file) = (database.kind(), database.path.display());
@@ -181,12 +213,15 @@ pub fn inspect_ip(geo: &Geo, ip: IpAddr) -> Value {
     })
 }
 
-fn read(paths: &[PathBuf]) -> Result<Vec<Database>, GeoError> {
-    paths.iter().map(|path| Database::open(path)).collect()
+fn read(files: &Files) -> Result<Held, GeoError> {
+    let fetched = files.fetched.as_ref().filter(|path| files.databases.is_empty() && path.exists());
+    let databases = files.databases.iter().chain(fetched).map(|path| Database::open(path)).collect::<Result<_, _>>()?;
+    let relays = files.relays.as_deref().map(Relays::read).transpose()?.unwrap_or_default();
+    Ok(Held { databases, relays })
 }
 
-fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
-    paths.iter().map(|path| mmdb::stamp(path).ok()).collect()
+fn stamps(files: &Files) -> Vec<Option<Stamp>> {
+    files.all().map(|path| mmdb::stamp(path).ok()).collect()
 }
 
 fn day(secs: u64) -> String {
@@ -286,6 +321,10 @@ mod tests {
         (folder, paths)
     }
 
+    fn named(databases: &[PathBuf]) -> Files {
+        Files { databases: databases.to_vec(), ..Files::default() }
+    }
+
     fn check(geo: &Geo, ip: &str, expected: [&str; 8]) {
         let found = geo.place(ip.parse().unwrap());
         let found = [
@@ -304,7 +343,7 @@ mod tests {
     #[test]
     fn the_nested_layout_is_read() {
         let (_folder, paths) = files(&[&nested()]);
-        let geo = Geo::open(&paths).unwrap();
+        let geo = Geo::open(named(&paths)).unwrap();
         let lund = ["SE", "Sweden", "Skåne", "Lund", "223 50", "55.70", "-13.00", "Europe/Stockholm"];
         check(&geo, "89.160.20.1", lund);
         check(&geo, "::ffff:89.160.20.1", lund);
@@ -321,14 +360,14 @@ mod tests {
     #[test]
     fn the_flat_layout_is_read_and_other_families_fall_back() {
         let (_folder, paths) = files(&[&flat()]);
-        let geo = Geo::open(&paths).unwrap();
+        let geo = Geo::open(named(&paths)).unwrap();
         let lund = ["SE", "Sweden", "Skåne", "Lund", "223 50", "55.70", "13.19", "Europe/Stockholm"];
         check(&geo, "89.160.20.1", lund);
         check(&geo, "89.160.21.1", ["SE", "Sweden", "", "", "", "", "", "Europe/Stockholm"]);
         check(&geo, "2001:67c:2e8:22::c100:68b", ["NL", "Netherlands", "", "", "", "", "", "Europe/Amsterdam"]);
         let only_v6 = database("dbip-city", &[("2a00:1450::", 32, json!({"country_code": "SE"}))]);
         let (_folder, paths) = files(&[&only_v6]);
-        let geo = Geo::open(&paths).unwrap();
+        let geo = Geo::open(named(&paths)).unwrap();
         check(&geo, "2a00:1450::1", ["SE", "Sweden", "", "", "", "", "", "Europe/Stockholm"]);
         check(&geo, "193.0.6.139", ["NL", "Netherlands", "", "", "", "", "", "Europe/Amsterdam"]);
         assert!(geo.description().ends_with("https://db-ip.com"), "{}", geo.description());
@@ -337,7 +376,7 @@ mod tests {
     #[test]
     fn files_are_exchanged_when_they_change_and_kept_when_the_new_one_is_bad() {
         let (_folder, paths) = files(&[&flat()]);
-        let geo = Geo::open(&paths).unwrap();
+        let geo = Geo::open(named(&paths)).unwrap();
         let city = || geo.place("89.160.20.1".parse().unwrap()).city;
         assert_eq!(geo.reload_if_changed().unwrap(), Reload::Unchanged);
         std::fs::write(&paths[0], &flat()[..200]).unwrap();
@@ -354,14 +393,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_fetched_is_used_when_it_comes_and_nothing_else_is_named() {
+        let (folder, paths) = files(&[&flat()]);
+        let fetched = folder.path().join("city.mmdb");
+        let geo = Geo::open(Files { fetched: Some(fetched.clone()), ..Files::default() }).unwrap();
+        let other = Geo::open(Files { fetched: Some(fetched.clone()), ..named(&paths) }).unwrap();
+        let city = |geo: &Geo| geo.place("89.160.20.1".parse().unwrap()).city;
+        assert_eq!((city(&geo).as_str(), city(&other).as_str()), ("", "Lund"));
+        let oslo = json!({"country_code": "NO", "city": "Oslo"});
+        std::fs::write(&fetched, database("other", &[("89.160.20.0", 24, oslo)])).unwrap();
+        assert_eq!(geo.reload_if_changed().unwrap(), Reload::Reloaded);
+        other.reload_if_changed().unwrap();
+        assert_eq!((city(&geo).as_str(), city(&other).as_str()), ("Oslo", "Lund"));
+    }
+
+    #[test]
+    fn apples_relays_are_read_again_when_their_list_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let relays = folder.path().join("relays.csv");
+        std::fs::write(&relays, "192.0.2.0/28,GB,,London,\n").unwrap();
+        let geo = Geo::open(Files { relays: Some(relays.clone()), ..Files::default() }).unwrap();
+        let network = |ip: &str| geo.network(ip.parse().unwrap());
+        assert_eq!((network("192.0.2.1"), network("198.51.100.1")), (Some(Network::AppleRelay), None));
+        std::fs::write(&relays, "198.51.100.0/24,GB,,London,\n").unwrap();
+        assert_eq!(geo.reload_if_changed().unwrap(), Reload::Reloaded);
+        assert_eq!((network("192.0.2.1"), network("198.51.100.1")), (None, Some(Network::AppleRelay)));
+    }
+
+    #[test]
     fn files_that_hold_no_places_are_refused() {
         let asn = database("ASN", &[("89.160.20.0", 24, json!({"autonomous_system_number": 29518}))]);
         let odd = database("odd", &[("89.160.20.0", 24, json!("text"))]);
         for bytes in [&asn[..], &odd, b"", b"not a database", b"\xab\xcd\xefMaxMind.com"] {
             let (_folder, paths) = files(&[bytes]);
-            assert!(matches!(Geo::open(&paths), Err(GeoError::Invalid { .. })));
+            assert!(matches!(Geo::open(named(&paths)), Err(GeoError::Invalid { .. })));
         }
-        assert!(matches!(Geo::open(&["/nowhere.mmdb".into()]), Err(GeoError::Unreadable { .. })));
+        assert!(matches!(Geo::open(named(&["/nowhere.mmdb".into()])), Err(GeoError::Unreadable { .. })));
     }
 
     #[test]

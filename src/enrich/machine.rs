@@ -65,6 +65,13 @@ pub struct FanOut {
     pub hour: u32,
 }
 
+impl FanOut {
+    /// Whether so many readers are more than one visitor's own.
+    pub fn is_crowd(self) -> bool {
+        self.minute >= 5 || self.hour >= 20
+    }
+}
+
 /// All that is known around a hit at the time of judging it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -140,11 +147,28 @@ pub fn judge_again(stored: &EarlierHit, all: &[EarlierHit], links: Option<u16>) 
     if verdict.verdict != Who::Person || company::is_found(&verdict.reasons) {
         return None;
     }
-    // What a person's verdict leaves to certainty is what it had in points.
-    let mut tally = points::Tally { points: 100 - i32::from(verdict.confidence), reasons: verdict.reasons.clone() };
+    let mut tally = tally_of(verdict);
     let others: Vec<&EarlierHit> = all.iter().filter(|hit| *hit != stored).take(EARLIER_MAX).collect();
     company::burst(&mut tally, stored, &others, links);
     (tally.points >= MACHINE_POINTS).then(|| weighed(tally))
+}
+
+/// Judges a stored hit again whose visitor turned up at the mail of many other readers since; `None` when nothing
+/// changes.
+pub fn judge_in_a_crowd(stored: &EarlierHit, fan_out: FanOut, network: Option<Network>) -> Option<Verdict> {
+    let verdict = &stored.visitor.machine;
+    if verdict.verdict != Who::Person || company::is_crowded(&verdict.reasons) {
+        return None;
+    }
+    let mut tally = tally_of(verdict);
+    let is_mail_program = stored.kind == HitKind::Open && !stored.visitor.client.email_client.name.is_empty();
+    company::fan_out(&mut tally, is_mail_program, fan_out, network);
+    (tally.points >= MACHINE_POINTS).then(|| weighed(tally))
+}
+
+/// The points that a person's verdict was made of: what it leaves to certainty.
+fn tally_of(verdict: &Verdict) -> points::Tally {
+    points::Tally { points: 100 - i32::from(verdict.confidence), reasons: verdict.reasons.clone() }
 }
 
 /// The rules that need no weighing, in order.

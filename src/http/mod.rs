@@ -165,13 +165,14 @@ struct Inner {
     parts: Parts,
     memory: body::Memory,
     counters: Arc<Counters>,
+    guesses: track::Guesses,
 }
 
 impl Server {
     /// Doors that nobody stands at yet.
     pub fn new(parts: Parts) -> Self {
         let memory = body::Memory::new(parts.settings.memory_bytes_max);
-        Self(Arc::new(Inner { parts, memory, counters: Arc::default() }))
+        Self(Arc::new(Inner { parts, memory, counters: Arc::default(), guesses: track::Guesses::default() }))
     }
 
     /// What the doors have done so far.
@@ -250,7 +251,7 @@ impl Server {
 
 impl Answerer for Server {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        if let Some(answer) = track::answer(self, &request, peer) {
+        if let Some(answer) = track::answer(self, &request, peer).await {
             return answer;
         }
         let answer = match Surface::of(request.uri().path()) {

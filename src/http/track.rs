@@ -1,13 +1,17 @@
 //! Pixel and redirect. Every answer is made at once, from the token alone; the hit is handed on and described later.
 //!
-//! | path | GET | HEAD | other | bad token |
-//! |---|---|---|---|---|
-//! | `/o/<token>` | pixel, counts | pixel | 405 | pixel, counts nothing |
-//! | `/c/<token>` | 302, counts | 302 | 405 | 404 page without any link |
-//! | `/robots.txt` | disallow all | same | 405 | |
+//! | path | GET | HEAD | other | bad token | blocked |
+//! |---|---|---|---|---|---|
+//! | `/o/<token>` | pixel, counts | pixel | 405 | pixel, counts nothing | |
+//! | `/c/<token>` | 302, counts | 302 | 405 | 404 page without any link | 410 page |
+//! | `/robots.txt` | disallow all | same | 405 | | |
+//! | `/.well-known/apple-app-site-association`, `/.well-known/assetlinks.json` | the tracking host's file, or 404 | same | 405 | | |
+//! | `/.well-known/postback/<challenge>` | proof that we answer under this host | same | 405 | | |
 //!
-//! A token is good only under the host that it was sealed for, as the request names it. An unsubscribe token has no
-//! page here yet and is treated as a bad one.
+//! A token is good only under the host that it was sealed for, as the request names it. Who brings many bad ones gets a
+//! bare 404 for the next; good ones work for everybody. An unsubscribe token has no page here yet and is a bad one.
+
+mod guesses;
 
 use std::net::IpAddr;
 
@@ -15,9 +19,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, EXPIRES, HOST,
-    HeaderMap, HeaderName, HeaderValue, LOCATION, PRAGMA, PROXY_AUTHORIZATION, REFERRER_POLICY, USER_AGENT,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, PRAGMA, PROXY_AUTHORIZATION, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
+
+pub(super) use guesses::Guesses;
 
 use super::client::client_address;
 use super::counters::add;
@@ -31,9 +38,17 @@ use crate::model::hit::HitRequest;
 const PIXEL: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x21\xf9\x04\x01\x00\x00\x00\x00\
     \x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
 
-/// Our own page for a link that leads nowhere. No link out of it, nothing loaded.
+/// What proves to our own check that this installation answers under a host.
+pub const CHALLENGE_PATH: &str = "/.well-known/postback/";
+/// The longest challenge that is answered.
+const CHALLENGE_CHARS_MAX: usize = 64;
+
+/// Our own pages for a link that leads nowhere. No link out of them, nothing loaded.
 const NOWHERE: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Link not found</title>\n\
     <h1>This link is not known</h1>\n<p>It may be incomplete, or it has been withdrawn.</p></html>\n";
+
+const BLOCKED: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Link withdrawn</title>\n\
+    <h1>This link has been withdrawn</h1>\n<p>Whoever runs this mail system has taken it out of service.</p></html>\n";
 
 const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 
@@ -59,29 +74,87 @@ const DROPPED: [HeaderName; 8] = [
 ];
 
 /// The answer when the path is one of ours; `None` leaves the request to the APIs.
-pub(super) fn answer<B>(server: &Server, request: &Request<B>, peer: Peer) -> Option<Answer> {
+pub(super) async fn answer<B>(server: &Server, request: &Request<B>, peer: Peer) -> Option<Answer> {
     let path = request.uri().path();
     let (token, is_link) = match path.as_bytes() {
         [b'/', b'o', b'/', ..] => (&path[3..], false),
         [b'/', b'c', b'/', ..] => (&path[3..], true),
-        b"/robots.txt" => return Some(robots(request.method())),
-        _ => return None,
+        _ => return known_file(server, request),
     };
     let is_get = request.method() == Method::GET;
     if !is_get && request.method() != Method::HEAD {
         return Some(wrong_method());
     }
-    let asked = host(request).and_then(|host| {
-        let described = described(server.settings(), request, peer, is_get);
-        server.intake().hit(host, token, described)
-    });
+    let settings = server.settings();
     let counters = &server.0.counters;
-    add(if asked.is_some() { &counters.hits } else { &counters.bad_tokens }, 1);
-    Some(match (asked, is_link) {
-        (Some(hit::Answer::Redirect(target)), true) => redirect(&target),
-        (_, true) => page(StatusCode::NOT_FOUND, NOWHERE),
-        (_, false) => pixel(),
+    let opened = host(request).and_then(|host| server.intake().open(host, token));
+    let is_fit = |opened: &hit::Opened| match opened.answer {
+        hit::Answer::Pixel => !is_link,
+        hit::Answer::Redirect(_) => is_link,
+        hit::Answer::Unsubscribe(_) => false,
+    };
+    let opened = opened.filter(is_fit);
+    let Some(opened) = opened else {
+        add(&counters.bad_tokens, 1);
+        let who = address(settings, request.headers(), peer.ip);
+        return Some(match server.0.guesses.is_enough(who, server.clock().now()) {
+            true => answered(StatusCode::NOT_FOUND, "", &[(CACHE_CONTROL, "no-store")]),
+            false if is_link => page(StatusCode::NOT_FOUND, NOWHERE),
+            false => pixel(),
+        });
+    };
+    let target = match &opened.answer {
+        hit::Answer::Redirect(target) => target.as_str(),
+        hit::Answer::Pixel | hit::Answer::Unsubscribe(_) => "",
+    };
+    if is_link && server.intake().is_blocked(opened.delivery, target).await {
+        return Some(page(StatusCode::GONE, BLOCKED));
+    }
+    add(&counters.hits, 1);
+    let described = described(settings, request, peer, is_get);
+    let is_https = described.is_https;
+    let mut answer = if is_link { redirect(target) } else { pixel() };
+    server.intake().hit(&opened, described);
+    if is_https && host(request).is_some_and(|host| server.intake().tracking_host(host).is_some()) {
+        // Not for subdomains and not preloaded: the name above is the customer's.
+        answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    Some(answer)
+}
+
+/// Files that others look for under a tracking host.
+fn known_file<B>(server: &Server, request: &Request<B>) -> Option<Answer> {
+    let path = request.uri().path();
+    let tracking_host = || host(request).and_then(|host| server.intake().tracking_host(host));
+    let (content_type, text) = match path {
+        "/robots.txt" => ("text/plain; charset=utf-8", Some(ROBOTS.to_owned())),
+        "/.well-known/apple-app-site-association" => {
+            ("application/json", tracking_host().map(|host| host.apple_links.clone()))
+        }
+        "/.well-known/assetlinks.json" => ("application/json", tracking_host().map(|host| host.android_links.clone())),
+        _ => {
+            let challenge = path.strip_prefix(CHALLENGE_PATH)?;
+            let is_fit =
+                challenge.len() <= CHALLENGE_CHARS_MAX && challenge.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let proof = host(request).filter(|_| is_fit).and_then(|host| server.intake().proof(host, challenge));
+            ("text/plain; charset=utf-8", proof.map(|proof| proof_text(&proof)))
+        }
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Some(wrong_method());
+    }
+    Some(match text.filter(|text| !text.is_empty()) {
+        Some(text) if path.starts_with(CHALLENGE_PATH) => {
+            answered(StatusCode::OK, text, &[(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")])
+        }
+        Some(text) => answered(StatusCode::OK, text, &[(CONTENT_TYPE, content_type), (CACHE_CONTROL, "max-age=86400")]),
+        None => page(StatusCode::NOT_FOUND, NOWHERE),
     })
+}
+
+/// A proof as it stands in the answer to a challenge.
+pub fn proof_text(proof: &[u8; 32]) -> String {
+    proof.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The host that the request is for, with its port: of the target when that is absolute, else of `Host`.
@@ -177,14 +250,6 @@ fn page(status: StatusCode, body: &'static str) -> Answer {
         (HeaderName::from_static("x-robots-tag"), "noindex"),
     ];
     answered(status, body, &FIELDS)
-}
-
-fn robots(method: &Method) -> Answer {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return wrong_method();
-    }
-    let fields = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "max-age=86400")];
-    answered(StatusCode::OK, ROBOTS, &fields)
 }
 
 fn wrong_method() -> Answer {

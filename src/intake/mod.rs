@@ -1,8 +1,9 @@
 //! THE THREE ARRIVALS: a submission, a report, a hit. Protocol-free; the only way in.
 //!
-//! `caller` says who is asking, `provision` makes those who may, `submission` makes a mail durable and promises it, `report` learns what became of one,
-//! `hit` learns who looked at one. Doors hand in values and turn what comes back into replies; nothing here knows SMTP
-//! or HTTP. A promise is given only after the store's commit.
+//! `caller` says who is asking, `provision` makes those who may, `submission` makes a mail durable and promises it,
+//! `report` learns what became of one, `hit` learns who looked at one; `rules` holds what administrators have set about
+//! links. Doors hand in values and turn what comes back into replies; nothing here knows SMTP or HTTP. A promise is given
+//! only after the store's commit.
 
 pub mod caller;
 
@@ -14,6 +15,9 @@ pub mod report;
 
 pub mod hit;
 
+mod links;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,10 +51,14 @@ pub struct Settings {
     pub message_bytes_max: usize,
     /// How long a message is tried.
     pub lifetime: Duration,
-    /// Hits that may wait to be recorded.
+    /// Hits that may wait in memory to be recorded.
     pub hits_max: usize,
     /// When addresses are left alone.
     pub suppression: Policy,
+    /// Where hits wait on the disk while the database is away; `None`: they wait in memory.
+    pub hits_journal: Option<PathBuf>,
+    /// Bytes of hits that may wait there.
+    pub hits_journal_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -66,6 +74,8 @@ impl Default for Settings {
             lifetime: MAIL_LIFETIME,
             hits_max: 500_000,
             suppression: Policy::default(),
+            hits_journal: None,
+            hits_journal_bytes_max: 256 << 20,
         }
     }
 }
@@ -84,6 +94,7 @@ struct Inner {
     rules: Rules,
     settings: Settings,
     callers: caller::Known,
+    links: links::Links,
     hits: hit::Queue,
     batches: Semaphore,
 }
@@ -111,14 +122,20 @@ impl Intake {
     /// Starts intake, and the task that records hits.
     pub fn start(parts: Parts) -> Self {
         let Parts { store, clock, ids, ring, enricher, rules, settings } = parts;
-        let hits = hit::start(
-            hit::Recorder { store: store.clone(), clock: clock.clone(), ids: ids.clone(), enricher },
-            settings.hits_max,
-        );
+        let recording = hit::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            enricher,
+            journal: settings.hits_journal.clone(),
+            journal_bytes_max: settings.hits_journal_bytes_max,
+        };
+        let hits = hit::start(recording, settings.hits_max);
         let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);
         let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
+        let links = links::Links::default();
         let batches = Semaphore::new(submission::BATCHES_AT_ONCE);
-        Self(Arc::new(Inner { store, clock, ids, ring, opener, rules, settings, callers, hits, batches }))
+        Self(Arc::new(Inner { store, clock, ids, ring, opener, rules, settings, callers, links, hits, batches }))
     }
 
     /// What intake knows about the installation.

@@ -65,6 +65,39 @@ pub fn render(
     Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}"), tracked })
 }
 
+/// How many links each copy of a message has that are tracked: as many as their tokens count.
+pub fn tracked_links(content: &[u8], facts: &Facts) -> u16 {
+    struct Counting(u16);
+    impl Links for Counting {
+        fn pixel(&mut self) -> Option<String> {
+            None
+        }
+
+        fn link(&mut self, index: u16, _: LinkKind, _: &str) -> Option<String> {
+            self.0 = self.0.max(index.saturating_add(1));
+            None
+        }
+    }
+    let mut counting = Counting(0);
+    if !is_signed_by_sender(content, facts) {
+        rewrite::rewrite(content, &wanted(&facts.tracking), &mut counting);
+    }
+    counting.0
+}
+
+/// What a message was accepted with, in the words of `rewrite`.
+fn wanted(tracking: &Tracking) -> Wanted<'_> {
+    Wanted {
+        opens: tracking.opens,
+        pixel_on_top: tracking.pixel_on_top,
+        clicks: tracking.clicks,
+        clicks_auto: tracking.spares_secrets,
+        text_clicks: tracking.clicks && tracking.text_links,
+        own_base_url: &tracking.base_url,
+        skip_hosts: &tracking.skip_hosts,
+    }
+}
+
 /// The message, tracked as it was accepted with, or as it came.
 fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> (Cow<'a, [u8]>, Tracked) {
     let tracking = &facts.tracking;
@@ -75,19 +108,16 @@ fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyR
     if facts.untracked.contains(&delivery.recipient) {
         return as_it_came("the recipient is not to be tracked");
     }
+    if tracking.base_url.is_empty() {
+        return as_it_came("the tracking host of its sending domain has not passed its check");
+    }
     if is_signed_by_sender(content, facts) {
         return as_it_came("signed by its sender's domain");
     }
     let Some(mut sealed) = Sealed::new(tracking, delivery, ring) else {
         return as_it_came("no key to seal links with");
     };
-    let wanted = Wanted {
-        opens: tracking.opens,
-        clicks: tracking.clicks,
-        own_base_url: &tracking.base_url,
-        ..Wanted::default()
-    };
-    let rewritten = rewrite::rewrite(content, &wanted, &mut sealed);
+    let rewritten = rewrite::rewrite(content, &wanted(tracking), &mut sealed);
     let pixel = rewritten.pixel.then(|| sealed.url('o', &Reference::Open));
     let tracked = Tracked { pixel, links: rewritten.links, parts: rewritten.parts, untouched: None };
     (rewritten.bytes, tracked)
@@ -118,7 +148,12 @@ impl<'a> Sealed<'a> {
         let base_url = tracking.base_url.as_str();
         let (_, host) = base_url.split_once("://")?;
         let host = host.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        let sealer = Sealer::new(ring, tracking.key_id, &host).filter(|_| !host.is_empty())?;
+        if host.is_empty() {
+            return None;
+        }
+        // A key that was revoked while the mail waited seals nothing any more.
+        let keys = [Some(tracking.key_id), ring.newest()];
+        let sealer = keys.into_iter().flatten().find_map(|key| Sealer::new(ring, key, &host))?;
         Some(Self { base_url, delivery, sealer })
     }
 
@@ -217,7 +252,8 @@ mod tests {
     }
 
     fn tracked() -> Tracking {
-        Tracking { opens: true, clicks: true, base_url: "https://Track.example.com:8443".into(), key_id: 3 }
+        let base_url = "https://Track.example.com:8443".into();
+        Tracking { opens: true, clicks: true, base_url, key_id: 3, ..Tracking::default() }
     }
 
     fn untracked(content: &[u8]) -> Rendered {
@@ -298,12 +334,27 @@ mod tests {
         check(content("shop.example.com").as_bytes(), tracked(), signed);
         check(content("EXAMPLE.com").as_bytes(), tracked(), signed);
         let no_key = Some("no key to seal links with");
-        check(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, no_key);
-        check(b"\r\n", Tracking { key_id: 9, ..tracked() }, no_key);
+        check(b"\r\n", Tracking { base_url: "x".into(), ..tracked() }, no_key);
+        let no_host = Some("the tracking host of its sending domain has not passed its check");
+        check(b"\r\n", Tracking { base_url: String::new(), ..tracked() }, no_host);
+        check(b"\r\n", Tracking { key_id: 9, ..tracked() }, None);
         check(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, Some("tracking is off"));
         let facts = Facts { untracked: vec![delivery().recipient], ..message(tracked()).facts };
         let untracked = track(b"\r\n", &facts, delivery(), &ring()).1.untouched;
         assert_eq!(untracked, Some("the recipient is not to be tracked"));
+    }
+
+    #[test]
+    fn links_are_counted_as_they_are_tracked() {
+        let content = b"Content-Type: text/html\r\n\r\n<a href=\"https://example.com/\"><a href=\"https://example.com/?token=1\">\
+            <a href=\"https://example.com/\"><a href=\"https://app.example/\"><a href=\"mailto:a@b.example\">\r\n";
+        let check = |tracking: Tracking, expected| {
+            assert_eq!(tracked_links(content, &message(tracking).facts), expected);
+        };
+        check(tracked(), 3);
+        check(Tracking { spares_secrets: true, ..tracked() }, 2);
+        check(Tracking { skip_hosts: vec!["app.example".into()], ..tracked() }, 2);
+        check(Tracking { clicks: false, ..tracked() }, 0);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Switches {
     pub track_opens: Option<bool>,
     /// Rewrite links; `None` leaves it to the agent.
     pub track_clicks: Option<bool>,
+    /// Where links are rewritten, leave those alone that let their holder in, whatever the agent has set.
+    pub spares_secrets: bool,
     /// The submitter's own reference.
     pub client_reference: String,
     /// Tags.
@@ -156,7 +158,9 @@ fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> 
     } else if field.is("X-TM-OPEN-TRACK") || field.is("X-Postback-Track-Opens") {
         switches.track_opens = Some(truth(field).ok_or(Unreadable::Switch("the switch for opens"))?);
     } else if field.is("X-TM-CLICK-TRACK") || field.is("X-Postback-Track-Clicks") {
-        switches.track_clicks = Some(truth(field).ok_or(Unreadable::Switch("the switch for clicks"))?);
+        switches.spares_secrets = field.text().eq_ignore_ascii_case("auto");
+        let is_on = if switches.spares_secrets { Some(true) } else { truth(field) };
+        switches.track_clicks = Some(is_on.ok_or(Unreadable::Switch("the switch for clicks"))?);
     } else if field.is("X-Postback-Tag") {
         let tags = field.decoded();
         let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned);

@@ -28,11 +28,15 @@ pub enum EventKind {
     Complained,
     /// Never attempted, for a cause on our side.
     Failed,
+    /// An open that was told before is seen otherwise now. Opt-in.
+    OpenReclassified,
+    /// A click that was told before is seen otherwise now. Opt-in.
+    ClickReclassified,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 9] = [
+    pub const ALL: [EventKind; 11] = [
         EventKind::Sent,
         EventKind::Delivered,
         EventKind::Deferred,
@@ -42,6 +46,8 @@ impl EventKind {
         EventKind::Clicked,
         EventKind::Complained,
         EventKind::Failed,
+        EventKind::OpenReclassified,
+        EventKind::ClickReclassified,
     ];
 
     /// Its word, as stored and logged.
@@ -56,6 +62,8 @@ impl EventKind {
             EventKind::Clicked => "clicked",
             EventKind::Complained => "complained",
             EventKind::Failed => "failed",
+            EventKind::OpenReclassified => "opened_reclassified",
+            EventKind::ClickReclassified => "clicked_reclassified",
         }
     }
 

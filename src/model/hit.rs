@@ -8,7 +8,8 @@ use super::id::DeliveryId;
 use super::time::Timestamp;
 
 /// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HitKind {
     /// The pixel.
     Open,
@@ -17,7 +18,7 @@ pub enum HitKind {
 }
 
 /// What a tracking request brought with it, as far as judging it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitRequest {
     /// The method was GET. Everything else is a link checker.
     pub is_get: bool,

@@ -39,6 +39,22 @@ pub struct Tracking {
     pub base_url: String,
     /// Which key of the ring seals the tokens.
     pub key_id: u8,
+    /// Leave links alone that let their holder in.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spares_secrets: bool,
+    /// Rewrite the links of plain text too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub text_links: bool,
+    /// The pixel stands at the top of the body.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pixel_on_top: bool,
+    /// Hosts whose links stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip_hosts: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What is known about a message. Kept as JSON text and never queried; columns exist for what is searched.

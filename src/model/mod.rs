@@ -21,5 +21,6 @@ pub mod template;
 pub mod tenant;
 pub mod time;
 pub mod token;
+pub mod tracking;
 pub mod webhook;
 pub mod webhook_options;

@@ -60,6 +60,55 @@ pub enum Privacy {
     AggregateOnly,
 }
 
+/// Which links are rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clicks {
+    /// None.
+    Off,
+    /// All that may be.
+    #[default]
+    On,
+    /// All but those that let their holder in: password resets, sign-in links.
+    Auto,
+}
+
+impl From<bool> for Clicks {
+    fn from(is_on: bool) -> Self {
+        if is_on { Clicks::On } else { Clicks::Off }
+    }
+}
+
+/// `false`, `true` or `"auto"`.
+impl Serialize for Clicks {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Clicks::Off => to.serialize_bool(false),
+            Clicks::On => to.serialize_bool(true),
+            Clicks::Auto => to.serialize_str("auto"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Clicks {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "invalid type: true, false or \"auto\" is wanted")]
+        enum Said {
+            Flag(bool),
+            Word(Auto),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Auto {
+            Auto,
+        }
+        Ok(match Said::deserialize(from)? {
+            Said::Flag(is_on) => is_on.into(),
+            Said::Word(Auto::Auto) => Clicks::Auto,
+        })
+    }
+}
+
 /// What may be set on a mail agent. Kept as JSON; every field has a default, so that old rows stay readable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,7 +116,14 @@ pub struct AgentSettings {
     /// Add a pixel unless the message says otherwise.
     pub track_opens: bool,
     /// Rewrite links unless the message says otherwise.
-    pub track_clicks: bool,
+    pub track_clicks: Clicks,
+    /// Rewrite the links of plain text too, where links are rewritten. A changed address that readers see looks like
+    /// phishing to some.
+    pub track_text_links: bool,
+    /// The pixel stands at the top of the body, not at its end.
+    pub pixel_on_top: bool,
+    /// Hosts whose links stay as they are, as apps that a link opens ask for; `*.example.com` is every host below.
+    pub untracked_hosts: Vec<String>,
     /// How much of a reader is kept.
     pub privacy: Privacy,
     /// The bounce address that payloads show; empty for none.
@@ -86,7 +142,10 @@ impl Default for AgentSettings {
     fn default() -> Self {
         Self {
             track_opens: true,
-            track_clicks: true,
+            track_clicks: Clicks::On,
+            track_text_links: false,
+            pixel_on_top: false,
+            untracked_hosts: Vec::new(),
             privacy: Privacy::Full,
             bounce_address: String::new(),
             from: None,

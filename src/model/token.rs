@@ -16,24 +16,27 @@
 //!         last 16       HMAC-SHA256(key, "ret1" 00 | all before), first half
 //!         as 56 characters of lower-case base32, since many hosts fold the case of local parts
 //! ```
-//!
-//! Keys are per installation, at most 32; each tracking host has its own, derived with HKDF-Expand (RFC 5869 §2.3).
+
+mod ring;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use self::ring::KEY_ID_MASK;
+pub use self::ring::{KEYS_MAX, Key, KeyRing};
 use super::hit::HitKind;
 use super::id::{DeliveryId, MessageId};
 use super::time::Timestamp;
 
-/// Keys in a ring, at most.
-pub const KEYS_MAX: usize = 32;
 /// Longest token text that is looked at.
 pub const TOKEN_CHARS_MAX: usize = 24_000;
 /// A link within this length is never pushed over it: it stays as it was instead.
@@ -47,62 +50,10 @@ pub const COMPLAINT_AGE_MAX: Duration = Duration::from_secs(180 * 86_400);
 
 const TRACK_VERSION: u8 = 1 << 5;
 const RETURN_VERSION: u8 = 2 << 5;
-const KEY_ID_MASK: u8 = 0x1f;
 const HEAD_BYTES: usize = 21;
 pub(super) const MAC_BYTES: usize = 16;
 const RETURN_BYTES: usize = 35;
 const END: char = 'x';
-
-/// The secrets of an installation, newest first. `Debug` shows only how many there are.
-#[derive(Clone, Default)]
-pub struct KeyRing {
-    keys: Vec<Key>,
-}
-
-/// One secret of the ring.
-#[derive(Clone)]
-pub struct Key {
-    /// 0 to 31.
-    pub id: u8,
-    /// 32 random bytes.
-    pub secret: [u8; 32],
-}
-
-impl fmt::Debug for KeyRing {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "KeyRing({} keys)", self.keys.len())
-    }
-}
-
-impl KeyRing {
-    /// A ring of these keys, the one to sign with first. Keys with an id above 31 are left out.
-    pub fn new(keys: Vec<Key>) -> Self {
-        Self { keys: keys.into_iter().filter(|key| key.id <= KEY_ID_MASK).take(KEYS_MAX).collect() }
-    }
-
-    /// The id of the key that new tokens are sealed with.
-    pub fn newest(&self) -> Option<u8> {
-        self.keys.first().map(|key| key.id)
-    }
-
-    fn secret(&self, id: u8) -> Option<&[u8; 32]> {
-        self.keys.iter().find(|key| key.id == id).map(|key| &key.secret)
-    }
-
-    /// HKDF-Expand of the key `id` for one label and host: one block is enough for 32 bytes.
-    pub(super) fn derived(&self, id: u8, label: &[u8], host: &str) -> Option<Hmac<Sha256>> {
-        let mut expand = keyed(self.secret(id)?);
-        expand.update(label);
-        expand.update(&[0]);
-        expand.update(host.as_bytes());
-        expand.update(&[1]);
-        Some(keyed(&expand.finalize().into_bytes()))
-    }
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
-}
 
 pub(super) fn half(mac: Hmac<Sha256>) -> [u8; MAC_BYTES] {
     let full: [u8; 32] = mac.finalize().into_bytes().into();
@@ -206,6 +157,12 @@ pub fn open(ring: &KeyRing, host: &str, text: &str) -> Option<(DeliveryId, Refer
 pub struct Opener {
     ring: KeyRing,
     host: String,
+    ready: ArcSwap<Ready>,
+}
+
+/// The keys of the one host, made from the ring as it was.
+struct Ready {
+    keys: Arc<Vec<Key>>,
     sealers: Vec<Sealer>,
 }
 
@@ -219,8 +176,8 @@ impl Opener {
     /// With the keys of `host` ready.
     pub fn new(ring: KeyRing, host: &str) -> Self {
         let host = host.to_ascii_lowercase();
-        let sealers = ring.keys.iter().filter_map(|key| Sealer::new(&ring, key.id, &host)).collect();
-        Self { ring, host, sealers }
+        let ready = ArcSwap::from_pointee(Ready::new(&ring, &host));
+        Self { ring, host, ready }
     }
 
     /// The token that came under `host`, whichever that is.
@@ -228,7 +185,20 @@ impl Opener {
         if !host.eq_ignore_ascii_case(&self.host) {
             return open(&self.ring, host, text);
         }
-        opened(text, |key_id| self.sealers.iter().find(|sealer| sealer.key_id == key_id).cloned())
+        let mut ready = self.ready.load_full();
+        if !Arc::ptr_eq(&ready.keys, &self.ring.keys()) {
+            ready = Arc::new(Ready::new(&self.ring, &self.host));
+            self.ready.store(ready.clone());
+        }
+        opened(text, |key_id| ready.sealers.iter().find(|sealer| sealer.key_id == key_id).cloned())
+    }
+}
+
+impl Ready {
+    fn new(ring: &KeyRing, host: &str) -> Self {
+        let keys = ring.keys();
+        let sealers = keys.iter().filter_map(|key| Sealer::new(ring, key.id, host)).collect();
+        Self { keys, sealers }
     }
 }
 
@@ -378,6 +348,20 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(open(&ring(), HOST, &(URL_SAFE_NO_PAD.encode(&flipped) + "x")), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_revoked_key_opens_nothing_any_more() {
+        let ring = ring();
+        let opener = Opener::new(ring.clone(), HOST);
+        let sealed =
+            |key_id| Sealer::new(&ring, key_id, HOST).unwrap().seal(delivery(), &click("https://example.com/"));
+        let (old, new) = (sealed(2), sealed(3));
+        assert!(opener.open(HOST, &old).is_some() && opener.open(HOST, &new).is_some());
+        let kept = ring.keys().iter().filter(|key| key.id == 3).cloned().collect();
+        ring.replace(kept);
+        assert!(opener.open(HOST, &old).is_none() && opener.open(HOST, &new).is_some());
+        assert!(Sealer::new(&ring, 2, HOST).is_none());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) async fn insert(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
 }
 
 /// A webhook that its owner switched off gets nothing new; one that we switched off does, for later.
-async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+pub(super) async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
     const HEAD: &str = "
         with told (id) as (values";
     const TAIL: &str = ")

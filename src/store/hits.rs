@@ -1,8 +1,12 @@
-//! Hits, and which of them are firsts.
+//! Hits, what they add up to, and which of them are firsts.
 //!
-//! Owns the `hits` and `firsts` tables. Every hit is kept. The first of a recipient (per link, for clicks) that is no
-//! scanner's, and the first by a person, each claim a row of `firsts`; whoever's insert wins makes the event, so that
-//! any number of hits at once make one.
+//! Owns the `hits`, `firsts` and `hit_counts` tables. Every hit is kept, but for agents that want counts alone. The first
+//! of a recipient (per link, for clicks) that is no scanner's, and the first by a person, each claim a row of `firsts`;
+//! whoever's insert wins makes the event, so that any number of hits at once make one. A hit that is judged again gives
+//! its claims back, and the next hit in line takes them (`firsts`).
+
+pub mod counts;
+mod firsts;
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,15 +14,18 @@ use super::db::{Result, Store, StoreError, Tx};
 use super::messages::delivery_id;
 use super::value::{Row, Value, json};
 use super::writer::Work;
-use crate::model::event::{Detail, Event, EventKind, relay};
-use crate::model::hit::{EarlierHit, Hit, HitKind};
+use crate::model::event::Event;
+use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
+use counts::Deltas;
 
 /// What judging a hit needs to know about its delivery.
 #[derive(Clone, Debug)]
 pub struct HitContext {
+    /// Which.
+    pub delivery: DeliveryId,
     /// Whose.
     pub tenant: TenantId,
     /// Whose, within the tenant.
@@ -29,7 +36,7 @@ pub struct HitContext {
     pub delivered_at: Option<Timestamp>,
     /// How much of a reader the agent keeps.
     pub privacy: Privacy,
-    /// Earlier hits of this recipient, newest first, at most 50.
+    /// Earlier hits of this recipient, newest first, at most 50, with as much of their visitors as was kept.
     pub earlier: Vec<EarlierHit>,
 }
 
@@ -50,6 +57,8 @@ pub struct RecordedHit {
     pub relay_at: Timestamp,
     /// Which firsts it may be, by what is known of the hits before it.
     pub first: Firsts,
+    /// Nothing of it is written but that there was one.
+    pub is_only_counted: bool,
 }
 
 /// Which firsts of its recipient, kind and link a hit is.
@@ -59,6 +68,43 @@ pub struct Firsts {
     pub by_anyone: bool,
     /// The first by a person.
     pub by_person: bool,
+}
+
+/// A new verdict on a hit that was written before.
+#[derive(Clone, Debug)]
+pub struct Rejudged {
+    /// Which hit.
+    pub hit: HitKey,
+    /// Who it was after all.
+    pub verdict: Verdict,
+    /// The id of the event that tells of it, where the hit itself has been told already.
+    pub told_as: EventId,
+}
+
+/// What tells a hit from others, as far as judging goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HitKey {
+    /// On whose copy.
+    pub delivery: DeliveryId,
+    /// Pixel or link.
+    pub kind: HitKind,
+    /// Which link.
+    pub link: u16,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Hits, and verdicts that they changed.
+#[derive(Clone, Debug)]
+pub struct HitBatch {
+    /// New hits.
+    pub hits: Vec<RecordedHit>,
+    /// Old hits that are seen otherwise now.
+    pub rejudged: Vec<Rejudged>,
+    /// When.
+    pub now: Timestamp,
+    /// Some of the hits may have been recorded before, by a commit whose end nobody saw.
+    pub is_again: bool,
 }
 
 impl Store {
@@ -80,8 +126,8 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, `Closed`: nothing was recorded.
-    pub async fn record_hits(&self, hits: Vec<RecordedHit>) -> Result<()> {
-        self.0.writer.write(Work::Hits(hits)).await
+    pub async fn record_hits(&self, batch: HitBatch) -> Result<()> {
+        self.0.writer.write(Work::Hits(batch)).await
     }
 }
 
@@ -128,6 +174,7 @@ fn context(row: &Row) -> Result<HitContext> {
     let settings = row.maybe_text("settings")?.and_then(|text| serde_json::from_str::<AgentSettings>(&text).ok());
     let settings = settings.unwrap_or_default();
     Ok(HitContext {
+        delivery: delivery_id(row)?,
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
         agent: AgentId::from_bytes(row.id("agent_id")?),
         address: row.text("address")?,
@@ -152,86 +199,36 @@ pub(super) fn kind_from(word: &str) -> Option<HitKind> {
     }
 }
 
-/// Writes hits; the events that they owe.
-pub(super) async fn insert(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<Vec<Event>> {
+/// Writes hits and changed verdicts; the events that they owe.
+pub(super) async fn insert(tx: &mut Tx, batches: &[&HitBatch]) -> Result<Vec<Event>> {
     const HEAD: &str = "
         insert into hits (id, message_id, recipient, kind, link, target, at, verdict, visitor)
         values";
-    if hits.is_empty() {
-        return Ok(Vec::new());
-    }
-    tx.many(HEAD, "on conflict do nothing", hits.iter().map(|hit| hit_values(hit)).collect()).await?;
-    let won = claim_firsts(tx, hits).await?;
-    let curious = tenants_that_want_every_hit(tx).await?;
-    let events = hits.iter().filter_map(|hit| {
-        let won = won.get(&hit.id).copied().unwrap_or_default();
-        (won != Firsts::default() || curious.contains(&hit.tenant)).then(|| event(hit, won))
-    });
-    Ok(events.collect())
-}
-
-async fn claim_firsts(tx: &mut Tx, hits: &[&RecordedHit]) -> Result<HashMap<EventId, Firsts>> {
-    const HEAD: &str = "
-        insert into firsts (message_id, recipient, kind, link, who, hit_id)
-        values";
-    let claims = hits.iter().flat_map(|hit| {
-        let anyone = hit.first.by_anyone.then_some("anyone");
-        let person = hit.first.by_person.then_some("person");
-        anyone.into_iter().chain(person).map(move |who| claim_values(hit, who))
-    });
-    let mut won: HashMap<EventId, Firsts> = HashMap::new();
-    for row in tx.many(HEAD, "on conflict do nothing returning hit_id, who", claims.collect()).await? {
-        let entry = won.entry(EventId::from_bytes(row.id("hit_id")?)).or_default();
-        match row.text("who")?.as_str() {
-            "person" => entry.by_person = true,
-            _ => entry.by_anyone = true,
+    let mut deltas = Deltas::default();
+    let mut events = Vec::new();
+    // First what is given back, so that the new may take it.
+    for batch in batches {
+        for rejudged in &batch.rejudged {
+            events.extend(firsts::judge_again(tx, rejudged, batch.now, &mut deltas).await?);
         }
     }
-    Ok(won)
-}
-
-async fn tenants_that_want_every_hit(tx: &mut Tx) -> Result<HashSet<TenantId>> {
-    let rows = tx.rows("select distinct tenant_id from webhooks where hits = 'all'", vec![]).await?;
-    rows.iter().map(|row| row.id("tenant_id").map(TenantId::from_bytes)).collect()
-}
-
-/// The ordinal tells hits of one delivery apart: links and the two firsts have fixed ones, so that a first is told
-/// once whatever happens; any other takes one from its id.
-fn event(recorded: &RecordedHit, won: Firsts) -> Event {
-    let hit = &recorded.hit;
-    let own = u32::from_be_bytes([
-        recorded.id.as_bytes()[12],
-        recorded.id.as_bytes()[13],
-        recorded.id.as_bytes()[14],
-        recorded.id.as_bytes()[15],
-    ]);
-    let ordinal = match won {
-        Firsts { by_anyone: true, .. } => u32::from(hit.link) << 1,
-        Firsts { by_person: true, .. } => (u32::from(hit.link) << 1) | 1,
-        Firsts { .. } => own | 1 << 31,
+    let (counted, kept): (Vec<&RecordedHit>, Vec<&RecordedHit>) =
+        batches.iter().flat_map(|batch| &batch.hits).partition(|hit| hit.is_only_counted);
+    counted.into_iter().for_each(|hit| deltas.add(hit));
+    let rows = kept.iter().map(|hit| hit_values(hit)).collect();
+    let fresh = if batches.iter().any(|batch| batch.is_again) {
+        let written = tx.many(HEAD, "on conflict do nothing returning id", rows).await?;
+        let written: HashSet<EventId> =
+            written.iter().map(|row| row.id("id").map(EventId::from_bytes)).collect::<Result<_>>()?;
+        kept.into_iter().filter(|hit| written.contains(&hit.id)).collect()
+    } else {
+        tx.many(HEAD, "on conflict do nothing", rows).await?;
+        kept
     };
-    let first = if won == Firsts::default() { 0 } else { relay::FIRST };
-    let person = if won.by_person { relay::FIRST_PERSON } else { 0 };
-    let (kind, detail) = match hit.kind {
-        HitKind::Open => (EventKind::Opened, Detail::Opened { visitor: hit.visitor.clone() }),
-        HitKind::Click => {
-            (EventKind::Clicked, Detail::Clicked { url: hit.target.clone(), visitor: hit.visitor.clone() })
-        }
-    };
-    Event {
-        id: recorded.id,
-        delivery: hit.delivery,
-        tenant: recorded.tenant,
-        agent: recorded.agent,
-        kind,
-        ordinal,
-        at: hit.at,
-        recipient: recorded.address.clone(),
-        detail,
-        relay: relay::EVERY | first | person,
-        relay_at: recorded.relay_at,
-        is_test: false,
-    }
+    fresh.iter().for_each(|hit| deltas.add(hit));
+    events.extend(firsts::claim(tx, &fresh, &mut deltas).await?);
+    deltas.write(tx).await?;
+    Ok(events)
 }
 
 fn hit_values(recorded: &RecordedHit) -> Vec<Value> {
@@ -246,17 +243,5 @@ fn hit_values(recorded: &RecordedHit) -> Vec<Value> {
         hit.at.into(),
         hit.visitor.machine.verdict.as_str().into(),
         json(&hit.visitor).into(),
-    ]
-}
-
-fn claim_values(recorded: &RecordedHit, who: &str) -> Vec<Value> {
-    let hit = &recorded.hit;
-    vec![
-        hit.delivery.message.into(),
-        hit.delivery.recipient.into(),
-        kind_word(hit.kind).into(),
-        hit.link.into(),
-        who.into(),
-        recorded.id.into(),
     ]
 }

@@ -42,6 +42,10 @@ pub mod templates;
 
 pub mod cached_files;
 
+pub mod token_keys;
+
+pub mod tracking;
+
 pub mod views;
 
 pub mod retention;

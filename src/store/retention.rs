@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
+use super::hits::counts::day_of;
 use crate::model::id::{FileId, MessageId};
 use crate::model::time::Timestamp;
 
@@ -13,6 +14,10 @@ use crate::model::time::Timestamp;
 const BITE: u32 = 200;
 /// How long what was done to suppressions is remembered: a year and a month, for whoever asks after a year.
 const SUPPRESSION_HISTORY: Duration = Duration::from_secs(400 * 86_400);
+/// Hits or events forgotten in one transaction.
+const SMALL_BITE: u32 = 1_000;
+/// Counts by day, which are about nobody.
+const COUNTS: Duration = Duration::from_secs(750 * 86_400);
 
 /// A success that no report has turned into a bounce for so long is one.
 const SUCCESS_STOOD: Duration = Duration::from_secs(3 * 86_400);
@@ -24,6 +29,8 @@ const FAILURES_KEPT: Duration = Duration::from_secs(60 * 86_400);
 pub struct Keep {
     /// Messages with their content, attempts, hits, events and dispatches.
     pub messages: Duration,
+    /// Events and hits.
+    pub events: Duration,
     /// Reports kept for people.
     pub reports: Duration,
 }
@@ -51,7 +58,10 @@ impl Store {
             )
         })
         .await?;
-        Ok(forgotten.len() >= BITE as usize)
+        self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
+        let events =
+            self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;
+        Ok(forgotten.len() >= BITE as usize || events)
     }
 
     /// Removes content files that no row points to: left by a stop between the file's write and the row's. Run before
@@ -108,4 +118,39 @@ async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId
         ids.push(id);
     }
     Ok(ids)
+}
+
+/// Forgets hits and events of before; whether there may be more. An event that is still owed to someone stays until it
+/// is not. That somebody came for the first time is kept, so that they do not come for the first time again.
+async fn forget_events(tx: &mut Tx, before: Timestamp) -> Result<bool> {
+    // Ids are drawn in the order of time, so the oldest come first; a hit is never older than its message.
+    const HITS: &str = "
+        delete from hits
+        where (message_id, recipient, id) in (
+            select message_id, recipient, id
+            from hits
+            where message_id < $1 and at < $2
+            order by message_id, recipient, id
+            limit $3)";
+    const EVENTS: &str = "
+        select id
+        from events
+        where id < $1 and not exists (select 1 from dispatches where event_id = events.id and state = 'queued')
+        order by id
+        limit $2";
+    let oldest = first_id(before);
+    let hits = tx.run(HITS, vec![oldest.clone().into(), before.into(), SMALL_BITE.into()]).await?;
+    let rows = tx.rows(EVENTS, vec![oldest.into(), BITE.into()]).await?;
+    for row in &rows {
+        let id = row.bytes("id")?;
+        tx.run("delete from dispatches where event_id = $1", vec![id.clone().into()]).await?;
+        tx.run("delete from events where id = $1", vec![id.into()]).await?;
+    }
+    Ok(hits >= u64::from(SMALL_BITE) || rows.len() >= BITE as usize)
+}
+
+/// The least id that is drawn at a time (RFC 9562 §5.7).
+fn first_id(at: Timestamp) -> Vec<u8> {
+    let millis = u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
+    [&millis[2..], &[0; 10]].concat()
 }

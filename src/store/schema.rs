@@ -31,6 +31,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     5 "suppressions" "0005_suppressions.sql",
     6 "queue" "0006_queue.sql",
     7 "reports" "0007_reports.sql",
+    8 "tracking" "0008_tracking.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

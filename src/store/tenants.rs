@@ -1,13 +1,11 @@
-//! Tenants, mail agents, domains, credentials, and the installation's token keys.
+//! Tenants, mail agents, domains, and credentials.
 //!
-//! Owns those five tables. Every query that a caller can steer takes the tenant from the caller.
+//! Owns those four tables. Every query that a caller can steer takes the tenant from the caller.
 
 use super::db::{Result, Store, Tx};
 use super::value::{Row, Value, json};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant};
-use crate::model::time::Timestamp;
-use crate::model::token::{Key, KeyRing};
 
 macro_rules! select_grant {
     ($rest:literal) => {
@@ -239,33 +237,6 @@ impl Store {
             kind: row.word("kind", kind_from)?,
             domains,
         }))
-    }
-
-    /// The installation's token keys, newest first. When there is none, `fresh` becomes the first; of several nodes
-    /// that start at once, one wins and all get its key.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Corrupt`.
-    pub async fn key_ring(&self, fresh: [u8; 32]) -> Result<KeyRing> {
-        const FIRST: &str = "
-            insert into token_keys (id, secret, created_at)
-            select 0, $1, $2
-            where not exists (select 1 from token_keys)
-            on conflict do nothing";
-        self.run(FIRST, vec![fresh.as_slice().into(), self.now().into()]).await?;
-        let sql = "select id, secret from token_keys order by created_at desc, id desc limit 32";
-        let keys = self.rows(sql, vec![]).await?;
-        let read = |row: &Row| Ok(Key { id: row.small("id")?, secret: row.array("secret")? });
-        Ok(KeyRing::new(keys.iter().map(read).collect::<Result<_>>()?))
-    }
-
-    /// Adds a token key that new tokens are sealed with from now on.
-    ///
-    /// # Errors
-    /// `Conflict` when the id is taken; `Unavailable`.
-    pub async fn add_token_key(&self, key: Key, now: Timestamp) -> Result<()> {
-        let sql = "insert into token_keys (id, secret, created_at) values ($1, $2, $3)";
-        self.run(sql, vec![key.id.into(), key.secret.as_slice().into(), now.into()]).await.map(drop)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
-use super::hits::RecordedHit;
+use super::hits::HitBatch;
 use super::reports::Arrived;
 use super::{address_history, deliveries, dispatches, events, hits, messages, reports};
 use crate::model::event::Event;
@@ -42,7 +42,7 @@ pub(super) enum Work {
     Accept(Vec<Accept>),
     Settle(Box<Settlement>),
     SettleDispatch(Box<DispatchSettlement>),
-    Hits(Vec<RecordedHit>),
+    Hits(HitBatch),
     Report(Box<Arrived>),
 }
 
@@ -251,13 +251,12 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
     let bearings = settled.iter().map(|settlement| &settlement.bearing);
     let bearings = bearings.chain(reported.iter().map(|arrived| &arrived.settlement.bearing));
     address_history::bear(&mut tx, bearings).await?;
-    let recorded: Vec<&RecordedHit> = works
+    let recorded: Vec<&HitBatch> = works
         .iter()
         .filter_map(|work| match &**work {
-            Work::Hits(hits) => Some(hits),
+            Work::Hits(batch) => Some(batch),
             _ => None,
         })
-        .flatten()
         .collect();
     let from_hits = hits::insert(&mut tx, &recorded).await?;
 

@@ -78,7 +78,10 @@ fn check_config_shows_what_holds_and_why() {
     std::fs::write(folder.path().join("postback.toml"), "[retention]\nmessages_days = 7\n").unwrap();
     let shown = printed(folder.path(), &["check-config", "--database", "postgres://me:hunter2@db/postback"]);
     let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
-    assert!(line("retention.messages_days").contains("= 7 ") && line("retention").ends_with("# postback.toml"));
+    assert!(
+        line("retention.messages_days").contains("= 7 ")
+            && line("retention.messages_days").ends_with("# postback.toml")
+    );
     assert!(line("retention.reports_days").ends_with("# default"));
     assert!(line("database").ends_with("# --database") && !shown.contains("hunter2"));
     assert!(shown.parse::<toml::Table>().is_ok(), "what is shown can be used as a settings file");

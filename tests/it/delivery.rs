@@ -158,7 +158,7 @@ on_both_engines! {
         let html = b"From: shop@acme.example\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n\
             <html><body><a href=\"https://example.com/x\">x</a></body></html>\r\n";
         let tracking =
-            Tracking { opens: true, clicks: true, base_url: "https://t.acme.example".into(), key_id: house.ring.newest().unwrap() };
+            Tracking { opens: true, clicks: true, base_url: "https://t.acme.example".into(), key_id: house.ring.newest().unwrap(), ..Tracking::default() };
         let worker = house.start().await;
         house.store.accept(house.plan(&["a@example.com"], html, tracking)).await.unwrap();
         let content = String::from_utf8(house.exchanger.next().await.content).unwrap();

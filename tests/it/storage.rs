@@ -10,7 +10,7 @@ use postback::model::address::Mailbox;
 use postback::model::bearing::Bearing;
 use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, Event, EventKind, EventSet, relay};
-use postback::model::hit::{Hit, HitKind, Visitor, Who};
+use postback::model::hit::{Hit, HitKind, Verdict, Visitor, Who};
 use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, ReportId, TenantId, WebhookId};
 use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source};
 use postback::model::reason::{Cause, Class, Reason};
@@ -18,12 +18,14 @@ use postback::model::retry::{LEASE, MAIL_LIFETIME};
 use postback::model::secret::Secret;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
 use postback::model::time::Timestamp;
+use postback::model::tracking::{Block, TrackingHost};
 use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch, Webhook};
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
-use postback::store::hits::{Firsts, RecordedHit};
+use postback::store::hits::{Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
 use postback::store::reports::{Effect, KeptReport, ReportChange, ReportFilter, ReportSettlement};
 use postback::store::retention::Keep;
+use postback::store::token_keys::Revoked;
 use postback::store::{Store, StoreError};
 
 use crate::support::engines::{Engine, on_both_engines};
@@ -157,7 +159,12 @@ impl House {
             address: "reader@example.com".into(),
             relay_at: at,
             first: Firsts { by_anyone: who != Who::Scanner, by_person: who.is_person() },
+            is_only_counted: false,
         }
+    }
+
+    fn batch(&self, hits: Vec<RecordedHit>) -> HitBatch {
+        HitBatch { hits, rejudged: Vec::new(), now: self.clock.now(), is_again: false }
     }
 
     async fn owed(&self) -> Vec<LeasedDispatch> {
@@ -412,20 +419,152 @@ on_both_engines! {
         let delivery = house.delivered().await;
         let at_once: Vec<_> = (0..64).map(|_| {
             let (store, hit) = (house.store.clone(), house.hit(delivery, HitKind::Open, 0, Who::Person));
-            tokio::spawn(async move { store.record_hits(vec![hit]).await })
+            let batch = house.batch(vec![hit]);
+            tokio::spawn(async move { store.record_hits(batch).await })
         }).collect();
         for recorded in at_once {
             recorded.await.unwrap().unwrap();
         }
         let together = (0..5).map(|_| house.hit(delivery, HitKind::Click, 3, Who::Person)).collect();
-        house.store.record_hits(together).await.unwrap();
-        house.store.record_hits(vec![house.hit(delivery, HitKind::Click, 4, Who::Person)]).await.unwrap();
+        house.store.record_hits(house.batch(together)).await.unwrap();
+        house.store.record_hits(house.batch(vec![house.hit(delivery, HitKind::Click, 4, Who::Person)])).await.unwrap();
         let kinds: Vec<_> = house.owed().await.into_iter().map(|owed| owed.event.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Opened).count(), 1);
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Clicked).count(), 2, "one a link");
         let context = house.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
         assert_eq!(context.earlier.len(), 50, "every hit is kept; judging looks at the last fifty");
         assert_eq!(context.delivered_at, Some(START));
+    }
+
+    async fn a_first_that_was_a_scanners_is_taken_back(engine: &Engine) {
+        let house = House::build(engine).await;
+        let all = Webhook { hits: Hits::All, ..house.webhook(&[EventKind::Clicked]) };
+        let first = house.webhook(&[EventKind::Clicked, EventKind::ClickReclassified]);
+        for webhook in [&all, &first] {
+            house.store.add_webhook(webhook.clone()).await.unwrap();
+        }
+        let delivery = house.delivered().await;
+        let scanner = Verdict { verdict: Who::Scanner, reasons: vec!["a burst".into()], ..Verdict::default() };
+        let rejudge = |hit: &RecordedHit| HitBatch {
+            rejudged: vec![Rejudged { hit: HitKey { delivery, kind: hit.hit.kind, link: hit.hit.link, at: hit.hit.at }, verdict: scanner.clone(), told_as: EventId::from_uuid(house.ids.uuid(START)) }],
+            ..house.batch(vec![])
+        };
+        // Held, found out, and the person who came second is told instead.
+        let held = house.hit(delivery, HitKind::Click, 1, Who::Person);
+        house.clock.advance(Duration::from_millis(1));
+        let second = house.hit(delivery, HitKind::Click, 1, Who::Person);
+        house.store.record_hits(house.batch(vec![held.clone(), second.clone()])).await.unwrap();
+        house.store.record_hits(rejudge(&held)).await.unwrap();
+        house.store.record_hits(rejudge(&held)).await.unwrap();
+        let mut told: Vec<_> = house.owed().await.into_iter().map(|owed| (owed.id.webhook == first.id, owed.event.id)).collect();
+        told.sort();
+        let mut expected = vec![(false, held.id), (false, second.id), (true, second.id)];
+        expected.sort();
+        assert_eq!(told, expected);
+        let of_held = house.store.events(delivery).await.unwrap().into_iter().find(|event| event.id == held.id).unwrap();
+        assert!(matches!(of_held.detail, Detail::Clicked { visitor, .. } if visitor.machine == scanner), "told as it is seen now");
+        // Told already: it stays told, those who ask hear of the change, and the next person is told too.
+        house.store.record_hits(rejudge(&second)).await.unwrap();
+        house.clock.advance(Duration::from_millis(1));
+        let third = house.hit(delivery, HitKind::Click, 1, Who::Person);
+        house.store.record_hits(house.batch(vec![third.clone()])).await.unwrap();
+        let told: Vec<_> = house.owed().await.into_iter().filter(|owed| owed.id.webhook == first.id).map(|owed| owed.event.kind).collect();
+        assert_eq!(told.len(), 2);
+        assert!(told.contains(&EventKind::Clicked) && told.contains(&EventKind::ClickReclassified), "{told:?}");
+        let hits = house.store.hits(delivery).await.unwrap();
+        assert_eq!(hits.iter().filter(|hit| hit.visitor.machine.verdict == Who::Scanner).count(), 2);
+        let [opens, clicks] = house.store.hit_figures(delivery.message).await.unwrap();
+        assert_eq!((opens.all, clicks.all, clicks.by_people, clicks.unique, clicks.unique_by_people), (0, 3, 1, 1, 1));
+    }
+
+    async fn hits_add_up_by_day_and_survive_their_readers(engine: &Engine) {
+        let house = House::build(engine).await;
+        let delivery = house.delivered().await;
+        let hit = |kind, who| house.hit(delivery, kind, 0, who);
+        let proxied = hit(HitKind::Open, Who::Proxy);
+        let first_day = vec![hit(HitKind::Open, Who::Prefetch), proxied.clone(), hit(HitKind::Open, Who::Scanner)];
+        house.store.record_hits(house.batch(first_day)).await.unwrap();
+        house.store.record_hits(HitBatch { is_again: true, ..house.batch(vec![proxied]) }).await.unwrap();
+        house.clock.advance(Duration::from_secs(86_400));
+        let counted = RecordedHit { is_only_counted: true, ..house.hit(delivery, HitKind::Click, 2, Who::Person) };
+        house.store.record_hits(house.batch(vec![counted])).await.unwrap();
+        assert_eq!(house.store.hits(delivery).await.unwrap().len(), 3);
+        let opened = house.kinds(delivery).await.into_iter().filter(|kind| *kind == EventKind::Opened).count();
+        assert_eq!(opened, 2, "first by anyone, first by a person");
+        house.clock.advance(Duration::from_secs(200 * 86_400));
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        while house.store.forget(Keep { messages: days(300), events: days(90), reports: days(1) }).await.unwrap() {}
+        assert_eq!((house.store.hits(delivery).await.unwrap().len(), house.kinds(delivery).await), (0, vec![]));
+        assert!(house.store.message(delivery.message).await.unwrap().is_some());
+        let counts = house.store.hit_counts(house.tenant, Some(house.agent), START).await.unwrap();
+        let found: Vec<_> = counts.iter().map(|of| (of.kind, of.who, of.hits, of.firsts, of.firsts_by_person)).collect();
+        assert_eq!(found, [
+            (HitKind::Open, Who::Prefetch, 1, 1, 0),
+            (HitKind::Open, Who::Proxy, 1, 0, 1),
+            (HitKind::Open, Who::Scanner, 1, 0, 0),
+            (HitKind::Click, Who::Person, 1, 0, 0),
+        ]);
+        assert!(counts[3].day > counts[0].day);
+        assert_eq!(house.store.hit_counts(house.tenant, Some(AgentId::from_bytes([9; 16])), START).await.unwrap(), []);
+        assert_eq!(house.store.hit_counts(TenantId::from_bytes([9; 16]), None, START).await.unwrap(), []);
+    }
+
+    async fn token_keys_are_rotated_and_revoked(engine: &Engine) {
+        let house = House::build(engine).await;
+        let ring = house.store.key_ring([1; 32]).await.unwrap();
+        assert_eq!(house.store.revoke_token_key(0).await.unwrap(), Revoked::Last);
+        assert_eq!(house.store.revoke_token_key(5).await.unwrap(), Revoked::Unknown);
+        assert_eq!(house.store.rotate_token_key([2; 32]).await.unwrap(), Some(1));
+        assert!(house.store.refresh_ring(&ring).await.unwrap());
+        assert!(!house.store.refresh_ring(&ring).await.unwrap());
+        assert_eq!((ring.newest(), ring.keys().len()), (Some(1), 2));
+        assert_eq!(house.store.revoke_token_key(0).await.unwrap(), Revoked::Done);
+        assert_eq!(house.store.revoke_token_key(0).await.unwrap(), Revoked::Unknown);
+        house.store.refresh_ring(&ring).await.unwrap();
+        assert_eq!((ring.newest(), ring.keys().len()), (Some(1), 1));
+        for id in 2..32 {
+            assert_eq!(house.store.rotate_token_key([id; 32]).await.unwrap(), Some(id));
+        }
+        assert_eq!(house.store.rotate_token_key([99; 32]).await.unwrap(), Some(0), "the revoked id is taken again last");
+        assert_eq!(house.store.rotate_token_key([99; 32]).await.unwrap(), None);
+        house.store.refresh_ring(&ring).await.unwrap();
+        assert_eq!((ring.newest(), ring.keys().len()), (Some(0), 32));
+        assert_eq!(house.store.token_keys().await.unwrap().len(), 32);
+    }
+
+    async fn tracking_hosts_and_blocks(engine: &Engine) {
+        let house = House::build(engine).await;
+        let host = TrackingHost {
+            host: "links.acme.example".into(),
+            tenant: house.tenant,
+            agent: house.agent,
+            domain: "acme.example".into(),
+            apple_links: String::new(),
+            android_links: String::new(),
+            checked_at: None,
+            fault: String::new(),
+            created_at: START,
+        };
+        house.store.add_tracking_host(host.clone()).await.unwrap();
+        assert!(matches!(house.store.add_tracking_host(host.clone()).await, Err(StoreError::Conflict)));
+        let other = TrackingHost { host: "l.acme.example".into(), ..host.clone() };
+        assert!(matches!(house.store.add_tracking_host(other).await, Err(StoreError::Conflict)), "one a domain");
+        house.store.tracking_host_checked(&host.host, "no certificate").await.unwrap();
+        assert!(house.store.set_app_links(house.tenant, &host.host, "{}", "[]").await.unwrap());
+        let found = house.store.tracking_hosts().await.unwrap().remove(0);
+        assert_eq!((found.is_ready(), found.fault.as_str(), found.apple_links.as_str()), (false, "no certificate", "{}"));
+        house.store.tracking_host_checked(&host.host, "").await.unwrap();
+        assert!(house.store.tracking_hosts().await.unwrap()[0].is_ready());
+        assert!(!house.store.remove_tracking_host(TenantId::from_bytes([9; 16]), &host.host).await.unwrap());
+        assert!(house.store.remove_tracking_host(house.tenant, &host.host).await.unwrap());
+
+        for block in [Block::Target("evil.example".into()), Block::Agent(house.agent)] {
+            house.store.block_links(&block).await.unwrap();
+            house.store.block_links(&block).await.unwrap();
+        }
+        assert_eq!(house.store.link_blocks().await.unwrap().len(), 2);
+        assert!(house.store.unblock_links(&Block::Agent(house.agent)).await.unwrap());
+        assert_eq!(house.store.link_blocks().await.unwrap(), [Block::Target("evil.example".into())]);
     }
 
     async fn a_person_after_a_prefetch_is_told_and_a_scanner_is_not(engine: &Engine) {
@@ -439,7 +578,7 @@ on_both_engines! {
         let delivery = house.delivered().await;
         let mut told = Vec::new();
         for who in [Who::Scanner, Who::Prefetch, Who::Prefetch, Who::Proxy, Who::Person] {
-            house.store.record_hits(vec![house.hit(delivery, HitKind::Open, 0, who)]).await.unwrap();
+            house.store.record_hits(house.batch(vec![house.hit(delivery, HitKind::Open, 0, who)])).await.unwrap();
             let owed = house.owed().await;
             let has = |webhook: &Webhook| owed.iter().any(|owed| owed.id.webhook == webhook.id);
             told.push((has(&all), has(&first), has(&persons)));
@@ -540,7 +679,7 @@ on_both_engines! {
         let queued = house.plan(&["waiting@example.com"]);
         house.store.accept(queued.clone()).await.unwrap();
         house.clock.advance(Duration::from_secs(91 * 86_400));
-        let keep = Keep { messages: Duration::from_secs(90 * 86_400), reports: Duration::from_secs(86_400) };
+        let keep = Keep { messages: Duration::from_secs(90 * 86_400), events: Duration::from_secs(90 * 86_400), reports: Duration::from_secs(86_400) };
         assert!(!house.store.forget(keep).await.unwrap());
         assert_eq!(house.store.message(ended.message).await.unwrap(), None);
         assert_eq!(house.store.events(ended).await.unwrap(), []);

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wake", &[]),
     ("tls", &[]),
     ("egress", &["model", "dns"]),
+    ("fetch", &["egress"]),
     ("store", &["model", "wake", "clock"]),
     ("worker", &["model", "clock", "wake"]),
     ("intake", &["model", "mail", "clock", "ids", "enrich", "store"]),

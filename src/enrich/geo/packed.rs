@@ -1,15 +1,17 @@
-//! The embedded country table: which country an address is registered in, for want of something better.
+//! The tables embedded in the program: ranges of addresses, and two letters about each, which say the country that it
+//! is registered in or the kind of network that it belongs to.
 //!
-//! The packed form (`geoip/countries.bin`, made by `examples/pack_countries.rs`) is one zlib stream (RFC 1950) of
+//! The packed form (`geoip/countries.bin`, `geoip/networks.bin`, made by `examples/pack_*.rs`) is one zlib stream
+//! (RFC 1950) of
 //! ```text
 //! varint  when the source was built, seconds since 1970
-//! varint  number of codes, then two bytes each; the first is blank and means "no country"
+//! varint  number of codes, then two bytes each; the first is blank and means "nothing known"
 //! twice, for IPv4 and for the upper halves of IPv6 addresses:
 //!   varint  number of ranges
 //!   varint  start of each range, less the start of the one before
 //!   byte    code of each range; a range ends where the next begins
 //! ```
-//! with varints as in LEB128. Unpacked on first use, into about 2.6 MB; a look-up is a binary search.
+//! with varints as in LEB128. Unpacked on first use, the countries into about 2.6 MB; a look-up is a binary search.
 
 use std::net::IpAddr;
 
@@ -21,12 +23,12 @@ const UNPACKED_BYTES_MAX: usize = 32 << 20;
 
 /// The packed table is not in its form: truncated, altered, or something else.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("country table is damaged")]
+#[error("table of addresses is damaged")]
 pub struct Damaged;
 
-/// Ranges of addresses and their countries.
+/// Ranges of addresses with a code for each.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Countries {
+pub struct Coded {
     built_secs: u64,
     codes: Vec<[u8; 2]>,
     v4: Ranges<u32>,
@@ -40,7 +42,7 @@ struct Ranges<T> {
     codes: Vec<u8>,
 }
 
-impl Countries {
+impl Coded {
     /// Reads the packed form.
     ///
     /// # Errors
@@ -56,8 +58,8 @@ impl Countries {
         Ok(Self { built_secs, codes, v4: rest.ranges()?, v6: rest.ranges()? })
     }
 
-    /// The code of the country where `ip` is registered.
-    pub fn country(&self, ip: IpAddr) -> Option<&str> {
+    /// The code of the range that `ip` is in.
+    pub fn code(&self, ip: IpAddr) -> Option<&str> {
         let index = match ip {
             IpAddr::V4(v4) => self.v4.code(u32::from(v4)),
             IpAddr::V6(v6) => self.v6.code(u64::try_from(u128::from(v6) >> 64).ok()?),
@@ -73,7 +75,7 @@ impl Countries {
 
     /// The packed form of ranges `(first, last, code)`, which are sorted and do not overlap; IPv6 by upper halves.
     ///
-    /// The inverse of [`Countries::unpack`]; used to make the file, not while running.
+    /// The inverse of [`Coded::unpack`]; used to make the file, not while running.
     pub fn pack(built_secs: u64, v4: &[(u64, u64, [u8; 2])], v6: &[(u64, u64, [u8; 2])]) -> Vec<u8> {
         let mut codes: Vec<[u8; 2]> = [v4, v6].iter().flat_map(|ranges| ranges.iter().map(|range| range.2)).collect();
         codes.push(*b"  ");
@@ -146,7 +148,7 @@ fn write_varint(out: &mut Vec<u8>, mut number: u64) {
 
 /// Writes ranges of a space that ends at `end`.
 fn write_ranges(out: &mut Vec<u8>, codes: &[[u8; 2]], ranges: &[(u64, u64, [u8; 2])], end: u64) {
-    // A boundary where the country changes, gaps being the blank country.
+    // A boundary where the code changes, gaps having the blank one.
     let mut boundaries: Vec<(u64, [u8; 2])> = Vec::new();
     let mut change = |at: u64, code: [u8; 2]| match boundaries.last_mut() {
         Some(last) if last.0 == at => last.1 = code,
@@ -184,10 +186,10 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_found() {
-        let countries = Countries::unpack(&Countries::pack(1_781_726_065, V4, V6)).unwrap();
-        assert_eq!(countries.built_secs(), 1_781_726_065);
-        assert_eq!(countries.v4.starts.len(), 5, "neighbours of one country are one range");
-        let check = |ip: &str, code: Option<&str>| assert_eq!(countries.country(ip.parse().unwrap()), code, "{ip}");
+        let coded = Coded::unpack(&Coded::pack(1_781_726_065, V4, V6)).unwrap();
+        assert_eq!(coded.built_secs(), 1_781_726_065);
+        assert_eq!(coded.v4.starts.len(), 5, "neighbours of one code are one range");
+        let check = |ip: &str, code: Option<&str>| assert_eq!(coded.code(ip.parse().unwrap()), code, "{ip}");
         check("0.0.0.0", None);
         check("1.0.0.0", Some("SE"));
         check("1.0.1.255", Some("SE"));
@@ -202,13 +204,13 @@ mod tests {
 
     #[test]
     fn damage_is_noticed_and_never_fatal() {
-        let packed = Countries::pack(1, V4, V6);
-        assert_eq!(Countries::unpack(b""), Err(Damaged));
+        let packed = Coded::pack(1, V4, V6);
+        assert_eq!(Coded::unpack(b""), Err(Damaged));
         for length in 0..packed.len() {
-            assert_eq!(Countries::unpack(&packed[..length]), Err(Damaged));
+            assert_eq!(Coded::unpack(&packed[..length]), Err(Damaged));
         }
         for raw in [&b"\x00"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x01\x7f", b"\x01\x01  \x02\x01"] {
-            assert_eq!(Countries::unpack(&miniz_oxide::deflate::compress_to_vec_zlib(raw, 1)), Err(Damaged));
+            assert_eq!(Coded::unpack(&miniz_oxide::deflate::compress_to_vec_zlib(raw, 1)), Err(Damaged));
         }
     }
 }

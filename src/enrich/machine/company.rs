@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::points::Tally;
-use super::{Network, Seen};
+use super::{FanOut, Network, Seen};
 use crate::enrich::agent::{AgentKind, ClientFacts};
 use crate::model::hit::{EarlierHit, HitKind, HitRequest, Place, Visitor, Who};
 use crate::model::time::Timestamp;
@@ -37,7 +37,7 @@ pub(super) fn of_the_others(tally: &mut Tally, request: &HitRequest, facts: &Cli
         }
         footer(tally, seen);
     }
-    fan_out(tally, facts, seen);
+    fan_out(tally, facts.kind == AgentKind::EmailClient, seen.fan_out, seen.network);
     acquaintance(tally, request, seen);
 }
 
@@ -63,8 +63,8 @@ pub(super) fn burst(tally: &mut Tally, hit: &EarlierHit, others: &[&EarlierHit],
         tally.add(if is_found { 40 } else { 0 }, BOTH);
         return is_found;
     }
-    // A mail whose links we do not know may have many, and a person opens three of them quickly.
-    let enough = links.map_or(4, |links| 3.max((usize::from(links) * 4).div_ceil(5)));
+    // A mail whose links we do not know may have many, and a person opens three of them quickly; but nobody opens ten.
+    let enough = links.map_or(4, |links| (usize::from(links) * 4).div_ceil(5).clamp(3, 10));
     let own = widest_burst(hit, others, BURST, is_same);
     if own >= enough || quick >= 3 {
         tally.add(70, &format!("{own}{MOST}"));
@@ -150,21 +150,27 @@ fn footer(tally: &mut Tally, seen: &Seen) {
     }
 }
 
-/// One visitor with the tokens of many readers.
-fn fan_out(tally: &mut Tally, facts: &ClientFacts, seen: &Seen) {
-    if seen.fan_out.minute < 5 && seen.fan_out.hour < 20 {
+/// One visitor with the tokens of many readers. Colleagues share an address, and their mail programs a version; scanners
+/// do not dress as mail programs.
+pub(super) fn fan_out(tally: &mut Tally, is_mail_program: bool, fan_out: FanOut, network: Option<Network>) {
+    if !fan_out.is_crowd() || is_mail_program {
         return;
     }
-    // Colleagues share an address, and their mail programs a version; scanners do not dress as mail programs.
-    let points = match seen.network {
-        _ if facts.kind == AgentKind::EmailClient => 0,
+    let points = match network {
         Some(Network::Corporate | Network::Mobile | Network::AppleRelay) => 0,
         Some(Network::Cloud | Network::Security | Network::Google) => 60,
         // Perhaps an office: not enough alone.
         None => 40,
     };
-    let readers = seen.fan_out.hour.max(seen.fan_out.minute);
-    tally.add(points, &format!("the same address and user agent at {readers} readers' mail"));
+    let readers = fan_out.hour.max(fan_out.minute);
+    tally.add(points, &format!("{CROWD} {readers} readers' mail"));
+}
+
+const CROWD: &str = "the same address and user agent at";
+
+/// Whether a crowd of readers is among the reasons already.
+pub(super) fn is_crowded(reasons: &[String]) -> bool {
+    reasons.iter().any(|reason| reason.contains(CROWD))
 }
 
 /// What speaks for a person: they were here before.
@@ -208,7 +214,7 @@ fn apart(one: Timestamp, other: Timestamp) -> Duration {
 mod tests {
     use super::*;
     use crate::enrich::agent::client;
-    use crate::enrich::machine::{FanOut, judge, judge_again};
+    use crate::enrich::machine::{judge, judge_again, judge_in_a_crowd};
 
     const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
     const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1";
@@ -249,6 +255,8 @@ mod tests {
         check(&burst[3], Some(5), &burst[..3], Who::Scanner, "4 links within ten seconds");
         check(&burst[3], None, &burst[..3], Who::Scanner, "4 links within ten seconds");
         check(&burst[4], Some(20), &burst[..4], Who::Person, "");
+        let many: Vec<EarlierHit> = (0..10).map(|link| click(100 + u64::from(link), link, ELSEWHERE)).collect();
+        check(&many[9], Some(300), &many[..9], Who::Scanner, "10 links within ten seconds");
         burst.iter_mut().for_each(|hit| hit.visitor.machine.confidence = 90);
         let again = |links| burst.iter().filter(|hit| judge_again(hit, &burst, links).is_some()).count();
         assert_eq!((again(Some(5)), again(Some(20)), again(Some(2))), (5, 0, 0));
@@ -324,5 +332,25 @@ mod tests {
         check(None, Who::Person);
         check(Some(Network::Corporate), Who::Person);
         check(Some(Network::Cloud), Who::Scanner);
+    }
+
+    #[test]
+    fn the_first_hits_of_a_crowd_are_judged_again_once() {
+        let mut first = click(3600, 1, ELSEWHERE);
+        first.visitor.machine.confidence = 80;
+        let crowd = FanOut { minute: 5, hour: 5 };
+        let again = |hit: &EarlierHit, network| judge_in_a_crowd(hit, crowd, network).map(|found| found.verdict);
+        assert_eq!(again(&first, Some(Network::Cloud)), Some(Who::Scanner));
+        assert_eq!(again(&first, Some(Network::Mobile)), None);
+        assert_eq!(judge_in_a_crowd(&first, FanOut { minute: 4, hour: 4 }, Some(Network::Cloud)), None);
+        assert_eq!(again(&first, None), Some(Who::Scanner), "with what spoke against it before");
+        first.visitor.machine.confidence = 95;
+        assert_eq!(again(&first, None), None);
+        first.visitor.machine.reasons.push(format!("{CROWD} 5 readers' mail (+40)"));
+        assert_eq!(again(&first, Some(Network::Cloud)), None);
+        let mut open = EarlierHit { kind: HitKind::Open, ..click(3600, 0, ELSEWHERE) };
+        open.visitor.client.email_client.name = "Thunderbird".to_owned();
+        open.visitor.machine.confidence = 95;
+        assert_eq!(again(&open, Some(Network::Cloud)), None);
     }
 }

@@ -68,8 +68,10 @@ fn detail(kind: EventKind, now: Timestamp) -> Detail {
         EventKind::Deferred => Detail::Deferred { cause: full(), next_at: Some(now) },
         EventKind::HardBounced => Detail::Bounced { cause: unknown() },
         EventKind::SoftBounced => Detail::Bounced { cause: full() },
-        EventKind::Opened => Detail::Opened { visitor: visitor() },
-        EventKind::Clicked => Detail::Clicked { url: "https://www.example.com/?test=1".into(), visitor: visitor() },
+        EventKind::Opened | EventKind::OpenReclassified => Detail::Opened { visitor: visitor() },
+        EventKind::Clicked | EventKind::ClickReclassified => {
+            Detail::Clicked { url: "https://www.example.com/?test=1".into(), visitor: visitor() }
+        }
         EventKind::Complained => Detail::Complained {
             feedback_type: "abuse".into(),
             reported_by: "feedback@example.net".into(),

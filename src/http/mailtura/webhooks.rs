@@ -46,6 +46,8 @@ const EVENT_WORDS: &[&str] = &[
     "deferred",
     "hard_bounced",
     "soft_bounced",
+    "opened_reclassified",
+    "clicked_reclassified",
 ];
 
 /// A webhook as this API shows it.
@@ -108,6 +110,7 @@ fn event_words(events: EventSet) -> Vec<&'static str> {
     let both = events.has(Kind::HardBounced) && events.has(Kind::SoftBounced);
     let order = [Kind::Sent, Kind::Delivered, Kind::Opened, Kind::Clicked, Kind::HardBounced, Kind::SoftBounced];
     let order = order.into_iter().chain([Kind::Complained, Kind::Failed, Kind::Deferred]);
+    let order = order.chain([Kind::OpenReclassified, Kind::ClickReclassified]);
     let words = order.filter(|kind| events.has(*kind)).map(|kind| match kind {
         Kind::HardBounced | Kind::SoftBounced if both => "bounced",
         other => other.as_str(),
@@ -131,6 +134,8 @@ fn kinds(word: &str) -> Option<&'static [EventKind]> {
         "complained" | "fbl_complaint" => &[Kind::Complained],
         "failed" => &[Kind::Failed],
         "deferred" => &[Kind::Deferred],
+        "opened_reclassified" | "email_open_reclassified" => &[Kind::OpenReclassified],
+        "clicked_reclassified" | "email_link_click_reclassified" => &[Kind::ClickReclassified],
         _ => return None,
     })
 }

@@ -165,6 +165,7 @@ fn switches(fields: &Fields<'_, '_>, now: Timestamp) -> Result<Switches, Flaw> {
     Ok(Switches {
         track_opens: fields.flag("track_opens")?,
         track_clicks: fields.flag("track_clicks")?,
+        spares_secrets: false,
         client_reference: client_reference.to_owned(),
         bounce_address,
         tags: extras::tags(fields, "tags")?,

@@ -10,7 +10,7 @@ use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::id::{DeliveryId, EventId, MessageId};
 use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
 use crate::model::suppression::{self, Action, Found, Suppression};
-use crate::model::tenant::Grant;
+use crate::model::tenant::{Clicks, Grant};
 use crate::model::time::Timestamp;
 
 /// When, under which id and by which request a message is born.
@@ -19,6 +19,13 @@ pub(super) struct Birth<'r> {
     pub(super) id: MessageId,
     pub(super) now: Timestamp,
     pub(super) request_id: &'r str,
+}
+
+/// How a submitter wants a message tracked.
+struct Tracked {
+    opens: Option<bool>,
+    clicks: Option<bool>,
+    spares_secrets: bool,
 }
 
 impl Intake {
@@ -91,6 +98,11 @@ impl Intake {
     ) -> Facts {
         let submitted = &sane.submitted;
         let agent = &grant.agent.settings;
+        let tracked = Tracked {
+            opens: switches.track_opens,
+            clicks: switches.track_clicks,
+            spares_secrets: switches.spares_secrets,
+        };
         let is_named = |address: &Address| {
             let named = submitted.to.iter().chain(&submitted.cc);
             named.into_iter().any(|mailbox| mailbox.address.eq_ignore_ascii_case(&address.to_string()))
@@ -113,13 +125,25 @@ impl Intake {
             bounce_address,
             tags: switches.tags,
             metadata: switches.metadata,
-            tracking: Tracking {
-                opens: switches.track_opens.unwrap_or(agent.track_opens),
-                clicks: switches.track_clicks.unwrap_or(agent.track_clicks),
-                base_url: self.0.settings.tracking_base_url.clone(),
-                key_id: self.0.ring.newest().unwrap_or_default(),
-            },
+            tracking: self.tracking(grant, &sane.from, tracked),
             untracked: Vec::new(),
+        }
+    }
+
+    /// How the message is tracked: as the submitter said, else as the agent has set, under the host of the sending
+    /// domain.
+    fn tracking(&self, grant: &Grant, from: &Mailbox, tracked: Tracked) -> Tracking {
+        let agent = &grant.agent.settings;
+        let domain = from.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        Tracking {
+            opens: tracked.opens.unwrap_or(agent.track_opens),
+            clicks: tracked.clicks.unwrap_or(agent.track_clicks != Clicks::Off),
+            base_url: self.tracking_base_url(grant.agent.id, &domain.to_ascii_lowercase()),
+            key_id: self.0.ring.newest().unwrap_or_default(),
+            spares_secrets: tracked.spares_secrets || agent.track_clicks == Clicks::Auto,
+            text_links: agent.track_text_links,
+            pixel_on_top: agent.pixel_on_top,
+            skip_hosts: agent.untracked_hosts.clone(),
         }
     }
 
@@ -160,6 +184,7 @@ fn merged(door: Switches, header: &Switches) -> Switches {
     Switches {
         track_opens: door.track_opens.or(header.track_opens),
         track_clicks: door.track_clicks.or(header.track_clicks),
+        spares_secrets: door.spares_secrets || (door.track_clicks.is_none() && header.spares_secrets),
         client_reference: text(door.client_reference, &header.client_reference),
         tags: if door.tags.is_empty() { header.tags.clone() } else { door.tags },
         metadata: if door.metadata.is_empty() { header.metadata.clone() } else { door.metadata },

@@ -22,6 +22,8 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Clicked => "email.clicked",
         EventKind::Complained => "email.complained",
         EventKind::Failed => "email.failed",
+        EventKind::OpenReclassified => "email.opened_reclassified",
+        EventKind::ClickReclassified => "email.clicked_reclassified",
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Clicked => "email_link_click",
         EventKind::Complained => "fbl_complaint",
         EventKind::Failed => "mailfailure",
+        EventKind::OpenReclassified => "email_open_reclassified",
+        EventKind::ClickReclassified => "email_link_click_reclassified",
     }
 }
 
