@@ -5,6 +5,7 @@ use crate::ids::IdSource;
 use crate::intake::provision;
 use crate::model::secret::Secret;
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT};
+use crate::model::user::Role;
 use crate::store::{Store, StoreError};
 
 /// The slug of the first tenant.
@@ -19,6 +20,8 @@ pub struct FirstRun {
     pub api_key: Secret,
     /// For SMTP, with the tenant's slug as user name.
     pub smtp_password: Secret,
+    /// For the console: whoever follows the link with it first becomes its owner.
+    pub invitation: Secret,
 }
 
 /// Makes the first tenant when there is none. Of nodes that start together one makes it.
@@ -38,5 +41,7 @@ pub(super) async fn make(store: &Store, clock: &Clock, ids: &IdSource) -> Result
         provision::credential(&agent, CredentialKind::SmtpPassword, "first run", clock, ids);
     store.add_credential(key).await?;
     store.add_credential(password).await?;
-    Ok(Some(FirstRun { tenant: tenant.slug, api_key, smtp_password }))
+    let (invitation, secret) = provision::invitation(Role::Owner, None, clock, ids);
+    store.invite(invitation).await?;
+    Ok(Some(FirstRun { tenant: tenant.slug, api_key, smtp_password, invitation: secret }))
 }

@@ -13,6 +13,7 @@ mod serve;
 mod suppressions;
 mod tenants;
 mod tracking;
+mod users;
 mod webhooks;
 mod why;
 
@@ -76,6 +77,9 @@ enum Command {
     /// Webhooks: who is told of what
     #[command(subcommand)]
     Webhook(webhooks::WebhookCommand),
+    /// People who may sign in to the console
+    #[command(subcommand)]
+    User(users::UserCommand),
     /// Addresses and domains that are left alone, since they bounced or complained, or a person says so
     #[command(subcommand)]
     Suppression(suppressions::SuppressionCommand),
@@ -147,6 +151,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
+        Command::User(command) => users::run(&options.load(Vec::new())?, command).await,
         Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
         Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
         Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,

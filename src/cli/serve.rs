@@ -95,7 +95,7 @@ impl Signals {
 }
 
 fn introduction(made: &FirstRun, addresses: &Addresses, settings: &Settings) -> String {
-    let FirstRun { tenant, api_key, smtp_password } = made;
+    let FirstRun { tenant, api_key, smtp_password, invitation } = made;
     let (api_key, smtp_password) = (api_key.reveal(), smtp_password.reveal());
     let mut text = boxed(&[
         "First run. These credentials are shown once; only their hashes are kept.".to_owned(),
@@ -105,6 +105,10 @@ fn introduction(made: &FirstRun, addresses: &Addresses, settings: &Settings) -> 
         format!("  SMTP user      {tenant}"),
         format!("  SMTP password  {smtp_password}"),
     ]);
+    if let Some(http) = addresses.of("http") {
+        text +=
+            &format!("\nThe console, for whoever comes first: http://{http}/console/join/{}\n", invitation.reveal());
+    }
     if !settings.is_capture() {
         text += "\nFirst name the domain that you send from: `postback domain add example.com`.\n";
     }

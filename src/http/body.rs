@@ -39,6 +39,13 @@ pub(super) struct Read {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+impl Read {
+    /// A body of our own making.
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), _share: None }
+    }
+}
+
 impl Memory {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Semaphore::new((bytes_max / SHARE_BYTES).clamp(1, Semaphore::MAX_PERMITS))))

@@ -112,6 +112,21 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
     finish(async move { carry_out(&server, &grant, route, body).await }).await
 }
 
+/// What a person at the console asks for, as if with a key of the tenant: the console can do nothing that this API
+/// cannot.
+pub(super) async fn call(
+    server: &Server,
+    grant: &Arc<Grant>,
+    method: &Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Answer, Problem> {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let route = route(method, path, query)?;
+    let (server, grant) = (server.clone(), grant.clone());
+    finish(async move { carry_out(&server, &grant, route, body::Read::of(body)).await }).await
+}
+
 async fn carry_out(server: &Server, grant: &Arc<Grant>, route: Route, body: body::Read) -> Result<Answer, Problem> {
     match route {
         Route::Send => emails::send(server, grant, body).await,

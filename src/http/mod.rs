@@ -30,6 +30,8 @@ pub mod zeptomail;
 
 pub mod problem;
 
+mod console;
+
 mod counters;
 
 use std::collections::HashSet;
@@ -166,13 +168,15 @@ struct Inner {
     memory: body::Memory,
     counters: Arc<Counters>,
     guesses: track::Guesses,
+    sign_ins: console::SignIns,
 }
 
 impl Server {
     /// Doors that nobody stands at yet.
     pub fn new(parts: Parts) -> Self {
         let memory = body::Memory::new(parts.settings.memory_bytes_max);
-        Self(Arc::new(Inner { parts, memory, counters: Arc::default(), guesses: track::Guesses::default() }))
+        let (counters, guesses, sign_ins) = Default::default();
+        Self(Arc::new(Inner { parts, memory, counters, guesses, sign_ins }))
     }
 
     /// What the doors have done so far.
@@ -240,6 +244,10 @@ impl Server {
         &self.0.parts.store
     }
 
+    fn sign_ins(&self) -> &console::SignIns {
+        &self.0.sign_ins
+    }
+
     fn clock(&self) -> &Clock {
         &self.0.parts.clock
     }
@@ -253,6 +261,9 @@ impl Answerer for Server {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         if let Some(answer) = track::answer(self, &request, peer).await {
             return answer;
+        }
+        if console::is_for(&request) {
+            return console::answer(self, request, peer).await;
         }
         let answer = match Surface::of(request.uri().path()) {
             Surface::Zeptomail if request.uri().path() == zeptomail::oauth::PATH => {

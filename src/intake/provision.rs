@@ -1,5 +1,7 @@
 //! New tenants, mail agents and credentials: values of now with ids of their own, ready to be stored.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
@@ -7,6 +9,10 @@ use crate::ids::IdSource;
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::secret::Secret;
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
+use crate::model::user::{Invitation, Role};
+
+/// How long an invitation holds.
+const INVITATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A tenant.
 pub fn tenant(slug: &str, name: &str, clock: &Clock, ids: &IdSource) -> Tenant {
@@ -47,4 +53,11 @@ pub fn credential(
         created_at: now,
     };
     (credential, Secret::new(secret))
+}
+
+/// An invitation to the console, and the secret of its link, which is nowhere else.
+pub fn invitation(role: Role, tenant: Option<TenantId>, clock: &Clock, ids: &IdSource) -> (Invitation, Secret) {
+    let secret = ids.secret("");
+    let digest = Sha256::digest(secret.as_bytes()).into();
+    (Invitation { digest, role, tenant, expires_at: clock.now() + INVITATION }, Secret::new(secret))
 }

@@ -20,3 +20,4 @@ pub mod target;
 pub mod template;
 pub mod text;
 pub(crate) mod transfer;
+pub mod view;

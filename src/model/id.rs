@@ -131,6 +131,11 @@ id!(
     FileId, "file_"
 );
 
+id!(
+    /// A person who signs in to the console.
+    UserId, "usr_"
+);
+
 impl MessageId {
     /// When the id was drawn, in milliseconds since the epoch: the first 48 bits of a UUIDv7 (RFC 9562 §5.7).
     pub fn drawn_at(&self) -> super::time::Timestamp {

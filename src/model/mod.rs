@@ -22,5 +22,6 @@ pub mod tenant;
 pub mod time;
 pub mod token;
 pub mod tracking;
+pub mod user;
 pub mod webhook;
 pub mod webhook_options;

@@ -41,6 +41,7 @@ pub mod tenants;
 pub mod templates;
 
 pub mod cached_files;
+pub mod users;
 
 pub mod token_keys;
 

@@ -32,6 +32,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     6 "queue" "0006_queue.sql",
     7 "reports" "0007_reports.sql",
     8 "tracking" "0008_tracking.sql",
+    9 "users" "0009_users.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -6,6 +6,7 @@ mod support;
 mod tidy;
 
 mod cli;
+mod console;
 mod conversation;
 mod crash;
 mod delivery;
@@ -18,6 +19,7 @@ mod exchanger;
 mod http;
 mod kept;
 mod nodes;
+mod people;
 mod receivers;
 mod reports;
 mod rewrite;

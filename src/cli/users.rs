@@ -1,0 +1,69 @@
+//! `postback user`: who may sign in to the console.
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use postback::config::Loaded;
+use postback::intake::provision;
+use postback::model::user::Role;
+
+use super::database::Guest;
+use super::{LIST_MAX, removed, say, say_table};
+
+#[derive(Subcommand)]
+pub(super) enum UserCommand {
+    /// Print a link; whoever follows it first can sign in from then on
+    Invite {
+        /// owner, operator, support or read-only
+        #[arg(long, default_value = "owner")]
+        role: String,
+        /// The one tenant that they see [default: all]
+        #[arg(long, value_name = "SLUG")]
+        tenant: Option<String>,
+    },
+    /// Show everybody who can sign in
+    List,
+    /// Remove somebody, and end what they have open
+    Remove {
+        /// With which address they sign in
+        email: String,
+    },
+}
+
+pub(super) async fn run(loaded: &Loaded, command: UserCommand) -> anyhow::Result<()> {
+    let guest = Guest::open(loaded).await?;
+    match command {
+        UserCommand::Invite { role, tenant } => invite(&guest, loaded, &role, tenant.as_deref()).await?,
+        UserCommand::List => list(&guest).await?,
+        UserCommand::Remove { email } => {
+            removed(guest.store.remove_user(&email.to_ascii_lowercase()).await, &format!("user {email}"))?;
+        }
+    }
+    guest.store.close().await;
+    Ok(())
+}
+
+async fn invite(guest: &Guest, loaded: &Loaded, role: &str, tenant: Option<&str>) -> anyhow::Result<()> {
+    let Some(role) = Role::from_word(role) else { bail!("{role:?} is no role: owner, operator, support or read-only") };
+    let tenant = match tenant {
+        None => None,
+        Some(slug) => match guest.store.tenant(slug).await.context("look for the tenant")? {
+            Some(tenant) => Some(tenant.id),
+            None => bail!("there is no tenant {slug:?}"),
+        },
+    };
+    let (invitation, secret) = provision::invitation(role, tenant, &guest.clock, &guest.ids);
+    guest.store.invite(invitation).await.context("keep the invitation")?;
+    say("Good for one person, within seven days:");
+    say(format!("http://{}/console/join/{}", loaded.settings.http.address, secret.reveal()));
+    Ok(())
+}
+
+async fn list(guest: &Guest) -> anyhow::Result<()> {
+    let users = guest.store.users("", LIST_MAX).await.context("list the users")?;
+    let rows = users.into_iter().map(|user| {
+        let sees = if user.tenant.is_some() { "one tenant" } else { "all tenants" };
+        [user.email, user.name, user.role.as_str().to_owned(), sees.to_owned(), user.created_at.to_string()]
+    });
+    say_table(["mail address", "name", "role", "sees", "since"], &rows.collect::<Vec<_>>());
+    Ok(())
+}

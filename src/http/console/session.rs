@@ -1,0 +1,239 @@
+//! Who is signed in: the cookie, the password, the way in and out.
+//!
+//! The cookie holds 256 random bits, the store their SHA-256. A session ends after 12 hours without a request and 7 days
+//! in any case. Passwords are Argon2id; hashing runs two at a time on threads of its own, so that sign-ins cannot starve
+//! mail, and an unknown address costs as much time as a known one. Wrong passwords are counted by network: after ten
+//! within fifteen minutes the network waits.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use askama::Template;
+use hyper::Request;
+use hyper::header::{COOKIE, HeaderValue, SET_COOKIE};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::super::client::client_address;
+use super::super::problem::Problem;
+use super::super::server::Peer;
+use super::super::{Server, Settings, header};
+use super::page::{self, Form};
+use super::{Fault, Page, go, note};
+use crate::model::secret::Secret;
+use crate::model::time::Timestamp;
+use crate::model::user::User;
+
+/// A session that is not used for so long has ended.
+const IDLE: Duration = Duration::from_secs(12 * 3600);
+/// A session ends after so long in any case.
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How exactly it is known when a session was last used.
+const TOUCH: Duration = Duration::from_secs(60);
+/// Wrong passwords of one network within [`FAILURE_SPAN`] before it has to wait.
+const FAILURES_MAX: usize = 10;
+const FAILURE_SPAN: Duration = Duration::from_secs(15 * 60);
+/// Passwords hashed at one time.
+const HASHING_MAX: usize = 2;
+/// Networks whose failures are remembered.
+const NETWORKS_MAX: usize = 10_000;
+/// Bytes of a password.
+pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
+/// Characters that a password must have.
+pub(super) const PASSWORD_CHARS_MIN: usize = 12;
+
+/// The browser behind a request.
+#[derive(Debug)]
+pub(super) struct Browser {
+    /// Its address, proxies that we trust aside.
+    pub address: IpAddr,
+    /// It talks to us, or to a proxy that we trust, over TLS.
+    pub is_https: bool,
+    cookie: Option<[u8; 32]>,
+}
+
+impl Browser {
+    pub(super) fn of<B>(settings: &Settings, request: &Request<B>, peer: Peer) -> Self {
+        let headers = request.headers();
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let is_proxied = settings.trusted_proxies.iter().any(|network| network.has(peer.ip));
+        let is_https = peer.is_tls || is_proxied && header(headers, "x-forwarded-proto") == Some("https");
+        let name = cookie_name(is_https);
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let own = cookies
+            .flat_map(|value| value.split(';'))
+            .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
+        Self {
+            address: client_address(peer.ip, forwarded, &settings.trusted_proxies),
+            is_https,
+            cookie: own.map(digest),
+        }
+    }
+}
+
+/// With TLS the browser itself sees to it that no other host and no clear-text page sets it.
+fn cookie_name(is_https: bool) -> &'static str {
+    if is_https { "__Host-postback" } else { "postback" }
+}
+
+/// SHA-256 of a secret that people carry.
+pub(super) fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Who is signed in, if anybody is.
+pub(super) async fn user(server: &Server, browser: &Browser) -> Result<Option<User>, Fault> {
+    let Some(cookie) = browser.cookie else { return Ok(None) };
+    let Some(session) = server.store().session(&cookie).await? else { return Ok(None) };
+    let now = server.clock().now();
+    if now.since(session.created_at) > LIFETIME || now.since(session.seen_at) > IDLE {
+        server.store().end_session(&cookie).await?;
+        return Ok(None);
+    }
+    if now.since(session.seen_at) > TOUCH {
+        server.store().touch_session(&cookie).await?;
+    }
+    Ok(Some(session.user))
+}
+
+#[derive(Template)]
+#[template(path = "console/sign_in.html")]
+struct SignInPage<'t> {
+    complaint: Option<&'t str>,
+}
+
+/// The sign-in page.
+pub(super) fn page(complaint: Option<&str>) -> Page {
+    page::page(&SignInPage { complaint })
+}
+
+/// A person gives address and password.
+pub(super) async fn sign_in(server: &Server, browser: &Browser, form: &Form) -> Page {
+    let now = server.clock().now();
+    if server.sign_ins().failures(browser.address, now, false) >= FAILURES_MAX {
+        return page(Some("Too many wrong passwords came from here. Try again in a quarter of an hour."));
+    }
+    let user = server.store().user(&form.get("email").to_ascii_lowercase()).await?;
+    let known = user.as_ref().map_or_else(|| NOBODY.clone(), |user| user.password.clone());
+    let is_right = is_password(server, form.raw("password"), known).await?;
+    match user.filter(|_| is_right) {
+        Some(user) => begin(server, browser, &user).await,
+        None => {
+            server.sign_ins().failures(browser.address, now, true);
+            page(Some("The address or the password is wrong."))
+        }
+    }
+}
+
+/// Begins a session and goes on to the first page. Old sessions are swept out on the way.
+pub(super) async fn begin(server: &Server, browser: &Browser, user: &User) -> Page {
+    let now = server.clock().now();
+    server.store().forget_sessions(before(now, LIFETIME), before(now, IDLE)).await?;
+    let secret = server.ids().secret("");
+    server.store().begin_session(digest(&secret), user.id).await?;
+    note(server, user, &browser.address.to_string(), None, "signed in", "").await?;
+    let mut answer = go("/console/");
+    let secure = if browser.is_https { "; Secure" } else { "" };
+    let cookie = format!(
+        "{}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
+        cookie_name(browser.is_https),
+        LIFETIME.as_secs()
+    );
+    answer.headers_mut().extend(HeaderValue::try_from(cookie).ok().map(|cookie| (SET_COOKIE, cookie)));
+    Ok(answer)
+}
+
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
+}
+
+/// Ends the session here and in the store.
+pub(super) async fn sign_out(server: &Server, browser: &Browser) -> Page {
+    if let Some(cookie) = browser.cookie {
+        server.store().end_session(&cookie).await?;
+    }
+    let mut answer = go("/console/sign-in");
+    let gone = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(browser.is_https));
+    answer.headers_mut().extend(HeaderValue::try_from(gone).ok().map(|cookie| (SET_COOKIE, cookie)));
+    Ok(answer)
+}
+
+/// Argon2id with 46 MiB in one pass (OWASP's second choice).
+fn argon2() -> Argon2<'static> {
+    let params = Params::new(46 * 1024, 1, 1, None).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// What sign-ins share: how many passwords are hashed at one time, and who got them wrong lately.
+#[derive(Debug)]
+pub(in crate::http) struct SignIns {
+    hashing: Arc<Semaphore>,
+    failures: Mutex<HashMap<IpAddr, Vec<Timestamp>>>,
+}
+
+impl Default for SignIns {
+    fn default() -> Self {
+        Self { hashing: Arc::new(Semaphore::new(HASHING_MAX)), failures: Mutex::default() }
+    }
+}
+
+impl SignIns {
+    /// Runs what takes long on a thread of its own, a few at a time.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+        let broken = || Fault::Problem(Problem::Broken);
+        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| broken())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|_| broken())
+    }
+
+    /// Wrong passwords that came from the network of `address` lately, this one included when it `is_one`.
+    fn failures(&self, address: IpAddr, now: Timestamp, is_one: bool) -> usize {
+        let network = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        };
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= NETWORKS_MAX {
+            all.retain(|_, times| times.last().is_some_and(|last| now.since(*last) < FAILURE_SPAN));
+        }
+        let times = all.entry(network).or_default();
+        times.retain(|at| now.since(*at) < FAILURE_SPAN);
+        if is_one {
+            times.push(now);
+        }
+        times.len()
+    }
+}
+
+/// The hash of nobody's password.
+static NOBODY: LazyLock<Secret> = LazyLock::new(|| {
+    let hash = argon2().hash_password_with_salt(b"nobody's", b"sixteen bytes ok");
+    Secret::new(hash.map(|hash| hash.to_string()).unwrap_or_default())
+});
+
+/// Hashes a password.
+pub(super) async fn hashed(server: &Server, password: &str) -> Result<Secret, Fault> {
+    let (password, salt) = (password.to_owned(), server.ids().bytes::<16>());
+    let hash = move || argon2().hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string());
+    server.sign_ins().aside(hash).await?.map(Secret::new).map_err(|_| Fault::Problem(Problem::Broken))
+}
+
+async fn is_password(server: &Server, password: &str, known: Secret) -> Result<bool, Fault> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Ok(false);
+    }
+    let password = password.to_owned();
+    let work = move || {
+        let hash = PasswordHash::new(known.reveal());
+        hash.is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+    };
+    server.sign_ins().aside(work).await
+}

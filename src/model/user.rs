@@ -1,0 +1,130 @@
+//! People who sign in to the console, and what each role may do there.
+
+use super::id::{TenantId, UserId};
+use super::secret::Secret;
+use super::time::Timestamp;
+
+/// What a person may do, from most to least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything, users included.
+    Owner,
+    /// All but users.
+    Operator,
+    /// Looks, and helps one mail at a time: retry, resend, lift a suppression.
+    Support,
+    /// Looks.
+    ReadOnly,
+}
+
+/// What is about to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// See anything but secrets.
+    Look,
+    /// Help one mail or one address.
+    Assist,
+    /// Change agents, webhooks, templates, settings.
+    Manage,
+    /// Invite, change and remove users.
+    Govern,
+}
+
+impl Role {
+    /// Every role, from most to least.
+    pub const ALL: [Role; 4] = [Role::Owner, Role::Operator, Role::Support, Role::ReadOnly];
+
+    /// Its word, as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Owner => "owner",
+            Role::Operator => "operator",
+            Role::Support => "support",
+            Role::ReadOnly => "read-only",
+        }
+    }
+
+    /// The role with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+
+    /// Whether the role may do it.
+    pub const fn may(self, deed: Deed) -> bool {
+        match deed {
+            Deed::Look => true,
+            Deed::Assist => !matches!(self, Role::ReadOnly),
+            Deed::Manage => matches!(self, Role::Owner | Role::Operator),
+            Deed::Govern => matches!(self, Role::Owner),
+        }
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// With which they sign in; lower-case, unique in the installation.
+    pub email: String,
+    /// What they are called.
+    pub name: String,
+    /// Argon2id, as a PHC string.
+    pub password: Secret,
+    /// What they may do.
+    pub role: Role,
+    /// The one tenant that they see; `None` for all of them.
+    pub tenant: Option<TenantId>,
+    /// When they joined.
+    pub created_at: Timestamp,
+}
+
+/// A person asked to join; the link that they got has the secret, we keep its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// SHA-256 of the link's secret.
+    pub digest: [u8; 32],
+    /// The role that they will have.
+    pub role: Role,
+    /// The one tenant that they will see; `None` for all of them.
+    pub tenant: Option<TenantId>,
+    /// After this time the link leads nowhere.
+    pub expires_at: Timestamp,
+}
+
+/// One line of the audit log. Written with what it tells of, never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who, as they were called then.
+    pub actor: String,
+    /// What was done, in words: `webhook added`.
+    pub action: String,
+    /// To what: an id, an address; never a secret.
+    pub object: String,
+    /// From which address.
+    pub address: String,
+    /// Of which tenant; `None` for the installation.
+    pub tenant: Option<TenantId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_do_what() {
+        let check = |role: Role, expected: [bool; 4]| {
+            let deeds = [Deed::Look, Deed::Assist, Deed::Manage, Deed::Govern];
+            assert_eq!(deeds.map(|deed| role.may(deed)), expected, "{role:?}");
+        };
+        check(Role::Owner, [true, true, true, true]);
+        check(Role::Operator, [true, true, true, false]);
+        check(Role::Support, [true, true, false, false]);
+        check(Role::ReadOnly, [true, false, false, false]);
+        for role in Role::ALL {
+            assert_eq!(Role::from_word(role.as_str()), Some(role));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! People of the console: users, invitations, sessions, and the log of what they did.
+//!
+//! Owns those four tables. Cookies and links are kept as their SHA-256 only.
+
+use super::db::{Result, Store};
+use super::value::Row;
+use crate::model::id::{EventId, TenantId, UserId};
+use crate::model::secret::Secret;
+use crate::model::time::Timestamp;
+use crate::model::user::{AuditEntry, Invitation, Role, User};
+
+/// A signed-in browser.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Who it is.
+    pub user: User,
+    /// When they signed in.
+    pub created_at: Timestamp,
+    /// When they were last seen, to the minute or so.
+    pub seen_at: Timestamp,
+}
+
+impl Store {
+    /// Makes an invitation.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn invite(&self, invitation: Invitation) -> Result<()> {
+        let sql = "insert into invitations (digest, role, tenant_id, expires_at) values ($1, $2, $3, $4)";
+        let Invitation { digest, role, tenant, expires_at } = invitation;
+        let values = vec![digest.to_vec().into(), role.as_str().into(), tenant.into(), expires_at.into()];
+        self.run(sql, values).await.map(drop)
+    }
+
+    /// The invitation of a link, while it holds.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn invitation(&self, digest: &[u8; 32]) -> Result<Option<Invitation>> {
+        let sql = "select role, tenant_id, expires_at from invitations where digest = $1 and expires_at > $2";
+        let row = self.row(sql, vec![digest.to_vec().into(), self.now().into()]).await?;
+        let read = |row: Row| {
+            Ok(Invitation {
+                digest: *digest,
+                role: row.word("role", Role::from_word)?,
+                tenant: tenant(&row)?,
+                expires_at: row.time("expires_at")?,
+            })
+        };
+        row.map(read).transpose()
+    }
+
+    /// Adds a user and uses up the invitation that they followed; whether that was still there.
+    ///
+    /// # Errors
+    /// `Conflict` when the address is taken; `Unavailable`.
+    pub async fn join(&self, invitation: [u8; 32], user: User) -> Result<bool> {
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "delete from invitations where digest = $1";
+                if tx.run(sql, vec![invitation.to_vec().into()]).await? == 0 {
+                    return Ok(false);
+                }
+                let sql = "
+                    insert into users (id, email, name, password, role, tenant_id, created_at)
+                    values ($1, $2, $3, $4, $5, $6, $7)";
+                let values = vec![
+                    user.id.into(),
+                    user.email.into(),
+                    user.name.into(),
+                    user.password.reveal().into(),
+                    user.role.as_str().into(),
+                    user.tenant.into(),
+                    user.created_at.into(),
+                ];
+                tx.run(sql, values).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// The user with this address.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn user(&self, email: &str) -> Result<Option<User>> {
+        let sql = "select id, email, name, password, role, tenant_id, created_at from users where email = $1";
+        self.row(sql, vec![email.into()]).await?.as_ref().map(read_user).transpose()
+    }
+
+    /// Users after `after`, by address, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>> {
+        const SQL: &str = "
+            select id, email, name, password, role, tenant_id, created_at
+            from users
+            where email > $1
+            order by email
+            limit $2";
+        self.rows(SQL, vec![after.into(), limit.into()]).await?.iter().map(read_user).collect()
+    }
+
+    /// Sets a user's password, which ends all of their sessions.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn set_password(&self, id: UserId, password: Secret) -> Result<()> {
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "update users set password = $2 where id = $1";
+                tx.run(sql, vec![id.into(), password.reveal().into()]).await?;
+                tx.run("delete from sessions where user_id = $1", vec![id.into()]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Removes a user with their sessions; whether there was one.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_user(&self, email: &str) -> Result<bool> {
+        Ok(self.run("delete from users where email = $1", vec![email.into()]).await? > 0)
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn begin_session(&self, digest: [u8; 32], user: UserId) -> Result<()> {
+        let sql = "insert into sessions (digest, user_id, created_at, seen_at) values ($1, $2, $3, $3)";
+        self.run(sql, vec![digest.to_vec().into(), user.into(), self.now().into()]).await.map(drop)
+    }
+
+    /// The session of a cookie, however old: how old it may be is the console's affair.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn session(&self, digest: &[u8; 32]) -> Result<Option<Session>> {
+        const SQL: &str = "
+            select id, email, name, password, role, tenant_id, users.created_at, sessions.created_at as begun_at, seen_at
+            from sessions
+            join users on users.id = sessions.user_id
+            where digest = $1";
+        let row = self.row(SQL, vec![digest.to_vec().into()]).await?;
+        let read = |row: Row| {
+            Ok(Session { user: read_user(&row)?, created_at: row.time("begun_at")?, seen_at: row.time("seen_at")? })
+        };
+        row.map(read).transpose()
+    }
+
+    /// Notes that a session is in use.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn touch_session(&self, digest: &[u8; 32]) -> Result<()> {
+        let sql = "update sessions set seen_at = $2 where digest = $1";
+        self.run(sql, vec![digest.to_vec().into(), self.now().into()]).await.map(drop)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn end_session(&self, digest: &[u8; 32]) -> Result<()> {
+        self.run("delete from sessions where digest = $1", vec![digest.to_vec().into()]).await.map(drop)
+    }
+
+    /// Forgets sessions that began, or were last seen, before these times, and invitations that have expired.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn forget_sessions(&self, begun_before: Timestamp, seen_before: Timestamp) -> Result<()> {
+        let now = self.now();
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "delete from sessions where created_at < $1 or seen_at < $2";
+                tx.run(sql, vec![begun_before.into(), seen_before.into()]).await?;
+                tx.run("delete from invitations where expires_at < $1", vec![now.into()]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Writes a line of the audit log; `id` orders it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn audit(&self, id: EventId, entry: AuditEntry) -> Result<()> {
+        const SQL: &str = "
+            insert into audit (id, at, actor, action, object, address, tenant_id)
+            values ($1, $2, $3, $4, $5, $6, $7)";
+        let AuditEntry { at, actor, action, object, address, tenant } = entry;
+        let values =
+            vec![id.into(), at.into(), actor.into(), action.into(), object.into(), address.into(), tenant.into()];
+        self.run(SQL, values).await.map(drop)
+    }
+
+    /// The newest lines of the audit log, of one tenant or of all, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn audit_log(&self, of: Option<TenantId>, limit: u32) -> Result<Vec<AuditEntry>> {
+        const SQL: &str = "
+            select at, actor, action, object, address, tenant_id
+            from audit
+            where $1 is null or tenant_id = $1
+            order by id desc
+            limit $2";
+        let read = |row: &Row| {
+            Ok(AuditEntry {
+                at: row.time("at")?,
+                actor: row.text("actor")?,
+                action: row.text("action")?,
+                object: row.text("object")?,
+                address: row.text("address")?,
+                tenant: tenant(row)?,
+            })
+        };
+        self.rows(SQL, vec![of.into(), limit.into()]).await?.iter().map(read).collect()
+    }
+}
+
+fn tenant(row: &Row) -> Result<Option<TenantId>> {
+    match row.maybe_bytes("tenant_id")? {
+        None => Ok(None),
+        Some(_) => row.id("tenant_id").map(|id| Some(TenantId::from_bytes(id))),
+    }
+}
+
+fn read_user(row: &Row) -> Result<User> {
+    Ok(User {
+        id: UserId::from_bytes(row.id("id")?),
+        email: row.text("email")?,
+        name: row.text("name")?,
+        password: Secret::new(row.text("password")?),
+        role: row.word("role", Role::from_word)?,
+        tenant: tenant(row)?,
+        created_at: row.time("created_at")?,
+    })
+}

@@ -1,0 +1,99 @@
+//! People of the console, on both engines: an invitation makes one user and then leads nowhere; a session ends with its
+//! user, its password and its time.
+
+use std::time::Duration;
+
+use postback::clock::Clock;
+use postback::ids::IdSource;
+use postback::model::id::{EventId, TenantId, UserId};
+use postback::model::secret::Secret;
+use postback::model::time::Timestamp;
+use postback::model::user::{AuditEntry, Invitation, Role, User};
+use postback::store::StoreError;
+
+use crate::support::engines::on_both_engines;
+
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn user(ids: &IdSource, email: &str) -> User {
+    User {
+        id: UserId::from_uuid(ids.uuid(START)),
+        email: email.into(),
+        name: "Ann".into(),
+        password: Secret::new("hash"),
+        role: Role::Support,
+        tenant: None,
+        created_at: START,
+    }
+}
+
+fn entry(actor: &str, tenant: Option<TenantId>) -> AuditEntry {
+    let [action, object, address] = ["added webhook", "wh_1", "192.0.2.1"].map(str::to_owned);
+    AuditEntry { at: START, actor: actor.into(), action, object, address, tenant }
+}
+
+on_both_engines! {
+    async fn an_invitation_makes_one_user(engine: &Engine) {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
+        let store = engine.store("node-1", &clock).await;
+        let expires_at = START + Duration::from_secs(60);
+        for digest in [[1; 32], [2; 32], [3; 32]] {
+            store.invite(Invitation { digest, role: Role::Support, tenant: None, expires_at }).await.unwrap();
+        }
+        assert_eq!(store.invitation(&[1; 32]).await.unwrap().map(|found| found.role), Some(Role::Support));
+        let ann = user(&ids, "ann@example.com");
+        assert!(store.join([1; 32], ann.clone()).await.unwrap());
+        assert_eq!(store.user("ann@example.com").await.unwrap(), Some(ann));
+        assert_eq!(store.invitation(&[1; 32]).await.unwrap(), None);
+        assert!(!store.join([1; 32], user(&ids, "eve@example.com")).await.unwrap());
+        // An address that is taken uses up no invitation.
+        let taken = store.join([2; 32], user(&ids, "ann@example.com")).await;
+        assert!(matches!(taken, Err(StoreError::Conflict)));
+        assert!(store.invitation(&[2; 32]).await.unwrap().is_some());
+        clock.advance(Duration::from_secs(61));
+        assert_eq!(store.invitation(&[3; 32]).await.unwrap(), None);
+        store.close().await;
+    }
+
+    async fn a_session_ends_with_its_user_its_password_and_its_time(engine: &Engine) {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
+        let store = engine.store("node-1", &clock).await;
+        for (digest, email) in [([1; 32], "ann@example.com"), ([2; 32], "bob@example.com")] {
+            let invitation = Invitation { digest, role: Role::Owner, tenant: None, expires_at: START + Duration::from_secs(9) };
+            store.invite(invitation).await.unwrap();
+            assert!(store.join(digest, user(&ids, email)).await.unwrap());
+        }
+        let ann = store.user("ann@example.com").await.unwrap().unwrap();
+        let bob = store.user("bob@example.com").await.unwrap().unwrap();
+        for (digest, whose) in [([1; 32], ann.id), ([2; 32], ann.id), ([3; 32], bob.id), ([4; 32], bob.id)] {
+            store.begin_session(digest, whose).await.unwrap();
+        }
+        store.set_password(ann.id, Secret::new("other")).await.unwrap();
+        assert!(store.session(&[1; 32]).await.unwrap().is_none());
+        assert_eq!(store.user("ann@example.com").await.unwrap().unwrap().password, Secret::new("other"));
+        clock.advance(Duration::from_secs(100));
+        store.touch_session(&[3; 32]).await.unwrap();
+        store.forget_sessions(START, START + Duration::from_secs(50)).await.unwrap();
+        assert!(store.session(&[4; 32]).await.unwrap().is_none());
+        let session = store.session(&[3; 32]).await.unwrap().unwrap();
+        assert_eq!((session.user.email.as_str(), session.created_at), ("bob@example.com", START));
+        assert!(store.remove_user("bob@example.com").await.unwrap());
+        assert!(store.session(&[3; 32]).await.unwrap().is_none());
+        assert_eq!(store.users("", 10).await.unwrap().len(), 1);
+        store.close().await;
+    }
+
+    async fn what_people_did_is_told_newest_first(engine: &Engine) {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
+        let store = engine.store("node-1", &clock).await;
+        let tenant = TenantId::from_bytes([9; 16]);
+        for line in [entry("ann", None), entry("bob", Some(tenant))] {
+            store.audit(EventId::from_uuid(ids.uuid(clock.now())), line).await.unwrap();
+            clock.advance(Duration::from_millis(1));
+        }
+        let actors = |lines: Vec<AuditEntry>| lines.into_iter().map(|line| line.actor).collect::<Vec<_>>();
+        assert_eq!(actors(store.audit_log(None, 10).await.unwrap()), ["bob", "ann"]);
+        assert_eq!(actors(store.audit_log(Some(tenant), 10).await.unwrap()), ["bob"]);
+        store.close().await;
+    }
+}
