@@ -71,7 +71,7 @@ impl std::fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// One that connects through `guard` and believes whom `tls` believes (`egress::client_tls`).
+    /// One that connects through `guard` and believes whom `tls` believes (`egress::Trust`).
     pub fn new(guard: Arc<Guard>, mut tls: ClientConfig) -> Self {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { guard, tls: TlsConnector::from(Arc::new(tls)) }

@@ -168,6 +168,8 @@ pub struct Bounds {
     pub at_once: usize,
     /// Of these, rows of one party.
     pub at_once_each: usize,
+    /// Rows of one party that wait here, from which on no more of them are leased.
+    pub enough_each: usize,
     /// Rows leased ahead, beyond those being performed. Handed-over rows have a bound of their own.
     pub ahead: usize,
     /// Rows leased by one statement. Well below `ahead`, so that one party's rows cannot fill it.

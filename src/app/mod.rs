@@ -8,6 +8,7 @@ mod chores;
 mod first_run;
 pub mod hosts;
 mod lock;
+mod master_key;
 mod metrics;
 mod sockets;
 
@@ -23,7 +24,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::{Role, Settings};
 use crate::deliver;
 use crate::dns::{self, Resolver};
-use crate::egress::{Guard, client_tls};
+use crate::egress::{Guard, Trust};
 use crate::enrich::Enricher;
 use crate::enrich::geo::{Files, Geo};
 use crate::fetch::Fetcher;
@@ -34,9 +35,9 @@ use crate::intake::{self, Intake};
 use crate::mail::rules::Rules;
 use crate::model::token::KeyRing;
 use crate::smtp;
-use crate::store::Store;
 use crate::store::db::Options;
 use crate::store::retention::Keep;
+use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
 use crate::wake::Wake;
 use crate::webhooks;
@@ -82,7 +83,7 @@ pub struct App {
     /// Told to the doors; each returns when it has finished what it holds.
     stopping: watch::Sender<bool>,
     doors: JoinSet<()>,
-    workers: Vec<Worker>,
+    workers: Workers,
     /// Rung when changed files should be looked for at once.
     look: Wake,
     /// Ended at any point without loss.
@@ -90,6 +91,12 @@ pub struct App {
     patience: Duration,
     /// Held as long as the program runs.
     _lock: DataLock,
+}
+
+/// What works by itself, as far as this node's roles go.
+struct Workers {
+    deliver: Option<Worker>,
+    webhooks: Option<webhooks::Running>,
 }
 
 /// What is there before any part is built.
@@ -196,7 +203,9 @@ impl App {
             self.doors.shutdown().await;
         }
         let left = self.patience.saturating_sub(stopwatch.elapsed());
-        let mut drains: JoinSet<()> = self.workers.into_iter().map(|worker| worker.drain(left)).collect();
+        let mut drains = JoinSet::new();
+        drains.extend(self.workers.deliver.map(|worker| worker.drain(left)));
+        drains.extend(self.workers.webhooks.map(|running| running.drain(left)));
         drains.spawn(async move {
             if tokio::time::timeout(left, self.intake.drain()).await.is_err() {
                 tracing::error!(hits = self.intake.hits_waiting(), "hits are lost: the database takes none");
@@ -265,9 +274,9 @@ impl Ground {
     fn webhooks(&self, counters: &Arc<webhooks::Counters>) -> anyhow::Result<webhooks::Parts> {
         let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
         let guard = Arc::new(Guard::new(policy, self.world.resolver.clone()));
-        let tls = client_tls(self.settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
+        let trust = Trust::open(self.settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
         let clock = self.world.clock.clone();
-        let client = Arc::new(Client::new(guard, tls, clock.clone(), Limits::default()));
+        let client = Arc::new(Client::new(guard, trust, clock.clone(), Limits::default()));
         Ok(webhooks::Parts { store: self.store.clone(), clock, client, counters: counters.clone() })
     }
 
@@ -275,8 +284,8 @@ impl Ground {
         &self,
         deliveries: &Arc<deliver::Counters>,
         dispatches: &Arc<webhooks::Counters>,
-    ) -> anyhow::Result<Vec<Worker>> {
-        let mut workers = Vec::new();
+    ) -> anyhow::Result<Workers> {
+        let mut workers = Workers { deliver: None, webhooks: None };
         if self.settings.roles.contains(&Role::Deliver) {
             let parts = deliver::Parts {
                 store: self.store.clone(),
@@ -290,10 +299,10 @@ impl Ground {
                 suppression: self.settings.suppression,
                 counters: deliveries.clone(),
             };
-            workers.push(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
+            workers.deliver = Some(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
         }
         if self.settings.roles.contains(&Role::Webhooks) {
-            workers.extend(webhooks::start(&self.webhooks(dispatches)?, &self.settings.webhooks));
+            workers.webhooks = Some(webhooks::start(&self.webhooks(dispatches)?, &self.settings.webhooks));
         }
         Ok(workers)
     }
@@ -305,14 +314,19 @@ impl Ground {
 /// The database cannot be opened, or must not be used.
 pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids: &IdSource) -> anyhow::Result<Store> {
     let run = ids.uuid(clock.now()).simple().to_string();
+    let key = master_key::find(settings, ids)?;
     let options = Options {
         url: settings.database.reveal().to_owned(),
         content_dir: settings.data.join("content"),
         holder: format!("{}-{}-{}", settings.hostname, std::process::id(), &run[run.len() - 8..]),
         handoff,
+        master: key.master.clone(),
         sync: settings.sync,
     };
     let opened = Store::open(options, clock.clone()).await;
+    if matches!(opened, Err(StoreError::Corrupt(_))) {
+        key.is_refused();
+    }
     opened.with_context(|| format!("open the database {}", settings.database))
 }
 
@@ -340,7 +354,7 @@ pub fn fetched_places(settings: &Settings) -> PathBuf {
 /// A setting of `egress` makes no sense.
 pub fn open_fetcher(settings: &Settings, resolver: Arc<dyn Resolver>) -> anyhow::Result<Fetcher> {
     let guard = Guard::new(settings.egress_policy()?, resolver);
-    let tls = client_tls(settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
+    let tls = Trust::open(settings.egress.ca_file.as_deref()).context("egress.ca_file")?.client();
     Ok(Fetcher::new(Arc::new(guard), tls))
 }
 
@@ -397,9 +411,11 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
 
 fn keep(settings: &Settings) -> Keep {
     let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
+    let kept = &settings.retention;
     Keep {
-        messages: days(settings.retention.messages_days),
-        events: days(settings.retention.events_days),
-        reports: days(settings.retention.reports_days),
+        messages: days(kept.messages_days),
+        events: days(kept.events_days),
+        reports: days(kept.reports_days),
+        webhook_log: days(kept.webhook_log_days),
     }
 }

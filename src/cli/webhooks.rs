@@ -6,8 +6,7 @@ use postback::config::{Loaded, nearest};
 use postback::model::event::{EventKind, EventSet};
 use postback::model::id::WebhookId;
 use postback::model::secret::Secret;
-use postback::model::webhook::{Format, Hits, Switch, Webhook};
-use postback::model::webhook_options::FORM_FIELD;
+use postback::model::webhook::{Format, Hits, Webhook};
 use postback::webhooks::formats::event_name;
 
 use super::database::Guest;
@@ -73,22 +72,15 @@ pub(super) async fn run(loaded: &Loaded, command: WebhookCommand) -> anyhow::Res
                 None => None,
             };
             let now = guest.clock.now();
+            let id = WebhookId::from_uuid(guest.ids.uuid(now));
             let webhook = Webhook {
-                id: WebhookId::from_uuid(guest.ids.uuid(now)),
-                tenant: guest.tenant(&tenant).await?.id,
                 agent,
-                url,
                 description,
                 format,
                 events: chosen(&events, format)?,
                 hits,
-                switch: Switch::On,
                 secret: Secret::new(secret.unwrap_or_else(|| fresh_secret(&guest, format))),
-                form_field: FORM_FIELD.to_owned(),
-                headers: Vec::new(),
-                keeps_timestamp: false,
-                created_at: now,
-                updated_at: now,
+                ..Webhook::new(id, guest.tenant(&tenant).await?.id, url, now)
             };
             say(format!("{}  secret {}", webhook.id, webhook.secret.reveal()));
             guest.store.add_webhook(webhook).await.context("add the webhook")?;
@@ -141,6 +133,7 @@ fn chosen(words: &[String], format: Format) -> anyhow::Result<EventSet> {
 fn is_usual(kind: EventKind, format: Format) -> bool {
     match kind {
         EventKind::Deferred | EventKind::OpenReclassified | EventKind::ClickReclassified => false,
+        kind if kind.is_notice() => false,
         EventKind::Sent | EventKind::Failed => format == Format::Mailtura,
         _ => true,
     }

@@ -23,6 +23,7 @@ use crate::http::admin;
 use crate::mail::rules::Rules;
 use crate::model::address::domain_name;
 use crate::model::bearing::Policy;
+use crate::model::secret::Secret;
 use crate::store::db::Sync;
 use crate::{deliver, egress, http, log, smtp, tls, webhooks};
 
@@ -36,6 +37,10 @@ pub struct Settings {
     pub database: DatabaseUrl,
     /// How hard SQLite syncs. Anything but `full` breaks the promise that accepted mail survives a power cut.
     pub sync: Sync,
+    /// What secrets in the database are sealed with: the base64 of 32 bytes. Empty: it stands in a file.
+    pub master_key: Secret,
+    /// The file that it stands in, made when there is none. Not set: `<data>/master.key`.
+    pub master_key_file: Option<PathBuf>,
     /// The name under which this machine is known to other mail systems.
     pub hostname: String,
     /// What this node does.
@@ -76,6 +81,8 @@ impl Default for Settings {
             data: PathBuf::from("data"),
             database: DatabaseUrl::default(),
             sync: Sync::Full,
+            master_key: Secret::default(),
+            master_key_file: None,
             hostname: "postback.localhost".to_owned(),
             roles: Role::ALL.to_vec(),
             shutdown_timeout_secs: 30,
@@ -211,6 +218,7 @@ impl Settings {
             ("messages_days", keep.messages_days),
             ("events_days", keep.events_days),
             ("reports_days", keep.reports_days),
+            ("webhook_log_days", keep.webhook_log_days),
         ];
         if let Some((key, _)) = days.iter().find(|(_, days)| *days == 0) {
             return Some(format!("retention.{key}: must not be 0"));

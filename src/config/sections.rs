@@ -120,11 +120,13 @@ pub struct Retention {
     pub events_days: u32,
     /// Reports kept for people to read.
     pub reports_days: u32,
+    /// What is logged of webhooks: attempts with their answers, tests, replays.
+    pub webhook_log_days: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { messages_days: 90, events_days: 90, reports_days: 30 }
+        Self { messages_days: 90, events_days: 90, reports_days: 30, webhook_log_days: 14 }
     }
 }
 

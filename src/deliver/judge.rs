@@ -185,7 +185,8 @@ pub fn consequence(
         | Detail::Failed { .. }
         | Detail::Opened { .. }
         | Detail::Clicked { .. }
-        | Detail::Complained { .. } => Bearing::Nothing,
+        | Detail::Complained { .. }
+        | Detail::Webhook { .. } => Bearing::Nothing,
     };
     let event = delivery.tells(event, kind, detail, now);
     Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, bearing }

@@ -118,7 +118,7 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let routes = Routes::new(settings, &parts.hostname)?;
     let at_once = settings.at_once.into();
     let ahead = at_once * AHEAD;
-    let bounds = Bounds { at_once, at_once_each: at_once, ahead, batch: ahead / 2 };
+    let bounds = Bounds { at_once, at_once_each: at_once, enough_each: at_once * 16, ahead, batch: ahead / 2 };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
     let sites = Arc::new(Sites::new(clock.clone()));

@@ -15,6 +15,8 @@ use crate::dns::{self, DnsError, Resolver};
 
 /// The longest that connecting may take, over all addresses of a host.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long the admission of a URL waits for DNS.
+const ADMISSION_MAX: Duration = Duration::from_secs(3);
 /// A name with more addresses than this is refused.
 pub const ADDRESSES_MAX: usize = 20;
 /// The next address is tried when the one before has not answered for this long (RFC 8305 §5).
@@ -111,6 +113,21 @@ impl Guard {
     /// The rule that refuses it.
     pub fn vet(&self, url: &str) -> Result<Vetted, Refused> {
         self.policy.load().judge_url(url)
+    }
+
+    /// Judges a URL that somebody wants us to remember, DNS included: better now than at the first attempt. A name that
+    /// DNS does not tell of passes, since it may yet come, unless only an exception could allow it.
+    ///
+    /// # Errors
+    /// The rule that refuses it.
+    pub async fn admit(&self, url: &str) -> Result<(), Refused> {
+        let vetted = self.vet(url)?;
+        match timeout(ADMISSION_MAX, self.pin(&vetted)).await {
+            Ok(Err(Failure::Refused(refused))) => Err(refused),
+            Ok(Ok(_)) => Ok(()),
+            _ if vetted.needs_exception() => Err(Refused { rule: Rule::Scheme }),
+            _ => Ok(()),
+        }
     }
 
     /// Resolves a vetted URL and judges all its addresses: one that is refused refuses the whole.

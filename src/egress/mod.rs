@@ -24,7 +24,7 @@ use url::{Host, Url};
 pub use guard::{ADDRESSES_MAX, CONNECT_MAX, Failure, Guard, Limits, Pinned};
 use ranges::Entry;
 pub use target::URL_BYTES_MAX;
-pub use trust::{TrustError, client_tls};
+pub use trust::{BadIdentity, Identity, Trust, TrustError};
 
 /// Names that lead nowhere or to ourselves: each, and everything under it (RFC 6761, 6762, 7686, 8375, 9476).
 const RESERVED: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "onion", "alt"];
@@ -36,6 +36,10 @@ const FOR_TESTS: [&str; 3] = ["test", "invalid", "example"];
 pub enum Rule {
     /// The address is not public, or denied.
     Ip,
+    /// The address is a cloud's metadata service.
+    Metadata,
+    /// One of our own doors answers there.
+    Own,
     /// The name is reserved or malformed.
     Name,
     /// Neither https nor http, or http where only https is allowed.
@@ -51,10 +55,10 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Its word: `IP`, `NAME`, `SCHEME`, `USER`, `PORT`, `CHAR` or `PARSE`.
+    /// Its word, one for all addresses: `IP`, `NAME`, `SCHEME`, `USER`, `PORT`, `CHAR` or `PARSE`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Rule::Ip => "IP",
+            Rule::Ip | Rule::Metadata | Rule::Own => "IP",
             Rule::Name => "NAME",
             Rule::Scheme => "SCHEME",
             Rule::User => "USER",
@@ -68,6 +72,8 @@ impl Rule {
     pub const fn sentence(self) -> &'static str {
         match self {
             Rule::Ip => "leads to an address that is not public",
+            Rule::Metadata => "leads to the metadata service of a cloud",
+            Rule::Own => "leads to a door of Postback itself",
             Rule::Name => "has a host name that is reserved or not a name",
             Rule::Scheme => "must begin with https://",
             Rule::User => "must not contain a user name or password",
@@ -250,15 +256,16 @@ impl Policy {
 
     /// What no exception lifts.
     fn judge_never(&self, ip: IpAddr, port: u16) -> Result<(), Refused> {
-        let is_never = |ip: IpAddr| {
-            (!self.allow_metadata && ranges::is_metadata(ip))
-                || self.is_own(ip, port)
-                || self.deny.iter().any(|entry| entry.holds(ip, port))
+        let judge = |ip: IpAddr| {
+            let rules = [
+                (Rule::Metadata, !self.allow_metadata && ranges::is_metadata(ip)),
+                (Rule::Own, self.is_own(ip, port)),
+                (Rule::Ip, self.deny.iter().any(|entry| entry.holds(ip, port))),
+            ];
+            rules.into_iter().find(|(_, is_refused)| *is_refused).map_or(Ok(()), |(rule, _)| Err(Refused { rule }))
         };
-        if is_never(ip) || ranges::embedded(ip).is_some_and(is_never) {
-            return Err(Refused { rule: Rule::Ip });
-        }
-        Ok(())
+        judge(ip)?;
+        ranges::embedded(ip).map_or(Ok(()), judge)
     }
 
     /// Whether one of our own listeners would answer. An address belongs to this machine when a socket can be bound
@@ -302,6 +309,11 @@ impl Vetted {
     /// Whether the scheme is https.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
+    }
+
+    /// Whether it is only allowed where the operator has made an exception: plain http.
+    pub fn needs_exception(&self) -> bool {
+        self.needs_exception
     }
 
     /// Which policy passed it: grows each time the policy is replaced.

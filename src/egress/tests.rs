@@ -198,9 +198,9 @@ fn exceptions() {
     check("https://8.8.8.8/", Err(Rule::Ip));
     check("https://[::ffff:8.8.8.8]/", Err(Rule::Ip));
     check("https://169.254.1.1/", Ok(()));
-    check("https://169.254.169.254/", Err(Rule::Ip));
+    check("https://169.254.169.254/", Err(Rule::Metadata));
     check("http://93.184.216.34/", Err(Rule::Scheme));
-    check("https://93.184.216.34:9080/", Err(Rule::Ip));
+    check("https://93.184.216.34:9080/", Err(Rule::Own));
     check("https://93.184.216.34:9081/", Ok(()));
     check("https://billing.corp.internal:8443/", Ok(()));
     check("http://billing.corp.internal/", Ok(()));
@@ -231,7 +231,7 @@ fn capture_mode_reaches_this_machine_but_not_our_own_doors() {
     check("http://93.184.216.34/", Err(Rule::Scheme));
     check("http://10.0.0.1/", Err(Rule::Ip));
     check("http://[::ffff:127.0.0.1]:3000/", Err(Rule::Ip));
-    check("http://127.0.0.1:9080/", Err(Rule::Ip));
+    check("http://127.0.0.1:9080/", Err(Rule::Own));
     check("http://127.0.0.1:22/", Err(Rule::Port));
 }
 
@@ -311,6 +311,36 @@ async fn a_name_cannot_change_its_mind_between_judgement_and_connection() {
     assert!(matches!(guard.pin(&vetted).await, Err(Failure::Refused(_))));
 }
 
+/// What is told when a webhook is registered, in capture mode too.
+#[tokio::test]
+async fn admission_asks_dns_as_well() {
+    let resolver = Table::new()
+        .with_addresses("public.com", [ip("8.8.8.8")])
+        .with_addresses("private.com", [ip("10.0.0.5")])
+        .with_addresses("metadata.com", [ip("169.254.169.254")])
+        .with_silence("silent.com");
+    let policy = Policy::default().capturing().with_own(["0.0.0.0:9080".parse().unwrap()]);
+    let limits = Limits { dns: Duration::from_millis(20), ..Limits::default() };
+    let guard = Guard::new(policy, Arc::new(resolver)).with_limits(limits);
+    for (url, expected) in [
+        ("https://public.com/", Ok(())),
+        ("http://public.com/", Err(Rule::Scheme)),
+        ("https://private.com/", Err(Rule::Ip)),
+        ("https://metadata.com/", Err(Rule::Metadata)),
+        ("https://silent.com/", Ok(())),
+        ("http://silent.com/", Err(Rule::Scheme)),
+        ("https://nobody.com/", Ok(())),
+        ("http://nobody.com/", Err(Rule::Scheme)),
+        ("http://localhost:3000/", Ok(())),
+        ("http://localhost:9080/metrics", Err(Rule::Own)),
+        ("http://127.0.0.1:9080/metrics", Err(Rule::Own)),
+    ] {
+        assert_eq!(guard.admit(url).await.map_err(|refused| refused.rule), expected, "{url}");
+    }
+    assert_eq!(Rule::Own.as_str(), "IP");
+    assert_eq!(Refused { rule: Rule::Own }.to_string(), "the URL leads to a door of Postback itself");
+}
+
 #[tokio::test]
 async fn http_by_exception_needs_an_address_that_is_one() {
     let resolver = Table::new().with_addresses("public.test", [ip("8.8.8.8")]);
@@ -326,8 +356,8 @@ async fn a_named_exception_lifts_the_private_ranges_and_no_more() {
     let settings = Settings { allow: vec!["name:billing.corp.internal".to_owned()], ..Settings::default() };
     for (address, expected) in [
         ("10.0.0.5", Ok(Access::Exception)),
-        ("169.254.169.254", Err(Refused { rule: Rule::Ip }.into())),
-        ("::ffff:169.254.169.254", Err(Refused { rule: Rule::Ip }.into())),
+        ("169.254.169.254", Err(Refused { rule: Rule::Metadata }.into())),
+        ("::ffff:169.254.169.254", Err(Refused { rule: Rule::Metadata }.into())),
     ] {
         let resolver = Table::new().with_addresses("billing.corp.internal", [ip(address)]);
         let guard = Guard::new(Policy::new(&settings).unwrap(), Arc::new(resolver));

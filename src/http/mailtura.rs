@@ -7,8 +7,6 @@
 
 mod emails;
 
-mod sample;
-
 mod webhooks;
 
 use std::sync::Arc;

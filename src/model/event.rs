@@ -1,9 +1,10 @@
-//! Things that happen to deliveries. An event never changes; each (delivery, kind, ordinal) happens once.
+//! Things that happen to deliveries, and to the webhooks that are told of them. An event never changes; each (delivery,
+//! kind, ordinal) happens once.
 
 use serde::{Deserialize, Serialize};
 
 use super::hit::Visitor;
-use super::id::{AgentId, DeliveryId, EventId, TenantId};
+use super::id::{AgentId, DeliveryId, EventId, TenantId, WebhookId};
 use super::reason::Cause;
 use super::time::Timestamp;
 
@@ -32,11 +33,17 @@ pub enum EventKind {
     OpenReclassified,
     /// A click that was told before is seen otherwise now. Opt-in.
     ClickReclassified,
+    /// A webhook has failed for a day.
+    WebhookFailing,
+    /// A webhook was switched off by us.
+    WebhookDisabled,
+    /// A webhook has a new secret.
+    SecretRotated,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 11] = [
+    pub const ALL: [EventKind; 14] = [
         EventKind::Sent,
         EventKind::Delivered,
         EventKind::Deferred,
@@ -48,6 +55,9 @@ impl EventKind {
         EventKind::Failed,
         EventKind::OpenReclassified,
         EventKind::ClickReclassified,
+        EventKind::WebhookFailing,
+        EventKind::WebhookDisabled,
+        EventKind::SecretRotated,
     ];
 
     /// Its word, as stored and logged.
@@ -64,7 +74,15 @@ impl EventKind {
             EventKind::Failed => "failed",
             EventKind::OpenReclassified => "opened_reclassified",
             EventKind::ClickReclassified => "clicked_reclassified",
+            EventKind::WebhookFailing => "webhook_failing",
+            EventKind::WebhookDisabled => "webhook_disabled",
+            EventKind::SecretRotated => "webhook_secret_rotated",
         }
+    }
+
+    /// Whether it tells of a webhook and not of mail. These go only to webhooks that name them.
+    pub const fn is_notice(self) -> bool {
+        matches!(self, EventKind::WebhookFailing | EventKind::WebhookDisabled | EventKind::SecretRotated)
     }
 
     /// The kind with this word.
@@ -169,6 +187,21 @@ pub enum Detail {
         /// `Source-IP` of the report; empty when absent.
         source_ip: String,
     },
+    /// A webhook fails, was switched off, or has a new secret.
+    Webhook {
+        /// Which.
+        webhook: WebhookId,
+        /// Where it leads.
+        url: String,
+        /// What people call it.
+        description: String,
+        /// Nothing has arrived since.
+        since: Option<Timestamp>,
+        /// Failures since then.
+        failures: u32,
+        /// The last failure, in a word; empty when there was none.
+        error: String,
+    },
 }
 
 /// Something that happened to a delivery.
@@ -176,7 +209,7 @@ pub enum Detail {
 pub struct Event {
     /// Its id; the same in every dispatch and every retry.
     pub id: EventId,
-    /// To which delivery.
+    /// To which delivery. A notice about a webhook has the webhook's own number here, of which there is no message.
     pub delivery: DeliveryId,
     /// Whose.
     pub tenant: TenantId,

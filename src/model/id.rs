@@ -54,6 +54,13 @@ macro_rules! id {
             pub const fn uuid(&self) -> Uuid {
                 self.0
             }
+
+            /// When the id was drawn, in milliseconds since the epoch: the first 48 bits of a UUIDv7 (RFC 9562 §5.7).
+            pub fn drawn_at(&self) -> super::time::Timestamp {
+                let bytes = self.as_bytes();
+                let millis = bytes[..6].iter().fold(0i64, |sum, byte| (sum << 8) | i64::from(*byte));
+                super::time::Timestamp::from_millis(millis)
+            }
         }
 
         impl fmt::Display for $name {
@@ -130,20 +137,14 @@ id!(
     /// A file that is kept ready to be attached.
     FileId, "file_"
 );
-
 id!(
     /// A person who signs in to the console.
     UserId, "usr_"
 );
-
-impl MessageId {
-    /// When the id was drawn, in milliseconds since the epoch: the first 48 bits of a UUIDv7 (RFC 9562 §5.7).
-    pub fn drawn_at(&self) -> super::time::Timestamp {
-        let bytes = self.as_bytes();
-        let millis = bytes[..6].iter().fold(0i64, |sum, byte| (sum << 8) | i64::from(*byte));
-        super::time::Timestamp::from_millis(millis)
-    }
-}
+id!(
+    /// Events being told again to a webhook.
+    ReplayId, "rpl_"
+);
 
 /// One recipient's copy of a message: the message, and the recipient's place in its envelope, counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@
 //! | exhausted | none | none | a replay |
 //!
 //! A webhook switched off by its owner keeps its queued dispatches and gets no new ones; one switched off by us
-//! keeps and gets them. Neither is leased while it is off.
+//! keeps and gets them. Neither is leased while it is off. Tests are leased whatever the switch says.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::id::{AgentId, EventId, TenantId, WebhookId};
 use super::retry;
 use super::secret::Secret;
 use super::time::Timestamp;
+use super::webhook_options::{FORM_FIELD, Options};
 
 /// Body and headers that a webhook gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub enum Switch {
     OffByOwner,
     /// Off by us, since the receiver is gone or answered 410: everything is kept and queued.
     OffByUs,
+    /// Not there but to be tested: nobody sees it, nothing is queued for it, and it goes when its test has ended.
+    Draft,
 }
 
 impl Switch {
@@ -108,13 +111,26 @@ impl Switch {
             Switch::On => "on",
             Switch::OffByOwner => "off_by_owner",
             Switch::OffByUs => "off_by_us",
+            Switch::Draft => "draft",
         }
     }
 
     /// The switch with this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Switch::On, Switch::OffByOwner, Switch::OffByUs].into_iter().find(|switch| switch.as_str() == word)
+        let all = [Switch::On, Switch::OffByOwner, Switch::OffByUs, Switch::Draft];
+        all.into_iter().find(|switch| switch.as_str() == word)
     }
+}
+
+/// The secret before the one in use. Receivers are given time to learn the new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// From then on it counts for nothing.
+    pub until: Timestamp,
+    /// Where a request carries one signature only, it is still made with this secret.
+    pub signs_alone: bool,
 }
 
 /// A subscription to events.
@@ -136,20 +152,79 @@ pub struct Webhook {
     pub events: EventSet,
     /// Which opens and clicks.
     pub hits: Hits,
+    /// Only events about mail with one of these tags; none: about any.
+    pub tags: Vec<String>,
     /// Whether it is on.
     pub switch: Switch,
     /// The signing secret, or TransMail's authentication key. Empty: unsigned.
     pub secret: Secret,
+    /// The secret before, during a rotation.
+    pub old_secret: Option<OldSecret>,
     /// Name of the form field (format `transmail`).
     pub form_field: String,
     /// Further headers, sent as they are.
     pub headers: Vec<(String, String)>,
     /// Keep Mailtura's `timestamp` at the event's time instead of the attempt's.
     pub keeps_timestamp: bool,
+    /// How its requests are made beyond that.
+    pub options: Options,
+    /// PEM of the key of `options.client_certificate`; empty for none.
+    pub client_key: Secret,
     /// When it was added.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Webhook {
+    /// One that is on, as yet without events and secret; everything else as it is unless somebody says otherwise.
+    pub fn new(id: WebhookId, tenant: TenantId, url: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            id,
+            tenant,
+            agent: None,
+            url: url.into(),
+            description: String::new(),
+            format: Format::default(),
+            events: EventSet::default(),
+            hits: Hits::default(),
+            tags: Vec::new(),
+            switch: Switch::On,
+            secret: Secret::default(),
+            old_secret: None,
+            form_field: FORM_FIELD.to_owned(),
+            headers: Vec::new(),
+            keeps_timestamp: false,
+            options: Options::default(),
+            client_key: Secret::default(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Puts `fresh` in the place of the secret. Until `until` the old one counts as well, and signs where a request
+    /// carries one signature only, unless [`Self::activate`] comes first. A rotation that is under way ends.
+    pub fn rotate(&mut self, fresh: Secret, until: Timestamp) {
+        let secret = std::mem::replace(&mut self.secret, fresh);
+        self.old_secret =
+            Some(OldSecret { secret, until, signs_alone: true }).filter(|old| !old.secret.reveal().is_empty());
+    }
+
+    /// The new secret signs from now on; where several signatures are listed the old one stays among them.
+    pub fn activate(&mut self) {
+        if let Some(old) = &mut self.old_secret {
+            old.signs_alone = false;
+        }
+    }
+
+    /// The secrets that sign at this time: first the one for requests with one signature, then the other, if any.
+    pub fn signing_secrets(&self, at: Timestamp) -> (&str, Option<&str>) {
+        match self.old_secret.as_ref().filter(|old| at < old.until) {
+            Some(old) if old.signs_alone => (old.secret.reveal(), Some(self.secret.reveal())),
+            Some(old) => (self.secret.reveal(), Some(old.secret.reveal())),
+            None => (self.secret.reveal(), None),
+        }
+    }
 }
 
 /// Where a dispatch stands.
@@ -213,7 +288,12 @@ pub enum Post {
         /// `Retry-After`, when the answer had one.
         wait: Option<Duration>,
     },
-    /// It answered 410: it wants no more.
+    /// It answered that it will never take this one.
+    Refused {
+        /// The status.
+        status: u16,
+    },
+    /// It answered 410, or that it is to be switched off: it wants no more.
     Gone,
 }
 
@@ -228,17 +308,28 @@ pub enum DispatchNext {
     WaitsSwitchedOff(Timestamp),
 }
 
+impl DispatchNext {
+    /// When the next attempt is due, if there is one.
+    pub fn due_at(self) -> Option<Timestamp> {
+        match self {
+            DispatchNext::Ends(_) => None,
+            DispatchNext::Waits(until) | DispatchNext::WaitsSwitchedOff(until) => Some(until),
+        }
+    }
+}
+
 /// `Retry-After` is obeyed up to here.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(12 * 3600);
 
-/// What a POST makes of a queued dispatch. `attempts` counts the one that just ended.
+/// What a POST makes of a queued dispatch. `attempts` counts those since it was queued (again), the one that just ended
+/// included.
 pub fn after(id: DispatchId, attempts: u32, post: &Post, now: Timestamp) -> DispatchNext {
     let seed = retry::seed(id.event.as_bytes()) ^ retry::seed(id.webhook.as_bytes());
     let wait = retry::wait(retry::WEBHOOK, false, attempts.max(1), seed);
     match (post, wait) {
         (Post::Arrived { .. }, _) => DispatchNext::Ends(DispatchState::Arrived),
         (Post::Gone, wait) => DispatchNext::WaitsSwitchedOff(now + wait.unwrap_or(RETRY_AFTER_MAX)),
-        (Post::Failed { .. }, None) => DispatchNext::Ends(DispatchState::Exhausted),
+        (Post::Failed { .. }, None) | (Post::Refused { .. }, _) => DispatchNext::Ends(DispatchState::Exhausted),
         (Post::Failed { wait: wish, .. }, Some(own)) => {
             DispatchNext::Waits(now + own.max(wish.unwrap_or_default().min(RETRY_AFTER_MAX)))
         }
@@ -279,5 +370,22 @@ mod tests {
         let now = Timestamp::from_millis(0);
         assert!(matches!(after(ID, 1, &Post::Gone, now), DispatchNext::WaitsSwitchedOff(_)));
         assert!(matches!(after(ID, 16, &Post::Gone, now), DispatchNext::WaitsSwitchedOff(_)));
+        assert_eq!(after(ID, 1, &Post::Refused { status: 400 }, now), DispatchNext::Ends(DispatchState::Exhausted));
+    }
+
+    #[test]
+    fn a_rotation_overlaps_until_it_ends() {
+        let (now, end) = (Timestamp::from_millis(0), Timestamp::from_millis(1000));
+        let tenant = TenantId::from_bytes([1; 16]);
+        let mut webhook = Webhook::new(ID.webhook, tenant, "https://example.com/", now);
+        webhook.rotate(Secret::new("a"), end);
+        assert_eq!(webhook.signing_secrets(now), ("a", None), "there was none before");
+        webhook.rotate(Secret::new("b"), end);
+        assert_eq!(webhook.signing_secrets(now), ("a", Some("b")));
+        assert_eq!(webhook.signing_secrets(end), ("b", None));
+        webhook.activate();
+        assert_eq!(webhook.signing_secrets(now), ("b", Some("a")));
+        webhook.rotate(Secret::new("c"), end);
+        assert_eq!(webhook.signing_secrets(now), ("b", Some("c")));
     }
 }

@@ -1,6 +1,44 @@
-//! What an owner may set on a webhook's requests: further headers, and the name of the form field.
+//! What an owner may set on a webhook's requests: how many at once and how fast, in which order, whom to believe, further
+//! headers, the name of the form field.
 //!
 //! Headers that frame the request, route it, or carry what receivers verify stay ours.
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+
+/// How requests are made. Kept as JSON; every field has a default, so that old rows stay readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Requests at one time, at most [`AT_ONCE_MAX`]; `None`: as many as the installation's settings say.
+    pub at_once: Option<u16>,
+    /// Requests a second, from each node; `None`: as many as there are.
+    pub per_second: Option<u16>,
+    /// An event waits until those before it about the same message have arrived or been given up.
+    pub in_order: bool,
+    /// Events that are due together go in one request, as a JSON array.
+    pub batch: bool,
+    /// PEM of further roots that the receiver's certificate may come from; empty for none.
+    pub ca: String,
+    /// PEM of the certificate that we show the receiver, with its chain; empty for none.
+    pub client_certificate: String,
+    /// Who is told by mail when the webhook fails for long or is switched off.
+    pub notify: Vec<String>,
+}
+
+/// Requests to one webhook at one time.
+pub const AT_ONCE_MAX: u16 = 64;
+/// Addresses that are told of one webhook's failing.
+pub const NOTIFY_MAX: usize = 10;
+/// Tags that a webhook may choose.
+pub const TAGS_MAX: usize = 20;
+/// PEM text of one kind, in bytes.
+pub const PEM_BYTES_MAX: usize = 64 * 1024;
+/// Events of one request, when they go together.
+pub const BATCH_EVENTS_MAX: usize = 100;
+/// Bytes of one request's JSON, when events go together.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Longest header value, in bytes.
 pub const HEADER_VALUE_BYTES_MAX: usize = 4096;
@@ -52,6 +90,50 @@ pub enum BadOption {
     /// Not a letter or underscore, followed by such and digits.
     #[error("{0:?} is not a form field name")]
     FormField(String),
+    /// A number that is none of those that may be.
+    #[error("{0} must be from 1 to {1}")]
+    Number(&'static str, u16),
+    /// Not an address, or more than may be.
+    #[error("at most {NOTIFY_MAX} mail addresses can be told")]
+    Notify,
+    /// An address that is none.
+    #[error("{0:?} is not a mail address")]
+    Address(String),
+    /// PEM text that is too long.
+    #[error("the PEM text is longer than {PEM_BYTES_MAX} bytes")]
+    Pem,
+    /// A certificate without its key, or a key without its certificate.
+    #[error("a client certificate and its key go together")]
+    HalfIdentity,
+}
+
+impl Options {
+    /// Whether they can be set, with a client key or without. Whether PEM texts hold what they should is not asked
+    /// here.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check(&self, client_key: &str) -> Result<(), BadOption> {
+        if self.at_once.is_some_and(|count| !(1..=AT_ONCE_MAX).contains(&count)) {
+            return Err(BadOption::Number("at once", AT_ONCE_MAX));
+        }
+        if self.per_second == Some(0) {
+            return Err(BadOption::Number("per second", u16::MAX));
+        }
+        if self.notify.len() > NOTIFY_MAX {
+            return Err(BadOption::Notify);
+        }
+        if let Some(bad) = self.notify.iter().find(|address| address.parse::<Address>().is_err()) {
+            return Err(BadOption::Address(bad.chars().take(NAME_BYTES_MAX).collect()));
+        }
+        if [self.ca.as_str(), &self.client_certificate, client_key].iter().any(|pem| pem.len() > PEM_BYTES_MAX) {
+            return Err(BadOption::Pem);
+        }
+        if self.client_certificate.is_empty() != client_key.is_empty() {
+            return Err(BadOption::HalfIdentity);
+        }
+        Ok(())
+    }
 }
 
 /// Whether a webhook may have this header.
@@ -142,6 +224,24 @@ mod tests {
         for value in ["a\r\nb: c", "a\nb", "a\0b", "a\u{7f}", &"x".repeat(HEADER_VALUE_BYTES_MAX + 1)] {
             assert_eq!(check_header("X-Shop", value), Err(BadOption::HeaderValue("X-Shop".to_owned())));
         }
+    }
+
+    #[test]
+    fn options() {
+        let check = |options: Options, key: &str, expected| assert_eq!(options.check(key), expected, "{options:?}");
+        let plain = Options::default;
+        check(plain(), "", Ok(()));
+        check(Options { at_once: Some(64), per_second: Some(1), ..plain() }, "", Ok(()));
+        for count in [0, 65] {
+            check(Options { at_once: Some(count), ..plain() }, "", Err(BadOption::Number("at once", 64)));
+        }
+        check(Options { per_second: Some(0), ..plain() }, "", Err(BadOption::Number("per second", u16::MAX)));
+        check(Options { notify: vec!["a@b.example".into(); 11], ..plain() }, "", Err(BadOption::Notify));
+        check(Options { notify: vec!["a b".into()], ..plain() }, "", Err(BadOption::Address("a b".into())));
+        check(Options { ca: "x".repeat(PEM_BYTES_MAX + 1), ..plain() }, "", Err(BadOption::Pem));
+        check(Options { client_certificate: "x".into(), ..plain() }, "", Err(BadOption::HalfIdentity));
+        check(plain(), "x", Err(BadOption::HalfIdentity));
+        assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), plain());
     }
 
     #[test]

@@ -14,9 +14,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, SqlSafeStr, Sqli
 
 use super::files::Files;
 use super::schema::{SCHEMA, migrator};
+use super::sealing;
 use super::value::{PIECES, Places, Row, Value, bound, pieces};
 use super::writer::{self, Writer};
 use crate::clock::Clock;
+use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
 use crate::wake::Wake;
 
@@ -64,6 +66,8 @@ pub struct Options {
     pub holder: String,
     /// Deliveries that may be handed to `deliver` in memory at one time; 0 when this node does not deliver.
     pub handoff: usize,
+    /// What secrets are sealed with. A database keeps to the first that it was opened with.
+    pub master: MasterKey,
     /// SQLite's `synchronous`. Anything but `Full` breaks the promise and is for showing that it does.
     pub sync: Sync,
 }
@@ -88,6 +92,7 @@ pub(super) struct Inner {
     pub(super) db: Db,
     pub(super) writer: Writer,
     pub(super) clock: Clock,
+    pub(super) master: MasterKey,
     pub(super) holder: String,
     pub(super) contents: PathBuf,
     pub(super) wakes: Wakes,
@@ -102,6 +107,10 @@ pub struct Wakes {
     pub dispatches: Wake,
     /// Dispatches may be due that were tried before.
     pub retries: Wake,
+    /// Tests may be due that somebody waits for.
+    pub trials: Wake,
+    /// Events may be to be told again.
+    pub replays: Wake,
 }
 
 #[derive(Clone, Debug)]
@@ -120,17 +129,20 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` when the database cannot be reached, opened or migrated; `Corrupt` when its SQLite is older than
-    /// 3.51.3 (which can lose WAL commits) or its PostgreSQL does not sync commits.
+    /// 3.51.3 (which can lose WAL commits), its PostgreSQL does not sync commits, or its secrets are sealed with another
+    /// master key.
     pub async fn open(options: Options, clock: Clock) -> Result<Self> {
         let db = Db::open(&options).await?;
         db.migrate().await?;
         db.check_promise(options.sync).await?;
+        sealing::begin(&db, &options.master).await?;
         let wakes = Wakes::default();
-        let writer = writer::start(db.clone(), wakes.clone(), options.handoff);
+        let writer = writer::start(db.clone(), wakes.clone(), options.master.clone(), options.handoff);
         if let Db::Postgres(pool) = &db {
             super::listen::start(pool.clone(), wakes.clone());
         }
-        Ok(Self(Arc::new(Inner { db, writer, clock, holder: options.holder, contents: options.content_dir, wakes })))
+        let Options { master, holder, content_dir: contents, .. } = options;
+        Ok(Self(Arc::new(Inner { db, writer, clock, master, holder, contents, wakes })))
     }
 
     /// Who is told after a commit.

@@ -7,43 +7,104 @@
 use super::db::{Result, Tx};
 use super::messages::delivery_id;
 use super::value::{Row, Value, json};
+use super::webhooks::tags_from;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, EventId, TenantId};
+use crate::model::message::Facts;
+
+const INSERT: &str = "
+    insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address, detail,
+        relay, relay_at, is_test)
+    values";
 
 /// Writes events and fans them out to the webhooks that want them; whether any dispatch is owed.
 pub(super) async fn insert(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
-    const HEAD: &str = "
-        insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address,
-            detail, relay, relay_at, is_test)
-        values";
     if events.is_empty() {
         return Ok(false);
     }
     let rows = events.iter().map(|event| values(event)).collect();
-    let written = tx.many(HEAD, "on conflict do nothing returning id", rows).await?;
+    let written = tx.many(INSERT, "on conflict do nothing returning id", rows).await?;
     let written: Vec<Vec<Value>> =
         written.iter().map(|row| Ok(vec![row.bytes("id")?.into()])).collect::<Result<_>>()?;
     fan_out(tx, written).await
 }
 
-/// A webhook that its owner switched off gets nothing new; one that we switched off does, for later.
+/// Owes events to the webhooks that want them; whether any dispatch is owed.
 pub(super) async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
-    const HEAD: &str = "
-        with told (id) as (values";
-    const TAIL: &str = ")
-        insert into dispatches (event_id, webhook_id, state, due_at, attempts, created_at)
-        select events.id, webhooks.id, 'queued', events.relay_at, 0, events.at
-        from told
-        join events on events.id = told.id
-        join webhooks on webhooks.tenant_id = events.tenant_id
+    let is_owed_to_tagged = fan_out_by_tag(tx, events.clone()).await?;
+    Ok(fan_out_to_all(tx, events).await? || is_owed_to_tagged)
+}
+
+/// Writes an event that nobody is told of but those whom the caller names.
+pub(super) async fn insert_alone(tx: &mut Tx, event: &Event) -> Result<()> {
+    tx.many(INSERT, "", vec![values(event)]).await.map(drop)
+}
+
+/// Which webhooks want an event, but for tags. One that its owner switched off gets nothing new; one that we switched
+/// off does, for later.
+macro_rules! wanted_by_webhooks {
+    () => {
+        "join webhooks on webhooks.tenant_id = events.tenant_id
             and (webhooks.agent_id is null or webhooks.agent_id = events.agent_id)
             and (webhooks.events & events.kind_bit) <> 0
             and (webhooks.relay & events.relay) <> 0
-            and webhooks.switch <> 'off_by_owner'
+            and webhooks.switch in ('on', 'off_by_us') "
+    };
+}
+
+async fn fan_out_to_all(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+    const HEAD: &str = "
+        with told (id) as (values";
+    const TAIL: &str = concat!(
+        ")
+        insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
+        select events.id, webhooks.id, 'queued', 'fresh', events.relay_at, 0, events.at
+        from told
+        join events on events.id = told.id ",
+        wanted_by_webhooks!(),
+        " and webhooks.tags = ''
         where true
         on conflict do nothing
-        returning 1 as owed";
+        returning 1 as owed"
+    );
     Ok(!tx.many(HEAD, TAIL, events).await?.is_empty())
+}
+
+/// Webhooks that want events about some mail only are few; its tags are looked at here.
+async fn fan_out_by_tag(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+    const HEAD: &str = "
+        with told (id) as (values";
+    const TAIL: &str = concat!(
+        ")
+        select events.id as event_id, webhooks.id as webhook_id, events.relay_at, events.at, webhooks.tags, facts
+        from told
+        join events on events.id = told.id ",
+        wanted_by_webhooks!(),
+        " and webhooks.tags <> ''
+        join messages on messages.id = events.message_id"
+    );
+    const DISPATCHES: &str = "
+        insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
+        values";
+    let mut owed: Vec<Vec<Value>> = Vec::new();
+    for row in tx.many(HEAD, TAIL, events).await? {
+        let wanted = row.word("tags", tags_from)?;
+        let facts: Facts = row.json("facts")?;
+        if facts.tags.iter().any(|tag| wanted.contains(tag)) {
+            owed.push(vec![
+                row.bytes("event_id")?.into(),
+                row.bytes("webhook_id")?.into(),
+                "queued".into(),
+                "fresh".into(),
+                row.time("relay_at")?.into(),
+                0u32.into(),
+                row.time("at")?.into(),
+            ]);
+        }
+    }
+    let is_owed = !owed.is_empty();
+    tx.many(DISPATCHES, "on conflict do nothing", owed).await?;
+    Ok(is_owed)
 }
 
 pub(super) fn values(event: &Event) -> Vec<Value> {

@@ -40,7 +40,10 @@ async fn listen(pool: &PgPool, wakes: &Wakes) -> sqlx::Result<()> {
     loop {
         match listener.recv().await?.payload() {
             "deliveries" => wakes.deliveries.ring(),
-            _ => wakes.dispatches.ring(),
+            _ => {
+                wakes.dispatches.ring();
+                wakes.trials.ring();
+            }
         }
     }
 }

@@ -195,22 +195,24 @@ fn leased_delivery(message: &Message, planned: PlannedDelivery) -> Delivery {
     }
 }
 
-const INSERT_MESSAGES: &str = "
-    insert into messages (id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts)
-    values";
-
-/// Writes one message that has neither content nor deliveries: what a test event is about.
-pub(super) async fn insert_message(tx: &mut Tx, message: &Message) -> Result<()> {
-    tx.many(INSERT_MESSAGES, "", vec![message_values(message)]).await.map(drop)
+/// Writes a message that nobody sent: what a test event is about.
+pub(super) async fn insert_sample(tx: &mut Tx, message: &Message) -> Result<()> {
+    const HEAD: &str = "
+        insert into samples (id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts)
+        values";
+    tx.many(HEAD, "", vec![message_values(message)]).await.map(drop)
 }
 
 /// Writes messages, contents and deliveries of these plans; their events are written with the batch's.
 pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
+    const MESSAGES: &str = "
+        insert into messages (id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts)
+        values";
     if accepts.is_empty() {
         return Ok(());
     }
     let rows = accepts.iter().map(|accept| message_values(&accept.plan.message)).collect();
-    tx.many(INSERT_MESSAGES, "", rows).await?;
+    tx.many(MESSAGES, "", rows).await?;
     let rows = accepts.iter().map(|accept| {
         let body = accept.file.is_none().then(|| accept.plan.content.to_vec());
         vec![accept.plan.message.id.into(), body.into(), accept.file.clone().into()]

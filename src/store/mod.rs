@@ -34,7 +34,11 @@ mod address_history;
 
 pub mod webhooks;
 
+pub mod webhook_health;
+
 pub mod dispatches;
+
+pub mod replays;
 
 pub mod tenants;
 
@@ -52,5 +56,7 @@ pub mod views;
 pub mod retention;
 
 mod listen;
+
+mod sealing;
 
 pub use db::{Store, StoreError};

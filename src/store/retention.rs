@@ -1,13 +1,15 @@
 //! What is forgotten, when, in small bites.
 //!
 //! A message goes, with everything about it, when it is older than the limit and none of its deliveries is queued.
-//! Each bite is one short transaction, so that forgetting never holds up the writer for long.
+//! What was logged of webhooks goes earlier, and what tests left behind. Each bite is one short transaction, so that
+//! forgetting never holds up the writer for long.
 
 use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
 use super::hits::counts::day_of;
-use crate::model::id::{FileId, MessageId};
+use super::webhooks;
+use crate::model::id::{FileId, MessageId, WebhookId};
 use crate::model::time::Timestamp;
 
 /// Messages forgotten in one transaction.
@@ -18,6 +20,10 @@ const SUPPRESSION_HISTORY: Duration = Duration::from_secs(400 * 86_400);
 const SMALL_BITE: u32 = 1_000;
 /// Counts by day, which are about nobody.
 const COUNTS: Duration = Duration::from_secs(750 * 86_400);
+/// Attempts to tell webhooks forgotten in one transaction.
+const ATTEMPTS_BITE: u32 = 2000;
+/// How long a draft may be there whose test nobody waited for.
+const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A success that no report has turned into a bounce for so long is one.
 const SUCCESS_STOOD: Duration = Duration::from_secs(3 * 86_400);
@@ -33,6 +39,8 @@ pub struct Keep {
     pub events: Duration,
     /// Reports kept for people.
     pub reports: Duration,
+    /// Attempts to tell webhooks, tests, notices and replays.
+    pub webhook_log: Duration,
 }
 
 impl Store {
@@ -61,7 +69,9 @@ impl Store {
         self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let events =
             self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;
-        Ok(forgotten.len() >= BITE as usize || events)
+        let before = now - keep.webhook_log;
+        let has_more = self.transaction(move |tx| Box::pin(async move { forget_log(tx, before, now).await })).await?;
+        Ok(forgotten.len() >= BITE as usize || events || has_more)
     }
 
     /// Removes content files that no row points to: left by a stop between the file's write and the row's. Run before
@@ -91,6 +101,47 @@ impl Store {
     }
 }
 
+/// Forgets a bite of what is logged of webhooks; whether there may be more.
+async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<bool> {
+    const ATTEMPTS: &str = "
+        delete from dispatch_attempts
+        where (event_id, webhook_id, number) in (
+            select event_id, webhook_id, number
+            from webhooks
+            join dispatch_attempts on dispatch_attempts.webhook_id = webhooks.id
+            where started_at < $1
+            limit $2)";
+    let attempts = tx.run(ATTEMPTS, vec![before.into(), ATTEMPTS_BITE.into()]).await?;
+    tx.run("delete from replays where ended_at < $1", vec![before.into()]).await?;
+    let drafts = "select id from webhooks where switch = 'draft' and created_at < $1 order by id limit 100";
+    for row in tx.rows(drafts, vec![(now - DRAFT_AGE_MAX).into()]).await? {
+        webhooks::remove(tx, WebhookId::from_bytes(row.id("id")?)).await?;
+    }
+    // What tests are about, and the notices about webhooks, which have the webhook's number in place of a message's.
+    for (stale, then) in [
+        (
+            "select id from samples where accepted_at < $1 order by id limit 100",
+            Some("delete from samples where id = $1"),
+        ),
+        ("select distinct webhooks.id from webhooks join events on message_id = webhooks.id where at < $1", None),
+    ] {
+        for row in tx.rows(stale, vec![before.into()]).await? {
+            let id = row.bytes("id")?;
+            for sql in [
+                "delete from dispatch_attempts where event_id in (select id from events where message_id = $1 and at < $2)",
+                "delete from dispatches where event_id in (select id from events where message_id = $1 and at < $2)",
+                "delete from events where message_id = $1 and at < $2",
+            ] {
+                tx.run(sql, vec![id.clone().into(), before.into()]).await?;
+            }
+            if let Some(then) = then {
+                tx.run(then, vec![id.into()]).await?;
+            }
+        }
+    }
+    Ok(attempts >= u64::from(ATTEMPTS_BITE))
+}
+
 async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId>> {
     const OLD: &str = "
         select id
@@ -104,6 +155,7 @@ async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId
     for row in rows {
         let id = MessageId::from_bytes(row.id("id")?);
         for sql in [
+            "delete from dispatch_attempts where event_id in (select id from events where message_id = $1)",
             "delete from dispatches where event_id in (select id from events where message_id = $1)",
             "delete from events where message_id = $1",
             "delete from hits where message_id = $1",
@@ -143,6 +195,7 @@ async fn forget_events(tx: &mut Tx, before: Timestamp) -> Result<bool> {
     let rows = tx.rows(EVENTS, vec![oldest.into(), BITE.into()]).await?;
     for row in &rows {
         let id = row.bytes("id")?;
+        tx.run("delete from dispatch_attempts where event_id = $1", vec![id.clone().into()]).await?;
         tx.run("delete from dispatches where event_id = $1", vec![id.clone().into()]).await?;
         tx.run("delete from events where id = $1", vec![id.into()]).await?;
     }

@@ -33,6 +33,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     7 "reports" "0007_reports.sql",
     8 "tracking" "0008_tracking.sql",
     9 "users" "0009_users.sql",
+    10 "webhooks" "0010_webhooks.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -1,11 +1,13 @@
 //! Tenants, mail agents, domains, and credentials.
 //!
-//! Owns those four tables. Every query that a caller can steer takes the tenant from the caller.
+//! Owns those four tables. Every query that a caller can steer takes the tenant from the caller. The authentication key
+//! among an agent's settings is sealed.
 
-use super::db::{Result, Store, Tx};
+use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
 use crate::model::id::{AgentId, CredentialId, TenantId};
-use crate::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant};
+use crate::model::seal::{MasterKey, is_sealed};
+use crate::model::tenant::{AgentSettings, Credential, CredentialKind, Grant, MailAgent, Tenant};
 
 macro_rules! select_grant {
     ($rest:literal) => {
@@ -29,12 +31,13 @@ impl Store {
     /// # Errors
     /// `Conflict` when the slug is taken; `Unavailable`.
     pub async fn add_tenant(&self, tenant: Tenant, agent: MailAgent) -> Result<()> {
+        let master = self.0.master.clone();
         self.transaction(move |tx| {
             Box::pin(async move {
                 let sql = "insert into tenants (id, slug, name, created_at) values ($1, $2, $3, $4)";
                 let row = vec![tenant.id.into(), tenant.slug.into(), tenant.name.into(), tenant.created_at.into()];
                 tx.run(sql, row).await?;
-                insert_agent(tx, agent).await
+                insert_agent(tx, agent, &master).await
             })
         })
         .await
@@ -72,7 +75,8 @@ impl Store {
     /// # Errors
     /// `Conflict` when its name or key is taken; `Unavailable`.
     pub async fn add_agent(&self, agent: MailAgent) -> Result<()> {
-        self.transaction(move |tx| Box::pin(async move { insert_agent(tx, agent).await })).await
+        let master = self.0.master.clone();
+        self.transaction(move |tx| Box::pin(async move { insert_agent(tx, agent, &master).await })).await
     }
 
     /// Replaces an agent's name and settings. Whether it exists.
@@ -81,7 +85,7 @@ impl Store {
     /// `Conflict` when the name is taken; `Unavailable`.
     pub async fn change_agent(&self, agent: &MailAgent) -> Result<bool> {
         let sql = "update agents set name = $1, settings = $2 where id = $3 and tenant_id = $4";
-        let settings = json(&agent.settings);
+        let settings = settings_text(&agent.settings, agent.id, &self.0.master);
         let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into(), agent.tenant.into()];
         Ok(self.run(sql, row).await? > 0)
     }
@@ -106,7 +110,8 @@ impl Store {
             where tenant_id = $1 and name > $2
             order by name
             limit $3";
-        self.rows(SQL, vec![tenant.into(), after.into(), limit.into()]).await?.iter().map(read_agent).collect()
+        let rows = self.rows(SQL, vec![tenant.into(), after.into(), limit.into()]).await?;
+        rows.iter().map(|row| read_agent(row, &self.0.master)).collect()
     }
 
     /// A tenant's mail agent with this name.
@@ -118,7 +123,8 @@ impl Store {
             select id, tenant_id, key, name, settings, created_at
             from agents
             where tenant_id = $1 and name = $2";
-        self.row(SQL, vec![tenant.into(), name.into()]).await?.as_ref().map(read_agent).transpose()
+        let row = self.row(SQL, vec![tenant.into(), name.into()]).await?;
+        row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
     }
 
     /// A tenant's mail agent with this key.
@@ -130,7 +136,8 @@ impl Store {
             select id, tenant_id, key, name, settings, created_at
             from agents
             where tenant_id = $1 and key = $2";
-        self.row(SQL, vec![tenant.into(), key.into()]).await?.as_ref().map(read_agent).transpose()
+        let row = self.row(SQL, vec![tenant.into(), key.into()]).await?;
+        row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
     }
 
     /// Lets an agent send from a domain.
@@ -223,7 +230,7 @@ impl Store {
 
     async fn granted(&self, sql: &'static str, of: Value) -> Result<Option<Grant>> {
         let Some(row) = self.row(sql, vec![of]).await? else { return Ok(None) };
-        let agent = read_agent(&row)?;
+        let agent = read_agent(&row, &self.0.master)?;
         let domains = self.domains(agent.id).await?;
         Ok(Some(Grant {
             tenant: Tenant {
@@ -240,7 +247,7 @@ impl Store {
     }
 }
 
-async fn insert_agent(tx: &mut Tx, agent: MailAgent) -> Result<()> {
+async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Result<()> {
     const SQL: &str = "
         insert into agents (id, tenant_id, key, name, settings, created_at)
         values ($1, $2, $3, $4, $5, $6)";
@@ -249,10 +256,41 @@ async fn insert_agent(tx: &mut Tx, agent: MailAgent) -> Result<()> {
         agent.tenant.into(),
         agent.key.into(),
         agent.name.into(),
-        json(&agent.settings).into(),
+        settings_text(&agent.settings, agent.id, master).into(),
         agent.created_at.into(),
     ];
     tx.run(SQL, row).await.map(drop)
+}
+
+/// Seals what was written before there was sealing. Run when the store is opened.
+pub(super) async fn seal_all(tx: &mut Tx, master: &MasterKey) -> Result<()> {
+    for row in tx.rows("select id, settings from agents order by id", vec![]).await? {
+        let settings: AgentSettings = row.json("settings")?;
+        if !is_sealed(&settings.authentication_key) {
+            let id = AgentId::from_bytes(row.id("id")?);
+            let settings = settings_text(&settings, id, master);
+            tx.run("update agents set settings = $1 where id = $2", vec![settings.into(), id.into()]).await?;
+        }
+    }
+    Ok(())
+}
+
+fn place(id: AgentId) -> String {
+    format!("agents.settings.authentication_key/{id}")
+}
+
+fn settings_text(settings: &AgentSettings, id: AgentId, master: &MasterKey) -> String {
+    let authentication_key = master.seal(&place(id), &settings.authentication_key);
+    json(&AgentSettings { authentication_key, ..settings.clone() })
+}
+
+/// An agent's settings as they are stored.
+pub(super) fn settings_from(text: &str, id: AgentId, master: &MasterKey) -> Result<AgentSettings> {
+    let corrupt = |fault: &dyn std::fmt::Display| StoreError::Corrupt(format!("settings of agent {id}: {fault}"));
+    let mut settings: AgentSettings = serde_json::from_str(text).map_err(|fault| corrupt(&fault))?;
+    let opened = master.open(&place(id), &settings.authentication_key);
+    settings.authentication_key = opened.map_err(|fault| corrupt(&fault))?;
+    Ok(settings)
 }
 
 fn read_tenant(row: &Row) -> Result<Tenant> {
@@ -264,13 +302,14 @@ fn read_tenant(row: &Row) -> Result<Tenant> {
     })
 }
 
-fn read_agent(row: &Row) -> Result<MailAgent> {
+fn read_agent(row: &Row, master: &MasterKey) -> Result<MailAgent> {
+    let id = AgentId::from_bytes(row.id("id")?);
     Ok(MailAgent {
-        id: AgentId::from_bytes(row.id("id")?),
+        id,
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
         key: row.text("key")?,
         name: row.text("name")?,
-        settings: row.json("settings")?,
+        settings: settings_from(&row.text("settings")?, id, master)?,
         created_at: row.time("created_at")?,
     })
 }

@@ -73,6 +73,7 @@ values! {
     Bytes: crate::model::id::TemplateId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::FileId, value => value.as_bytes().to_vec();
     Bytes: crate::model::id::UserId, value => value.as_bytes().to_vec();
+    Bytes: crate::model::id::ReplayId, value => value.as_bytes().to_vec();
 }
 
 impl From<bool> for Value {

@@ -1,21 +1,32 @@
-//! Webhooks: add, list, change, delete, switch off. Owns the `webhooks` table.
+//! Webhooks: add, list, change, delete, switch off, try out. Owns the `webhooks` table.
+//!
+//! Secrets and header values are sealed before they are written and opened when they are read. A draft is a webhook
+//! that exists for its test alone: no list shows it and no event is queued for it.
 
-use super::db::{Result, Store, Tx};
+use super::db::{Result, Store, StoreError, Tx};
+use super::events;
 use super::value::{Row, Value, json};
-use crate::model::event::EventSet;
+use crate::model::event::{Event, EventKind, EventSet};
 use crate::model::id::{AgentId, TenantId, WebhookId};
+use crate::model::notice::notice;
+use crate::model::seal::{MasterKey, is_sealed};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{Format, Hits, Switch, Webhook};
+use crate::model::webhook::{Format, Hits, OldSecret, Switch, Webhook};
+use crate::model::webhook_health::Health;
+
+macro_rules! webhook_columns {
+    () => {
+        "webhooks.id, webhooks.tenant_id, webhooks.agent_id, url, description, format, events, hits, tags, switch,
+            secret, old_secret, old_secret_until, old_secret_signs, form_field, headers, keeps_timestamp, options,
+            client_key, webhooks.created_at, webhooks.updated_at"
+    };
+}
+pub(super) use webhook_columns;
 
 macro_rules! select_webhooks {
     ($($rest:literal)*) => {
-        concat!(
-            "select id, tenant_id, agent_id, url, description, format, events, hits, switch, secret, form_field,
-                headers, keeps_timestamp, created_at, updated_at
-            from webhooks ",
-            $($rest),*
-        )
+        concat!("select ", webhook_columns!(), " from webhooks ", $($rest),*)
     };
 }
 
@@ -25,27 +36,50 @@ impl Store {
     /// # Errors
     /// `Conflict` when the id is taken; `Unavailable`.
     pub async fn add_webhook(&self, webhook: Webhook) -> Result<()> {
-        const HEAD: &str = "
-            insert into webhooks (id, tenant_id, agent_id, url, description, format, events, hits, relay, switch,
-                secret, form_field, headers, keeps_timestamp, created_at, updated_at)
-            values";
-        let row = values(&webhook);
-        self.transaction(move |tx| Box::pin(async move { tx.many(HEAD, "", vec![row]).await.map(drop) })).await
+        let master = self.0.master.clone();
+        self.transaction(move |tx| Box::pin(async move { insert(tx, &webhook, &master).await })).await
     }
 
-    /// Replaces what may change of a webhook: everything but its id, tenant and time of creation. Whether it exists.
+    /// Replaces what may change of a webhook: everything but its id, tenant and time of creation. It counts as well
+    /// again until it shows otherwise. Whether it exists.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn change_webhook(&self, webhook: &Webhook) -> Result<bool> {
+        self.change(webhook, None).await
+    }
+
+    /// The same for a webhook that has a new secret, which is told to who asked for such notices.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn rotate_secret(&self, webhook: &Webhook) -> Result<bool> {
+        let told = notice(webhook, EventKind::SecretRotated, &Health::default(), self.now());
+        self.change(webhook, Some(told)).await
+    }
+
+    async fn change(&self, webhook: &Webhook, told: Option<Event>) -> Result<bool> {
         const SQL: &str = "
             update webhooks
             set agent_id = $3, url = $4, description = $5, format = $6, events = $7, hits = $8, relay = $9,
-                switch = $10, secret = $11, form_field = $12, headers = $13, keeps_timestamp = $14, updated_at = $15
-            where id = $1 and tenant_id = $2";
-        let mut row = values(webhook);
-        row.remove(14);
-        let changed = self.run(SQL, row).await? > 0;
+                tags = $10, switch = $11, secret = $12, old_secret = $13, old_secret_until = $14,
+                old_secret_signs = $15, form_field = $16, headers = $17, keeps_timestamp = $18, options = $19,
+                client_key = $20, updated_at = $21
+            where id = $1 and tenant_id = $2 and switch <> 'draft'";
+        let id = webhook.id;
+        let mut row = values(webhook, &self.0.master);
+        row.remove(CREATED_AT);
+        let changed = self.transaction(move |tx| {
+            Box::pin(async move {
+                if tx.run(SQL, row).await? == 0 {
+                    return Ok(false);
+                }
+                tx.run("delete from webhook_health where webhook_id = $1", vec![id.into()]).await?;
+                events::insert(tx, &told.iter().collect::<Vec<_>>()).await?;
+                Ok(true)
+            })
+        });
+        let changed = changed.await?;
         self.wakes().dispatches.ring();
         self.wakes().retries.ring();
         Ok(changed)
@@ -58,24 +92,25 @@ impl Store {
     pub async fn remove_webhook(&self, tenant: TenantId, id: WebhookId) -> Result<bool> {
         self.transaction(move |tx| {
             Box::pin(async move {
-                let webhook = "delete from webhooks where id = $1 and tenant_id = $2";
-                let existed = tx.run(webhook, vec![id.into(), tenant.into()]).await? > 0;
-                if existed {
-                    tx.run("delete from dispatches where webhook_id = $1", vec![id.into()]).await?;
+                let webhook = "select 1 as found from webhooks where id = $1 and tenant_id = $2";
+                let exists = tx.row(webhook, vec![id.into(), tenant.into()]).await?.is_some();
+                if exists {
+                    remove(tx, id).await?;
                 }
-                Ok(existed)
+                Ok(exists)
             })
         })
         .await
     }
 
-    /// A tenant's webhook.
+    /// A tenant's webhook, a draft too.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn webhook(&self, tenant: TenantId, id: WebhookId) -> Result<Option<Webhook>> {
         let sql = select_webhooks!("where id = $1 and tenant_id = $2");
-        self.row(sql, vec![id.into(), tenant.into()]).await?.as_ref().map(read).transpose()
+        let row = self.row(sql, vec![id.into(), tenant.into()]).await?;
+        row.as_ref().map(|row| read(row, &self.0.master)).transpose()
     }
 
     /// A tenant's webhooks after `after`, by id (which is by age), at most `limit`.
@@ -83,23 +118,86 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn webhooks(&self, tenant: TenantId, after: Option<WebhookId>, limit: u32) -> Result<Vec<Webhook>> {
-        let sql = select_webhooks!("where tenant_id = $1 and id > $2 order by id limit $3");
+        let sql = select_webhooks!("where tenant_id = $1 and id > $2 and switch <> 'draft' order by id limit $3");
         let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
-        self.rows(sql, vec![tenant.into(), after.into(), limit.into()]).await?.iter().map(read).collect()
+        let rows = self.rows(sql, vec![tenant.into(), after.into(), limit.into()]).await?;
+        rows.iter().map(|row| read(row, &self.0.master)).collect()
     }
 }
 
-pub(super) async fn find(tx: &mut Tx, id: WebhookId) -> Result<Option<Webhook>> {
-    tx.row(select_webhooks!("where id = $1"), vec![id.into()]).await?.as_ref().map(read).transpose()
+/// Where in [`values`] the time of creation stands.
+const CREATED_AT: usize = 20;
+
+pub(super) async fn insert(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -> Result<()> {
+    const HEAD: &str = "
+        insert into webhooks (id, tenant_id, agent_id, url, description, format, events, hits, relay, tags, switch,
+            secret, old_secret, old_secret_until, old_secret_signs, form_field, headers, keeps_timestamp, options,
+            client_key, created_at, updated_at)
+        values";
+    tx.many(HEAD, "", vec![values(webhook, master)]).await.map(drop)
 }
 
-/// Switches a webhook off on our side; its owner's switch is left alone.
-pub(super) async fn switch_off(tx: &mut Tx, id: WebhookId, now: Timestamp) -> Result<()> {
+/// Deletes a webhook with everything owed to it, the log of it, and the notices about it.
+pub(super) async fn remove(tx: &mut Tx, id: WebhookId) -> Result<()> {
+    for sql in [
+        "delete from dispatches where webhook_id = $1",
+        "delete from dispatch_attempts where webhook_id = $1",
+        "delete from notices where event_id in (select id from events where message_id = $1)",
+        "delete from dispatches where event_id in (select id from events where message_id = $1)",
+        "delete from events where message_id = $1",
+        "delete from webhooks where id = $1",
+    ] {
+        tx.run(sql, vec![id.into()]).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn find(tx: &mut Tx, id: WebhookId, master: &MasterKey) -> Result<Option<Webhook>> {
+    let row = tx.row(select_webhooks!("where id = $1"), vec![id.into()]).await?;
+    row.as_ref().map(|row| read(row, master)).transpose()
+}
+
+/// Switches a webhook off on our side, unless it is off already, and gives the notice of it. Its owner's switch is left
+/// alone.
+pub(super) async fn switch_off(
+    tx: &mut Tx,
+    id: WebhookId,
+    health: &Health,
+    now: Timestamp,
+    master: &MasterKey,
+) -> Result<Option<Event>> {
     let sql = "update webhooks set switch = 'off_by_us', updated_at = $1 where id = $2 and switch = 'on'";
-    tx.run(sql, vec![now.into(), id.into()]).await.map(drop)
+    if tx.run(sql, vec![now.into(), id.into()]).await? == 0 {
+        return Ok(None);
+    }
+    let webhook = find(tx, id, master).await?;
+    Ok(webhook.map(|webhook| notice(&webhook, EventKind::WebhookDisabled, health, now)))
 }
 
-fn values(webhook: &Webhook) -> Vec<Value> {
+/// Seals what was written before there was sealing. Run when the store is opened.
+pub(super) async fn seal_all(tx: &mut Tx, master: &MasterKey) -> Result<()> {
+    const SQL: &str = "update webhooks set secret = $1, headers = $2 where id = $3";
+    for row in tx.rows("select id, secret, headers from webhooks order by id", vec![]).await? {
+        let (id, secret, headers) = (WebhookId::from_bytes(row.id("id")?), row.text("secret")?, row.text("headers")?);
+        if is_sealed(&secret) && is_sealed(&headers) {
+            continue;
+        }
+        let sealed = |column, text: &str| match is_sealed(text) {
+            true => text.to_owned(),
+            false => master.seal(&place(column, id), text),
+        };
+        tx.run(SQL, vec![sealed("secret", &secret).into(), sealed("headers", &headers).into(), id.into()]).await?;
+    }
+    Ok(())
+}
+
+fn place(column: &str, id: WebhookId) -> String {
+    format!("webhooks.{column}/{id}")
+}
+
+fn values(webhook: &Webhook, master: &MasterKey) -> Vec<Value> {
+    let seal = |column, text: &str| master.seal(&place(column, webhook.id), text).into();
+    let old = webhook.old_secret.as_ref();
     vec![
         webhook.id.into(),
         webhook.tenant.into(),
@@ -110,20 +208,39 @@ fn values(webhook: &Webhook) -> Vec<Value> {
         webhook.events.0.into(),
         webhook.hits.as_str().into(),
         webhook.hits.relay().into(),
+        if webhook.tags.is_empty() { "".into() } else { json(&webhook.tags).into() },
         webhook.switch.as_str().into(),
-        webhook.secret.reveal().into(),
+        seal("secret", webhook.secret.reveal()),
+        seal("old_secret", old.map_or("", |old| old.secret.reveal())),
+        old.map(|old| old.until).into(),
+        old.is_some_and(|old| old.signs_alone).into(),
         webhook.form_field.as_str().into(),
-        json(&webhook.headers).into(),
+        seal("headers", &json(&webhook.headers)),
         webhook.keeps_timestamp.into(),
+        json(&webhook.options).into(),
+        seal("client_key", webhook.client_key.reveal()),
         webhook.created_at.into(),
         webhook.updated_at.into(),
     ]
 }
 
-fn read(row: &Row) -> Result<Webhook> {
+/// A webhook from a row that has all its columns.
+pub(super) fn read(row: &Row, master: &MasterKey) -> Result<Webhook> {
+    let id = WebhookId::from_bytes(row.id("id")?);
     let agent = row.maybe_bytes("agent_id")?.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    let opened = |column| -> Result<String> {
+        let opened = master.open(&place(column, id), &row.text(column)?);
+        opened.map_err(|fault| StoreError::Corrupt(format!("{column} of webhook {id}: {fault}")))
+    };
+    let old_secret = row.maybe_time("old_secret_until")?.map(|until| {
+        Ok::<_, StoreError>(OldSecret {
+            secret: Secret::new(opened("old_secret")?),
+            until,
+            signs_alone: row.flag("old_secret_signs")?,
+        })
+    });
     Ok(Webhook {
-        id: WebhookId::from_bytes(row.id("id")?),
+        id,
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
         agent: agent.map(AgentId::from_bytes),
         url: row.text("url")?,
@@ -131,12 +248,21 @@ fn read(row: &Row) -> Result<Webhook> {
         format: row.word("format", Format::from_word)?,
         events: EventSet(row.small("events")?),
         hits: row.word("hits", Hits::from_word)?,
+        tags: row.word("tags", tags_from)?,
         switch: row.word("switch", Switch::from_word)?,
-        secret: Secret::new(row.text("secret")?),
+        secret: Secret::new(opened("secret")?),
+        old_secret: old_secret.transpose()?,
         form_field: row.text("form_field")?,
-        headers: row.json("headers")?,
+        headers: serde_json::from_str(&opened("headers")?)
+            .map_err(|fault| StoreError::Corrupt(format!("headers of webhook {id}: {fault}")))?,
         keeps_timestamp: row.flag("keeps_timestamp")?,
+        options: row.json("options")?,
+        client_key: Secret::new(opened("client_key")?),
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
+}
+
+pub(super) fn tags_from(text: &str) -> Option<Vec<String>> {
+    if text.is_empty() { Some(Vec::new()) } else { serde_json::from_str(text).ok() }
 }

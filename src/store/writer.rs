@@ -21,6 +21,7 @@ use super::reports::Arrived;
 use super::{address_history, deliveries, dispatches, events, hits, messages, reports};
 use crate::model::event::Event;
 use crate::model::message::Plan;
+use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
 
 /// Arrivals that may wait for the writer.
@@ -85,7 +86,7 @@ struct Handoff {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<Leased>>>,
 }
 
-pub(super) fn start(db: Db, wakes: Wakes, slots: usize) -> Writer {
+pub(super) fn start(db: Db, wakes: Wakes, master: MasterKey, slots: usize) -> Writer {
     let (arrivals, receiver) = mpsc::channel(WAITING_MAX);
     let (fail, failed) = watch::channel(false);
     let receiver = Arc::new(Mutex::new(receiver));
@@ -95,7 +96,8 @@ pub(super) fn start(db: Db, wakes: Wakes, slots: usize) -> Writer {
         Db::Postgres(_) => POSTGRES_WRITERS,
     };
     for _ in 0..writers {
-        tokio::spawn(run(db.clone(), wakes.clone(), receiver.clone(), fail.clone()));
+        let ground = Ground { db: db.clone(), wakes: wakes.clone(), master: master.clone() };
+        tokio::spawn(run(ground, receiver.clone(), fail.clone()));
     }
     let (sender, leased) = mpsc::unbounded_channel();
     let handoff = Handoff { slots: Arc::new(Semaphore::new(slots)), sender, receiver: Mutex::new(Some(leased)) };
@@ -140,7 +142,14 @@ impl Writer {
     }
 }
 
-async fn run(db: Db, wakes: Wakes, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
+/// What a writer works with.
+struct Ground {
+    db: Db,
+    wakes: Wakes,
+    master: MasterKey,
+}
+
+async fn run(ground: Ground, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
         if !gather(&mut *receiver.lock().await, &mut batch).await {
@@ -148,7 +157,7 @@ async fn run(db: Db, wakes: Wakes, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>
         }
         let (works, answers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|arrival: Arrival| (arrival.work, arrival.answer)).unzip();
-        let results = commit(&db, &wakes, works).await;
+        let results = commit(&ground, works).await;
         let sync_failed = results.iter().any(|result| matches!(result, Err(fault) if is_sync_failure(fault)));
         for (result, answer) in results.into_iter().zip(answers) {
             let _ = answer.send(result);
@@ -178,11 +187,12 @@ async fn gather(arrivals: &mut mpsc::Receiver<Arrival>, batch: &mut Vec<Arrival>
 }
 
 /// Commits a batch; one result for each of its works, in their order.
-async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
+async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<()>> {
+    let wakes = &ground.wakes;
     let works: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
-    match write_batch(db, &works).await {
+    match write_batch(ground, &works).await {
         Ok(written) => written.announce(wakes, works.len()),
-        Err(fault) if is_deadlock(&fault) && works.len() == 1 => vec![write_again(db, wakes, &works).await],
+        Err(fault) if is_deadlock(&fault) && works.len() == 1 => vec![write_again(ground, &works).await],
         Err(fault) if works.len() == 1 || is_sync_failure(&fault) => {
             let mut results = vec![Err(fault)];
             results.resize_with(works.len(), || Err(StoreError::Closed));
@@ -191,7 +201,7 @@ async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
         Err(_) => {
             let mut results = Vec::with_capacity(works.len());
             for work in &works {
-                results.push(write_again(db, wakes, std::slice::from_ref(work)).await);
+                results.push(write_again(ground, std::slice::from_ref(work)).await);
             }
             results
         }
@@ -199,11 +209,11 @@ async fn commit(db: &Db, wakes: &Wakes, works: Vec<Work>) -> Vec<Result<()>> {
 }
 
 /// Writes one work by itself. PostgreSQL ends one of two transactions that wait for each other: that one is tried again.
-async fn write_again(db: &Db, wakes: &Wakes, alone: &[Arc<Work>]) -> Result<()> {
+async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<()> {
     let mut deadlocks = 0;
     loop {
-        match write_batch(db, alone).await {
-            Ok(written) => return written.announce(wakes, 1).remove(0),
+        match write_batch(ground, alone).await {
+            Ok(written) => return written.announce(&ground.wakes, 1).remove(0),
             Err(fault) if is_deadlock(&fault) && deadlocks < DEADLOCKS_MAX => deadlocks += 1,
             Err(fault) => return Err(fault),
         }
@@ -231,8 +241,8 @@ impl Written {
     }
 }
 
-async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
-    let mut tx = db.begin().await?;
+async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
+    let mut tx = ground.db.begin().await?;
     let mut written = Written::default();
     let accepts: Vec<&Accept> = works
         .iter()
@@ -246,7 +256,7 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
     written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
 
     let settled = settle(&mut tx, works, &mut written).await?;
-    let dispatched = settle_dispatches(&mut tx, works, &mut written).await?;
+    let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
     let reported = settle_reports(&mut tx, works, &mut written).await?;
     let bearings = settled.iter().map(|settlement| &settlement.bearing);
     let bearings = bearings.chain(reported.iter().map(|arrived| &arrived.settlement.bearing));
@@ -266,8 +276,9 @@ async fn write_batch(db: &Db, works: &[Arc<Work>]) -> Result<Written> {
         .chain(settled.iter().flat_map(|settlement| &settlement.events))
         .chain(reported.iter().flat_map(|arrived| &arrived.settlement.events))
         .chain(&from_hits)
+        .chain(&notices)
         .collect();
-    written.has_due_dispatches = events::insert(&mut tx, &all).await? || dispatched;
+    written.has_due_dispatches = events::insert(&mut tx, &all).await?;
     if tx.is_shared() {
         super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;
     }
@@ -292,8 +303,13 @@ async fn settle<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) 
     Ok(kept.into_iter().map(|(_, settlement)| settlement).collect())
 }
 
-/// Settles the dispatches of a batch; whether any is due again.
-async fn settle_dispatches(tx: &mut Tx, works: &[Arc<Work>], written: &mut Written) -> Result<bool> {
+/// Settles the dispatches of a batch; the notices about webhooks that follow.
+async fn settle_dispatches(
+    tx: &mut Tx,
+    works: &[Arc<Work>],
+    written: &mut Written,
+    master: &MasterKey,
+) -> Result<Vec<Event>> {
     let settlements: Vec<(usize, &DispatchSettlement)> = works
         .iter()
         .enumerate()
@@ -302,9 +318,13 @@ async fn settle_dispatches(tx: &mut Tx, works: &[Arc<Work>], written: &mut Writt
             _ => None,
         })
         .collect();
-    let held = dispatches::settle(tx, settlements.iter().map(|(_, settlement)| *settlement)).await?;
-    written.lost.extend(settlements.iter().filter(|(_, settlement)| !held.contains(&settlement.id)).map(|(at, _)| *at));
-    Ok(false)
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let settled = dispatches::settle(tx, settlements.iter().map(|(_, settlement)| *settlement), master).await?;
+    let is_held = |settlement: &DispatchSettlement| settled.held.contains(&settlement.id);
+    written.lost.extend(settlements.iter().filter(|(_, settlement)| !is_held(settlement)).map(|(at, _)| *at));
+    Ok(settled.notices)
 }
 
 /// Keeps the reports of a batch and makes their changes; those whose delivery had not moved.

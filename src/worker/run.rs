@@ -83,7 +83,7 @@ impl<Q: Queue> Run<Q> {
             wake,
             handed,
             stopped,
-            waiting: Waiting::new(bounds.at_once_each),
+            waiting: Waiting::new(bounds.at_once_each, bounds.enough_each),
             held: HashMap::new(),
             running: JoinSet::new(),
             ids: HashMap::new(),

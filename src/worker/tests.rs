@@ -146,7 +146,7 @@ impl Bench {
         });
         let clock = Clock::standing(Timestamp::from_millis(1_000_000));
         let (hand, handed) = mpsc::unbounded_channel();
-        let bounds = Bounds { at_once, at_once_each, ahead: 40, batch: 20 };
+        let bounds = Bounds { at_once, at_once_each, enough_each: at_once_each * 16, ahead: 40, batch: 20 };
         let worker = Worker::start(rows.clone(), clock.clone(), bounds, Wake::default(), Some(handed));
         Self { rows, clock, hand, log: heard, worker }
     }

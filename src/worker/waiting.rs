@@ -8,14 +8,13 @@ use std::hash::Hash;
 
 use super::Lines;
 
-/// A line this many times as long as its party's bound is asked no more from the store.
-const CROWDED: usize = 16;
-
 /// Rows that wait to begin.
 #[derive(Debug)]
 pub(super) struct Waiting<P, O, L> {
     /// How many of one party may run.
     each: usize,
+    /// From how many that wait on a party needs no more.
+    enough: usize,
     lines: HashMap<P, Line<O, L>>,
     /// Parties that have something waiting and room to run it, each once.
     turns: VecDeque<P>,
@@ -71,9 +70,9 @@ impl<O: PartialEq, L> Line<O, L> {
 }
 
 impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
-    /// Nothing waits; at most `each` of one party run.
-    pub(super) fn new(each: usize) -> Self {
-        Self { each, lines: HashMap::new(), turns: VecDeque::new(), ready: 0 }
+    /// Nothing waits; at most `each` of one party run, and with `enough` waiting it needs no more.
+    pub(super) fn new(each: usize, enough: usize) -> Self {
+        Self { each, enough, lines: HashMap::new(), turns: VecDeque::new(), ready: 0 }
     }
 
     /// How many wait in lines that may go on.
@@ -90,7 +89,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     pub(super) fn lines(&self) -> Lines<P> {
         let waiting = self.lines.iter().filter(|(_, line)| line.len > 0);
         let waiting = waiting.map(|(party, line)| (party.clone(), line.len)).collect();
-        Lines { waiting, enough: self.each * CROWDED }
+        Lines { waiting, enough: self.enough }
     }
 
     /// Puts a row at the end of its owner's rows in its party's line.
@@ -170,7 +169,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
 
     /// Whether a party has more waiting than it will need soon.
     pub(super) fn is_crowded(&self, party: &P) -> bool {
-        self.len_of(party) >= self.each * CROWDED
+        self.len_of(party) >= self.enough
     }
 
     /// Takes out everything that waits.
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn parties_take_turns_within_their_bounds() {
-        let mut waiting = Waiting::new(2);
+        let mut waiting = Waiting::new(2, 32);
         for row in 0..4 {
             waiting.push('a', 0, row);
         }
@@ -218,7 +217,7 @@ mod tests {
 
     #[test]
     fn owners_take_turns_in_a_line() {
-        let mut waiting = Waiting::new(10);
+        let mut waiting = Waiting::new(10, 160);
         for (owner, row) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30)] {
             waiting.push('a', owner, row);
         }
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_set_aside_holds_up_nobody_and_comes_back_as_it_was() {
-        let mut waiting = Waiting::new(10);
+        let mut waiting = Waiting::new(10, 160);
         for row in 0..3 {
             waiting.push('a', 0, row);
         }
@@ -249,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_crowded_until_it_is_short() {
-        let mut waiting = Waiting::new(1);
+        let mut waiting = Waiting::new(1, 16);
         (0..16).for_each(|row| waiting.push('a', 0, row));
         assert_eq!(waiting.lines().crowded().collect::<Vec<_>>(), ['a']);
         waiting.next();

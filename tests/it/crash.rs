@@ -19,6 +19,7 @@ use postback::store::Store;
 use postback::store::db::{Options, Sync};
 
 use crate::support::agent::{Agent, post};
+use crate::support::engines::MASTER_KEY;
 use crate::support::submitter::Submitter;
 
 const KILLS: u64 = 20;
@@ -104,6 +105,7 @@ async fn open(data: &Path) -> Store {
         content_dir: data.join("content"),
         holder: "after".into(),
         handoff: 0,
+        master: MASTER_KEY,
         sync: Sync::Full,
     };
     Store::open(options, Clock::system()).await.unwrap()
@@ -148,6 +150,7 @@ async fn twenty_kills_lose_nothing_and_all_is_delivered() {
         content_dir: data.join("content"),
         holder: "after".into(),
         handoff: 0,
+        master: MASTER_KEY,
         sync: Sync::Full,
     };
     let store = Store::open(options, clock).await.unwrap();

@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postback::dns::Table;
-use postback::egress::{Guard, Policy, Settings as Egress, client_tls};
+use postback::egress::{Guard, Policy, Settings as Egress, Trust};
 use postback::model::event::EventKind;
 use postback::model::id::{DeliveryId, MessageId, WebhookId};
 use postback::model::retry::LEASE;
 use postback::model::secret::Secret;
 use postback::model::tenant::AgentSettings;
-use postback::model::webhook::{DispatchId, DispatchState, Format, Hits, Switch, Webhook};
+use postback::model::webhook::{DispatchId, DispatchState, Format, Webhook};
 use postback::store::Store;
 use postback::store::dispatches::DispatchStanding;
 use postback::webhooks::client::{Client, Limits};
 use postback::webhooks::signature;
-use postback::webhooks::{self, Counters, Parts, Settings};
-use postback::worker::Worker;
+use postback::webhooks::{self, Counters, Parts, Running, Settings};
 
 use crate::scripted_receiver::{Answer, Receiver};
 use crate::support::engines::{Engine, on_both_engines};
@@ -50,35 +49,24 @@ impl House {
     async fn webhook(&self, path: &str, format: Format, secret: &str) -> WebhookId {
         let id = WebhookId::from_uuid(self.ids.uuid(START));
         let webhook = Webhook {
-            id,
-            tenant: self.tenant,
-            agent: None,
-            url: self.receiver.url(path),
-            description: String::new(),
             format,
             events: [EventKind::Sent].into_iter().collect(),
-            hits: Hits::First,
-            switch: Switch::On,
             secret: Secret::new(secret),
-            form_field: "event".into(),
-            headers: vec![],
-            keeps_timestamp: false,
-            created_at: START,
-            updated_at: START,
+            ..Webhook::new(id, self.tenant, self.receiver.url(path), START)
         };
         self.store.add_webhook(webhook).await.unwrap();
         id
     }
 
-    fn start(&self) -> Vec<Worker> {
+    fn start(&self) -> Running {
         self.start_on(&self.store, Settings::default())
     }
 
-    fn start_on(&self, store: &Store, settings: Settings) -> Vec<Worker> {
+    fn start_on(&self, store: &Store, settings: Settings) -> Running {
         let allow = vec!["127.0.0.0/8".to_owned()];
         let policy = Policy::new(&Egress { allow, ..Egress::default() }).unwrap();
         let guard = Arc::new(Guard::new(policy, Arc::new(Table::new())));
-        let client = Client::new(guard, client_tls(None).unwrap(), self.clock.clone(), Limits::default());
+        let client = Client::new(guard, Trust::open(None).unwrap(), self.clock.clone(), Limits::default());
         let (store, clock, counters) = (store.clone(), self.clock.clone(), self.counters.clone());
         webhooks::start(&Parts { store, clock, client: Arc::new(client), counters }, &settings)
     }
@@ -111,10 +99,8 @@ impl House {
     }
 }
 
-async fn drain(workers: Vec<Worker>) {
-    for worker in workers {
-        worker.drain(AWHILE).await;
-    }
+async fn drain(running: Running) {
+    running.drain(AWHILE).await;
 }
 
 on_both_engines! {
@@ -215,7 +201,7 @@ on_both_engines! {
     async fn retries_do_not_hold_up_first_attempts(engine: &Engine) {
         let house = House::build(engine).await;
         let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
-        let settings = Settings { fresh_at_once: 1, retries_at_once: 1, at_once_each: 1 };
+        let settings = Settings { fresh_at_once: 1, retries_at_once: 1, at_once_each: 2, per_second_each: 0 };
         house.receiver.next_answer("/hook", Answer::Status(500, ""));
         house.receiver.next_answer("/hook", Answer::Held);
         let workers = house.start_on(&house.store, settings);

@@ -22,6 +22,7 @@ use postback::webhooks::formats::event_name;
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, ask, post};
+use crate::support::engines::MASTER_KEY;
 use crate::support::receiver::Receiver;
 use crate::support::submitter::Submitter;
 
@@ -88,7 +89,7 @@ impl House {
         let (mut receivers, mut webhooks) = (Vec::new(), Vec::new());
         for (words, format, secret) in RECEIVERS {
             let receiver = Receiver::start(words, secret);
-            let events: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let events: Vec<_> = about_mail().map(EventKind::as_str).collect();
             let webhook = json!({
                 "url": receiver.url(), "format": format, "secret": secret, "events": events, "hits": "all",
             });
@@ -176,9 +177,15 @@ async fn open(data: &Path) -> Store {
         content_dir: data.join("content"),
         holder: "beside".into(),
         handoff: 0,
+        master: MASTER_KEY,
         sync: Sync::Full,
     };
     Store::open(options, Clock::system()).await.unwrap()
+}
+
+/// The kinds that the samples were written for: notices about webhooks go to whom asks for them.
+fn about_mail() -> impl Iterator<Item = EventKind> {
+    EventKind::ALL.into_iter().filter(|kind| !kind.is_notice())
 }
 
 fn html() -> String {
@@ -255,7 +262,7 @@ async fn every_receiver_accepts_every_event() {
 async fn every_receiver_accepts_a_test_of_every_kind() {
     let house = House::new().await;
     for webhook in &house.webhooks {
-        for kind in EventKind::ALL {
+        for kind in about_mail() {
             let path = format!("/api/v1/webhooks/{webhook}/test");
             let body = json!({ "eventType": kind.as_str() }).to_string();
             let told = json_of(&post(house.http(), &path, &house.key, &body).unwrap());

@@ -372,7 +372,7 @@ on_both_engines! {
         house.node.clock.advance(HOUR);
         house.delivered(&[KIM]).await;
         house.node.clock.advance(HOUR * 24 * 4);
-        let keep = postback::store::retention::Keep { messages: HOUR * 9999, events: HOUR * 9999, reports: HOUR * 9999 };
+        let keep = postback::store::retention::Keep { messages: HOUR * 9999, events: HOUR * 9999, reports: HOUR * 9999, webhook_log: HOUR * 9999 };
         house.node.store.forget(keep).await.unwrap();
         // Were the failure still known, this would be a row of five over more than 72 hours.
         for _ in 0..4 {

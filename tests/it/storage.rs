@@ -19,7 +19,8 @@ use postback::model::secret::Secret;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::model::tracking::{Block, TrackingHost};
-use postback::model::webhook::{DispatchNext, DispatchState, Format, Hits, Switch, Webhook};
+use postback::model::webhook::{DispatchNext, DispatchState, Hits, Switch, Webhook};
+use postback::model::webhook_attempt::Trace;
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use postback::store::hits::{Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
@@ -105,22 +106,12 @@ impl House {
 
     fn webhook(&self, events: &[EventKind]) -> Webhook {
         let now = self.clock.now();
+        let id = WebhookId::from_uuid(self.ids.uuid(now));
         Webhook {
-            id: WebhookId::from_uuid(self.ids.uuid(now)),
-            tenant: self.tenant,
-            agent: None,
-            url: "https://receiver.example/hook".into(),
-            description: String::new(),
-            format: Format::Mailtura,
             events: events.iter().copied().collect::<EventSet>(),
-            hits: Hits::First,
-            switch: Switch::On,
             secret: Secret::new("whsec_x"),
-            form_field: "event".into(),
             headers: vec![("x-key".into(), "v".into())],
-            keeps_timestamp: false,
-            created_at: now,
-            updated_at: now,
+            ..Webhook::new(id, self.tenant, "https://receiver.example/hook", now)
         }
     }
 
@@ -385,9 +376,13 @@ on_both_engines! {
             id: owed.id,
             lease: owed.lease.clone(),
             next,
+            started_at: house.clock.now(),
             at: house.clock.now(),
             status: Some(503),
             error: Some("http_status".into()),
+            wish: None,
+            trace: Trace::default(),
+            is_test: false,
         };
         let soon = house.clock.now() + Duration::from_secs(5);
         house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await.unwrap();
@@ -493,7 +488,7 @@ on_both_engines! {
         assert_eq!(opened, 2, "first by anyone, first by a person");
         house.clock.advance(Duration::from_secs(200 * 86_400));
         let days = |days: u64| Duration::from_secs(days * 86_400);
-        while house.store.forget(Keep { messages: days(300), events: days(90), reports: days(1) }).await.unwrap() {}
+        while house.store.forget(Keep { messages: days(300), events: days(90), reports: days(1), webhook_log: days(14) }).await.unwrap() {}
         assert_eq!((house.store.hits(delivery).await.unwrap().len(), house.kinds(delivery).await), (0, vec![]));
         assert!(house.store.message(delivery.message).await.unwrap().is_some());
         let counts = house.store.hit_counts(house.tenant, Some(house.agent), START).await.unwrap();
@@ -679,7 +674,7 @@ on_both_engines! {
         let queued = house.plan(&["waiting@example.com"]);
         house.store.accept(queued.clone()).await.unwrap();
         house.clock.advance(Duration::from_secs(91 * 86_400));
-        let keep = Keep { messages: Duration::from_secs(90 * 86_400), events: Duration::from_secs(90 * 86_400), reports: Duration::from_secs(86_400) };
+        let keep = Keep { messages: Duration::from_secs(90 * 86_400), events: Duration::from_secs(90 * 86_400), reports: Duration::from_secs(86_400), webhook_log: Duration::from_secs(14 * 86_400) };
         assert!(!house.store.forget(keep).await.unwrap());
         assert_eq!(house.store.message(ended.message).await.unwrap(), None);
         assert_eq!(house.store.events(ended).await.unwrap(), []);
@@ -696,8 +691,10 @@ on_both_engines! {
         let delivery = DeliveryId { message: message.id, recipient: 0 };
         let event = Event { is_test: true, ..house.event(delivery, EventKind::Delivered, Detail::Delivered { reply: "250".into() }) };
         let id = house.store.dispatch_test(message, event.clone(), asked.id).await.unwrap();
-        let owed = house.owed().await;
+        assert!(house.owed().await.is_empty(), "it has a lane of its own");
+        let owed = house.store.lease_dispatches(Lane::Trial, 100, vec![]).await.unwrap();
         assert_eq!(owed.len(), 1);
         assert_eq!((owed[0].id, &owed[0].event), (id, &event));
+        assert_eq!(house.store.messages(house.tenant, None, 10).await.unwrap(), [], "nobody sent it");
     }
 }

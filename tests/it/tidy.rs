@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("smtp", &["model", "clock", "tls", "intake"]),
     ("http", &["model", "mail", "clock", "ids", "dns", "wake", "tls", "intake", "store"]),
     ("deliver", &["model", "mail", "clock", "ids", "dns", "egress", "store", "worker"]),
-    ("webhooks", &["model", "clock", "dns", "egress", "store", "worker"]),
+    ("webhooks", &["model", "clock", "dns", "egress", "store", "wake", "worker"]),
 ];
 
 /// What the pure rooms must not touch.

@@ -236,6 +236,7 @@ fn happened(event: &Event) -> Step {
         Detail::Deferred { cause, next_at: None } => because(cause),
         Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
         Detail::Complained { feedback_type, reported_by, .. } => format!("{feedback_type} from {reported_by}"),
+        Detail::Webhook { url, .. } => url.clone(),
     };
     step(event.at, event.kind.as_str(), event.kind.as_str().replace('_', " "), more)
 }

@@ -16,13 +16,14 @@ use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Wrong, text_of};
 use super::super::{Server, json_answer};
-use super::{agent, no_content, sample};
+use super::{agent, no_content};
 use crate::model::event::{EventKind, EventSet};
 use crate::model::id::WebhookId;
+use crate::model::sample;
 use crate::model::secret::Secret;
 use crate::model::tenant::{Grant, MailAgent};
 use crate::model::webhook::{DispatchState, Format, Hits, Switch, Webhook};
-use crate::model::webhook_options::{BadOption, FORM_FIELD, check_form_field, check_headers};
+use crate::model::webhook_options::{BadOption, check_form_field, check_headers};
 
 /// Webhooks of one tenant.
 const WEBHOOKS_MAX: u32 = 100;
@@ -48,6 +49,9 @@ const EVENT_WORDS: &[&str] = &[
     "soft_bounced",
     "opened_reclassified",
     "clicked_reclassified",
+    "webhook.failing",
+    "webhook.disabled",
+    "webhook.secret_rotated",
 ];
 
 /// A webhook as this API shows it.
@@ -89,7 +93,7 @@ fn shown<'w>(webhook: &'w Webhook, agents: &'w [MailAgent], telling: Telling) ->
         enabled: webhook.switch == Switch::On,
         disabled_by: match webhook.switch {
             Switch::On => None,
-            Switch::OffByOwner => Some("owner"),
+            Switch::OffByOwner | Switch::Draft => Some("owner"),
             Switch::OffByUs => Some("postback"),
         },
         secret: (telling == Telling::Secret).then(|| webhook.secret.reveal()),
@@ -111,8 +115,12 @@ fn event_words(events: EventSet) -> Vec<&'static str> {
     let order = [Kind::Sent, Kind::Delivered, Kind::Opened, Kind::Clicked, Kind::HardBounced, Kind::SoftBounced];
     let order = order.into_iter().chain([Kind::Complained, Kind::Failed, Kind::Deferred]);
     let order = order.chain([Kind::OpenReclassified, Kind::ClickReclassified]);
+    let order = order.chain([Kind::WebhookFailing, Kind::WebhookDisabled, Kind::SecretRotated]);
     let words = order.filter(|kind| events.has(*kind)).map(|kind| match kind {
         Kind::HardBounced | Kind::SoftBounced if both => "bounced",
+        Kind::WebhookFailing => "webhook.failing",
+        Kind::WebhookDisabled => "webhook.disabled",
+        Kind::SecretRotated => "webhook.secret_rotated",
         other => other.as_str(),
     });
     let mut words: Vec<&'static str> = words.collect();
@@ -136,6 +144,9 @@ fn kinds(word: &str) -> Option<&'static [EventKind]> {
         "deferred" => &[Kind::Deferred],
         "opened_reclassified" | "email_open_reclassified" => &[Kind::OpenReclassified],
         "clicked_reclassified" | "email_link_click_reclassified" => &[Kind::ClickReclassified],
+        "webhook.failing" | "webhook_failing" => &[Kind::WebhookFailing],
+        "webhook.disabled" | "webhook_disabled" => &[Kind::WebhookDisabled],
+        "webhook.secret_rotated" | "webhook_secret_rotated" => &[Kind::SecretRotated],
         _ => return None,
     })
 }
@@ -168,23 +179,7 @@ fn has_other_secret(webhook: &Webhook, grant: &Grant) -> bool {
 
 fn fresh(server: &Server, grant: &Grant) -> Webhook {
     let now = server.clock().now();
-    Webhook {
-        id: WebhookId::from_uuid(server.ids().uuid(now)),
-        tenant: grant.tenant.id,
-        agent: None,
-        url: String::new(),
-        description: String::new(),
-        format: Format::default(),
-        events: EventSet::default(),
-        hits: Hits::default(),
-        switch: Switch::On,
-        secret: Secret::default(),
-        form_field: FORM_FIELD.into(),
-        headers: Vec::new(),
-        keeps_timestamp: false,
-        created_at: now,
-        updated_at: now,
-    }
+    Webhook::new(WebhookId::from_uuid(server.ids().uuid(now)), grant.tenant.id, "", now)
 }
 
 /// `GET /api/v1/webhooks?limit=&after=`.
@@ -403,7 +398,9 @@ pub(super) async fn test(server: &Server, grant: &Grant, id: &str, body: &[u8]) 
         None => None,
     };
     let agent = agent.unwrap_or_else(|| grant.agent.clone());
-    let (message, event) = sample::of_kind(kind, &agent, server.ids(), server.clock().now());
+    let now = server.clock().now();
+    let drawn = (server.ids().uuid(now), server.ids().uuid(now));
+    let (message, event) = sample::of_kind(kind, &webhook, &agent, drawn, now);
     let event_id = event.id;
     let dispatch = server.store().dispatch_test(message, event, webhook.id).await?;
     let ticks = TEST_TIME.as_millis() / TEST_LOOK.as_millis();

@@ -21,19 +21,27 @@ use tokio::time::timeout;
 use url::Host;
 
 use super::Fault;
-use super::outcome::http_fault;
+use super::outcome::{Flaw, http_fault};
 use crate::egress::{Access, Vetted};
 
 /// How long a connection may take to be ready for the next request once the answer has been read. It waits only when
 /// the receiver answered before it had read the whole request.
 const SETTLING_MAX: Duration = Duration::from_millis(50);
 
+/// Whom a connection reached, and how.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) access: Access,
+    /// Version and cipher of TLS; empty without.
+    pub(super) tls: String,
+}
+
 /// A connection. Dropping it closes it, whatever is still on its way.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) access: Access,
+    pub(super) line: Line,
     driver: AbortHandle,
     read: Arc<AtomicU64>,
     read_before: u64,
@@ -43,12 +51,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Speaks HTTP/1.1 over `stream`.
-    pub(super) async fn open<S>(
-        stream: S,
-        peer: Option<SocketAddr>,
-        access: Access,
-        head_bytes: usize,
-    ) -> Result<Self, Fault>
+    pub(super) async fn open<S>(stream: S, line: Line, head_bytes: usize) -> Result<Self, Fault>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -61,7 +64,7 @@ impl Connection {
             // Its errors reach whoever waits on the handle.
             let _ = driving.await;
         });
-        Ok(Self { sender, peer, access, driver: driver.abort_handle(), read, read_before: 0, read_max })
+        Ok(Self { sender, line, driver: driver.abort_handle(), read, read_before: 0, read_max })
     }
 
     /// Sends a request and reads the head of its answer; of all that the receiver says, at most about `bytes_max`.
@@ -99,10 +102,19 @@ impl Drop for Connection {
     }
 }
 
+/// `TLSv1.3 TLS13_AES_256_GCM_SHA384`.
+pub(super) fn tls_spoken(tls: &rustls::ClientConnection) -> String {
+    let version = tls.protocol_version().map(|version| format!("{version:?}").replace('_', "."));
+    let cipher = tls.negotiated_cipher_suite().map(|cipher| format!("{:?}", cipher.suite()));
+    [version, cipher].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// Whose certificate we want to see.
 pub(super) fn server_name(vetted: &Vetted) -> Result<ServerName<'static>, Fault> {
     match vetted.url().host() {
-        Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()).map_err(|_| Fault::TlsBadCertificate),
+        Some(Host::Domain(name)) => {
+            ServerName::try_from(name.to_owned()).map_err(|_| Fault::TlsBadCertificate(Flaw::Name))
+        }
         Some(Host::Ipv4(ip)) => Ok(ServerName::IpAddress(ip.into())),
         Some(Host::Ipv6(ip)) => Ok(ServerName::IpAddress(ip.into())),
         None => Err(Fault::Unsendable),

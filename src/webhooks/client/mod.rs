@@ -7,6 +7,7 @@
 //! What went wrong is told in the closed list of [`Fault`]; it names no address and no resolver.
 
 mod connection;
+mod identities;
 mod outcome;
 mod pool;
 #[cfg(test)]
@@ -19,22 +20,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
-};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, StatusCode, Uri};
-use rustls::ClientConfig;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::Position;
 
 pub use outcome::Fault;
 
-use self::connection::Connection;
+use self::connection::{Connection, Line};
+use self::identities::Identities;
 use self::pool::{Key, Pool};
 use super::formats::Request;
 use crate::clock::{Clock, Stopwatch};
-use crate::egress::{Access, Guard, Vetted};
+use crate::egress::{Access, Guard, Identity, Trust, Vetted};
 use crate::model::webhook::Post;
 
 /// What one POST may take.
@@ -105,6 +103,19 @@ pub struct Answer {
     pub peer: Option<SocketAddr>,
     /// Whether the connection had been used before.
     pub is_reused: bool,
+    /// Version and cipher of TLS; empty without.
+    pub tls: String,
+    /// The operator excepted the destination from the rules for strangers: tenants see no more than the status.
+    pub is_hidden: bool,
+}
+
+/// Where to post, and how to speak there.
+#[derive(Clone, Copy)]
+pub struct Destination<'d> {
+    /// The URL.
+    pub url: &'d str,
+    /// What its TLS wants.
+    pub identity: Identity<'d>,
 }
 
 impl Answer {
@@ -120,53 +131,44 @@ impl Answer {
 #[derive(Debug)]
 pub struct Client {
     guard: Arc<Guard>,
-    tls: TlsConfigured,
+    identities: Identities,
     pool: Arc<Pool>,
     clock: Clock,
     limits: Limits,
 }
 
-struct TlsConfigured(TlsConnector);
-
-impl std::fmt::Debug for TlsConfigured {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("TlsConnector")
-    }
-}
-
 impl Client {
-    /// A client that connects through `guard` and believes whom `tls` believes (`egress::client_tls`).
-    pub fn new(guard: Arc<Guard>, mut tls: ClientConfig, clock: Clock, limits: Limits) -> Self {
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    /// A client that connects through `guard` and believes whom `trust` believes.
+    pub fn new(guard: Arc<Guard>, trust: Trust, clock: Clock, limits: Limits) -> Self {
         let pool = Pool::new(limits.idle, limits.idle_per_host, limits.idle_total);
-        Self { guard, tls: TlsConfigured(TlsConnector::from(Arc::new(tls))), pool, clock, limits }
+        Self { guard, identities: Identities::new(trust), pool, clock, limits }
     }
 
-    /// Posts `request` to `url`. Always answers, within [`Limits::total`].
-    pub async fn post(&self, url: &str, request: &Request) -> Answer {
+    /// Posts `request`. Always answers, within [`Limits::total`].
+    pub async fn post(&self, to: Destination<'_>, request: &Request) -> Answer {
         let mut course = Course::default();
-        let fault = match timeout(self.limits.total, self.exchange(url, request, &mut course)).await {
+        let fault = match timeout(self.limits.total, self.exchange(to, request, &mut course)).await {
             Ok(Ok(())) => None,
             Ok(Err(fault)) => Some(fault),
             Err(_) => Some(course.phase.overrun()),
         };
         course.timings.total = course.watch.elapsed();
-        let Course { status, headers, body_head, timings, peer, is_reused, .. } = course;
+        let Course { status, headers, body_head, timings, peer, is_reused, tls, is_hidden, .. } = course;
         // Once there is a status it decides, whatever became of the body.
         let fault = match status {
             Some(status) if status.is_success() => None,
             Some(_) => Some(Fault::Status),
             None => fault.or(Some(Fault::Broken)),
         };
-        let post = outcome::post(status, fault, headers.get(RETRY_AFTER), self.clock.now());
+        let post = outcome::post(status, fault, &headers, self.clock.now());
         let status = status.map(|status| status.as_u16());
-        Answer { post, fault, status, headers, body_head, timings, peer, is_reused }
+        Answer { post, fault, status, headers, body_head, timings, peer, is_reused, tls, is_hidden }
     }
 
-    async fn exchange(&self, url: &str, request: &Request, course: &mut Course) -> Result<(), Fault> {
-        let vetted = self.guard.vet(url).map_err(Fault::Blocked)?;
+    async fn exchange(&self, to: Destination<'_>, request: &Request, course: &mut Course) -> Result<(), Fault> {
+        let vetted = self.guard.vet(to.url).map_err(Fault::Blocked)?;
         let prepared = prepared(&vetted, request)?;
-        let key = Key::of(&vetted);
+        let key = Key::of(&vetted, to.identity);
         if let Some(kept) = self.pool.take(&key) {
             course.is_reused = true;
             match self.send(kept, &key, prepared.clone(), course).await {
@@ -175,13 +177,13 @@ impl Client {
                 Ok(()) => return Ok(()),
             }
         }
-        let fresh = self.connect(&vetted, course).await?;
+        let fresh = self.connect(&vetted, to.identity, course).await?;
         self.send(fresh, &key, prepared, course).await.map_err(|lost| match lost {
             Lost::Unanswered(fault) | Lost::Fault(fault) => fault,
         })
     }
 
-    async fn connect(&self, vetted: &Vetted, course: &mut Course) -> Result<Connection, Fault> {
+    async fn connect(&self, vetted: &Vetted, identity: Identity<'_>, course: &mut Course) -> Result<Connection, Fault> {
         let mut lap = Stopwatch::start();
         let mut split = || std::mem::replace(&mut lap, Stopwatch::start()).elapsed();
         course.phase = Phase::Dns;
@@ -190,16 +192,19 @@ impl Client {
         course.phase = Phase::Connect;
         let stream = self.guard.connect(&pinned).await?;
         course.timings.connect = Some(split());
-        let (peer, access) = (stream.peer_addr().ok(), pinned.access());
+        let line = Line { peer: stream.peer_addr().ok(), access: pinned.access(), tls: String::new() };
+        course.peer = line.peer;
         if !vetted.is_https() {
-            return Connection::open(stream, peer, access, self.limits.head_bytes).await;
+            return Connection::open(stream, line, self.limits.head_bytes).await;
         }
         course.phase = Phase::Tls;
         let name = connection::server_name(vetted)?;
-        let handshake = timeout(self.limits.tls, self.tls.0.connect(name, stream)).await;
+        let connector = self.identities.connector(identity)?;
+        let handshake = timeout(self.limits.tls, connector.connect(name, stream)).await;
         let stream = handshake.map_err(|_| Fault::TlsTimeout)?.map_err(|error| outcome::tls_fault(&error))?;
         course.timings.tls = Some(split());
-        Connection::open(stream, peer, access, self.limits.head_bytes).await
+        let line = Line { tls: connection::tls_spoken(stream.get_ref().1), ..line };
+        Connection::open(stream, line, self.limits.head_bytes).await
     }
 
     async fn send(
@@ -210,7 +215,9 @@ impl Client {
         course: &mut Course,
     ) -> Result<(), Lost> {
         course.phase = Phase::Http;
-        course.peer = connection.peer;
+        course.peer = connection.line.peer;
+        course.tls.clone_from(&connection.line.tls);
+        course.is_hidden = connection.line.access == Access::Exception;
         let response = match connection.exchange(request, 2 * (self.limits.head_bytes + self.limits.body_bytes)).await {
             Ok(response) => response,
             Err(error) if connection.is_silent() => return Err(Lost::Unanswered(outcome::http_fault(&error))),
@@ -220,7 +227,7 @@ impl Client {
         let (head, body) = response.into_parts();
         course.status = Some(head.status);
         course.headers = head.headers;
-        let shown = if connection.access == Access::Exception { None } else { Some(&mut course.body_head) };
+        let shown = if course.is_hidden { None } else { Some(&mut course.body_head) };
         if read_body(body, self.limits.body_bytes, shown).await && connection.settles().await {
             self.pool.put(key, connection);
         }
@@ -246,6 +253,8 @@ struct Course {
     timings: Timings,
     peer: Option<SocketAddr>,
     is_reused: bool,
+    tls: String,
+    is_hidden: bool,
 }
 
 impl Default for Course {
@@ -259,6 +268,8 @@ impl Default for Course {
             timings: Timings::default(),
             peer: None,
             is_reused: false,
+            tls: String::new(),
+            is_hidden: false,
         }
     }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
-use rustls::AlertDescription;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use rustls::{AlertDescription, CertificateError};
 
-use crate::egress::{Failure, Refused};
+use crate::egress::{BadIdentity, Failure, Refused};
 use crate::model::time::Timestamp;
 use crate::model::webhook::Post;
 
@@ -42,8 +42,14 @@ pub enum Fault {
     #[error("the receiver offers no TLS version or cipher that we use")]
     TlsNoCommonCipher,
     /// The certificate is not to be believed.
-    #[error("the receiver's certificate is not valid for the host")]
-    TlsBadCertificate,
+    #[error("the receiver's certificate {0}")]
+    TlsBadCertificate(Flaw),
+    /// It does not believe ours, or wants one.
+    #[error("the receiver wants a client certificate, or refuses the one that it was shown")]
+    TlsRefusesUs,
+    /// What the webhook brings for TLS cannot be used.
+    #[error("{0}")]
+    TlsIdentity(BadIdentity),
     /// The handshake was too slow.
     #[error("the TLS handshake did not end in time")]
     TlsTimeout,
@@ -64,6 +70,45 @@ pub enum Fault {
     Broken,
 }
 
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Its time is over.
+    #[error("has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("is not valid yet")]
+    NotYet,
+    /// It is for others.
+    #[error("is for another host name")]
+    Name,
+    /// Nobody whom we believe vouches for it.
+    #[error("was not issued by an authority that is known here; a private one can be set as the webhook's CA")]
+    Issuer,
+    /// It was called back.
+    #[error("was revoked")]
+    Revoked,
+    /// Something else.
+    #[error("is not valid")]
+    Other,
+}
+
+impl From<&CertificateError> for Flaw {
+    fn from(error: &CertificateError) -> Self {
+        use CertificateError as E;
+        match error {
+            E::Expired | E::ExpiredContext { .. } => Flaw::Expired,
+            E::NotValidYet | E::NotValidYetContext { .. } => Flaw::NotYet,
+            E::NotValidForName | E::NotValidForNameContext { .. } => Flaw::Name,
+            E::UnknownIssuer => Flaw::Issuer,
+            // What rustls says of a certificate that vouches for itself.
+            E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Flaw::Issuer,
+            E::Revoked => Flaw::Revoked,
+            _ => Flaw::Other,
+        }
+    }
+}
+
 impl Fault {
     /// Its word, as stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -77,7 +122,9 @@ impl Fault {
             Fault::ConnectTimeout => "connect_timeout",
             Fault::ConnectFailed => "connect_failed",
             Fault::TlsNoCommonCipher => "tls_no_common_cipher",
-            Fault::TlsBadCertificate => "tls_bad_certificate",
+            Fault::TlsBadCertificate(_) => "tls_bad_certificate",
+            Fault::TlsRefusesUs => "tls_client_certificate",
+            Fault::TlsIdentity(_) => "tls_bad_identity",
             Fault::TlsTimeout => "tls_timeout",
             Fault::TlsFailed => "tls_failed",
             Fault::HttpTimeout => "http_timeout",
@@ -102,20 +149,22 @@ impl From<Failure> for Fault {
     }
 }
 
-/// The outcome for the dispatch.
-pub(super) fn post(
-    status: Option<StatusCode>,
-    fault: Option<Fault>,
-    retry_after: Option<&HeaderValue>,
-    now: Timestamp,
-) -> Post {
-    let Some(fault) = fault else { return Post::Arrived { status: status.map_or(0, |status| status.as_u16()) } };
-    if status == Some(StatusCode::GONE) {
+/// The outcome for the dispatch. A receiver may say more than its status does: `webhook-delivery: disable` is as good as
+/// a 410, and `abort-message` means that this one need not be tried again.
+pub(super) fn post(status: Option<StatusCode>, fault: Option<Fault>, headers: &HeaderMap, now: Timestamp) -> Post {
+    let wish = headers.get("webhook-delivery").and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    if status == Some(StatusCode::GONE) || wish.eq_ignore_ascii_case("disable") {
         return Post::Gone;
     }
+    let code = status.map(|status| status.as_u16());
+    let Some(fault) = fault else { return Post::Arrived { status: code.unwrap_or_default() } };
+    if wish.eq_ignore_ascii_case("abort-message") {
+        return Post::Refused { status: code.unwrap_or_default() };
+    }
     let is_asking = matches!(status, Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
-    let wait = retry_after.filter(|_| is_asking).and_then(|value| retry_after_wait(value.to_str().ok()?, now));
-    Post::Failed { status: status.map(|status| status.as_u16()), error: fault.as_str(), wait }
+    let retry_after = headers.get(RETRY_AFTER).filter(|_| is_asking);
+    let wait = retry_after.and_then(|value| retry_after_wait(value.to_str().ok()?, now));
+    Post::Failed { status: code, error: fault.as_str(), wait }
 }
 
 /// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date in one of the three forms of §5.6.7.
@@ -133,34 +182,54 @@ fn retry_after_wait(value: &str, now: Timestamp) -> Option<Duration> {
 pub(super) fn http_fault(error: &hyper::Error) -> Fault {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     let is_cut = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::FileTooLarge);
-    if is_cut || error.is_parse_too_large() { Fault::TooLarge } else { Fault::Broken }
+    if is_cut || error.is_parse_too_large() {
+        return Fault::TooLarge;
+    }
+    // In TLS 1.3 a client certificate is judged after the handshake.
+    match cause.map(tls_fault) {
+        Some(Fault::TlsRefusesUs) => Fault::TlsRefusesUs,
+        _ => Fault::Broken,
+    }
 }
 
 pub(super) fn tls_fault(error: &io::Error) -> Fault {
     use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented, PeerIncompatible};
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(InvalidCertificate(_) | NoCertificatesPresented) => Fault::TlsBadCertificate,
+        Some(InvalidCertificate(error)) => Fault::TlsBadCertificate(Flaw::from(error)),
+        Some(NoCertificatesPresented) => Fault::TlsBadCertificate(Flaw::Other),
         Some(PeerIncompatible(_)) => Fault::TlsNoCommonCipher,
         Some(AlertReceived(
             AlertDescription::HandshakeFailure
             | AlertDescription::ProtocolVersion
             | AlertDescription::InsufficientSecurity,
         )) => Fault::TlsNoCommonCipher,
+        Some(AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        )) => Fault::TlsRefusesUs,
         _ => Fault::TlsFailed,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_only_when_asked() {
         let now = Timestamp::from_millis(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
         let check = |status: u16, value: &str, expected: Option<u64>| {
-            let value = HeaderValue::from_str(value).unwrap();
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
             let status = StatusCode::from_u16(status).unwrap();
-            let found = post(Some(status), Some(Fault::Status), Some(&value), now);
+            let found = post(Some(status), Some(Fault::Status), &headers, now);
             let wait = expected.map(Duration::from_secs);
             let expected = Post::Failed { status: Some(status.as_u16()), error: "http_status", wait };
             assert_eq!(found, expected, "{value:?}");
@@ -180,11 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn the_status_decides() {
-        let check = |status, expected| {
+    fn the_status_decides_unless_the_receiver_says_more() {
+        let check_saying = |status, word: &'static str, expected| {
             let fault = (!(200..300).contains(&status)).then_some(Fault::Status);
-            assert_eq!(post(StatusCode::from_u16(status).ok(), fault, None, Timestamp::default()), expected);
+            let headers = HeaderMap::from_iter([("webhook-delivery".parse().unwrap(), HeaderValue::from_static(word))]);
+            assert_eq!(post(StatusCode::from_u16(status).ok(), fault, &headers, Timestamp::default()), expected);
         };
+        let check = |status, expected| check_saying(status, "", expected);
         let failed = |status| Post::Failed { status: Some(status), error: "http_status", wait: None };
         check(200, Post::Arrived { status: 200 });
         check(204, Post::Arrived { status: 204 });
@@ -192,5 +263,10 @@ mod tests {
         check(404, failed(404));
         check(410, Post::Gone);
         check(500, failed(500));
+        check_saying(200, "Disable", Post::Gone);
+        check_saying(500, "disable", Post::Gone);
+        check_saying(422, "abort-message", Post::Refused { status: 422 });
+        check_saying(200, "abort-message", Post::Arrived { status: 200 });
+        check_saying(500, "whatever", failed(500));
     }
 }

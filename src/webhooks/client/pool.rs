@@ -1,7 +1,7 @@
 //! Connections that wait for their next request.
 //!
-//! Kept under scheme, host, port and the policy's generation: a connection made under an older policy is never used
-//! again. The one used last is taken first, so that surplus ones grow old. A sweeper closes what has waited too long;
+//! Kept under scheme, host, port, the certificates that one side or the other brings, and the policy's generation: a
+//! connection made under an older policy is never used again. The one used last is taken first, so that surplus ones grow old. A sweeper closes what has waited too long;
 //! it runs only while something waits.
 
 use std::collections::HashMap;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
-use crate::egress::Vetted;
+use super::identities;
+use crate::egress::{Identity, Vetted};
 
 /// What connections are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,11 +21,14 @@ pub(super) struct Key {
     host: String,
     port: u16,
     generation: u64,
+    /// Of what its TLS wants; nothing when that is nothing out of the ordinary.
+    identity: Option<[u8; 32]>,
 }
 
 impl Key {
-    pub(super) fn of(vetted: &Vetted) -> Self {
+    pub(super) fn of(vetted: &Vetted, identity: Identity<'_>) -> Self {
         Self {
+            identity: identities::digest(identity),
             is_https: vetted.is_https(),
             host: vetted.host().to_owned(),
             port: vetted.port(),

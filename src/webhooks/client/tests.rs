@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::dns::Table;
-use crate::egress::{self, Policy, Settings, client_tls};
+use crate::egress::{self, Policy, Settings};
 use crate::model::time::Timestamp;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
@@ -119,7 +119,7 @@ fn client_with(policy: Policy, limits: Limits, ca_file: Option<&std::path::Path>
     let guard_limits = egress::Limits { dns: Duration::from_millis(50), ..egress::Limits::default() };
     let guard = Guard::new(policy, Arc::new(table)).with_limits(guard_limits);
     let clock = Clock::standing(Timestamp::from_millis(1_000_000));
-    Client::new(Arc::new(guard), client_tls(ca_file).unwrap(), clock, limits)
+    Client::new(Arc::new(guard), Trust::open(ca_file).unwrap(), clock, limits)
 }
 
 fn client() -> Client {
@@ -130,6 +130,10 @@ fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/hook?a=%20b#c")
 }
 
+fn to(url: &str) -> Destination<'_> {
+    Destination { url, identity: Identity::default() }
+}
+
 fn check_fault(answer: &Answer, word: &'static str) {
     assert_eq!(answer.post, Post::Failed { status: None, error: word, wait: None }, "{answer:?}");
 }
@@ -138,12 +142,12 @@ fn check_fault(answer: &Answer, word: &'static str) {
 async fn what_goes_over_the_wire() {
     let (port, seen) = answering(OK).await;
     let client = client();
-    let answer = client.post(&url(port), &request()).await;
+    let answer = client.post(to(&url(port)), &request()).await;
     assert_eq!((answer.post, answer.status), (Post::Arrived { status: 200 }, Some(200)));
     assert_eq!((answer.body_head.as_slice(), answer.is_reused), (b"OK".as_slice(), false));
     assert_eq!(answer.peer.unwrap().port(), port);
     assert!(answer.timings.head.unwrap() <= answer.timings.total && answer.timings.connect.is_some());
-    let again = client.post(&url(port), &request()).await;
+    let again = client.post(to(&url(port)), &request()).await;
     assert!(again.is_reused && again.fault.is_none());
     assert_eq!((seen.connections(), seen.requests()), (1, 2));
     let wire = format!(
@@ -166,7 +170,7 @@ async fn statuses() {
         ),
     ] {
         let (port, _) = answering(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")).await;
-        assert_eq!(client().post(&url(port), &request()).await.post, expected);
+        assert_eq!(client().post(to(&url(port)), &request()).await.post, expected);
     }
 }
 
@@ -176,7 +180,7 @@ async fn redirects_are_not_followed() {
     let (target, reached) = answering(OK).await;
     let location = format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{target}/\r\nContent-Length: 0\r\n\r\n");
     let (port, seen) = answering(location).await;
-    let answer = client().post(&url(port), &request()).await;
+    let answer = client().post(to(&url(port)), &request()).await;
     assert_eq!(answer.post, Post::Failed { status: Some(302), error: "http_status", wait: None });
     assert_eq!(answer.redirect_host().as_deref(), Some("127.0.0.1"));
     assert_eq!((seen.requests(), reached.connections()), (1, 0));
@@ -193,7 +197,7 @@ async fn silence_ends_at_the_deadline() {
         .await;
         let limits = Limits { total: Duration::from_millis(100), ..limits() };
         let client = client_with(Policy::default().capturing(), limits, None);
-        check_fault(&client.post(&url(port), &request()).await, "http_timeout");
+        check_fault(&client.post(to(&url(port)), &request()).await, "http_timeout");
     }
 }
 
@@ -207,7 +211,7 @@ async fn endless_bodies_are_cut() {
     })
     .await;
     let brief = Limits { total: Duration::from_millis(100), ..limits() };
-    let answer = client_with(Policy::default().capturing(), brief, None).post(&url(port), &request()).await;
+    let answer = client_with(Policy::default().capturing(), brief, None).post(to(&url(port)), &request()).await;
     assert_eq!((answer.post, answer.body_head.as_slice()), (Post::Arrived { status: 200 }, b"slow".as_slice()));
     seen.closed.notified().await;
 
@@ -227,7 +231,7 @@ async fn endless_bodies_are_cut() {
     })
     .await;
     let client = client();
-    let answer = client.post(&url(port), &request()).await;
+    let answer = client.post(to(&url(port)), &request()).await;
     assert_eq!((answer.status, answer.body_head.len()), (Some(500), client.limits.body_bytes));
     seen.closed.notified().await;
     assert!(written.load(Ordering::SeqCst) < 64 * 1024 * 1024);
@@ -243,10 +247,10 @@ async fn answers_that_are_none_do_not_go_on_for_ever() {
         peer.seen.closed.notify_one();
     })
     .await;
-    check_fault(&client().post(&url(port), &request()).await, "response_too_large");
+    check_fault(&client().post(to(&url(port)), &request()).await, "response_too_large");
     seen.closed.notified().await;
     let (port, _) = answering(format!("{}{OK}", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(3))).await;
-    assert_eq!(client().post(&url(port), &request()).await.status, Some(200));
+    assert_eq!(client().post(to(&url(port)), &request()).await.status, Some(200));
 }
 
 #[tokio::test]
@@ -255,11 +259,11 @@ async fn heads_that_are_too_large() {
     let long = format!("X: {}\r\n", "y".repeat(33_000));
     for headers in [many, long] {
         let (port, _) = answering(format!("HTTP/1.1 200 OK\r\n{headers}\r\n")).await;
-        check_fault(&client().post(&url(port), &request()).await, "response_too_large");
+        check_fault(&client().post(to(&url(port)), &request()).await, "response_too_large");
     }
     let (port, _) =
         answering(format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "y".repeat(30_000))).await;
-    assert_eq!(client().post(&url(port), &request()).await.post, Post::Arrived { status: 200 });
+    assert_eq!(client().post(to(&url(port)), &request()).await.post, Post::Arrived { status: 200 });
 }
 
 #[tokio::test]
@@ -270,7 +274,7 @@ async fn early_ends_and_nonsense() {
             peer.say(answer).await;
         })
         .await;
-        check_fault(&client().post(&url(port), &request()).await, "http_broken");
+        check_fault(&client().post(to(&url(port)), &request()).await, "http_broken");
         assert_eq!(seen.connections(), 1, "{answer:?}");
     }
 }
@@ -282,8 +286,8 @@ async fn a_kept_connection_that_closes_unanswered_is_repeated_once() {
     })
     .await;
     let client = client();
-    assert!(client.post(&url(port), &request()).await.fault.is_none());
-    let second = client.post(&url(port), &request()).await;
+    assert!(client.post(to(&url(port)), &request()).await.fault.is_none());
+    let second = client.post(to(&url(port)), &request()).await;
     assert_eq!((second.post, second.is_reused), (Post::Arrived { status: 200 }, false));
     assert_eq!((seen.connections(), seen.requests()), (2, 3));
 }
@@ -295,8 +299,8 @@ async fn an_answer_that_has_begun_is_not_asked_for_again() {
     })
     .await;
     let client = client();
-    assert!(client.post(&url(port), &request()).await.fault.is_none());
-    check_fault(&client.post(&url(port), &request()).await, "http_broken");
+    assert!(client.post(to(&url(port)), &request()).await.fault.is_none());
+    check_fault(&client.post(to(&url(port)), &request()).await, "http_broken");
     assert_eq!((seen.connections(), seen.requests()), (1, 2));
 }
 
@@ -309,10 +313,10 @@ async fn kept_connections_end_with_the_policy_and_with_time() {
     .await;
     let limits = Limits { idle: Duration::from_millis(40), ..limits() };
     let client = client_with(Policy::default().capturing(), limits, None);
-    client.post(&url(port), &request()).await;
+    client.post(to(&url(port)), &request()).await;
     assert_eq!(client.pool.waiting(), 1);
     client.guard.replace(Policy::default().capturing());
-    assert!(!client.post(&url(port), &request()).await.is_reused);
+    assert!(!client.post(to(&url(port)), &request()).await.is_reused);
     seen.closed.notified().await;
     assert_eq!(seen.connections(), 2);
 }
@@ -324,7 +328,7 @@ async fn the_pool_has_its_bounds() {
         let limits = Limits { idle_per_host, idle_total, ..limits() };
         let client = client_with(Policy::default().capturing(), limits, None);
         let (url, request) = (url(port), request());
-        let post = || client.post(&url, &request);
+        let post = || client.post(to(&url), &request);
         let _ = tokio::join!(post(), post(), post(), post(), post());
         assert_eq!(client.pool.waiting(), expected);
     }
@@ -341,17 +345,17 @@ async fn destinations_that_cannot_be_reached() {
         ("https://nobody.test/".to_owned(), "dns_nxdomain"),
         ("https://silent.test/".to_owned(), "dns_timeout"),
     ] {
-        check_fault(&client().post(&url, &request()).await, word);
+        check_fault(&client().post(to(&url), &request()).await, word);
     }
     let bad = Request { headers: vec![("a".to_owned(), "b\r\nc".to_owned())], ..request() };
-    check_fault(&client().post(&url(free), &bad).await, "request_invalid");
+    check_fault(&client().post(to(&url(free)), &bad).await, "request_invalid");
 }
 
 #[tokio::test]
 async fn what_an_exception_answers_is_not_shown() {
     let (port, _) = answering(OK).await;
     let settings = Settings { allow: vec!["127.0.0.0/8".to_owned()], ..Settings::default() };
-    let answer = client_with(Policy::new(&settings).unwrap(), limits(), None).post(&url(port), &request()).await;
+    let answer = client_with(Policy::new(&settings).unwrap(), limits(), None).post(to(&url(port)), &request()).await;
     assert_eq!((answer.post, answer.body_head.len()), (Post::Arrived { status: 200 }, 0));
 }
 
@@ -399,7 +403,7 @@ async fn certificates() {
         let (port, seen, pem) = tls_receiver(&names, is_expired).await;
         std::fs::write(&ca_file, pem).unwrap();
         let client = client_with(Policy::default().capturing(), limits(), is_trusted.then_some(ca_file.as_path()));
-        let answer = client.post(&format!("https://localhost:{port}/"), &request()).await;
+        let answer = client.post(to(&format!("https://localhost:{port}/")), &request()).await;
         match expected {
             Some(word) => check_fault(&answer, word),
             None => assert_eq!(answer.post, Post::Arrived { status: 200 }, "{answer:?}"),
@@ -416,9 +420,9 @@ async fn what_is_not_tls() {
         peer.hang().await;
     })
     .await;
-    check_fault(&client().post(&format!("https://127.0.0.1:{plain}/"), &request()).await, "tls_failed");
+    check_fault(&client().post(to(&format!("https://127.0.0.1:{plain}/")), &request()).await, "tls_failed");
     let (silent, _) = receiver(|_, mut peer| async move { peer.hang().await }).await;
     let limits = Limits { tls: Duration::from_millis(50), ..limits() };
     let client = client_with(Policy::default().capturing(), limits, None);
-    check_fault(&client.post(&format!("https://127.0.0.1:{silent}/"), &request()).await, "tls_timeout");
+    check_fault(&client.post(to(&format!("https://127.0.0.1:{silent}/")), &request()).await, "tls_timeout");
 }

@@ -24,6 +24,9 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Failed => "email.failed",
         EventKind::OpenReclassified => "email.opened_reclassified",
         EventKind::ClickReclassified => "email.clicked_reclassified",
+        EventKind::WebhookFailing => "webhook.failing",
+        EventKind::WebhookDisabled => "webhook.disabled",
+        EventKind::SecretRotated => "webhook.secret_rotated",
     }
 }
 
@@ -35,9 +38,19 @@ pub(super) fn payload(
     cut: Option<Cut>,
 ) -> Value {
     let timestamp = if webhook.keeps_timestamp { event.at } else { attempt.at };
+    let data = if event.kind.is_notice() { specifics(event) } else { about_mail(event, message, cut) };
+    Fields::default()
+        .with("id", event.id.to_string())
+        .with("type", name(event.kind))
+        .with("timestamp", timestamp.rfc3339_millis())
+        .with("data", data.with_some("test", event.is_test.then_some(true)))
+        .into()
+}
+
+fn about_mail(event: &Event, message: &Message, cut: Option<Cut>) -> Fields {
     let facts = &message.facts;
     let metadata = cut.map_or_else(|| facts.metadata.clone(), |cut| first_entries(&facts.metadata, cut.bytes));
-    let data = Fields::default()
+    Fields::default()
         .with("emailId", message.id.to_string())
         .with("recipient", event.recipient.as_str())
         .with("subject", facts.subject.as_str())
@@ -45,13 +58,6 @@ pub(super) fn payload(
         .with_some("tags", Some(facts.tags.clone()).filter(|tags| !tags.is_empty()))
         .with_some("metadata", Some(metadata).filter(|metadata| !metadata.is_empty()))
         .with_some("truncated", cut.map(|_| true))
-        .with_some("test", event.is_test.then_some(true));
-    Fields::default()
-        .with("id", event.id.to_string())
-        .with("type", name(event.kind))
-        .with("timestamp", timestamp.rfc3339_millis())
-        .with("data", data)
-        .into()
 }
 
 fn specifics(event: &Event) -> Fields {
@@ -79,6 +85,14 @@ fn specifics(event: &Event) -> Fields {
         Detail::Complained { feedback_type, .. } => {
             fields.with("complainedAt", at).with("feedbackType", feedback_type.as_str())
         }
+        Detail::Webhook { webhook, url, description, since, failures, error } => fields
+            .with("webhookId", webhook.to_string())
+            .with("url", url.as_str())
+            .with("description", description.as_str())
+            .with_some("failingSince", since.map(|since| since.rfc3339_millis()))
+            .with_some("failures", Some(*failures).filter(|failures| *failures > 0))
+            .with_some("error", Some(error.as_str()).filter(|error| !error.is_empty()))
+            .with("occurredAt", at),
     }
 }
 

@@ -7,7 +7,8 @@
 //! | `transmail-json` | JSON | `producer-signature` | Standard Webhooks |
 //!
 //! A retry has the same ids and event times; only what tells of the attempt differs. Bodies end at [`BODY_BYTES_MAX`]:
-//! what is longer loses list entries, metadata and ends of strings, and says `truncated`.
+//! what is longer loses list entries, metadata and ends of strings, and says `truncated`. Events that go together are a
+//! JSON array of what each would be alone, signed as a whole.
 
 mod json;
 mod mailtura;
@@ -25,9 +26,9 @@ use crate::model::message::Message;
 use crate::model::reason::Cause;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{Format, Webhook};
-use crate::model::webhook_options::{FORM_FIELD, check_form_field, check_header};
+use crate::model::webhook_options::{BATCH_BYTES_MAX, FORM_FIELD, check_form_field, check_header};
 
-/// Longest body.
+/// Longest body of one event.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// What we call ourselves unless the webhook's own headers say otherwise.
 pub const USER_AGENT: &str = concat!("Postback/", env!("CARGO_PKG_VERSION"));
@@ -76,27 +77,65 @@ pub fn event_name(format: Format, kind: EventKind) -> &'static str {
 /// An empty `webhook.secret` means unsigned; where TransMail's authentication key is the mail agent's, the caller has
 /// put it there. Custom headers that would be refused today are left out.
 pub fn build(webhook: &Webhook, event: &Event, message: &Message, attempt: Attempt) -> Request {
-    let (json, body) = fitting(webhook, event, message, attempt);
-    let content_type = match webhook.format {
+    let json = fitting(webhook, event, message, attempt);
+    let body = body(webhook, &json);
+    Request { content_type: content_type(webhook), headers: headers(webhook, &[event], attempt, &json), body }
+}
+
+/// The request that tells `webhook` of several events at once, and of how many: as many of the first as fit.
+pub fn build_together(webhook: &Webhook, events: &[(&Event, &Message)], attempt: Attempt) -> (Request, usize) {
+    let mut json = b"[".to_vec();
+    let mut told = Vec::with_capacity(events.len());
+    for (event, message) in events {
+        let one = fitting(webhook, event, message, attempt);
+        if !told.is_empty() && json.len() + one.len() + 2 > BATCH_BYTES_MAX {
+            break;
+        }
+        if !told.is_empty() {
+            json.push(b',');
+        }
+        json.extend_from_slice(&one);
+        told.push(*event);
+    }
+    json.push(b']');
+    let headers = headers(webhook, &told, attempt, &json);
+    (Request { content_type: content_type(webhook), headers, body: body(webhook, &json) }, told.len())
+}
+
+fn content_type(webhook: &Webhook) -> &'static str {
+    match webhook.format {
         Format::Mailtura | Format::TransmailJson => "application/json",
         Format::Transmail => "application/x-www-form-urlencoded",
-    };
+    }
+}
+
+fn headers(webhook: &Webhook, events: &[&Event], attempt: Attempt, json: &[u8]) -> Vec<(String, String)> {
     let custom = webhook.headers.iter().filter(|(name, value)| check_header(name, value).is_ok());
     let mut headers: Vec<(String, String)> = Vec::with_capacity(8);
     if !custom.clone().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
         headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
     }
-    headers.extend(signatures(webhook, event, attempt, &json));
+    headers.extend(signatures(webhook, &id_of(events), attempt, json));
     headers.push(("webhook-attempt".to_owned(), attempt.number.to_string()));
-    if event.is_test && webhook.format != Format::Mailtura {
+    if events.iter().any(|event| event.is_test) && webhook.format != Format::Mailtura {
         headers.push(("X-Postback-Test".to_owned(), "true".to_owned()));
     }
     headers.extend(custom.cloned());
-    Request { content_type, headers, body: body.into() }
+    headers
 }
 
-fn signatures(webhook: &Webhook, event: &Event, attempt: Attempt, json: &[u8]) -> Vec<(String, String)> {
-    let secret = webhook.secret.reveal();
+/// One event's own id; several have one together that follows from the first and their number.
+fn id_of(events: &[&Event]) -> String {
+    match events {
+        [only] => only.id.to_string(),
+        [first, ..] => format!("batch_{}_{}", first.id.uuid().simple(), events.len()),
+        [] => String::new(),
+    }
+}
+
+/// During a rotation Standard Webhooks lists a signature by each secret; the other schemes have room for one.
+fn signatures(webhook: &Webhook, id: &str, attempt: Attempt, json: &[u8]) -> Vec<(String, String)> {
+    let (secret, other) = webhook.signing_secrets(attempt.at);
     if secret.is_empty() {
         return Vec::new();
     }
@@ -107,19 +146,19 @@ fn signatures(webhook: &Webhook, event: &Event, attempt: Attempt, json: &[u8]) -
         }
     };
     let mut headers = vec![own];
-    let id = event.id.to_string();
-    if webhook.format != Format::Transmail
-        && let Some(standard) = signature::standard(secret, &id, attempt.at.as_secs(), json)
-    {
-        headers.push(("webhook-id".to_owned(), id));
+    let secrets = std::iter::once(secret).chain(other);
+    let standard: Vec<String> =
+        secrets.filter_map(|secret| signature::standard(secret, id, attempt.at.as_secs(), json)).collect();
+    if webhook.format != Format::Transmail && !standard.is_empty() {
+        headers.push(("webhook-id".to_owned(), id.to_owned()));
         headers.push(("webhook-timestamp".to_owned(), attempt.at.as_secs().to_string()));
-        headers.push(("webhook-signature".to_owned(), standard));
+        headers.push(("webhook-signature".to_owned(), standard.join(" ")));
     }
     headers
 }
 
-/// The JSON text and the body made of it, cut as little as makes the body fit.
-fn fitting(webhook: &Webhook, event: &Event, message: &Message, attempt: Attempt) -> (Vec<u8>, Vec<u8>) {
+/// The JSON text of one event, cut as little as makes its body fit.
+fn fitting(webhook: &Webhook, event: &Event, message: &Message, attempt: Attempt) -> Vec<u8> {
     let mut cuts = CUTS.into_iter();
     let mut cut = None;
     loop {
@@ -131,11 +170,22 @@ fn fitting(webhook: &Webhook, event: &Event, message: &Message, attempt: Attempt
             shorten(&mut payload, cut);
         }
         let json = json::print(&payload);
-        let body = if webhook.format == Format::Transmail { form(&webhook.form_field, &json) } else { json.clone() };
+        let bytes = match webhook.format {
+            Format::Mailtura | Format::TransmailJson => json.len(),
+            Format::Transmail => body(webhook, &json).len(),
+        };
         cut = cuts.next();
-        if body.len() <= BODY_BYTES_MAX || cut.is_none() {
-            return (json, body);
+        if cut.is_none() || bytes <= BODY_BYTES_MAX {
+            return json;
         }
+    }
+}
+
+/// The body that carries a JSON text.
+fn body(webhook: &Webhook, json: &[u8]) -> Bytes {
+    match webhook.format {
+        Format::Mailtura | Format::TransmailJson => Bytes::copy_from_slice(json),
+        Format::Transmail => form(&webhook.form_field, json).into(),
     }
 }
 

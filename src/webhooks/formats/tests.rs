@@ -2,35 +2,19 @@
 
 use super::*;
 use crate::model::address::Mailbox;
-use crate::model::event::{Detail, EventSet, relay};
+use crate::model::event::{Detail, relay};
 use crate::model::hit::{Client, Named, Place, Verdict, Visitor, Who};
 use crate::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId, WebhookId};
 use crate::model::message::{Facts, Source};
 use crate::model::reason::{Class, Reason};
 use crate::model::secret::Secret;
-use crate::model::webhook::{Hits, Switch};
 
 const AT: Timestamp = Timestamp::from_millis(1_772_439_302_730);
 const FIRST: Attempt = Attempt { at: Timestamp::from_millis(1_772_439_303_001), number: 1 };
 
 fn webhook(format: Format, secret: &str) -> Webhook {
-    Webhook {
-        id: WebhookId::from_bytes([7; 16]),
-        tenant: TenantId::from_bytes([1; 16]),
-        agent: None,
-        url: "https://hooks.example.com/".to_owned(),
-        description: String::new(),
-        format,
-        events: EventSet::default(),
-        hits: Hits::First,
-        switch: Switch::On,
-        secret: Secret::new(secret),
-        form_field: FORM_FIELD.to_owned(),
-        headers: Vec::new(),
-        keeps_timestamp: false,
-        created_at: AT,
-        updated_at: AT,
-    }
+    let (id, tenant) = (WebhookId::from_bytes([7; 16]), TenantId::from_bytes([1; 16]));
+    Webhook { format, secret: Secret::new(secret), ..Webhook::new(id, tenant, "https://hooks.example.com/", AT) }
 }
 
 fn person(address: &str, name: &str) -> Mailbox {

@@ -26,6 +26,9 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Failed => "mailfailure",
         EventKind::OpenReclassified => "email_open_reclassified",
         EventKind::ClickReclassified => "email_link_click_reclassified",
+        EventKind::WebhookFailing => "webhook_failing",
+        EventKind::WebhookDisabled => "webhook_disabled",
+        EventKind::SecretRotated => "webhook_secret_rotated",
     }
 }
 
@@ -113,6 +116,14 @@ fn details(event: &Event, message: &Message) -> Fields {
             .with("ip", source_ip.as_str())
             .with("from", message.facts.from.address.as_str())
             .with("to", list(recipient)),
+        Detail::Webhook { webhook, url, description, since, failures, error } => fields
+            .with("webhook_id", webhook.to_string())
+            .with("webhook_url", url.as_str())
+            .with("description", description.as_str())
+            .with("failing_since", since.map_or(String::new(), |since| since.rfc3339_seconds()))
+            .with("failures", failures.to_string())
+            .with("reason", error.as_str())
+            .with("time", at),
     }
 }
 

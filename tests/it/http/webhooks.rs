@@ -1,6 +1,7 @@
 //! Webhooks under `/api/v1`: the seed's calls, our fields, and tests that go the whole way.
 
 use postback::model::webhook::{DispatchNext, DispatchState};
+use postback::model::webhook_attempt::Trace;
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use serde_json::{Value, json};
 
@@ -153,10 +154,10 @@ async fn lists_page_by_key() {
 /// Plays the part that delivers: the next dispatch, once it is there.
 async fn leased(house: &House) -> LeasedDispatch {
     loop {
-        if let Some(dispatch) = house.store.lease_dispatches(Lane::Fresh, 1, Vec::new()).await.unwrap().pop() {
+        if let Some(dispatch) = house.store.lease_dispatches(Lane::Trial, 1, Vec::new()).await.unwrap().pop() {
             return dispatch;
         }
-        house.store.wakes().dispatches.heard().await;
+        house.store.wakes().trials.heard().await;
     }
 }
 
@@ -169,7 +170,20 @@ async fn settled(
 ) {
     let LeasedDispatch { id, lease, .. } = dispatch;
     let error = error.map(str::to_owned);
-    house.store.settle_dispatch(DispatchSettlement { id, lease, next, at: NOW, status, error }).await.unwrap();
+    let trace = Trace::default();
+    let settlement = DispatchSettlement {
+        id,
+        lease,
+        next,
+        started_at: NOW,
+        at: NOW,
+        status,
+        error,
+        wish: None,
+        trace,
+        is_test: true,
+    };
+    house.store.settle_dispatch(settlement).await.unwrap();
 }
 
 async fn tested(
@@ -215,10 +229,10 @@ async fn a_test_goes_the_whole_way() {
             ("test@example.com", id.clone())
         );
     }
-    let waits = DispatchNext::Waits(NOW);
-    let (reply, _) = tested(&house, &id, "", waits, Some(500), Some("status 500")).await;
+    let ends = DispatchNext::Ends(DispatchState::Exhausted);
+    let (reply, _) = tested(&house, &id, "", ends, Some(500), Some("status 500")).await;
     reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":500,"error":"status 500"}"#);
-    let (reply, _) = tested(&house, &id, "", waits, None, Some("connection refused")).await;
+    let (reply, _) = tested(&house, &id, "", ends, None, Some("connection refused")).await;
     reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":null,"error":"connection refused"}"#);
     house.shut().await;
 }

@@ -9,6 +9,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::engines::MASTER_KEY;
+
 /// A start or stop that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -127,6 +129,7 @@ pub fn command(folder: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("POSTBACK__MASTER_KEY", MASTER_KEY.reveal());
     command
 }
 

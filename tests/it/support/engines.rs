@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use postback::clock::Clock;
+use postback::model::seal::MasterKey;
 use postback::store::Store;
 use postback::store::db::{Options, Sync};
 use tempfile::TempDir;
 
 use super::postgres::Database;
+
+/// What the secrets of all tests' databases are sealed with; the program is told it too.
+pub const MASTER_KEY: MasterKey = MasterKey::new([7; 32]);
 
 /// An empty database of either kind, and a folder that goes with it.
 pub struct Engine {
@@ -47,6 +51,7 @@ impl Engine {
             content_dir: self.folder().join("content"),
             holder: holder.to_owned(),
             handoff: 0,
+            master: MASTER_KEY,
             sync: Sync::Full,
         }
     }

@@ -1,26 +1,35 @@
 //! Sample events, one of each kind: what a webhook is tested with.
 //!
-//! Pure. They pass through the same store, formats and signatures as real ones, and are marked as tests all the way;
-//! the people in them live under `example.com`, the addresses come from documentation ranges.
+//! They pass through the same store, formats and signatures as real ones, and are marked as tests all the way; the
+//! people in them live under `example.com`, the addresses come from documentation ranges.
 
-use crate::ids::IdSource;
-use crate::model::address::Mailbox;
-use crate::model::event::{Detail, Event, EventKind, relay};
-use crate::model::hit::{Client, Named, Place, Verdict, Visitor, Who};
-use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::model::message::{Facts, Message, Source};
-use crate::model::reason::{Cause, Class, Reason};
-use crate::model::tenant::MailAgent;
-use crate::model::time::Timestamp;
+use uuid::Uuid;
+
+use super::address::Mailbox;
+use super::event::{Detail, Event, EventKind, relay};
+use super::hit::{Client, Named, Place, Verdict, Visitor, Who};
+use super::id::{DeliveryId, EventId, MessageId};
+use super::message::{Facts, Message, Source};
+use super::reason::{Cause, Class, Reason};
+use super::tenant::MailAgent;
+use super::time::Timestamp;
+use super::webhook::Webhook;
 
 const RECIPIENT: &str = "test@example.com";
 const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
-/// A message that nobody sent, and an event about it.
-pub(super) fn of_kind(kind: EventKind, agent: &MailAgent, ids: &IdSource, now: Timestamp) -> (Message, Event) {
-    let message = message(agent, ids, now);
+/// A message that nobody sent, and an event about it, with ids that were drawn for them: what tells `webhook` what
+/// telling it is like.
+pub fn of_kind(
+    kind: EventKind,
+    webhook: &Webhook,
+    agent: &MailAgent,
+    (message, event): (Uuid, Uuid),
+    now: Timestamp,
+) -> (Message, Event) {
+    let message = sample_message(agent, message, now);
     let event = Event {
-        id: EventId::from_uuid(ids.uuid(now)),
+        id: EventId::from_uuid(event),
         delivery: DeliveryId { message: message.id, recipient: 0 },
         tenant: agent.tenant,
         agent: agent.id,
@@ -28,7 +37,7 @@ pub(super) fn of_kind(kind: EventKind, agent: &MailAgent, ids: &IdSource, now: T
         ordinal: 0,
         at: now,
         recipient: RECIPIENT.into(),
-        detail: detail(kind, now),
+        detail: detail(kind, webhook, now),
         relay: relay::ALL,
         relay_at: now,
         is_test: true,
@@ -36,8 +45,7 @@ pub(super) fn of_kind(kind: EventKind, agent: &MailAgent, ids: &IdSource, now: T
     (message, event)
 }
 
-fn message(agent: &MailAgent, ids: &IdSource, now: Timestamp) -> Message {
-    let uuid = ids.uuid(now);
+fn sample_message(agent: &MailAgent, uuid: Uuid, now: Timestamp) -> Message {
     let from = agent.settings.from.clone();
     Message {
         id: MessageId::from_uuid(uuid),
@@ -61,7 +69,7 @@ fn message(agent: &MailAgent, ids: &IdSource, now: Timestamp) -> Message {
     }
 }
 
-fn detail(kind: EventKind, now: Timestamp) -> Detail {
+fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
     match kind {
         EventKind::Sent => Detail::Sent,
         EventKind::Delivered => Detail::Delivered { reply: "250 2.0.0 OK".into() },
@@ -87,6 +95,14 @@ fn detail(kind: EventKind, now: Timestamp) -> Detail {
                 diagnostic: "the address is suppressed".into(),
                 rule: "test".into(),
             },
+        },
+        EventKind::WebhookFailing | EventKind::WebhookDisabled | EventKind::SecretRotated => Detail::Webhook {
+            webhook: webhook.id,
+            url: webhook.url.clone(),
+            description: webhook.description.clone(),
+            since: Some(now),
+            failures: 20,
+            error: "http_status".into(),
         },
     }
 }

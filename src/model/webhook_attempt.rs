@@ -1,0 +1,81 @@
+//! What is kept of one attempt to tell a webhook: whom it reached, how long each part took, what was answered.
+//!
+//! Written by `webhooks`, kept by `store`, shown by `http`, the command line and the console. What was sent is not kept:
+//! it is made again from event, message, webhook and attempt, which give the same bytes.
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Timestamp;
+
+/// Bytes of an answer's headers that are kept.
+pub const HEADERS_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the body of an answer of 2xx that are kept; of others all that was read.
+pub const ARRIVED_BODY_KEPT_BYTES_MAX: usize = 1024;
+
+/// How long each part of an attempt took, in microseconds; `None` for what did not happen or did not end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Phases {
+    /// The look-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<u64>,
+    /// The connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<u64>,
+    /// The TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u64>,
+    /// From the start of all to the headers of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<u64>,
+    /// Everything.
+    pub total: u64,
+}
+
+/// How an attempt went. Kept as JSON; every field has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trace {
+    /// Where it went.
+    pub url: String,
+    /// The address that was connected to; empty when there was no connection.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    /// The connection had been used before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_reused: bool,
+    /// Version and cipher of TLS; empty without.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls: String,
+    /// How long each part took.
+    pub phases: Phases,
+    /// What went wrong, in plain words; empty when nothing did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Headers of the answer, cut.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The first of the body, as text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub body: String,
+    /// The events that went in the same request, this one included, when they were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<u32>,
+}
+
+/// One attempt at a dispatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// The how-manieth, counted from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The receiver's status, when it answered.
+    pub status: Option<u16>,
+    /// What went wrong, in a word of a closed list; `None` when the event arrived.
+    pub error: Option<String>,
+    /// When the next attempt was due, if one was.
+    pub next_at: Option<Timestamp>,
+    /// How it went.
+    pub trace: Trace,
+}

@@ -1,0 +1,395 @@
+//! Leasing dispatches, fairly between webhooks.
+//!
+//! Each webhook has a line of its own in the index, ordered by due time. A look goes from line to line (one seek each,
+//! only where something is owed), passes over those that are off, paused or busy without reading them, and shares what
+//! it may lease among the rest: nobody waits behind a million events that are owed to a dead receiver.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::db::{Result, Store, Tx};
+use super::super::value::{Row, Value};
+use super::super::webhook_health;
+use super::super::webhooks::{self, webhook_columns};
+use super::super::{events, messages, tenants};
+use super::{Lane, LeasedDispatch, dispatch_id};
+use crate::model::delivery::Lease;
+use crate::model::id::{AgentId, EventId, WebhookId};
+use crate::model::notice::blank;
+use crate::model::retry::LEASE;
+use crate::model::seal::MasterKey;
+use crate::model::secret::Secret;
+use crate::model::time::Timestamp;
+use crate::model::webhook::{DispatchId, Format, Webhook};
+use crate::model::webhook_health::SICK;
+
+/// How long events that go together wait for company.
+const GATHERING: Duration = Duration::from_secs(1);
+
+/// The first of each webhook's line, found by one seek a line.
+macro_rules! firsts {
+    ($lane:literal, $may:literal) => {
+        concat!(
+            "with recursive lines (webhook_id) as (
+                select (
+                    select webhook_id from dispatches where state = 'queued' and lane = '",
+            $lane,
+            "'
+                    order by webhook_id
+                    limit 1)
+                union all
+                select (
+                    select dispatches.webhook_id from dispatches
+                    where state = 'queued' and lane = '",
+            $lane,
+            "' and dispatches.webhook_id > lines.webhook_id
+                    order by dispatches.webhook_id
+                    limit 1)
+                from lines
+                where lines.webhook_id is not null
+            ), firsts (webhook_id, first_due) as (
+                select lines.webhook_id, (
+                    select due_at from dispatches
+                    where state = 'queued' and lane = '",
+            $lane,
+            "' and dispatches.webhook_id = lines.webhook_id
+                    order by due_at
+                    limit 1)
+                from lines
+                join webhooks on webhooks.id = lines.webhook_id
+                where ",
+            $may,
+            "
+            ) "
+        )
+    };
+}
+
+/// A pause holds up everything but tests, which nobody pauses.
+macro_rules! next_due {
+    ($lane:literal, $may:literal) => {
+        concat!(
+            firsts!($lane, $may),
+            "select case when paused_until > first_due and '",
+            $lane,
+            "' <> 'trial' then paused_until
+                else first_due end as due_at
+            from firsts
+            left join webhook_health on webhook_health.webhook_id = firsts.webhook_id
+            order by due_at
+            limit 1"
+        )
+    };
+}
+
+/// Any event of a line.
+macro_rules! any {
+    () => {
+        ""
+    };
+}
+
+/// No event while one before it about the same message is owed.
+macro_rules! in_order {
+    () => {
+        "and not exists (
+            select 1
+            from events as own
+            join events as earlier on earlier.message_id = own.message_id and earlier.id < own.id
+            join dispatches as owed on owed.event_id = earlier.id and owed.webhook_id = $1
+            where own.id = dispatches.event_id and owed.state = 'queued')"
+    };
+}
+
+macro_rules! lease_line {
+    ($lane:literal, $becomes:literal, $order:ident, $skip:literal) => {
+        concat!(
+            "with due as (
+                select event_id, webhook_id
+                from dispatches
+                where state = 'queued' and lane = '",
+            $lane,
+            "' and webhook_id = $1 and due_at <= $2 ",
+            $order!(),
+            " order by due_at
+                limit $3 ",
+            $skip,
+            ")
+            update dispatches
+            set lane = '",
+            $becomes,
+            "', lease = $4, due_at = $5, attempts = attempts + 1
+            from due
+            where dispatches.event_id = due.event_id and dispatches.webhook_id = due.webhook_id
+            returning dispatches.event_id, dispatches.webhook_id, attempts, attempts_before"
+        )
+    };
+    ($lane:literal, $becomes:literal, $is_in_order:expr, $is_shared:expr) => {
+        match ($is_in_order, $is_shared) {
+            (false, false) => lease_line!($lane, $becomes, any, ""),
+            (false, true) => lease_line!($lane, $becomes, any, "for update of dispatches skip locked"),
+            (true, false) => lease_line!($lane, $becomes, in_order, ""),
+            (true, true) => lease_line!($lane, $becomes, in_order, "for update of dispatches skip locked"),
+        }
+    };
+}
+
+/// What all leases of one look have in common.
+struct Look {
+    lane: Lane,
+    now: Timestamp,
+    holder: String,
+    master: MasterKey,
+}
+
+/// A webhook that has something due.
+struct Line {
+    webhook: Arc<Webhook>,
+    is_sick: bool,
+    is_awaited: bool,
+    due_at: Timestamp,
+    /// Leased and not yet told: event and numbers of attempts.
+    taken: Vec<Taken>,
+}
+
+struct Taken {
+    id: DispatchId,
+    attempt: u32,
+    attempts_before: u32,
+}
+
+impl Store {
+    /// Leases up to `limit` due dispatches of one lane and counts an attempt for each: a fair share for each webhook,
+    /// the oldest of each first. Those of webhooks that are off or paused wait, and so do those of the webhooks in
+    /// `except`, which have enough to do.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn lease_dispatches(
+        &self,
+        lane: Lane,
+        limit: u32,
+        except: Vec<WebhookId>,
+    ) -> Result<Vec<LeasedDispatch>> {
+        let look = self.look(lane);
+        self.transaction(move |tx| Box::pin(async move { look.lease(tx, limit, except).await })).await
+    }
+
+    /// Leases what else is due to a webhook, at most `limit`: what goes together with a dispatch that is leased already.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn lease_company(&self, lane: Lane, webhook: Arc<Webhook>, limit: u32) -> Result<Vec<LeasedDispatch>> {
+        let look = self.look(lane);
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let mut line = Line { webhook, is_sick: false, is_awaited: false, due_at: look.now, taken: Vec::new() };
+                look.take(tx, &mut line, limit).await?;
+                look.load(tx, vec![line]).await
+            })
+        })
+        .await
+    }
+
+    /// When the next dispatch of this lane comes due that may go out; `None` when none waits.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn next_dispatch_due(&self, lane: Lane) -> Result<Option<Timestamp>> {
+        let sql = match lane {
+            Lane::Fresh => next_due!("fresh", "switch = 'on'"),
+            Lane::Retry => next_due!("retry", "switch = 'on'"),
+            Lane::Trial => next_due!("trial", "1 = 1"),
+        };
+        self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
+    }
+
+    fn look(&self, lane: Lane) -> Look {
+        Look { lane, now: self.now(), holder: self.0.holder.clone(), master: self.0.master.clone() }
+    }
+}
+
+impl Look {
+    async fn lease(&self, tx: &mut Tx, limit: u32, except: Vec<WebhookId>) -> Result<Vec<LeasedDispatch>> {
+        let mut lines = self.lines(tx, limit, except).await?;
+        // In turn; what one does not need is shared among those that would take more.
+        let mut left = limit;
+        let mut hungry: Vec<usize> = (0..lines.len()).collect();
+        while left > 0 && !hungry.is_empty() {
+            let mut still_hungry = Vec::new();
+            let count = hungry.len();
+            for (at, place) in hungry.into_iter().enumerate() {
+                let others = u32::try_from(count - at).unwrap_or(u32::MAX);
+                let Some(line) = lines.get_mut(place) else { continue };
+                let room = line.room();
+                let share = left.div_ceil(others).min(room);
+                let got = self.take(tx, line, share).await?;
+                left -= got;
+                if got == share && got < room && left > 0 {
+                    still_hungry.push(place);
+                }
+            }
+            hungry = still_hungry;
+        }
+        for line in lines.iter().filter(|line| line.is_sick && !line.taken.is_empty()) {
+            webhook_health::probe(tx, line.webhook.id, self.now).await?;
+        }
+        self.load(tx, lines).await
+    }
+
+    /// The webhooks that have something due, longest due first, at most `limit`.
+    async fn lines(&self, tx: &mut Tx, limit: u32, except: Vec<WebhookId>) -> Result<Vec<Line>> {
+        macro_rules! due_lines {
+            ($lane:literal, $may:literal, $pause:literal) => {
+                concat!(
+                    firsts!($lane, $may),
+                    "select ",
+                    webhook_columns!(),
+                    ", first_due, score
+                    from firsts
+                    join webhooks on webhooks.id = firsts.webhook_id
+                    left join webhook_health on webhook_health.webhook_id = webhooks.id
+                    where first_due <= $1 and (paused_until is null or paused_until <= $1 or ",
+                    $pause,
+                    ")
+                        and webhooks.id not in ($list)
+                    order by first_due
+                    limit $2"
+                )
+            };
+        }
+        let sql = match self.lane {
+            Lane::Fresh => due_lines!("fresh", "switch = 'on'", "1 = 0"),
+            Lane::Retry => due_lines!("retry", "switch = 'on'", "1 = 0"),
+            Lane::Trial => due_lines!("trial", "1 = 1", "1 = 1"),
+        };
+        let except = except.into_iter().map(Value::from).collect();
+        let rows = tx.rows_listed(sql, vec![self.now.into(), limit.into()], except).await?;
+        let mut lines = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.line(row) {
+                Ok(line) if line.is_gathering(self.now) => {}
+                Ok(line) => lines.push(line),
+                // One that cannot be read must not hold up the others.
+                Err(fault) => tracing::error!(%fault, "a webhook cannot be read; what is owed to it waits"),
+            }
+        }
+        Ok(lines)
+    }
+
+    fn line(&self, row: &Row) -> Result<Line> {
+        let score = row.maybe_int("score")?.unwrap_or(0);
+        Ok(Line {
+            webhook: Arc::new(webhooks::read(row, &self.master)?),
+            is_sick: score >= i64::from(SICK) && self.lane != Lane::Trial,
+            is_awaited: score > 0,
+            due_at: row.time("first_due")?,
+            taken: Vec::new(),
+        })
+    }
+
+    /// Leases up to `limit` of one line; how many.
+    async fn take(&self, tx: &mut Tx, line: &mut Line, limit: u32) -> Result<u32> {
+        let (is_in_order, is_shared) = (line.webhook.options.in_order, tx.is_shared());
+        let sql = match self.lane {
+            Lane::Fresh => lease_line!("fresh", "retry", is_in_order, is_shared),
+            Lane::Retry => lease_line!("retry", "retry", is_in_order, is_shared),
+            Lane::Trial => lease_line!("trial", "trial", is_in_order, is_shared),
+        };
+        let values = vec![
+            line.webhook.id.into(),
+            self.now.into(),
+            limit.into(),
+            self.holder.as_str().into(),
+            (self.now + LEASE).into(),
+        ];
+        let rows = tx.rows(sql, values).await?;
+        for row in &rows {
+            let (attempt, attempts_before) = (row.small("attempts")?, row.small("attempts_before")?);
+            line.taken.push(Taken { id: dispatch_id(row)?, attempt, attempts_before });
+        }
+        Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
+    }
+
+    /// What was leased, with all that telling it needs.
+    async fn load(&self, tx: &mut Tx, lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
+        const HEAD: &str = "with wanted (event_id) as (values";
+        macro_rules! facts_of {
+            ($messages:literal) => {
+                concat!(
+                    ")
+                    select wanted.event_id, events.message_id, recipient, events.tenant_id, events.agent_id, kind,
+                        ordinal, at, address, detail, relay, relay_at, is_test,
+                        messages.id, agent_key, source, accepted_at, size_bytes, facts, settings
+                    from wanted
+                    join events on events.id = wanted.event_id
+                    left join ", $messages, " as messages on messages.id = events.message_id
+                    left join agents on agents.id = events.agent_id"
+                )
+            };
+        }
+        let tail = match self.lane {
+            Lane::Fresh | Lane::Retry => facts_of!("messages"),
+            Lane::Trial => facts_of!("samples"),
+        };
+        let keys = lines.iter().flat_map(|line| &line.taken).map(|taken| vec![taken.id.event.into()]);
+        let rows = tx.many(HEAD, tail, keys.collect()).await?;
+        let mut found: HashMap<EventId, &Row> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            found.insert(EventId::from_bytes(row.id("event_id")?), row);
+        }
+        let mut leased = Vec::with_capacity(rows.len());
+        for line in lines {
+            for taken in &line.taken {
+                let Some(row) = found.get(&taken.id.event) else { continue };
+                match self.leased(&line, taken, row) {
+                    Ok(dispatch) => leased.push(dispatch),
+                    Err(fault) => tracing::error!(dispatch.id = %taken.id, %fault, "a queued dispatch cannot be read"),
+                }
+            }
+        }
+        Ok(leased)
+    }
+
+    fn leased(&self, line: &Line, taken: &Taken, row: &Row) -> Result<LeasedDispatch> {
+        let event = events::read(row)?;
+        let message = if event.kind.is_notice() { blank(&event) } else { messages::read(row)? };
+        Ok(LeasedDispatch {
+            id: taken.id,
+            lease: Lease { holder: self.holder.clone(), attempt: taken.attempt },
+            attempts_before: taken.attempts_before,
+            event,
+            message,
+            webhook: self.with_key_of_agent(&line.webhook, row)?,
+            is_awaited: line.is_awaited,
+        })
+    }
+
+    /// TransMail's authentication key belongs to the mail agent: a webhook of its formats without a secret is signed
+    /// with that.
+    fn with_key_of_agent(&self, webhook: &Arc<Webhook>, row: &Row) -> Result<Arc<Webhook>> {
+        if webhook.format == Format::Mailtura || !webhook.secret.reveal().is_empty() {
+            return Ok(webhook.clone());
+        }
+        let Some(settings) = row.maybe_text("settings")? else { return Ok(webhook.clone()) };
+        let agent = AgentId::from_bytes(row.id("agent_id")?);
+        let key = tenants::settings_from(&settings, agent, &self.master)?.authentication_key;
+        Ok(Arc::new(Webhook { secret: Secret::new(key), ..(**webhook).clone() }))
+    }
+}
+
+impl Line {
+    /// How many may be leased in one look.
+    fn room(&self) -> u32 {
+        let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
+        // What goes together with one is leased when that one is told.
+        let all = if self.is_sick || self.webhook.options.batch { 1 } else { u32::MAX };
+        all.saturating_sub(taken)
+    }
+
+    /// Events that go together wait a moment for each other.
+    fn is_gathering(&self, now: Timestamp) -> bool {
+        self.webhook.options.batch && now.since(self.due_at) < GATHERING
+    }
+}

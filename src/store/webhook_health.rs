@@ -1,0 +1,207 @@
+//! How webhooks fare that fail, and what follows for them. Owns the `webhook_health` and `notices` tables.
+//!
+//! A webhook that is well has no row, so that what arrives costs it one look and no writing. What follows from failures
+//! is decided by `model::webhook_health`; here it is remembered in the transaction of the settlement that shows it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::db::{Result, Store, Tx};
+use super::dispatches::DispatchSettlement;
+use super::value::{Row, Value};
+use super::{events, webhooks};
+use crate::model::event::{Event, EventKind};
+use crate::model::id::{EventId, WebhookId};
+use crate::model::notice::notice;
+use crate::model::seal::MasterKey;
+use crate::model::time::Timestamp;
+use crate::model::webhook::{DispatchNext, DispatchState};
+use crate::model::webhook_health::{Failure, Health, News, PROBE};
+
+/// The word for a dispatch that its receiver will never take.
+pub const REFUSED: &str = "refused";
+/// Notices taken at one time.
+const NOTICES_MAX: u32 = 50;
+
+macro_rules! health_columns {
+    () => {
+        "score, failing_since, failures, exhausted, pauses, paused_until, is_warned, last_failure_at,
+            webhook_health.last_error"
+    };
+}
+
+impl Store {
+    /// How a webhook fares; `None` when it is well.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn webhook_health(&self, id: WebhookId) -> Result<Option<Health>> {
+        let sql = concat!("select ", health_columns!(), " from webhook_health where webhook_id = $1");
+        self.row(sql, vec![id.into()]).await?.as_ref().map(read).transpose()
+    }
+
+    /// Notices that are to go by mail, oldest first.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn notices(&self) -> Result<Vec<Event>> {
+        const SQL: &str = "
+            select events.id as event_id, message_id, recipient, tenant_id, agent_id, kind, ordinal, at, address,
+                detail, relay, relay_at, is_test
+            from notices
+            join events on events.id = notices.event_id
+            order by notices.event_id
+            limit $1";
+        self.rows(SQL, vec![NOTICES_MAX.into()]).await?.iter().map(events::read).collect()
+    }
+
+    /// A notice has been seen to.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_notice(&self, id: EventId) -> Result<()> {
+        self.run("delete from notices where event_id = $1", vec![id.into()]).await.map(drop)
+    }
+}
+
+/// Takes into account what these settlements tell; the notices that follow, which the caller writes.
+pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master: &MasterKey) -> Result<Vec<Event>> {
+    // In the order of ids, so that two writers cannot wait for each other.
+    let mut by_webhook: BTreeMap<WebhookId, Vec<&DispatchSettlement>> = BTreeMap::new();
+    for settlement in settled {
+        by_webhook.entry(settlement.id.webhook).or_default().push(settlement);
+    }
+    let mut known = load(tx, by_webhook.keys().copied()).await?;
+    let mut notices = Vec::new();
+    for (id, settlements) in by_webhook {
+        let before = known.remove(&id);
+        let mut health = before.clone().unwrap_or_default();
+        let mut news = None;
+        for settlement in settlements {
+            news = graver(news, take(&mut health, settlement));
+        }
+        if let Some((news, at)) = news {
+            notices.extend(tell(tx, id, news, &mut health, at, master).await?);
+        }
+        match before {
+            Some(before) if before == health => {}
+            None if health == Health::default() => {}
+            _ => write(tx, id, &health).await?,
+        }
+    }
+    let rows = notices.iter().map(|notice: &Event| vec![notice.id.into(), notice.at.into()]).collect();
+    tx.many("insert into notices (event_id, created_at) values", "on conflict do nothing", rows).await?;
+    Ok(notices)
+}
+
+/// What one settlement does to a webhook's health.
+fn take(health: &mut Health, settlement: &DispatchSettlement) -> Option<(News, Timestamp)> {
+    let Some(error) = &settlement.error else {
+        health.arrived();
+        return None;
+    };
+    if error == REFUSED {
+        // It works, and does not want this one.
+        return None;
+    }
+    let failure = Failure {
+        at: settlement.at,
+        error,
+        exhausts: settlement.next == DispatchNext::Ends(DispatchState::Exhausted),
+        wish: settlement.wish,
+    };
+    let news = health.failed(failure);
+    let is_off = matches!(settlement.next, DispatchNext::WaitsSwitchedOff(_));
+    if is_off { Some((News::Off, settlement.at)) } else { news.map(|news| (news, settlement.at)) }
+}
+
+fn graver(one: Option<(News, Timestamp)>, other: Option<(News, Timestamp)>) -> Option<(News, Timestamp)> {
+    match (one, other) {
+        (Some((News::Off, _)), _) | (Some(_), None) => one,
+        (_, other) => other,
+    }
+}
+
+async fn tell(
+    tx: &mut Tx,
+    id: WebhookId,
+    news: News,
+    health: &mut Health,
+    at: Timestamp,
+    master: &MasterKey,
+) -> Result<Option<Event>> {
+    match news {
+        News::Off => webhooks::switch_off(tx, id, health, at, master).await,
+        News::Warning => {
+            let webhook = webhooks::find(tx, id, master).await?;
+            Ok(webhook.map(|webhook| notice(&webhook, EventKind::WebhookFailing, health, at)))
+        }
+    }
+}
+
+/// One request is on its way to find out; the next may be made when it has had its time.
+pub(super) async fn probe(tx: &mut Tx, id: WebhookId, now: Timestamp) -> Result<()> {
+    let sql = "update webhook_health set paused_until = $1 where webhook_id = $2";
+    tx.run(sql, vec![(now + PROBE).into(), id.into()]).await.map(drop)
+}
+
+async fn load(tx: &mut Tx, ids: impl Iterator<Item = WebhookId>) -> Result<HashMap<WebhookId, Health>> {
+    const HEAD: &str = "with wanted (id) as (values";
+    macro_rules! tail {
+        ($lock:literal) => {
+            concat!(
+                ") select webhook_id, ",
+                health_columns!(),
+                " from wanted join webhook_health on webhook_id = wanted.id order by webhook_id ",
+                $lock
+            )
+        };
+    }
+    let tail = if tx.is_shared() { tail!("for update of webhook_health") } else { tail!("") };
+    let rows = tx.many(HEAD, tail, ids.map(|id| vec![id.into()]).collect()).await?;
+    rows.iter().map(|row| Ok((WebhookId::from_bytes(row.id("webhook_id")?), read(row)?))).collect()
+}
+
+async fn write(tx: &mut Tx, id: WebhookId, health: &Health) -> Result<()> {
+    // Of a webhook that was deleted meanwhile nothing is kept.
+    const SQL: &str = "
+        insert into webhook_health (webhook_id, score, failing_since, failures, exhausted, pauses, paused_until,
+            is_warned, last_failure_at, last_error)
+        select id, $2, $3, $4, $5, $6, $7, $8, $9, $10
+        from webhooks
+        where id = $1
+        on conflict (webhook_id) do update
+        set score = excluded.score, failing_since = excluded.failing_since, failures = excluded.failures,
+            exhausted = excluded.exhausted, pauses = excluded.pauses, paused_until = excluded.paused_until,
+            is_warned = excluded.is_warned, last_failure_at = excluded.last_failure_at,
+            last_error = excluded.last_error";
+    if *health == Health::default() {
+        return tx.run("delete from webhook_health where webhook_id = $1", vec![id.into()]).await.map(drop);
+    }
+    let row: Vec<Value> = vec![
+        id.into(),
+        health.score.into(),
+        health.failing_since.into(),
+        health.failures.into(),
+        health.exhausted.into(),
+        health.pauses.into(),
+        health.paused_until.into(),
+        health.is_warned.into(),
+        health.last_failure_at.into(),
+        health.last_error.as_str().into(),
+    ];
+    tx.run(SQL, row).await.map(drop)
+}
+
+fn read(row: &Row) -> Result<Health> {
+    Ok(Health {
+        score: row.small("score")?,
+        failing_since: row.maybe_time("failing_since")?,
+        failures: row.small("failures")?,
+        exhausted: row.small("exhausted")?,
+        pauses: row.small("pauses")?,
+        paused_until: row.maybe_time("paused_until")?,
+        is_warned: row.flag("is_warned")?,
+        last_failure_at: row.maybe_time("last_failure_at")?,
+        last_error: row.text("last_error")?,
+    })
+}

@@ -1,0 +1,333 @@
+//! The dispatches of one lane, and how they are posted: alone, or together with what else is due to their webhook.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::client::{Answer, Destination};
+use super::formats::{self, Attempt};
+use super::gate::{Gates, Pass};
+use super::{Counters, Parts};
+use crate::egress::Identity;
+use crate::model::delivery::Lease;
+use crate::model::id::WebhookId;
+use crate::model::time::Timestamp;
+use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post, Webhook};
+use crate::model::webhook_attempt::{ARRIVED_BODY_KEPT_BYTES_MAX, HEADERS_KEPT_BYTES_MAX, Phases, Trace};
+use crate::model::webhook_options::BATCH_EVENTS_MAX;
+use crate::store::db::Wakes;
+use crate::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
+use crate::store::webhook_health::REFUSED;
+use crate::store::{Store, StoreError};
+use crate::wake::Wake;
+use crate::worker::{Again, Done, Full, Later, Lines, Looked, Queue};
+
+/// The bell that rings for a lane.
+pub(super) fn wake(wakes: &Wakes, lane: Lane) -> &Wake {
+    match lane {
+        Lane::Fresh => &wakes.dispatches,
+        Lane::Retry => &wakes.retries,
+        Lane::Trial => &wakes.trials,
+    }
+}
+
+/// The dispatches of one lane.
+#[derive(Debug)]
+pub(super) struct Dispatches {
+    pub(super) parts: Parts,
+    pub(super) lane: Lane,
+    /// `None`: nobody is held back.
+    pub(super) gates: Option<Arc<Gates>>,
+}
+
+impl Queue for Dispatches {
+    type Id = DispatchId;
+    type Leased = LeasedDispatch;
+    type Party = WebhookId;
+    type Owner = ();
+    type Turn = Option<Pass>;
+    type Fault = StoreError;
+
+    const NAME: &'static str = "dispatch";
+
+    fn held(leased: &LeasedDispatch) -> (DispatchId, Lease) {
+        (leased.id, leased.lease.clone())
+    }
+
+    fn party(&self, leased: &LeasedDispatch) -> WebhookId {
+        leased.id.webhook
+    }
+
+    fn owner(_: &LeasedDispatch) {}
+
+    fn turn(&self, _: &WebhookId, next: &LeasedDispatch) -> Result<Option<Pass>, Full> {
+        let Some(gates) = &self.gates else { return Ok(None) };
+        gates.enter(&next.webhook, self.lane, self.parts.clock.now()).map(Some)
+    }
+
+    async fn freed(&self) -> WebhookId {
+        match &self.gates {
+            Some(gates) => gates.freed(self.lane).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn lease(&self, limit: u32, lines: Lines<WebhookId>) -> Result<Looked<LeasedDispatch>, StoreError> {
+        let rows = self.parts.store.lease_dispatches(self.lane, limit, lines.crowded().collect()).await?;
+        let has_more = rows.len() >= limit as usize;
+        Ok(Looked { rows, has_more })
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.parts.store.next_dispatch_due(self.lane).await
+    }
+
+    async fn renew(&self, held: Vec<(DispatchId, Lease)>) -> Result<Vec<DispatchId>, StoreError> {
+        self.parts.store.renew_dispatches(held).await
+    }
+
+    async fn release(&self, unused: Vec<(DispatchId, Lease)>) -> Result<(), StoreError> {
+        self.parts.store.release_dispatches(unused).await
+    }
+
+    async fn put_off(&self, _: Vec<(DispatchId, Lease, Later)>) -> Result<(), StoreError> {
+        // Every row is admitted.
+        Ok(())
+    }
+
+    async fn perform(&self, leased: LeasedDispatch, turn: Option<Pass>) -> Done<LeasedDispatch> {
+        let webhook = leased.webhook.clone();
+        let together = self.with_company(leased).await;
+        let settlements = self.post(&webhook, together).await;
+        // The next request may begin while this one's end is written.
+        drop(turn);
+        let parts = &self.parts;
+        let settling = settlements.into_iter().map(|each| settle(parts.store.clone(), parts.counters.clone(), each));
+        let next = settling.collect::<JoinSet<_>>().join_all().await.into_iter().flatten().min();
+        Done::Settled(self.due_again(next, &webhook))
+    }
+}
+
+impl Dispatches {
+    /// A dispatch with all that goes together with it.
+    async fn with_company(&self, first: LeasedDispatch) -> Vec<LeasedDispatch> {
+        if !first.webhook.options.batch || self.lane == Lane::Trial {
+            return vec![first];
+        }
+        let room = u32::try_from(BATCH_EVENTS_MAX - 1).unwrap_or_default();
+        let company = self.parts.store.lease_company(self.lane, first.webhook.clone(), room).await;
+        let company = company.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "an event goes alone");
+            Vec::new()
+        });
+        if company.len() + 1 == BATCH_EVENTS_MAX {
+            // There may be more for another request.
+            wake(self.parts.store.wakes(), self.lane).ring();
+        }
+        // Those that are signed with the key of another mail agent go by themselves.
+        let (company, others): (Vec<_>, Vec<_>) =
+            company.into_iter().partition(|other| other.webhook.secret == first.webhook.secret);
+        self.give_back(others).await;
+        std::iter::once(first).chain(company).collect()
+    }
+
+    async fn give_back(&self, unused: Vec<LeasedDispatch>) {
+        if unused.is_empty() {
+            return;
+        }
+        let unused = unused.into_iter().map(|dispatch| (dispatch.id, dispatch.lease)).collect();
+        if let Err(fault) = self.parts.store.release_dispatches(unused).await {
+            tracing::warn!(%fault, "leases could not be given back; what they are for comes due with their end");
+        }
+    }
+
+    /// Posts these in one request; what is to be written of each.
+    async fn post(&self, webhook: &Webhook, mut together: Vec<LeasedDispatch>) -> Vec<DispatchSettlement> {
+        let started_at = self.parts.clock.now();
+        let Some(first) = together.first() else { return Vec::new() };
+        let attempt = Attempt { at: started_at, number: first.lease.attempt };
+        let signing = first.webhook.clone();
+        let (request, count) = if webhook.options.batch && self.lane != Lane::Trial {
+            let events: Vec<_> = together.iter().map(|dispatch| (&dispatch.event, &dispatch.message)).collect();
+            formats::build_together(&signing, &events, attempt)
+        } else {
+            (formats::build(&signing, &first.event, &first.message, attempt), 1)
+        };
+        self.give_back(together.split_off(count)).await;
+        let identity = Identity {
+            ca: &webhook.options.ca,
+            certificate: &webhook.options.client_certificate,
+            key: webhook.client_key.reveal(),
+        };
+        let answer = self.parts.client.post(Destination { url: &webhook.url, identity }, &request).await;
+        let at = self.parts.clock.now();
+        let trace = trace(webhook, &answer, together.len());
+        let settle = |dispatch: LeasedDispatch| {
+            let settlement = settlement(&dispatch, &answer, started_at, at, trace.clone());
+            self.tell(&dispatch, &answer, settlement.next);
+            if dispatch.is_awaited && settlement.error.is_none() {
+                // Others wait to see whether the receiver is back.
+                self.parts.store.wakes().dispatches.ring();
+                self.parts.store.wakes().retries.ring();
+            }
+            settlement
+        };
+        together.into_iter().map(settle).collect()
+    }
+
+    fn tell(&self, dispatch: &LeasedDispatch, answer: &Answer, next: DispatchNext) {
+        let counters = &self.parts.counters;
+        let (counter, outcome) = match (&answer.post, next) {
+            (Post::Arrived { .. }, _) => (&counters.arrived, "arrived"),
+            (_, DispatchNext::Ends(_)) => (&counters.exhausted, "exhausted"),
+            (_, DispatchNext::Waits(_) | DispatchNext::WaitsSwitchedOff(_)) => (&counters.failed, "failed"),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            webhook.id = %dispatch.id.webhook,
+            event.id = %dispatch.id.event,
+            event.kind = dispatch.event.kind.as_str(),
+            attempt = dispatch.lease.attempt,
+            outcome,
+            status = answer.status,
+            error = answer.fault.as_ref().map(tracing::field::display),
+            peer = answer.peer.map(tracing::field::display),
+            duration_ms = u64::try_from(answer.timings.total.as_millis()).unwrap_or(u64::MAX),
+            "webhook attempted"
+        );
+    }
+
+    /// When this lane should look again.
+    fn due_again(&self, next: Option<Timestamp>, webhook: &Webhook) -> Option<Timestamp> {
+        if webhook.options.in_order {
+            // What waited for this may go now, whatever lane it stands in.
+            self.parts.store.wakes().dispatches.ring();
+            self.parts.store.wakes().retries.ring();
+        }
+        match self.lane {
+            Lane::Retry => next,
+            Lane::Fresh if next.is_some() => {
+                // It is the other lane's from now on.
+                self.parts.store.wakes().retries.ring();
+                None
+            }
+            Lane::Fresh | Lane::Trial => None,
+        }
+    }
+}
+
+fn settlement(
+    dispatch: &LeasedDispatch,
+    answer: &Answer,
+    started_at: Timestamp,
+    at: Timestamp,
+    trace: Trace,
+) -> DispatchSettlement {
+    let attempts = dispatch.lease.attempt.saturating_sub(dispatch.attempts_before);
+    let next = match (&answer.post, dispatch.event.is_test) {
+        // Somebody waits to see whether it works; nobody wants to hear of a test three days later.
+        (Post::Failed { .. } | Post::Refused { .. } | Post::Gone, true) => DispatchNext::Ends(DispatchState::Exhausted),
+        (post, _) => webhook::after(dispatch.id, attempts, post, at),
+    };
+    let (error, wish) = match &answer.post {
+        Post::Arrived { .. } => (None, None),
+        Post::Failed { error, wait, .. } => (Some((*error).to_owned()), *wait),
+        Post::Refused { .. } => (Some(REFUSED.to_owned()), None),
+        Post::Gone => (Some("gone".to_owned()), None),
+    };
+    DispatchSettlement {
+        id: dispatch.id,
+        lease: dispatch.lease.clone(),
+        next,
+        started_at,
+        at,
+        status: answer.status,
+        error,
+        wish,
+        trace,
+        is_test: dispatch.event.is_test,
+    }
+}
+
+/// What is kept of an answer.
+fn trace(webhook: &Webhook, answer: &Answer, together: usize) -> Trace {
+    let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    let timings = &answer.timings;
+    let kept = match &answer.post {
+        Post::Arrived { .. } => ARRIVED_BODY_KEPT_BYTES_MAX,
+        Post::Failed { .. } | Post::Refused { .. } | Post::Gone => usize::MAX,
+    };
+    let body = answer.body_head.get(..kept).unwrap_or(&answer.body_head);
+    let mut left = HEADERS_KEPT_BYTES_MAX;
+    let headers = answer.headers.iter().filter(|_| !answer.is_hidden).map_while(|(name, value)| {
+        let (name, value) = (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
+        left = left.checked_sub(name.len() + value.len())?;
+        Some((name, value))
+    });
+    Trace {
+        url: webhook.url.clone(),
+        peer: answer.peer.map_or(String::new(), |peer| peer.to_string()),
+        is_reused: answer.is_reused,
+        tls: answer.tls.clone(),
+        phases: Phases {
+            dns: timings.dns.map(micros),
+            connect: timings.connect.map(micros),
+            tls: timings.tls.map(micros),
+            head: timings.head.map(micros),
+            total: micros(timings.total),
+        },
+        why: why(answer),
+        headers: headers.collect(),
+        // PostgreSQL's text holds no zero bytes.
+        body: String::from_utf8_lossy(body).replace('\0', "\u{fffd}"),
+        together: u32::try_from(together).ok().filter(|count| *count > 1),
+    }
+}
+
+/// What went wrong, for people.
+fn why(answer: &Answer) -> String {
+    match (&answer.post, answer.fault) {
+        (Post::Gone, _) => "the receiver answered that it wants no more; the webhook is switched off".to_owned(),
+        (Post::Refused { .. }, _) => "the receiver answered that it will never take this event".to_owned(),
+        (_, Some(super::client::Fault::Status)) => {
+            let status = answer.status.unwrap_or_default();
+            match answer.redirect_host() {
+                Some(host) => {
+                    format!("the receiver answered {status}, a redirect to {host}; redirects are not followed")
+                }
+                None => format!("the receiver answered {status} instead of 2xx"),
+            }
+        }
+        (_, Some(fault)) => fault.to_string(),
+        (_, None) => String::new(),
+    }
+}
+
+/// Writes what came of an attempt; when it comes due again. A store that is away is waited for: the receiver has heard,
+/// and need not hear it again.
+async fn settle(store: Store, counters: Arc<Counters>, settlement: DispatchSettlement) -> Option<Timestamp> {
+    let mut again = Again::default();
+    let written = loop {
+        match store.settle_dispatch(settlement.clone()).await {
+            Err(StoreError::Unavailable(_)) => again.wait().await,
+            written => break written,
+        }
+    };
+    match written {
+        Ok(()) => match settlement.next {
+            DispatchNext::Waits(until) => Some(until),
+            DispatchNext::Ends(_) | DispatchNext::WaitsSwitchedOff(_) => None,
+        },
+        Err(StoreError::LostLease) => {
+            counters.leases_lost.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(dispatch.id = %settlement.id, "the lease was lost; the result is dropped");
+            None
+        }
+        Err(fault) => {
+            tracing::error!(dispatch.id = %settlement.id, %fault, "the result of an attempt cannot be written");
+            None
+        }
+    }
+}
