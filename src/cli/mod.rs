@@ -7,6 +7,7 @@ mod check_config;
 mod database;
 mod demo;
 mod inspect;
+mod queue;
 mod ring;
 mod send;
 mod serve;
@@ -89,6 +90,9 @@ enum Command {
     /// Hosts that links lead through, blocked links, counts of opens and clicks
     #[command(subcommand)]
     Tracking(tracking::TrackingCommand),
+    /// What waits and why; hold, release, retry, cancel, purge, pause and resume
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -155,6 +159,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
         Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
         Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,
+        Command::Queue(command) => queue::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),

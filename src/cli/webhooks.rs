@@ -132,7 +132,7 @@ fn chosen(words: &[String], format: Format) -> anyhow::Result<EventSet> {
 /// acceptance.
 fn is_usual(kind: EventKind, format: Format) -> bool {
     match kind {
-        EventKind::Deferred | EventKind::OpenReclassified | EventKind::ClickReclassified => false,
+        EventKind::Deferred | EventKind::Delayed | EventKind::OpenReclassified | EventKind::ClickReclassified => false,
         kind if kind.is_notice() => false,
         EventKind::Sent | EventKind::Failed => format == Format::Mailtura,
         _ => true,

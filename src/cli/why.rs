@@ -10,6 +10,7 @@ use postback::model::event::{Detail, Event};
 use postback::model::hit::{Client, Hit, HitKind, Visitor};
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::Message;
+use postback::model::queue::Mark;
 use postback::model::reason::Cause;
 use postback::model::time::Timestamp;
 use postback::store::deliveries::Attempt;
@@ -18,6 +19,7 @@ use postback::store::reports::KeptReport;
 use postback::store::views::DeliveryView;
 
 use super::database::Guest;
+use super::queue::next;
 use super::{printable, say};
 use copies::Copies;
 
@@ -139,6 +141,9 @@ fn standing(view: &DeliveryView, now: Timestamp) -> String {
     match (delivery.state, view.due_at, view.settled_at) {
         (State::Queued, Some(until), _) if view.is_leased => {
             format!("in attempt {}, until {until} at most", delivery.attempts)
+        }
+        (State::Queued, ..) if view.held_at.is_some() || view.mark != Mark::None => {
+            format!("queued{reason}: {}, given up after {}", next(view, now), delivery.expires_at)
         }
         (State::Queued, Some(due), _) if due <= now => format!("queued{reason}: due since {due}"),
         (State::Queued, Some(due), _) => {

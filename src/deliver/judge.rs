@@ -13,6 +13,8 @@
 //! Before MAIL nothing was said about this mail: a smarthost that refuses us altogether is for a person to repair, and
 //! costs no mail meanwhile.
 
+use std::time::Duration;
+
 use super::dialogue::{TEXT_BYTES_MAX, escaped};
 use super::pace::Signal;
 use super::reply::Reply;
@@ -168,15 +170,16 @@ pub struct Consequence {
     pub bearing: Bearing,
 }
 
-/// What `outcome` makes of `delivery` at `now`; the event gets the name `event`.
+/// What `outcome` makes of `delivery` at `now`; the event gets the name `event`, and `schedule` has the waits.
 pub fn consequence(
     delivery: &Delivery,
     outcome: &Outcome,
     policy: &Policy,
     now: Timestamp,
     event: EventId,
+    schedule: &[Duration],
 ) -> Consequence {
-    let (next, kind, detail) = delivery::after(delivery, outcome, now);
+    let (next, kind, detail) = delivery::after(delivery, outcome, now, schedule);
     let bearing = match &detail {
         Detail::Bounced { cause } => policy.bearing(delivery, cause, Naming::Ours, now),
         Detail::Delivered { .. } => Policy::success(delivery, now),

@@ -33,6 +33,7 @@ pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
@@ -42,7 +43,8 @@ use crate::dns::Resolver;
 use crate::ids::IdSource;
 use crate::mail::rules::Rules;
 use crate::model::bearing::Policy;
-use crate::model::delivery::{Lease, Next, Outcome};
+use crate::model::delivery::{Lease, Next, Outcome, is_late};
+use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, DeliveryId, EventId};
 use crate::model::queue::{Mark, Pause};
 use crate::model::time::Timestamp;
@@ -123,8 +125,11 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let handed = parts.store.take_handoff().await;
     let sites = Arc::new(Sites::new(clock.clone()));
     let presets = Presets::new(&settings.destinations);
-    let (pauses, after) = (ArcSwap::default(), Mutex::default());
-    let deliver = Deliver { parts, routes, sites, presets, pauses, after };
+    // A store that is away now is asked again at the first look.
+    let pauses = ArcSwap::from_pointee(parts.store.pauses().await.unwrap_or_default());
+    let after = Mutex::default();
+    let schedule = settings.schedule();
+    let deliver = Deliver { parts, routes, sites, presets, schedule, pauses, after };
     Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
@@ -135,6 +140,8 @@ struct Deliver {
     routes: Routes,
     sites: Arc<Sites>,
     presets: Presets,
+    /// Waits between attempts.
+    schedule: Vec<Duration>,
     /// What people have stopped, as of the last look into the store.
     pauses: ArcSwap<Vec<Pause>>,
     /// Whose turn was last.
@@ -243,7 +250,7 @@ impl Queue for Deliver {
         // The next conversation need not wait for our commit.
         drop(turn);
         self.tell(&leased, &tried, stopwatch);
-        Done::Settled(self.settle(settled(&self.parts, leased, tried, started_at)).await)
+        Done::Settled(self.settle(settled(&self.parts, &self.schedule, leased, tried, started_at)).await)
     }
 
     async fn close(&self) {
@@ -357,10 +364,20 @@ impl Deliver {
     }
 }
 
-fn settled(parts: &Parts, leased: Leased, tried: Tried, started_at: Timestamp) -> Settlement {
+/// The event that tells that a delivery which waits will be late. Told once: the second of its kind is left out.
+fn lateness(parts: &Parts, leased: &Leased, next: &Next, told: &Event) -> Option<Event> {
+    let Next::Waits(next_at) = next else { return None };
+    let first_due = leased.message.facts.send_at.unwrap_or(leased.delivery.accepted_at);
+    let id = EventId::from_uuid(parts.ids.uuid(told.at));
+    is_late(first_due, *next_at).then(|| leased.delivery.tells(id, EventKind::Delayed, told.detail.clone(), told.at))
+}
+
+fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, started_at: Timestamp) -> Settlement {
     let now = parts.clock.now();
     let event = EventId::from_uuid(parts.ids.uuid(now));
-    let consequence = judge::consequence(&leased.delivery, &tried.outcome, &parts.suppression, now, event);
+    let policy = &parts.suppression;
+    let consequence = judge::consequence(&leased.delivery, &tried.outcome, policy, now, event, schedule);
+    let late = lateness(parts, &leased, &consequence.next, &consequence.event);
     let cause = judge::cause(&tried.outcome);
     let diagnostic = match &tried.outcome {
         Outcome::Delivered { reply } => reply.clone(),
@@ -387,7 +404,7 @@ fn settled(parts: &Parts, leased: Leased, tried: Tried, started_at: Timestamp) -
         attempt,
         next: consequence.next,
         reason: consequence.reason,
-        events: vec![consequence.event],
+        events: std::iter::once(consequence.event).chain(late).collect(),
         bearing: consequence.bearing,
     }
 }

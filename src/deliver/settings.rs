@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::presets::Preset;
+use crate::model::retry;
 use crate::model::secret::Secret;
 
 /// Where mail goes and how hard we try.
@@ -16,6 +17,10 @@ pub struct Settings {
     pub mode: Mode,
     /// Deliveries that are performed at once.
     pub at_once: u16,
+    /// Waits between attempts at a delivery, in minutes; the last repeats until its lifetime ends.
+    pub retry_minutes: Vec<u32>,
+    /// How long a delivery is tried, in hours, unless its mail agent or its message says otherwise.
+    pub lifetime_hours: u32,
     /// The next hop, in mode `smarthost`.
     pub smarthost: Smarthost,
     /// How much destinations take, before what is built in.
@@ -25,7 +30,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: Mode::default(), at_once: 64, smarthost: Smarthost::default(), destinations: Vec::new() }
+        Self {
+            mode: Mode::default(),
+            at_once: 64,
+            retry_minutes: retry::MAIL.iter().map(|wait| (wait.as_secs() / 60) as u32).collect(),
+            lifetime_hours: (retry::MAIL_LIFETIME.as_secs() / 3600) as u32,
+            smarthost: Smarthost::default(),
+            destinations: Vec::new(),
+        }
     }
 }
 
@@ -185,10 +197,26 @@ impl From<&TimeoutSettings> for Timeouts {
 }
 
 impl Settings {
+    /// Waits between attempts.
+    pub fn schedule(&self) -> Vec<Duration> {
+        self.retry_minutes.iter().map(|minutes| Duration::from_secs(u64::from(*minutes) * 60)).collect()
+    }
+
+    /// How long a delivery is tried.
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lifetime_hours) * 3600)
+    }
+
     /// What makes no sense, in one line.
     pub fn complaint(&self) -> Option<String> {
         if self.at_once == 0 {
             return Some("deliver.at_once: must not be 0".to_owned());
+        }
+        if self.retry_minutes.is_empty() || self.retry_minutes.contains(&0) {
+            return Some("deliver.retry_minutes: at least one wait is needed, and none may be 0".to_owned());
+        }
+        if self.lifetime_hours == 0 {
+            return Some("deliver.lifetime_hours: must not be 0".to_owned());
         }
         let destinations = || self.destinations.iter().find_map(Preset::complaint);
         match self.mode {

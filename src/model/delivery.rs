@@ -165,10 +165,15 @@ pub enum Next {
 
 /// What an attempt's outcome makes of a queued delivery, and what there is to tell about it.
 ///
-/// `delivery.attempts` counts the attempt that just ended. `seed` spreads the waits (see [`retry::wait`]).
+/// `delivery.attempts` counts the attempt that just ended; `schedule` has the waits, the last of which repeats.
 /// A wish of the other side can only lengthen a wait, and never past four hours. A delivery whose next try would
 /// come after its expiry ends now: `expired`, told as a soft bounce.
-pub fn after(delivery: &Delivery, outcome: &Outcome, now: Timestamp) -> (Next, EventKind, Detail) {
+pub fn after(
+    delivery: &Delivery,
+    outcome: &Outcome,
+    now: Timestamp,
+    schedule: &[Duration],
+) -> (Next, EventKind, Detail) {
     match outcome {
         Outcome::Delivered { reply } => {
             (Next::Ends(State::Delivered), EventKind::Delivered, Detail::Delivered { reply: reply.clone() })
@@ -180,7 +185,7 @@ pub fn after(delivery: &Delivery, outcome: &Outcome, now: Timestamp) -> (Next, E
         Outcome::Suppressed { cause } => {
             (Next::Ends(State::Suppressed), EventKind::Failed, Detail::Failed { cause: cause.clone() })
         }
-        Outcome::Deferred { cause, wait } => deferred(delivery, cause, *wait, now),
+        Outcome::Deferred { cause, wait } => deferred(delivery, cause, *wait, now, schedule),
     }
 }
 
@@ -195,15 +200,29 @@ fn bounced(cause: &Cause) -> (Next, EventKind, Detail) {
 /// A peer's wish is obeyed up to here.
 const WISH_MAX: Duration = Duration::from_secs(4 * 3600);
 
-fn deferred(delivery: &Delivery, cause: &Cause, wish: Option<Duration>, now: Timestamp) -> (Next, EventKind, Detail) {
+fn deferred(
+    delivery: &Delivery,
+    cause: &Cause,
+    wish: Option<Duration>,
+    now: Timestamp,
+    schedule: &[Duration],
+) -> (Next, EventKind, Detail) {
     let seed = retry::seed(delivery.id.message.as_bytes()) ^ u64::from(delivery.id.recipient);
-    let own = retry::wait(retry::MAIL, true, delivery.attempts.max(1), seed).unwrap_or(WISH_MAX);
+    let own = retry::wait(schedule, true, delivery.attempts.max(1), seed).unwrap_or(WISH_MAX);
     let next_at = now + own.max(wish.unwrap_or_default().min(WISH_MAX));
     if next_at > delivery.expires_at {
         let cause = Cause { class: Class::Soft, ..given_up(cause) };
         return (Next::Ends(State::Expired), EventKind::SoftBounced, Detail::Bounced { cause });
     }
     (Next::Waits(next_at), EventKind::Deferred, Detail::Deferred { cause: cause.clone(), next_at: Some(next_at) })
+}
+
+/// When whoever waits for a mail is told that it is late, counted from its first due time.
+pub const LATE: Duration = Duration::from_secs(4 * 3600);
+
+/// Whether a delivery that waits until `next_at` is late, when it was to go out at `first_due`.
+pub fn is_late(first_due: Timestamp, next_at: Timestamp) -> bool {
+    next_at.since(first_due) >= LATE
 }
 
 /// The last cause stays visible in the diagnostic; the reason says that we gave up, unless the mailbox was full,
@@ -253,7 +272,7 @@ mod tests {
     fn every_outcome_of_an_attempt() {
         let now = Timestamp::from_millis(1000);
         let check = |outcome, state, kind| {
-            let (next, told, _) = after(&delivery(1), &outcome, now);
+            let (next, told, _) = after(&delivery(1), &outcome, now, retry::MAIL);
             assert_eq!((next, told), (Next::Ends(state), kind));
         };
         check(Outcome::Delivered { reply: "250 ok".into() }, State::Delivered, EventKind::Delivered);
@@ -282,6 +301,7 @@ mod tests {
             &delivery(1),
             &Outcome::Deferred { cause: cause(Reason::Greylisted, Class::Soft), wait },
             now,
+            retry::MAIL,
         ) {
             (Next::Waits(at), EventKind::Deferred, _) => at.since(now),
             other => panic!("{other:?}"),
@@ -299,7 +319,7 @@ mod tests {
         let outcome = Outcome::Deferred { cause: cause(Reason::NetworkError, Class::Soft), wait: None };
         for _ in 0..100 {
             delivery.attempts += 1;
-            match after(&delivery, &outcome, now) {
+            match after(&delivery, &outcome, now, retry::MAIL) {
                 (Next::Waits(at), _, _) => now = at,
                 (Next::Ends(State::Expired), EventKind::SoftBounced, Detail::Bounced { cause }) => {
                     assert_eq!(cause.reason, Reason::Expired);

@@ -39,11 +39,13 @@ pub enum EventKind {
     WebhookDisabled,
     /// A webhook has a new secret.
     SecretRotated,
+    /// It will be hours late; told once. Opt-in.
+    Delayed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 14] = [
+    pub const ALL: [EventKind; 15] = [
         EventKind::Sent,
         EventKind::Delivered,
         EventKind::Deferred,
@@ -58,6 +60,7 @@ impl EventKind {
         EventKind::WebhookFailing,
         EventKind::WebhookDisabled,
         EventKind::SecretRotated,
+        EventKind::Delayed,
     ];
 
     /// Its word, as stored and logged.
@@ -77,6 +80,7 @@ impl EventKind {
             EventKind::WebhookFailing => "webhook_failing",
             EventKind::WebhookDisabled => "webhook_disabled",
             EventKind::SecretRotated => "webhook_secret_rotated",
+            EventKind::Delayed => "delayed",
         }
     }
 

@@ -85,6 +85,9 @@ pub struct Facts {
     pub tags: Vec<String>,
     /// The submitter's metadata, in the order given.
     pub metadata: Map<String, Value>,
+    /// When it was to be sent, if later than it was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_at: Option<Timestamp>,
     /// How it is tracked.
     pub tracking: Tracking,
     /// Recipients, by their place in the envelope, that are not to be tracked all the same.

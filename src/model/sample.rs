@@ -73,7 +73,7 @@ fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
     match kind {
         EventKind::Sent => Detail::Sent,
         EventKind::Delivered => Detail::Delivered { reply: "250 2.0.0 OK".into() },
-        EventKind::Deferred => Detail::Deferred { cause: full(), next_at: Some(now) },
+        EventKind::Deferred | EventKind::Delayed => Detail::Deferred { cause: full(), next_at: Some(now) },
         EventKind::HardBounced => Detail::Bounced { cause: unknown() },
         EventKind::SoftBounced => Detail::Bounced { cause: full() },
         EventKind::Opened | EventKind::OpenReclassified => Detail::Opened { visitor: visitor() },

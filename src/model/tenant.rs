@@ -130,6 +130,8 @@ pub struct AgentSettings {
     pub bounce_address: String,
     /// The sender used when a submission names none.
     pub from: Option<Mailbox>,
+    /// How long its mail is tried, in minutes, from when it is first due; `None`: as long as the installation has it.
+    pub lifetime_minutes: Option<u32>,
     /// Authentication key of TransMail webhooks that bring no secret of their own; empty for none.
     pub authentication_key: String,
     /// What it is for, in its owner's words.
@@ -149,6 +151,7 @@ impl Default for AgentSettings {
             privacy: Privacy::Full,
             bounce_address: String::new(),
             from: None,
+            lifetime_minutes: None,
             authentication_key: String::new(),
             description: String::new(),
             is_shut_down: false,

@@ -14,6 +14,7 @@ use postback::model::delivery::State;
 use postback::model::event::{Detail, EventKind};
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::Tracking;
+use postback::model::queue::{Mark, Pause, QueueFilter};
 use postback::model::reason::Reason;
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
 use postback::model::suppression::{Scope, Suppression};
@@ -182,6 +183,68 @@ on_both_engines! {
         let view = house.until_state(message, State::Delivered).await;
         assert_eq!(view.delivery.attempts, 2);
         assert_eq!(house.kinds(message).await, [EventKind::Deferred, EventKind::Delivered]);
+        worker.drain(AWHILE).await;
+    }
+
+    async fn a_mail_that_will_be_hours_late_is_told_of_once(engine: &Engine) {
+        let later = "450 4.2.0 greylisted, try again in 14400 seconds";
+        let house = House::build(engine, 64, Script::polite().on("RCPT", say(later)).on("RCPT", say(later))).await;
+        let worker = house.start().await;
+        let message = house.accept(&["a@example.com"]).await;
+        house.until_waiting(message).await;
+        let told = async |kind| house.kinds(message).await.into_iter().filter(|told| *told == kind).count();
+        assert_eq!((told(EventKind::Deferred).await, told(EventKind::Delayed).await), (1, 1));
+        house.clock.advance(Duration::from_secs(14_400));
+        house.until(message, |view| view.delivery.attempts == 2 && !view.is_leased).await;
+        assert_eq!((told(EventKind::Deferred).await, told(EventKind::Delayed).await), (2, 1));
+        worker.drain(AWHILE).await;
+    }
+
+    async fn where_nobody_answers_one_mail_finds_out_for_all(engine: &Engine) {
+        let house = House::build(engine, 64, Script::polite()).await;
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = Settings { at_once: 2, ..house.settings() };
+        settings.smarthost.port = closed.local_addr().unwrap().port();
+        settings.smarthost.connections_max = 2;
+        drop(closed);
+        let worker = house.start_on(&house.store, &settings).await;
+        let mut messages = Vec::new();
+        for number in 0..50 {
+            messages.push(house.accept(&[&format!("r{number}@example.com")]).await);
+        }
+        for message in &messages {
+            house.until(*message, |view| !view.is_leased).await;
+        }
+        let attempts = house.count(|counters| &counters.deferred);
+        assert!((3..=4).contains(&attempts), "{attempts} found out");
+        let all = QueueFilter::all_of(Scope::Installation);
+        let off = house.store.queued(&all, None, 100).await.unwrap();
+        let off: Vec<_> = off.into_iter().filter(|view| view.mark == Mark::Room).collect();
+        assert!(off.len() >= 46 && off.iter().all(|view| view.delivery.attempts == 0));
+        // It comes back, and all of it arrives.
+        let moved = tokio::net::TcpListener::bind(("127.0.0.1", settings.smarthost.port)).await.unwrap();
+        house.exchanger.listen_too(moved);
+        house.clock.advance(Duration::from_secs(66));
+        for message in messages {
+            house.until_state(message, State::Delivered).await;
+        }
+        worker.drain(AWHILE).await;
+    }
+
+    async fn a_person_s_wish_is_tried_whatever_is_known(engine: &Engine) {
+        let house = House::build(engine, 64, Script::polite()).await;
+        let scope = Scope::Agent(house.tenant, house.agent);
+        house.store.pause(Pause { scope, domain: None, note: String::new(), created_at: START }).await.unwrap();
+        let worker = house.start().await;
+        let message = house.accept(&["a@example.com"]).await;
+        house.until(message, |view| view.mark == Mark::Paused).await;
+        assert_eq!(house.exchanger.connections(), 0);
+        house.store.retry_now(QueueFilter::all_of(scope)).await.unwrap();
+        house.until_state(message, State::Delivered).await;
+        let message = house.accept(&["b@example.com"]).await;
+        house.until(message, |view| view.mark == Mark::Paused).await;
+        house.store.resume(scope, None).await.unwrap();
+        house.until_state(message, State::Delivered).await;
         worker.drain(AWHILE).await;
     }
 

@@ -100,7 +100,8 @@ pub struct Exchanger {
     seen: Arc<Mutex<Seen>>,
     changed: Arc<Notify>,
     arrivals: tokio::sync::Mutex<mpsc::UnboundedReceiver<Arrived>>,
-    _listening: JoinSet<()>,
+    house: House,
+    listening: Mutex<JoinSet<()>>,
 }
 
 impl Exchanger {
@@ -128,14 +129,15 @@ impl Exchanger {
             tls: TlsAcceptor::from(Arc::new(config)),
         };
         let mut listening = JoinSet::new();
-        listening.spawn(async move {
-            let mut guests = JoinSet::new();
-            while let Ok((socket, _)) = listener.accept().await {
-                guests.spawn(house.clone().host(socket));
-            }
-        });
-        let arrivals = tokio::sync::Mutex::new(arrivals);
-        Self { address, certificate: pair.cert.pem(), script, seen, changed, arrivals, _listening: listening }
+        listening.spawn(house.clone().listen(listener));
+        let (listening, arrivals) = (Mutex::new(listening), tokio::sync::Mutex::new(arrivals));
+        Self { address, certificate: pair.cert.pem(), script, seen, changed, arrivals, house, listening }
+    }
+
+    /// Listens here too.
+    pub fn listen_too(&self, listener: TcpListener) {
+        let house = self.house.clone();
+        self.listening.lock().unwrap().spawn(house.listen(listener));
     }
 
     /// From now on it behaves so.
@@ -202,7 +204,20 @@ struct Visit {
     rcpt: String,
 }
 
+impl std::fmt::Debug for House {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("House")
+    }
+}
+
 impl House {
+    async fn listen(self, listener: TcpListener) {
+        let mut guests = JoinSet::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            guests.spawn(self.clone().host(socket));
+        }
+    }
+
     async fn host(self, socket: TcpStream) {
         let connection = {
             let mut seen = self.seen.lock().unwrap();

@@ -20,6 +20,7 @@ mod http;
 mod kept;
 mod nodes;
 mod people;
+mod queueing;
 mod receivers;
 mod reports;
 mod rewrite;

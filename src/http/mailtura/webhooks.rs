@@ -113,7 +113,7 @@ fn event_words(events: EventSet) -> Vec<&'static str> {
     use EventKind as Kind;
     let both = events.has(Kind::HardBounced) && events.has(Kind::SoftBounced);
     let order = [Kind::Sent, Kind::Delivered, Kind::Opened, Kind::Clicked, Kind::HardBounced, Kind::SoftBounced];
-    let order = order.into_iter().chain([Kind::Complained, Kind::Failed, Kind::Deferred]);
+    let order = order.into_iter().chain([Kind::Complained, Kind::Failed, Kind::Deferred, Kind::Delayed]);
     let order = order.chain([Kind::OpenReclassified, Kind::ClickReclassified]);
     let order = order.chain([Kind::WebhookFailing, Kind::WebhookDisabled, Kind::SecretRotated]);
     let words = order.filter(|kind| events.has(*kind)).map(|kind| match kind {
@@ -147,6 +147,7 @@ fn kinds(word: &str) -> Option<&'static [EventKind]> {
         "webhook.failing" | "webhook_failing" => &[Kind::WebhookFailing],
         "webhook.disabled" | "webhook_disabled" => &[Kind::WebhookDisabled],
         "webhook.secret_rotated" | "webhook_secret_rotated" => &[Kind::SecretRotated],
+        "delayed" => &[Kind::Delayed],
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! What acceptance makes durable: the message with its facts, a delivery for each recipient, the events that tell of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::{Sane, Submission};
 use crate::intake::Intake;
@@ -48,7 +49,8 @@ impl Intake {
         let Birth { id, now, .. } = birth;
         let switches = merged(submission.switches, &sane.submitted.switches);
         let due_at = switches.send_at.map_or(now, |at| at.max(now));
-        let lifetime = self.0.settings.lifetime;
+        let own = grant.agent.settings.lifetime_minutes.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
+        let lifetime = own.unwrap_or(self.0.settings.lifetime);
         let expires_at = due_at + switches.time_to_live.map_or(lifetime, |wish| wish.min(lifetime));
         let found = |address: &Address| suppressed.get(&Suppression::key(address));
         let untracked = (0u16..)
@@ -123,6 +125,7 @@ impl Intake {
             request_id: birth.request_id.to_owned(),
             client_reference: switches.client_reference,
             bounce_address,
+            send_at: switches.send_at.filter(|at| *at > birth.now),
             tags: switches.tags,
             metadata: switches.metadata,
             tracking: self.tracking(grant, &sane.from, tracked),

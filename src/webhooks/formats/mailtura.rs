@@ -17,6 +17,7 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Sent => "email.sent",
         EventKind::Delivered => "email.delivered",
         EventKind::Deferred => "email.deferred",
+        EventKind::Delayed => "email.delayed",
         EventKind::HardBounced | EventKind::SoftBounced => "email.bounced",
         EventKind::Opened => "email.opened",
         EventKind::Clicked => "email.clicked",

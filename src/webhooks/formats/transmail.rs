@@ -18,6 +18,7 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::Sent => "sent",
         EventKind::Delivered => "delivered",
         EventKind::Deferred => "deferred",
+        EventKind::Delayed => "delayed",
         EventKind::HardBounced => "hardbounce",
         EventKind::SoftBounced => "softbounce",
         EventKind::Opened => "email_open",

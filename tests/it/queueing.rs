@@ -1,0 +1,246 @@
+//! The queue as people steer it, and whose turn it is: on both engines, with a clock that the test moves.
+
+use std::time::Duration;
+
+use postback::model::bearing::Bearing;
+use postback::model::delivery::{Delivery, Next, State};
+use postback::model::event::{Event, EventKind};
+use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
+use postback::model::message::{Fate, Plan, Tracking};
+use postback::model::queue::{Mark, Pause, QueueFilter};
+use postback::model::reason::Reason;
+use postback::model::retry::{LEASE, MAIL_LIFETIME};
+use postback::model::suppression::{Scope, Suppression};
+use postback::model::tenant::{AgentSettings, MailAgent, Tenant};
+use postback::store::deliveries::{Attempt, Leased, Settlement};
+use postback::store::leasing::Due;
+
+use crate::support::engines::{Engine, on_both_engines};
+use crate::support::node::{CONTENT, Node, START};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct House(Node);
+
+impl std::ops::Deref for House {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl House {
+    async fn build(engine: &Engine) -> Self {
+        Self(Node::build(engine, 0, AgentSettings::default()).await)
+    }
+
+    /// Another tenant with one agent.
+    async fn neighbour(&self, number: u8) -> (TenantId, AgentId) {
+        let (tenant, agent) = (TenantId::from_bytes([number; 16]), AgentId::from_bytes([number; 16]));
+        let slug = format!("neighbour-{number}");
+        let (key, name) = (format!("key-{number}"), "default".to_owned());
+        let neighbour = Tenant { id: tenant, slug: slug.clone(), name: slug, created_at: START };
+        let settings = AgentSettings::default();
+        let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
+        self.store.add_tenant(neighbour, default).await.unwrap();
+        (tenant, agent)
+    }
+
+    async fn accept_for(&self, tenant: TenantId, agent: AgentId, recipients: &[&str]) {
+        let plan = self.plan(recipients, CONTENT, Tracking::default());
+        let message = postback::model::message::Message { tenant, agent, ..plan.message.clone() };
+        self.store.accept(Plan { message, ..plan }).await.unwrap();
+    }
+
+    fn all(&self) -> QueueFilter {
+        QueueFilter::all_of(Scope::Installation)
+    }
+
+    /// The addresses of what can be leased now.
+    async fn leased(&self, limit: u32) -> Vec<String> {
+        let leased = self.store.lease_deliveries(limit).await.unwrap();
+        let mut addresses: Vec<_> = leased.into_iter().map(|leased| leased.delivery.address.to_string()).collect();
+        addresses.sort();
+        addresses
+    }
+
+    fn settlement(&self, leased: &Leased, next: Next, reason: Option<Reason>) -> Settlement {
+        let now = self.clock.now();
+        let attempt = Attempt { started_at: now, ended_at: now, outcome: "deferred".into(), ..Attempt::default() };
+        let (id, lease) = (leased.delivery.id, leased.lease.clone());
+        Settlement { id, lease, attempt, next, reason, events: vec![], bearing: Bearing::Nothing }
+    }
+
+    fn teller(&self) -> impl Fn(&Delivery) -> Option<Event> + Send + Sync + Clone + 'static {
+        let (ids, now) = (self.ids.clone(), self.clock.now());
+        move |delivery| Some(delivery.cancelled(EventId::from_uuid(ids.uuid(now)), now))
+    }
+
+    async fn state(&self, message: MessageId) -> State {
+        self.store.delivery(DeliveryId { message, recipient: 0 }).await.unwrap().unwrap().state
+    }
+}
+
+on_both_engines! {
+    async fn what_is_held_waits_and_its_lifetime_stands_still(engine: &Engine) {
+        let house = House::build(engine).await;
+        let held = house.accept(&["a@example.com"]).await;
+        house.accept(&["b@example.net"]).await;
+        let to_com = QueueFilter { domain: Some("example.com".into()), ..house.all() };
+        assert_eq!(house.store.hold(to_com.clone()).await.unwrap(), 1);
+        assert_eq!(house.store.hold(to_com.clone()).await.unwrap(), 0);
+        assert_eq!(house.leased(10).await, ["b@example.net"]);
+        house.clock.advance(Duration::from_secs(3600));
+        let only_held = QueueFilter { is_held: Some(true), ..house.all() };
+        let view = house.store.queued(&only_held, None, 10).await.unwrap().remove(0);
+        assert_eq!((view.delivery.id.message, view.held_at), (held, Some(START)));
+        assert_eq!(house.store.release_held(house.all()).await.unwrap(), 1);
+        let leased = house.store.lease_deliveries(10).await.unwrap();
+        let first = leased.iter().find(|leased| leased.delivery.id.message == held).unwrap();
+        assert_eq!(first.delivery.expires_at, START + MAIL_LIFETIME + Duration::from_secs(3600));
+    }
+
+    async fn a_scheduled_mail_that_was_held_is_not_sent_early(engine: &Engine) {
+        let house = House::build(engine).await;
+        let plan = house.plan(&["a@example.com"], CONTENT, Tracking::default());
+        let mut deliveries = plan.deliveries.clone();
+        deliveries[0].fate = Fate::Queued { due_at: START + MINUTE };
+        house.store.accept(Plan { deliveries, ..plan }).await.unwrap();
+        house.store.hold(house.all()).await.unwrap();
+        house.store.release_held(house.all()).await.unwrap();
+        assert_eq!(house.store.next_delivery_due().await.unwrap(), Some(START + MINUTE));
+        assert_eq!(house.leased(10).await, [""; 0]);
+    }
+
+    async fn what_is_asked_for_is_due_now_and_says_so(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.accept(&["a@example.com"]).await;
+        let leased = house.store.lease_deliveries(10).await.unwrap().remove(0);
+        assert_eq!(house.store.retry_now(house.all()).await.unwrap(), 0, "it is being tried");
+        let waits = Next::Waits(START + LEASE * 100);
+        let full = Some(Reason::MailboxFull);
+        house.store.settle_delivery(house.settlement(&leased, waits, full)).await.unwrap();
+        let other = QueueFilter { reason: Some(Reason::Greylisted), ..house.all() };
+        assert_eq!(house.store.retry_now(other).await.unwrap(), 0);
+        assert_eq!(house.store.retry_now(QueueFilter { reason: full, ..house.all() }).await.unwrap(), 1);
+        let asked = house.store.lease_deliveries(10).await.unwrap().remove(0);
+        assert_eq!((asked.mark, asked.delivery.attempts), (Mark::Asked, 2));
+    }
+
+    async fn what_is_cancelled_ends_and_is_told_unless_it_is_purged(engine: &Engine) {
+        let house = House::build(engine).await;
+        let mut messages = Vec::new();
+        for address in ["A@example.com", "b@example.com", "c@example.com", "d@example.com"] {
+            messages.push(house.accept(&[address]).await);
+        }
+        let to = |address: &str| QueueFilter { address: Some(address.parse().unwrap()), ..house.all() };
+        assert_eq!(house.store.cancel(to("a@Example.com"), house.teller()).await.unwrap(), 1);
+        let of = QueueFilter { message: Some(messages[1]), ..house.all() };
+        assert_eq!(house.store.cancel(of, |_| None).await.unwrap(), 1);
+        assert_eq!(house.leased(10).await, ["c@example.com", "d@example.com"]);
+        assert_eq!(house.store.cancel(house.all(), house.teller()).await.unwrap(), 0, "they are being tried");
+        house.clock.advance(LEASE);
+        let others = QueueFilter { scope: Scope::Tenant(TenantId::from_bytes([9; 16])), ..house.all() };
+        assert_eq!(house.store.cancel(others, house.teller()).await.unwrap(), 0);
+        let young = QueueFilter { accepted_before: Some(START), ..house.all() };
+        assert_eq!(house.store.cancel(young, house.teller()).await.unwrap(), 0);
+        assert_eq!(house.store.cancel(house.all(), house.teller()).await.unwrap(), 2);
+        for (message, kinds) in messages.iter().zip([1, 0, 1, 1]) {
+            assert_eq!(house.state(*message).await, State::Cancelled);
+            let told = house.store.events(DeliveryId { message: *message, recipient: 0 }).await.unwrap();
+            assert_eq!(told.iter().filter(|event| event.kind == EventKind::Failed).count(), kinds);
+        }
+    }
+
+    async fn the_queue_is_shown_by_domain_and_by_delivery(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.accept(&["a@example.com", "b@example.com", "c@example.net"]).await;
+        house.clock.advance(MINUTE);
+        house.accept(&["d@example.com"]).await;
+        house.store.hold(QueueFilter { address: Some("d@example.com".parse().unwrap()), ..house.all() }).await.unwrap();
+        house.store.lease_deliveries(1).await.unwrap();
+        let shown = house.store.queue_by_domain(&house.all(), 10).await.unwrap();
+        let told: Vec<_> = shown.iter().map(|one| (one.domain.as_str(), one.queued, one.due, one.held, one.oldest)).collect();
+        assert_eq!(told, [("example.com", 3, 2, 1, START), ("example.net", 1, 1, 0, START)]);
+        let first = house.store.queued(&house.all(), None, 2).await.unwrap();
+        let second = house.store.queued(&house.all(), Some(first[1].delivery.id), 10).await.unwrap();
+        let mut all: Vec<_> = first.iter().chain(&second).map(|view| view.delivery.address.to_string()).collect();
+        all.sort();
+        assert_eq!(all, ["a@example.com", "b@example.com", "c@example.net", "d@example.com"]);
+        let of_agent = QueueFilter::all_of(Scope::Agent(house.tenant, house.agent));
+        assert_eq!(house.store.queued(&of_agent, None, 10).await.unwrap().len(), 4);
+    }
+
+    async fn pauses_come_and_go_and_bring_back_what_they_put_off(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.accept(&["a@example.com"]).await;
+        let scope = Scope::Tenant(house.tenant);
+        let pause = Pause { scope, domain: Some("example.com".into()), note: "moving".into(), created_at: START };
+        assert!(house.store.pause(pause.clone()).await.unwrap());
+        assert!(!house.store.pause(pause.clone()).await.unwrap());
+        assert_eq!(house.store.pauses().await.unwrap(), [pause]);
+        let put_off = |_: &Due| Some((START + MINUTE * 10, Mark::Paused));
+        assert!(house.store.lease_chosen(10, None, put_off).await.unwrap().leased.is_empty());
+        assert_eq!(house.leased(10).await, [""; 0]);
+        assert!(!house.store.resume(scope, None).await.unwrap());
+        assert!(house.store.resume(scope, Some("example.com")).await.unwrap());
+        assert_eq!(house.leased(10).await, ["a@example.com"]);
+    }
+
+    async fn tenants_take_turns_however_much_one_has(engine: &Engine) {
+        let house = House::build(engine).await;
+        let addresses: Vec<String> = (0..200).map(|number| format!("r{number}@example.com")).collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        house.accept(&addresses).await;
+        house.clock.advance(MINUTE);
+        for number in [1, 2] {
+            let (tenant, agent) = house.neighbour(number).await;
+            house.accept_for(tenant, agent, &["x@example.com", "y@example.com"]).await;
+        }
+        let batch = house.store.lease_chosen(30, None, |_| None).await.unwrap();
+        let of = |letter: &str| batch.leased.iter().filter(|one| one.delivery.address.to_string().starts_with(letter)).count();
+        assert_eq!((of("r"), of("x"), of("y"), batch.has_more), (10, 2, 2, true));
+        // The walk goes on behind the last.
+        let batch = house.store.lease_chosen(30, batch.after, |_| None).await.unwrap();
+        assert_eq!(batch.leased.len(), 30);
+    }
+
+    async fn what_has_no_room_is_put_off_and_lets_the_others_by(engine: &Engine) {
+        let house = House::build(engine).await;
+        let stuck: Vec<String> = (0..600).map(|number| format!("r{number}@stuck.example")).collect();
+        house.accept(&stuck.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        house.accept(&["a@example.com"]).await;
+        let choose = |due: &Due| (due.domain == "stuck.example").then_some((START + MINUTE, Mark::Room));
+        let mut leased = Vec::new();
+        for _ in 0..3 {
+            let batch = house.store.lease_chosen(32, None, choose).await.unwrap();
+            leased.extend(batch.leased.into_iter().map(|one| one.delivery.address.to_string()));
+        }
+        assert_eq!(leased, ["a@example.com"]);
+        let to_stuck = QueueFilter { domain: Some("stuck.example".into()), ..house.all() };
+        let view = house.store.queued(&to_stuck, None, 1).await.unwrap().remove(0);
+        assert_eq!((view.mark, view.due_at, view.delivery.attempts), (Mark::Room, Some(START + MINUTE), 0));
+        house.clock.advance(MINUTE);
+        let again = house.store.lease_deliveries(32).await.unwrap();
+        assert_eq!((again.len(), again[0].mark), (32, Mark::Room));
+        let later = START + MINUTE * 5;
+        let off = again.into_iter().map(|one| (one.delivery.id, one.lease, later, Mark::Room)).collect();
+        house.store.put_off_deliveries(off).await.unwrap();
+        let views = house.store.queued(&house.all(), None, 1000).await.unwrap();
+        let put_off: Vec<_> = views.iter().filter(|view| view.due_at == Some(later)).collect();
+        assert_eq!((put_off.len(), put_off[0].delivery.attempts, put_off[0].is_leased), (32, 0, false));
+    }
+
+    async fn who_is_suppressed_meanwhile_is_found_at_the_lease(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.accept(&["a@example.com", "b@example.com"]).await;
+        let delivery = house.store.lease_deliveries(1).await.unwrap().remove(0).delivery;
+        assert!(house.store.lease_deliveries(1).await.unwrap()[0].suppressed.is_none());
+        house.store.suppress(Suppression::for_good(&delivery, Reason::Unsubscribed, START)).await.unwrap();
+        house.clock.advance(LEASE);
+        let leased = house.store.lease_deliveries(10).await.unwrap();
+        let found: Vec<_> = leased.iter().map(|one| one.suppressed.as_ref().map(|found| found.reason)).collect();
+        assert_eq!(found, [Some(Reason::Unsubscribed), None]);
+    }
+}
