@@ -14,6 +14,8 @@ use crate::model::reason::{Cause, Class, Reason};
 
 /// Longest diagnostic that is kept, in bytes (see [`Cause::diagnostic`]).
 pub const DIAGNOSTIC_BYTES_MAX: usize = 1024;
+/// How far a transcript is followed.
+const TRANSCRIPT_LINES_MAX: usize = 200;
 /// Longest wait that a reply may wish for.
 pub const WISHED_WAIT_MAX: Duration = Duration::from_secs(86_400);
 
@@ -200,8 +202,30 @@ pub(super) fn reply_code(text: &str) -> Option<u16> {
     None
 }
 
+/// Where in the dialogue a transcript breaks off: the last command before the first refusal. `>>>` and `<<<` are
+/// sendmail's marks; other programs put the command on a line of its own. Who sends several commands at once reads the
+/// refusal of the recipient after DATA: then a reply follows that there is none left.
+pub(super) fn stage_of_transcript(prose: &str) -> Stage {
+    let mut stage = Stage::Report;
+    if prose.contains("<<< 503") || prose.contains("no valid recipients") {
+        return stage;
+    }
+    for line in prose.lines().take(TRANSCRIPT_LINES_MAX).map(str::trim) {
+        let said = line.strip_prefix(">>>").map(str::trim);
+        let verb = said.unwrap_or(line).split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        match verb.as_str() {
+            "DATA" | "." | "BDAT" if said.is_some() || line.len() == verb.len() => stage = Stage::Data,
+            "RCPT" if said.is_some() => stage = Stage::Rcpt,
+            "MAIL" if said.is_some() => stage = Stage::Mail,
+            _ if line.strip_prefix("<<<").is_some_and(|reply| reply.trim().starts_with(['4', '5'])) => break,
+            _ => {}
+        }
+    }
+    stage
+}
+
 /// Where in the dialogue a report says that it happened.
-fn stage_in(words: &str) -> Stage {
+pub(super) fn stage_in(words: &str) -> Stage {
     let stages = [
         ("initial connection", Stage::Connect),
         ("rcpt to", Stage::Rcpt),

@@ -127,6 +127,16 @@ impl Rules {
         self.weigh_by(&Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report), |_| true)
     }
 
+    /// A cause as it is when it was said at this stage, which is asked for only where it matters.
+    pub(super) fn at(&self, cause: Cause, stage: impl FnOnce() -> Stage) -> Cause {
+        let rule = self.0.rules.iter().find(|rule| rule.name == cause.rule);
+        let late = rule.and_then(|rule| rule.after_data).filter(|reason| *reason != cause.reason);
+        match late.filter(|_| is_bare_550(&cause) && stage() == Stage::Data) {
+            Some(reason) => Cause { reason, class: reason.class(), ..cause },
+            None => cause,
+        }
+    }
+
     /// The same for prose, where broad words mean little.
     pub(super) fn weigh_prose(&self, status: Option<&str>, text: &str, plain: &Plain) -> (Cause, Weight) {
         self.weigh_by(&Heard::new(None, status, text, Cow::Borrowed(plain), Stage::Report), |rule| !rule.broad)
@@ -159,7 +169,7 @@ impl Rules {
     fn cause(&self, heard: &Heard<'_>, rule: Option<&Rule>) -> Cause {
         let reason = rule.map_or(Reason::Unknown, |rule| rule.reason);
         let class = rule.and_then(|rule| rule.class).unwrap_or(reason.class());
-        heard.cause(reason, class, rule.map_or("none", |rule| &rule.name))
+        self.at(heard.cause(reason, class, rule.map_or("none", |rule| &rule.name)), || heard.stage)
     }
 
     /// The first rule that fits and is wanted.
@@ -188,6 +198,12 @@ impl Rules {
 
 fn plain_of(text: &str) -> Plain {
     if text.contains('\\') { phrases::plain(&addresses::without_octal(text)) } else { phrases::plain(text) }
+}
+
+/// Whether a cause has the code 550, and no enhanced code that speaks of the address (x.1.z).
+fn is_bare_550(cause: &Cause) -> bool {
+    let subject = cause.status.as_deref().and_then(|status| status.split('.').nth(1));
+    cause.code == Some(550) && subject != Some("1")
 }
 
 /// How a phrase is named where phrases are told apart: `rule-or-list: phrase`.
@@ -243,6 +259,9 @@ struct Rule {
     reason: Reason,
     /// Where the class is not the reason's own.
     class: Option<Class>,
+    /// What it concludes where the host had taken the recipient and says so by a bare 550 only after the content, as
+    /// filters do (RFC 5321 §4.2.5).
+    after_data: Option<Reason>,
     /// Phrases, one of which must stand in the text.
     #[serde(default)]
     any: Vec<String>,

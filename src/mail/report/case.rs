@@ -8,8 +8,8 @@ use super::prose::{self, Told};
 use super::{addresses, parts};
 use crate::mail::dsn::RECIPIENTS_MAX;
 use crate::mail::phrases::{self, Plain};
-use crate::mail::reply::Weight;
-use crate::model::reason::Cause;
+use crate::mail::reply::{self, Stage, Weight};
+use crate::model::reason::{Cause, Class, Reason};
 
 /// What mail systems call themselves in `From`.
 const DAEMONS: [&str; 27] = [
@@ -142,6 +142,27 @@ impl<'a> Case<'a> {
     /// Whom the returned message was for.
     pub fn returned_to(&self) -> &[String] {
         self.letter.returned.as_ref().map_or(&[], |returned: &Returned| &returned.to)
+    }
+
+    /// At which stage of the dialogue it happened, as what is said of a recipient tells, or a transcript.
+    pub fn stage(&self, about: Option<&Told>) -> Stage {
+        let words = about.map(|about| phrases::plain(&about.near).words);
+        match words.map_or(Stage::Report, |words| reply::stage_in(&words)) {
+            Stage::Report => reply::stage_of_transcript(&self.letter.prose),
+            stage => stage,
+        }
+    }
+
+    /// A cause that seems to be about the recipient, put right where its words name the sender and not the recipient.
+    pub fn of_whom(&self, cause: Cause, recipient: &str) -> Cause {
+        let is_about_address = cause.reason.class() == Class::Hard;
+        let named = if is_about_address { addresses::all(&cause.diagnostic) } else { Vec::new() };
+        let names = |address: &str| named.iter().any(|name| name.eq_ignore_ascii_case(address));
+        let sender = || addresses::all(&self.letter.head.text("To").unwrap_or_default());
+        if named.is_empty() || names(recipient) || !sender().iter().any(|sender| names(sender)) {
+            return cause;
+        }
+        Cause { reason: Reason::SenderRejected, class: Class::Soft, rule: "sender-named".into(), ..cause }
     }
 
     /// What the whole prose says, where its words say it.

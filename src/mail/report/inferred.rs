@@ -42,7 +42,10 @@ pub fn report(case: &Case<'_>) -> Option<Report> {
     let recipients = addresses.into_iter().take(RECIPIENTS_MAX).map(|address| {
         let about = told.iter().find(|told| told.address.eq_ignore_ascii_case(&address));
         let cause = match action {
-            Action::Failed | Action::Delayed => settled(cause(about, case), None, action),
+            Action::Failed | Action::Delayed => {
+                let cause = case.letter.rules.at(cause(about, case), || case.stage(about));
+                settled(case.of_whom(cause, &address), None, action)
+            }
             _ => nothing_wrong(None, about.map_or("", |about| &about.near)),
         };
         Recipient { address, action, cause }

@@ -114,24 +114,23 @@ fn cause<'t>(group: &Group, action: Action, address: &str, case: &Case<'_>, told
         return nothing_wrong(status, diagnostic);
     }
     let rules = case.letter.rules;
+    let about = || told().iter().find(|told| told.address.eq_ignore_ascii_case(address));
     let (mut cause, weight) = rules.weigh(status, diagnostic);
     if weight != Weight::Words && (weight == Weight::Nothing || status.is_none_or(|status| status.ends_with(".0"))) {
         let comment = group.status_comment.as_deref().map(|comment| rules.weigh(status, comment));
         let comment = comment.filter(|(_, weight)| *weight == Weight::Words);
-        let about = told().iter().find(|told| told.address.eq_ignore_ascii_case(address));
-        let near = || about.map(|about| rules.weigh(status, &about.near)).filter(|(_, better)| *better > weight);
+        let near = || about().map(|about| rules.weigh(status, &about.near)).filter(|(_, better)| *better > weight);
         let sole = case.letter.dsn.groups.len() == 1;
         let better = comment.or_else(near).map(|(cause, _)| cause);
-        let better = better.or_else(|| rules.said_in(&about?.said, status));
+        let better = better.or_else(|| rules.said_in(&about()?.said, status));
         if let Some(better) = better.or_else(|| case.said(status).filter(|_| sole)) {
             cause = Cause { diagnostic: cause.diagnostic, code: cause.code.or(better.code), ..better };
         }
     }
     if cause.diagnostic.is_empty() {
-        let about = told().iter().find(|told| told.address.eq_ignore_ascii_case(address));
-        cause.diagnostic = about.map(|about| reply::shown(&about.near)).unwrap_or_default();
+        cause.diagnostic = about().map(|about| reply::shown(&about.near)).unwrap_or_default();
     }
-    settled(cause, status, action)
+    settled(case.of_whom(rules.at(cause, || case.stage(about())), address), status, action)
 }
 
 /// A cause with the status that the fields give, and no harder than the action allows.

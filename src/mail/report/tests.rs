@@ -106,6 +106,34 @@ fn prose_tells_what_fields_leave_out() {
 }
 
 #[test]
+fn a_refusal_after_the_content_may_be_a_filters() {
+    let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.0.0\n\
+                 Diagnostic-Code: smtp; 550 Unknown user kim@there.example";
+    let filtered = "bounce\nkim@there.example failed 5.0.0 recipient_filtered soft";
+    let unknown = "bounce\nkim@there.example failed 5.0.0 user_unknown hard";
+    let said = "<kim@there.example>: host mx.there.example said: 550 Unknown user";
+    check(&notification(&format!("{said} (in reply to end of DATA command)"), group), filtered);
+    check(&notification(&format!("{said} (in reply to RCPT TO command)"), group), unknown);
+    check(&notification(">>> DATA\n<<< 550 Unknown user kim@there.example", group), filtered);
+    check(&notification(">>> RCPT To:<kim@there.example>\n<<< 550 Unknown user kim@there.example", group), unknown);
+    // Who sends RCPT and DATA at once reads the answer to RCPT after DATA.
+    let at_once = ">>> DATA\n<<< 550 Unknown user kim@there.example\n<<< 503 Need RCPT (recipient)";
+    check(&notification(at_once, group), unknown);
+    let coded = group.replace("550 Unknown", "550 5.1.1 Unknown");
+    let told = "bounce\nkim@there.example failed 5.1.1 user_unknown hard";
+    check(&notification(&format!("{said} (in reply to end of DATA command)"), &coded), told);
+}
+
+#[test]
+fn a_refusal_of_the_sender_is_not_the_recipients() {
+    let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.1.1\n\
+                 Diagnostic-Code: smtp; 550 5.1.1 <news@here.example>: user unknown";
+    check(&notification("Sorry.", group), "bounce\nkim@there.example failed 5.1.1 sender_rejected soft");
+    let both = group.replace("user unknown", "mail to <kim@there.example> refused: user unknown");
+    check(&notification("Sorry.", &both), "bounce\nkim@there.example failed 5.1.1 user_unknown hard");
+}
+
+#[test]
 fn prose_is_enough() {
     let unknown = "bounce\nkim@there.example failed 5.1.1 user_unknown hard";
     for text in [
@@ -309,6 +337,22 @@ proptest! {
         let at = at.min(mail.len());
         mail.splice(at..at, noise.bytes());
         let _ = read(&mail);
+    }
+
+    #[test]
+    fn any_report_is_the_same_with_any_line_ends(
+        prose in "[ -~\\n]{0,200}", diagnostic in "[ -~\u{e0}-\u{ff}]{0,120}", status in "[245]\\.[0-7]\\.[0-9]{1,2}",
+    ) {
+        let group = format!("Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: {status}\nDiagnostic-Code: smtp; {diagnostic}");
+        let mail = notification(&prose, &group);
+        let report = read(mail.as_bytes());
+        prop_assert_eq!(&read(mail.replace('\n', "\r\n").as_bytes()), &report);
+        prop_assert_eq!(&read(mail.replace('\n', "\r").as_bytes()), &report);
+        prop_assert!(report.recipients.len() <= super::super::dsn::RECIPIENTS_MAX);
+        for recipient in &report.recipients {
+            prop_assert!(recipient.cause.diagnostic.len() <= crate::mail::reply::DIAGNOSTIC_BYTES_MAX);
+            prop_assert!(!recipient.cause.diagnostic.contains(char::is_control));
+        }
     }
 
     #[test]
