@@ -138,6 +138,14 @@ impl Acceptor {
     }
 }
 
+/// Version and cipher that were agreed on: `TLS1.3 TLS_AES_256_GCM_SHA384`.
+pub fn facts<S>(stream: &TlsStream<S>) -> String {
+    let (_, connection) = stream.get_ref();
+    let version = connection.protocol_version().map_or_else(String::new, |version| format!("{version:?}"));
+    let cipher = connection.negotiated_cipher_suite().map_or_else(String::new, |suite| format!("{:?}", suite.suite()));
+    format!("{} {}", version.replace("TLSv1_", "TLS1."), cipher.replace("TLS13_", "TLS_"))
+}
+
 fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     let bad = |path: &Path| {
         let path = path.to_owned();

@@ -1,11 +1,15 @@
-//! What is done now and then: forgetting what is too old, taking changed files into use.
+//! What is done now and then: forgetting what is too old, taking changed files into use, looking whether the disk has
+//! room.
 
+use std::ops::Not;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::enrich::Enricher;
 use crate::enrich::geo::Reload;
+use crate::intake::Intake;
 use crate::store::Store;
 use crate::store::retention::Keep;
 use crate::tls::Certificates;
@@ -58,6 +62,29 @@ pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, 
             tracing::error!(fault, "cannot use the certificate's files; the certificate before stays in use");
         }
         told = fault;
+    }
+}
+
+/// How often there is a look at the disk.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells intake whether the disk of `folder` has `free_bytes_min` left, for ever. A disk that cannot be asked is taken
+/// for one with room: the store finds out.
+pub(super) async fn watch_disk(intake: Intake, folder: PathBuf, free_bytes_min: u64, clock: Clock) {
+    let mut had_room = true;
+    loop {
+        let free_bytes = rustix::fs::statvfs(&folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let has_room = free_bytes.is_ok_and(|free_bytes| free_bytes < free_bytes_min).not();
+        if has_room != had_room {
+            let free_bytes = free_bytes.unwrap_or_default();
+            match has_room {
+                true => tracing::info!(free_bytes, "the disk has room again; mail is taken"),
+                false => tracing::error!(free_bytes, free_bytes_min, "the disk has no room; mail is put off"),
+            }
+        }
+        had_room = has_room;
+        intake.set_room(has_room);
+        clock.sleep_until(clock.now() + MEASURE_EVERY).await;
     }
 }
 

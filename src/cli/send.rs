@@ -72,6 +72,8 @@ async fn grant(guest: &Guest, of: &Of) -> anyhow::Result<Grant> {
         domains: guest.store.domains(agent.id).await.context("list domains")?,
         agent,
         credential: CredentialId::from_bytes([0; 16]),
+        digest: [0; 32],
+        networks: Vec::new(),
         kind: CredentialKind::ApiKey,
     })
 }
@@ -90,7 +92,7 @@ fn submission(arguments: Arguments, from: String) -> anyhow::Result<Submission> 
     let content = match arguments.raw {
         Some(path) => {
             let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            Content::Raw(Bytes::from(with_crlf(&raw)))
+            Content::Raw { bytes: Bytes::from(with_crlf(&raw)), hop: None }
         }
         None => {
             let is_bare = arguments.html.is_none() && arguments.text.is_none();

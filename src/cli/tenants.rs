@@ -7,6 +7,7 @@ use postback::config::{Loaded, nearest};
 use postback::intake::provision;
 use postback::model::address::domain_name;
 use postback::model::id::CredentialId;
+use postback::model::network::Network;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, is_slug};
 use serde_json::{Map, Value};
 
@@ -113,6 +114,9 @@ pub(super) enum KeyCommand {
         /// An SMTP password instead of an API key
         #[arg(long)]
         smtp: bool,
+        /// From where it may be used, as in 10.0.0.0/8; again for more [default: anywhere]
+        #[arg(long = "from", value_name = "NETWORK")]
+        networks: Vec<Network>,
         #[command(flatten)]
         of: Of,
     },
@@ -240,10 +244,11 @@ pub(super) async fn key(loaded: &Loaded, command: KeyCommand) -> anyhow::Result<
     let guest = Guest::open(loaded).await?;
     match command {
         KeyCommand::Ring(command) => super::ring::run(&guest, command).await?,
-        KeyCommand::Add { name, smtp, of } => {
+        KeyCommand::Add { name, smtp, networks, of } => {
             let agent = guest.agent(&of.tenant, &of.agent).await?;
             let kind = if smtp { CredentialKind::SmtpPassword } else { CredentialKind::ApiKey };
             let (credential, secret) = provision::credential(&agent, kind, &name, &guest.clock, &guest.ids);
+            let credential = Credential { networks, ..credential };
             let id = credential.id;
             added(guest.store.add_credential(credential).await, "key")?;
             say(secret.reveal());
@@ -257,10 +262,19 @@ pub(super) async fn key(loaded: &Loaded, command: KeyCommand) -> anyhow::Result<
             let keys = guest.store.credentials(tenant.id).await.context("list keys")?;
             let row = |key: Credential| {
                 let agent = agent_of(key.agent).to_owned();
-                [key.id.to_string(), key.kind.as_str().to_owned(), agent, key.created_at.rfc3339_seconds(), key.name]
+                let from = key.networks.iter().map(Network::to_string).collect::<Vec<_>>().join(" ");
+                let from = if from.is_empty() { "anywhere".to_owned() } else { from };
+                [
+                    key.id.to_string(),
+                    key.kind.as_str().to_owned(),
+                    agent,
+                    from,
+                    key.created_at.rfc3339_seconds(),
+                    key.name,
+                ]
             };
             let rows: Vec<_> = keys.into_iter().map(row).collect();
-            say_table(["ID", "KIND", "AGENT", "ADDED", "NAME"], &rows);
+            say_table(["ID", "KIND", "AGENT", "FROM", "ADDED", "NAME"], &rows);
         }
         KeyCommand::Remove { id, tenant } => {
             let tenant = guest.tenant(&tenant).await?;

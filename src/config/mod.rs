@@ -35,6 +35,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// `sqlite:<path>` or `postgres://…`. Empty: `sqlite:<data>/postback.db`.
     pub database: DatabaseUrl,
+    /// With less room on the disk of the data folder, in bytes, no mail is taken.
+    pub disk_free_bytes_min: u64,
     /// How hard SQLite syncs. Anything but `full` breaks the promise that accepted mail survives a power cut.
     pub sync: Sync,
     /// What secrets in the database are sealed with: the base64 of 32 bytes. Empty: it stands in a file.
@@ -80,6 +82,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("data"),
             database: DatabaseUrl::default(),
+            disk_free_bytes_min: 64 << 20,
             sync: Sync::Full,
             master_key: Secret::default(),
             master_key_file: None,

@@ -14,8 +14,9 @@ use super::pace::Signal;
 use super::reply::Reply;
 use super::route::{Host, Route};
 use super::throttle::Turn;
-use super::transport::{Connection, Failure, Mail};
+use super::transport::{Connection, Failure, Mail, Unfit};
 use super::wire::Fault;
+use crate::mail::mend::{Need, mended};
 use crate::mail::render::{Rendered, render};
 use crate::mail::reply::Stage;
 use crate::model::delivery::Outcome;
@@ -27,6 +28,15 @@ use crate::store::deliveries::Leased;
 
 /// Content from this size on is rendered where it holds up nobody.
 const RENDER_APART_BYTES: usize = 256 * 1024;
+
+/// What a copy is made of.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// The mail as it is kept.
+    AsKept,
+    /// The same in ASCII, for hosts that take no more.
+    Ascii,
+}
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -89,7 +99,7 @@ impl Deliver {
             let cause = judge::own(Reason::CannotRender, "5.6.0", text, "deliver.render");
             Some(Tried::without_peer(host.route, Outcome::Unsendable { cause }))
         };
-        let copy = match self.copy(leased).await {
+        let copy = match self.copy(leased, Form::AsKept).await {
             Ok(copy) => copy,
             Err(NoCopy::Unsendable(why)) => return unsendable(why),
             Err(NoCopy::Later(why)) => {
@@ -98,18 +108,19 @@ impl Deliver {
             }
             Err(NoCopy::StoreAway) => return None,
         };
-        let recipient = &leased.delivery.address;
-        let mail = Mail { return_path: &copy.return_path, recipient, bytes: &copy.bytes };
-        Some(self.converse(host, &turn, mail).await)
+        Some(self.converse(leased, host, &turn, &copy).await)
     }
 
-    /// The recipient's copy.
-    async fn copy(&self, leased: &Leased) -> Result<Rendered, NoCopy> {
+    /// The recipient's copy, in this form.
+    async fn copy(&self, leased: &Leased, form: Form) -> Result<Rendered, NoCopy> {
         let content = self.content(leased).await?;
         let (message, id) = (leased.message.clone(), leased.delivery.id);
         let (domain, ring) = (self.parts.return_path_domain.clone(), self.parts.ring.clone());
         let is_large = content.len() >= RENDER_APART_BYTES;
-        let make = move || render(&content, &message, id, &domain, &ring);
+        let make = move || match form {
+            Form::AsKept => render(&content, &message, id, &domain, &ring),
+            Form::Ascii => render(&mended(&content, Need::Ascii), &message, id, &domain, &ring),
+        };
         let rendered = if is_large {
             tokio::task::spawn_blocking(make).await.map_err(|_| NoCopy::Unsendable("the mail cannot be rendered"))?
         } else {
@@ -136,7 +147,8 @@ impl Deliver {
         }
     }
 
-    async fn converse(&self, host: &Host, turn: &Turn<'_>, mail: Mail<'_>) -> Tried {
+    async fn converse(&self, leased: &Leased, host: &Host, turn: &Turn<'_>, copy: &Rendered) -> Tried {
+        let mail = mail(leased, copy);
         let mut dialogue = Dialogue::default();
         self.sweep();
         let mut ended = None;
@@ -152,7 +164,13 @@ impl Deliver {
                 Err(failure) => Err(failure),
             });
         }
-        let ended = ended.unwrap_or(Err(Failure::Broke(Stage::Connect, Fault::Closed)));
+        let mut ended = ended.unwrap_or(Err(Failure::Broke(Stage::Connect, Fault::Closed)));
+        if let (Err(Failure::Unfit(Unfit::EightBit)), Some(connection)) = (&ended, &mut connection)
+            && let Ok(ascii) = self.copy(leased, Form::Ascii).await
+        {
+            dialogue.happened("the host takes ASCII only; the mail is written in it");
+            ended = connection.hand_over(self::mail(leased, &ascii), &mut dialogue).await;
+        }
         if matches!(ended, Err(Failure::Unclear(_))) {
             self.parts.counters.unclear.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,6 +207,10 @@ impl Deliver {
             tokio::spawn(worn.close());
         }
     }
+}
+
+fn mail<'a>(leased: &'a Leased, copy: &'a Rendered) -> Mail<'a> {
+    Mail { return_path: &copy.return_path, recipient: &leased.delivery.address, bytes: &copy.bytes }
 }
 
 fn name(route: &Route) -> &'static str {

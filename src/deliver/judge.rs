@@ -67,7 +67,7 @@ fn refused(unfit: Unfit) -> Outcome {
             (Reason::MessageTooLarge, "5.3.4", format!("the host takes mails of at most {limit} bytes"))
         }
         Unfit::EightBit => {
-            (Reason::ContentError, "5.6.3", "the host does not offer 8BITMIME, and the mail has 8-bit content".into())
+            (Reason::ContentError, "5.6.3", "the host takes ASCII only, and the mail cannot be written in it".into())
         }
         Unfit::NonAsciiAddress => {
             (Reason::ProtocolError, "5.6.7", "the host does not offer SMTPUTF8, and the address is not ASCII".into())

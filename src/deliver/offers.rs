@@ -61,6 +61,7 @@ impl Offers {
             Some(limit) if limit > 0 && size > limit => Err(Unfit::TooLarge { limit }),
             _ if mail.recipient.needs_smtputf8() && !self.utf8 => Err(Unfit::NonAsciiAddress),
             _ if !self.eight_bit && !mail.bytes.is_ascii() => Err(Unfit::EightBit),
+            _ if !self.utf8 && mail.has_utf8_header() => Err(Unfit::EightBit),
             _ => Ok(()),
         }
     }
@@ -107,6 +108,9 @@ mod tests {
         check("a@example.com", "abcd", &Offers { size: Some(0), ..some.clone() }, Ok(()));
         check("a@example.com", "ü", &none, Err(Unfit::EightBit));
         check("a@example.com", "ü", &some, Ok(()));
+        let only_body = Offers { eight_bit: true, ..none.clone() };
+        check("a@example.com", "a: ü", &only_body, Err(Unfit::EightBit));
+        check("a@example.com", "a: b\r\n\r\nü", &only_body, Ok(()));
         check("ü@example.com", "a", &none, Err(Unfit::NonAsciiAddress));
         check("ü@example.com", "a", &some, Ok(()));
     }

@@ -62,7 +62,8 @@ pub enum Unfit {
         /// What it takes, in bytes.
         limit: u64,
     },
-    /// The body has bytes above 127, and the host does not offer 8BITMIME. We do not convert.
+    /// The mail has bytes above 127 where the host takes none: it offers no 8BITMIME, or they are in the header and it
+    /// offers no SMTPUTF8.
     EightBit,
     /// The recipient's address is not ASCII, and the host does not offer SMTPUTF8.
     NonAsciiAddress,
@@ -293,8 +294,13 @@ impl Connection {
 impl Mail<'_> {
     /// Whether the envelope or the header is not ASCII (RFC 6531 §3.4).
     fn needs_utf8(&self) -> bool {
-        let header = || &self.bytes[..memchr::memmem::find(self.bytes, b"\r\n\r\n").unwrap_or(self.bytes.len())];
-        self.recipient.needs_smtputf8() || !header().is_ascii()
+        self.recipient.needs_smtputf8() || self.has_utf8_header()
+    }
+
+    /// Whether the header is not ASCII.
+    pub(super) fn has_utf8_header(&self) -> bool {
+        let end = memchr::memmem::find(self.bytes, b"\r\n\r\n").unwrap_or(self.bytes.len());
+        !self.bytes[..end].is_ascii()
     }
 }
 

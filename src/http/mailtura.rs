@@ -17,7 +17,7 @@ use hyper::{Method, Request};
 
 use super::problem::Problem;
 use super::server::Answer;
-use super::{SMALL_BYTES_MAX, Server, body, finish, header, no_content, problem_answer, segments};
+use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, no_content, problem_answer, segments};
 use crate::mail::compose::Field;
 use crate::model::template::Part;
 use crate::model::tenant::{Grant, MailAgent};
@@ -146,7 +146,7 @@ async fn caller(server: &Server, request: &Request<Incoming>) -> Result<Arc<Gran
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(Problem::Unauthorized);
     }
-    let grant = server.intake().authenticate_token(key.trim()).await?;
+    let grant = server.intake().authenticate_token(key.trim(), client::of(request)).await?;
     let slug = request.headers().get("x-tenant-id").map(|value| value.to_str().unwrap_or("?").trim());
     match slug.filter(|slug| !slug.is_empty()) {
         None => Ok(grant),

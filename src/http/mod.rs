@@ -57,10 +57,10 @@ use crate::intake::Intake;
 use crate::intake::submission::{Receipt, Refusal, Submission};
 use crate::model::delivery::{Delivery, State};
 use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::network::Network;
 use crate::model::tenant::Grant;
 use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
-use client::Network;
 pub use counters::{Counters, read};
 use problem::{Problem, RETRY_AFTER_SECS};
 use server::{Answer, Answerer, Limits, Peer};
@@ -258,13 +258,14 @@ impl Server {
 }
 
 impl Answerer for Server {
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Answer {
         if let Some(answer) = track::answer(self, &request, peer).await {
             return answer;
         }
         if console::is_for(&request) {
             return console::answer(self, request, peer).await;
         }
+        client::note(&mut request, peer.ip, &self.settings().trusted_proxies);
         let answer = match Surface::of(request.uri().path()) {
             Surface::Zeptomail if request.uri().path() == zeptomail::oauth::PATH => {
                 zeptomail::oauth::answer(self, request).await

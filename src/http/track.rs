@@ -26,7 +26,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 pub(super) use guesses::Guesses;
 
-use super::client::client_address;
+use super::client::{client_address, forwarded};
 use super::counters::add;
 use super::server::{Answer, Peer};
 use super::{Server, Settings};
@@ -195,8 +195,7 @@ fn text(value: &HeaderValue, bytes_max: usize) -> String {
 }
 
 fn address(settings: &Settings, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-    let forwarded = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
-    client_address(peer, forwarded, &settings.trusted_proxies)
+    client_address(peer, forwarded(headers), &settings.trusted_proxies)
 }
 
 fn answered(status: StatusCode, body: impl Into<Bytes>, fields: &[(HeaderName, &'static str)]) -> Answer {

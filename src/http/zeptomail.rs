@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::problem::Problem;
 use super::server::Answer;
-use super::{SMALL_BYTES_MAX, Server, body, finish, header, json_answer, problem_answer, segments};
+use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, json_answer, problem_answer, segments};
 use crate::mail::compose::Field;
 use crate::model::id::MessageId;
 use crate::model::template::Part;
@@ -117,7 +117,7 @@ fn route(method: &Method, path: &str) -> Result<Route, Problem> {
 async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Answer, Problem> {
     let route = route(request.method(), request.uri().path())?;
     let token = token(request).ok_or(Problem::Unauthorized)?;
-    let grant = server.intake().authenticate_token(token).await?;
+    let grant = server.intake().authenticate_token(token, client::of(request)).await?;
     let bytes_max = match route {
         Route::Send(_) => server.settings().send_bytes_max,
         Route::Upload => fields::FILE_BYTES_MAX,
@@ -144,7 +144,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
 
 async fn manage(server: &Server, request: &mut Request<Incoming>) -> Result<Answer, Problem> {
     let token = manage::token(request).ok_or(Problem::Unauthorized)?;
-    let grant = server.intake().authenticate_access(token).await?;
+    let grant = server.intake().authenticate_access(token, client::of(request)).await?;
     let body = server.0.memory.read(request, manage::BODY_BYTES_MAX).await?;
     let asked = manage::Asked {
         method: request.method().clone(),

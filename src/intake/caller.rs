@@ -4,6 +4,7 @@
 //! look-up as a right one, whoever it claims to be. A grant is remembered for five seconds: a revoked key dies that fast.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ pub const ACCESS_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The user name that stands for "the password is an API key", in ZeptoMail's words.
 pub const API_KEY_USER: &str = "emailapikey";
+
+/// What stands before a send-mail token in an HTTP header.
+const TOKEN_SCHEME: &str = "Zoho-enczapikey";
 
 /// How long a grant is believed without asking the store.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -48,24 +52,36 @@ impl Intake {
     /// For HTTP: the API key with this text.
     ///
     /// # Errors
-    /// `Wrong` for anything but an API key; `Unavailable`.
-    pub async fn authenticate_token(&self, token: &str) -> Result<Arc<Grant>, AuthFailure> {
-        let grant = self.grant(token).await?;
-        if grant.kind == CredentialKind::ApiKey { Ok(grant) } else { Err(AuthFailure::Wrong) }
+    /// `Wrong` for anything but an API key that may be used from `peer`; `Unavailable`.
+    pub async fn authenticate_token(&self, token: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
+        let grant = self.grant(digest(token)).await?;
+        let fits = grant.kind == CredentialKind::ApiKey && grant.admits(peer);
+        if fits { Ok(grant) } else { Err(AuthFailure::Wrong) }
     }
 
-    /// For SMTP: `emailapikey` with an API key; or an SMTP password with a user name that fits its credential: its
-    /// id, its name, its tenant, its mail agent, or an address of a domain that the agent sends from.
+    /// For SMTP: `emailapikey` with an API key, whose scheme may stand before it as ZeptoMail's pages show it; or an SMTP
+    /// password with a user name that fits its credential: its id, its tenant, its mail agent, or an address of a domain
+    /// that the agent sends from.
     ///
     /// # Errors
-    /// `Wrong` when the secret or the name is; `Unavailable`.
-    pub async fn authenticate(&self, username: &str, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
-        let grant = self.grant(secret).await?;
+    /// `Wrong` when the secret or the name is, or it may not be used from `peer`; `Unavailable`.
+    pub async fn authenticate(&self, username: &str, secret: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
+        let is_token = username.eq_ignore_ascii_case(API_KEY_USER);
+        let secret = if is_token { without_scheme(secret) } else { secret };
+        let grant = self.grant(digest(secret)).await?;
         let fits = match grant.kind {
-            CredentialKind::ApiKey if username.eq_ignore_ascii_case(API_KEY_USER) => true,
+            CredentialKind::ApiKey if is_token => true,
             CredentialKind::ApiKey | CredentialKind::SmtpPassword => self.names(&grant, username),
         };
-        if fits { Ok(grant) } else { Err(AuthFailure::Wrong) }
+        if fits && grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::Wrong) }
+    }
+
+    /// The grant as it is now: for sessions that outlive what they were granted.
+    ///
+    /// # Errors
+    /// `Wrong` when its credential is no more; `Unavailable`.
+    pub async fn renewed(&self, grant: &Grant) -> Result<Arc<Grant>, AuthFailure> {
+        self.grant(grant.digest).await
     }
 
     fn names(&self, grant: &Grant, username: &str) -> bool {
@@ -91,8 +107,8 @@ impl Intake {
     ///
     /// # Errors
     /// `Wrong` when they do not belong together; `Unavailable`.
-    pub async fn access_token(&self, client: &OAuthClient) -> Result<String, AuthFailure> {
-        let grant = self.authenticate_token(&client.refresh_token).await?;
+    pub async fn access_token(&self, client: &OAuthClient, peer: IpAddr) -> Result<String, AuthFailure> {
+        let grant = self.authenticate_token(&client.refresh_token, peer).await?;
         let is_own = client.client_secret == client.refresh_token && client.client_id == grant.credential.to_string();
         if !is_own {
             return Err(AuthFailure::Wrong);
@@ -104,19 +120,19 @@ impl Intake {
     /// For HTTP: whom an access token speaks for.
     ///
     /// # Errors
-    /// `Wrong` when it is not ours, too old, or of a key that was revoked; `Unavailable`.
-    pub async fn authenticate_access(&self, token: &str) -> Result<Arc<Grant>, AuthFailure> {
+    /// `Wrong` when it is not ours, too old, of a key that was revoked, or not from where that may be used; `Unavailable`.
+    pub async fn authenticate_access(&self, token: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
         let now = self.0.clock.now();
         let credential = access::open(&self.0.ring, token, now).ok_or(AuthFailure::Wrong)?;
-        let digest: Digested = Sha256::digest(token.as_bytes()).into();
-        match self.0.callers.recall(&digest, now) {
-            Some(known) => Ok(known),
-            None => self.remembered(digest, self.0.store.grant_of(credential).await),
-        }
+        let digest = digest(token);
+        let grant = match self.0.callers.recall(&digest, now) {
+            Some(known) => known,
+            None => self.remembered(digest, self.0.store.grant_of(credential).await)?,
+        };
+        if grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::Wrong) }
     }
 
-    async fn grant(&self, secret: &str) -> Result<Arc<Grant>, AuthFailure> {
-        let digest: Digested = Sha256::digest(secret.as_bytes()).into();
+    async fn grant(&self, digest: Digested) -> Result<Arc<Grant>, AuthFailure> {
         match self.0.callers.recall(&digest, self.0.clock.now()) {
             Some(known) => Ok(known),
             None => self.remembered(digest, self.0.store.grant(&digest).await),
@@ -148,6 +164,18 @@ pub struct OAuthClient {
     pub client_secret: String,
     /// The key, again.
     pub refresh_token: String,
+}
+
+fn digest(secret: &str) -> Digested {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// A send-mail token as people copy it: with the scheme of the HTTP header, or without.
+fn without_scheme(secret: &str) -> &str {
+    match secret.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(TOKEN_SCHEME) => token.trim(),
+        _ => secret,
+    }
 }
 
 impl Known {

@@ -19,6 +19,7 @@ mod links;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -97,6 +98,8 @@ struct Inner {
     links: links::Links,
     hits: hit::Queue,
     batches: Semaphore,
+    /// The disk has room for mail.
+    has_room: AtomicBool,
 }
 
 /// What intake works with.
@@ -135,7 +138,31 @@ impl Intake {
         let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
         let links = links::Links::default();
         let batches = Semaphore::new(submission::BATCHES_AT_ONCE);
-        Self(Arc::new(Inner { store, clock, ids, ring, opener, rules, settings, callers, links, hits, batches }))
+        let has_room = AtomicBool::new(true);
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            ids,
+            ring,
+            opener,
+            rules,
+            settings,
+            callers,
+            links,
+            hits,
+            batches,
+            has_room,
+        }))
+    }
+
+    /// Whether mail may come in, as far as the disk is concerned. Doors ask before they take any.
+    pub fn has_room(&self) -> bool {
+        self.0.has_room.load(Ordering::Relaxed)
+    }
+
+    /// Whoever watches the disk says how it is.
+    pub fn set_room(&self, has_room: bool) {
+        self.0.has_room.store(has_room, Ordering::Relaxed);
     }
 
     /// What intake knows about the installation.

@@ -50,6 +50,7 @@ pub fn credential(
         kind,
         name: name.to_owned(),
         digest: Sha256::digest(secret.as_bytes()).into(),
+        networks: Vec::new(),
         created_at: now,
     };
     (credential, Secret::new(secret))

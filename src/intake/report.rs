@@ -56,6 +56,15 @@ impl ReportTo {
     }
 }
 
+/// Why mail to an address does not come in here without authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotHere {
+    /// It is of our domain for reports, and is none that we sealed.
+    Unknown,
+    /// It is somebody else's.
+    Elsewhere,
+}
+
 /// The store cannot keep a report now; the sender should try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the report cannot be kept now")]
@@ -63,20 +72,24 @@ pub struct Unavailable;
 
 impl Intake {
     /// What mail to this address is, when it is for us at all: a return path that we sealed and that is not too old,
-    /// the complaint address, or the postmaster. Anything else is to be refused before any data.
-    pub fn report_recipient(&self, address: &Address) -> Option<ReportTo> {
+    /// the complaint address, or the postmaster.
+    ///
+    /// # Errors
+    /// [`NotHere`]: to be refused before any data.
+    pub fn report_recipient(&self, address: &Address) -> Result<ReportTo, NotHere> {
         let settings = &self.0.settings;
         if address.domain() != settings.return_path_domain {
-            return None;
+            return Err(NotHere::Elsewhere);
         }
         let local = address.local_part();
         let now = self.0.clock.now();
         if local.eq_ignore_ascii_case("postmaster") {
-            Some(ReportTo::Postmaster)
+            Ok(ReportTo::Postmaster)
         } else if local.eq_ignore_ascii_case(&settings.complaint_local_part) {
-            Some(ReportTo::Complaints)
+            Ok(ReportTo::Complaints)
         } else {
-            token::open_return_path(&self.0.ring, local, now, token::COMPLAINT_AGE_MAX).map(ReportTo::Delivery)
+            let sealed = token::open_return_path(&self.0.ring, local, now, token::COMPLAINT_AGE_MAX);
+            sealed.map(ReportTo::Delivery).ok_or(NotHere::Unknown)
         }
     }
 

@@ -7,12 +7,14 @@
 
 mod plan;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use super::Intake;
 use crate::mail::compose::{self, Field, Unfit};
-pub use crate::mail::submitted::Unreadable;
-use crate::mail::submitted::{self, Additions, Submitted, Switches};
+use crate::mail::submitted::{self, Additions, Submitted};
+pub use crate::mail::submitted::{Switches, Unreadable};
 use crate::model::address::{Address, Mailbox};
 use crate::model::id::MessageId;
 use crate::model::message::{Plan, Source};
@@ -48,7 +50,7 @@ impl Submission {
     /// The mail cannot be read, or names somebody without a usable address.
     pub fn of_raw(mail: &[u8], switches: Switches) -> Result<Self, Rejection> {
         let mail = submitted::canonical(mail)?;
-        let header = submitted::read(&mail)?;
+        let header = submitted::read(&mail, "")?;
         let named = [(Field::To, &header.to), (Field::Cc, &header.cc), (Field::Bcc, &header.bcc)];
         let named = named.into_iter().flat_map(|(field, people)| people.iter().map(move |mailbox| (field, mailbox)));
         let mut recipients: Vec<Address> = Vec::new();
@@ -59,17 +61,41 @@ impl Submission {
         }
         let mut seen = std::collections::HashSet::new();
         recipients.retain(|address| seen.insert(address.clone()));
-        Ok(Self { source: Source::Http, sender: None, recipients, content: Content::Raw(mail.into()), switches })
+        Ok(Self {
+            source: Source::Http,
+            sender: None,
+            recipients,
+            content: Content::Raw { bytes: mail.into(), hop: None },
+            switches,
+        })
     }
 }
 
 /// A mail as it is handed in.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// RFC 5322, CRLF line ends only, no NUL.
-    Raw(Bytes),
+    /// As it came.
+    Raw {
+        /// RFC 5322, CRLF line ends only, no NUL.
+        bytes: Bytes,
+        /// From whom, when by SMTP.
+        hop: Option<Hop>,
+    },
     /// What a mail is to be made of.
     Parts(Box<compose::Parts>),
+}
+
+/// How a mail came by SMTP: what `Received` tells (RFC 5321 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// What the client calls itself.
+    pub client: String,
+    /// Where it is.
+    pub peer: IpAddr,
+    /// `ESMTPSA` and its like (RFC 3848).
+    pub protocol: &'static str,
+    /// TLS version and cipher; `None` in the clear.
+    pub tls: Option<String>,
 }
 
 /// The promise.
@@ -226,7 +252,7 @@ impl Intake {
     fn check_size(&self, submission: &Submission) -> Result<(), Rejection> {
         let settings = &self.0.settings;
         let size = match &submission.content {
-            Content::Raw(raw) => raw.len(),
+            Content::Raw { bytes, .. } => bytes.len(),
             Content::Parts(_) => 0,
         };
         match submission.recipients.len() {
@@ -244,8 +270,8 @@ impl Intake {
     fn sane(&self, grant: &Grant, submission: &Submission, id: MessageId, now: Timestamp) -> Result<Sane, Rejection> {
         let max_bytes = self.0.settings.message_bytes_max;
         match &submission.content {
-            Content::Raw(raw) => {
-                let submitted = submitted::read(raw)?;
+            Content::Raw { bytes: raw, hop } => {
+                let submitted = submitted::read(raw, &self.0.settings.hostname)?;
                 self.check_bounce_address(grant, &submission.switches.bounce_address)?;
                 let from = self.sender(grant, submitted.from.clone(), submission.sender.as_ref())?;
                 let message_id = match submitted.message_id.as_str() {
@@ -253,7 +279,7 @@ impl Intake {
                     own => own.to_owned(),
                 };
                 let additions = Additions {
-                    received: &self.received(submission.source, id, now),
+                    received: &self.received(hop.as_ref(), id, now),
                     date: &now.rfc5322(),
                     message_id: &message_id,
                     from: &from.address,

@@ -258,7 +258,7 @@ fn unstructured(text: &str) -> HeaderType<'_> {
 }
 
 /// RFC 2047 §4.1: words of at most 75 characters, none splitting a character.
-fn encoded_words(text: &str) -> String {
+pub(super) fn encoded_words(text: &str) -> String {
     const WORD_BYTES: usize = 42;
     let mut words = Vec::new();
     let mut rest = text;
@@ -419,7 +419,7 @@ fn is_parameter(text: &str) -> bool {
 }
 
 /// A token of RFC 2045 §5.1.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     (1..=127).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
 }

@@ -6,6 +6,7 @@ pub mod compose;
 pub mod dsn;
 pub mod headers;
 pub mod html;
+pub mod mend;
 pub(crate) mod parts;
 pub mod phrases;
 pub mod plain;

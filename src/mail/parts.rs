@@ -20,8 +20,10 @@ use super::transfer::Encoding;
 
 /// Multiparts inside multiparts; deeper ones are not entered.
 const DEPTH_MAX: usize = 16;
-/// Parts of one message; with more it goes out as it came.
-const PARTS_MAX: usize = 1_000;
+/// Parts of one message; with more it is not taken in, and what was taken in goes out as it came.
+pub const PARTS_MAX: usize = 1_000;
+/// Multiparts inside multiparts of a mail that is taken in.
+pub const NESTING_MAX: usize = 50;
 /// Larger bodies are not rewritten, encoded size.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
@@ -72,6 +74,61 @@ pub(super) fn parts(message: &[u8]) -> (Vec<Part>, Option<&'static str>) {
     let mut walk = Walk { message, parts: Vec::new(), sealed: None };
     walk.entity(0..message.len(), &[], true);
     (walk.parts, walk.sealed)
+}
+
+/// Of what a mail has too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// More than [`PARTS_MAX`] parts.
+    Parts,
+    /// Multiparts deeper inside each other than [`NESTING_MAX`].
+    Nesting,
+}
+
+/// Of what `message` has more than a reader may be asked to cope with.
+pub(super) fn excess(message: &[u8]) -> Option<Excess> {
+    let mut open = vec![(0..message.len(), 0)];
+    let mut parts = 0;
+    while let Some((range, depth)) = open.pop() {
+        let children = entity(message, range).children;
+        parts += children.len();
+        if parts > PARTS_MAX {
+            return Some(Excess::Parts);
+        }
+        if depth >= NESTING_MAX && !children.is_empty() {
+            return Some(Excess::Nesting);
+        }
+        open.extend(children.into_iter().map(|child| (child, depth + 1)));
+    }
+    None
+}
+
+/// A message, or a part of one.
+pub(super) struct Entity {
+    /// `text/html`.
+    pub(super) content_type: String,
+    /// `None` for one that we do not know.
+    pub(super) encoding: Option<Encoding>,
+    /// What stands below its header, in the message.
+    pub(super) content: Range<usize>,
+    /// The parts inside: of a multipart, or the one message that is attached.
+    pub(super) children: Vec<Range<usize>>,
+    /// Its bytes, or those of what is inside, are signed or encrypted.
+    pub(super) is_sealed: bool,
+}
+
+/// The entity that stands at `range` in `message`.
+pub(super) fn entity(message: &[u8], range: Range<usize>) -> Entity {
+    let head = Head::read(&message[range.clone()]);
+    let content = range.start + head.start..range.end;
+    let content_type = head.media_type();
+    let children = match content_type.as_str() {
+        "message/rfc822" if !content.is_empty() => vec![content.clone()],
+        kind if kind.starts_with("multipart/") => split(message, content.clone(), head.boundary()),
+        _ => Vec::new(),
+    };
+    let (encoding, is_sealed) = (Encoding::named(head.encoding.as_deref()), is_sealing(&content_type));
+    Entity { content_type, encoding, content, children, is_sealed }
 }
 
 struct Walk<'a> {
@@ -317,6 +374,20 @@ mod tests {
             let found: Vec<(&str, &str)> = found.iter().map(|(part, why)| (part.trim_end(), *why)).collect();
             assert_eq!(found, expected, "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much() {
+        let check = |message: String, expected| assert_eq!(excess(message.as_bytes()), expected);
+        let open = |depth: usize| format!("Content-Type: multipart/mixed; boundary=b{depth}\r\n\r\n--b{depth}\r\n");
+        let nested = |depth| (0..depth).map(open).collect::<String>();
+        check(nested(50), None);
+        check(nested(51), Some(Excess::Nesting));
+        let wide =
+            |parts| format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", "--b\r\n\r\nx\r\n".repeat(parts));
+        check(wide(1_000), None);
+        check(wide(1_001), Some(Excess::Parts));
+        check("Subject: x\r\n\r\n--b\r\n".to_owned(), None);
     }
 
     #[test]

@@ -2,23 +2,30 @@
 //!
 //! [`read`] takes out what acceptance and later events need: the people, the subject, the switches that a submitter
 //! set by header. [`kept`] makes the bytes that are stored and rendered from: switches, `Bcc` and `Return-Path` are
-//! gone, `Received` is on top, and a missing `Date`, `Message-ID` or `From` is there. Everything else stays byte for
-//! byte. RFC 6409 §8 says what a submission server may add.
+//! gone, `Received` is on top, a missing `Date`, `Message-ID` or `From` is there, and lines that are too long are
+//! encoded or folded. Everything else stays byte for byte. RFC 6409 §8 says what a submission server may do.
 
 use std::time::Duration;
 
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as Parsed, HeaderValue};
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::headers::{self, Field};
+use super::mend::{self, Need};
+use super::parts::{self, Excess};
+pub use super::parts::{NESTING_MAX, PARTS_MAX};
 use crate::model::address::Mailbox;
+use crate::model::dsn::Wishes;
 use crate::model::time::Timestamp;
 
 /// Largest header block, in bytes.
 pub const HEADER_BYTES_MAX: usize = 100 * 1024;
 /// `Received` fields after which a mail is taken for one that goes round in a circle (RFC 5321 §6.3).
 pub const HOPS_MAX: usize = 100;
+/// Those of them that may be ours: a mail may come to us from one that we sent, but not again and again.
+pub const OWN_HOPS_MAX: usize = 3;
 /// Tags of one message.
 pub const TAGS_MAX: usize = 10;
 
@@ -43,6 +50,8 @@ pub struct Switches {
     pub time_to_live: Option<Duration>,
     /// The bounce address that payloads show; empty leaves it to the agent.
     pub bounce_address: String,
+    /// Of what the submitter wants to hear by mail; only SMTP can say.
+    pub wishes: Wishes,
 }
 
 /// What the header of a submitted mail says.
@@ -77,9 +86,12 @@ pub enum Unreadable {
     /// Its header is larger than [`HEADER_BYTES_MAX`].
     #[error("the header is larger than {HEADER_BYTES_MAX} bytes")]
     HeaderTooLarge,
-    /// A line of its header is no field, or has a name that is none (RFC 5322 §2.2).
+    /// A line of its header is no field (RFC 5322 §2.2).
     #[error("a line of the header is not a field")]
     NotAField,
+    /// A field of its header has a blank or an 8-bit character in its name.
+    #[error("a field of the header has a name that is none")]
+    BadName,
     /// A field stands more than once that may stand once (RFC 5322 §3.6).
     #[error("the header has more than one {0}")]
     Twice(&'static str),
@@ -89,7 +101,13 @@ pub enum Unreadable {
     /// It holds a NUL, which no mail may (RFC 5322 §2.1).
     #[error("the message holds a NUL")]
     Nul,
-    /// It has passed more than [`HOPS_MAX`] mail servers.
+    /// It has more than [`PARTS_MAX`] parts.
+    #[error("the message has more than {PARTS_MAX} parts")]
+    TooManyParts,
+    /// It has parts inside more than [`NESTING_MAX`] parts.
+    #[error("the message has parts inside more than {NESTING_MAX} parts")]
+    TooDeep,
+    /// It has passed more than [`HOPS_MAX`] mail servers, or us more than [`OWN_HOPS_MAX`] times.
     #[error("the message has passed too many mail servers")]
     Loop,
 }
@@ -98,28 +116,40 @@ const ONCE: &[&str] = &["From", "Subject", "Date", "Message-ID", "To", "Cc", "Re
 
 /// Fields that are gone from the mail as it is kept.
 fn is_dropped(field: &Field<'_>) -> bool {
-    const DROPPED: &[&str] =
-        &["Bcc", "Return-Path", "X-TM-CLIENT-REF", "X-TM-OPEN-TRACK", "X-TM-CLICK-TRACK", "X-TM-FILE-KEY"];
+    const DROPPED: &[&str] = &[
+        "Bcc",
+        "Resent-Bcc",
+        "Return-Path",
+        "Authentication-Results",
+        "X-TM-CLIENT-REF",
+        "X-TM-OPEN-TRACK",
+        "X-TM-CLICK-TRACK",
+        "X-TM-FILE-KEY",
+    ];
     const OURS: &[u8] = b"x-postback-";
     DROPPED.iter().any(|name| field.is(name))
         || field.name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
-/// Reads the header of a submitted mail.
+/// Reads the header of a submitted mail. `hostname` is what we call ourselves in `Received`.
 ///
 /// # Errors
 /// Whatever makes the mail one that must not be sent on; see [`Unreadable`].
-pub fn read(message: &[u8]) -> Result<Submitted, Unreadable> {
+pub fn read(message: &[u8], hostname: &str) -> Result<Submitted, Unreadable> {
     if headers::body_start(message) > HEADER_BYTES_MAX {
         return Err(Unreadable::HeaderTooLarge);
     }
     let mut submitted = Submitted::default();
     let mut seen: Vec<&'static str> = Vec::new();
-    let (mut hops, mut count) = (0, 0);
+    let own_hop = format!("by {hostname} (Postback) ");
+    let (mut hops, mut own_hops, mut count) = (0, 0, 0);
     for field in headers::fields(message) {
         count += 1;
-        if field.name.is_empty() || !field.name.iter().all(|byte| matches!(byte, 33..=126)) {
+        if field.name.is_empty() {
             return Err(Unreadable::NotAField);
+        }
+        if !field.name.iter().all(|byte| matches!(byte, 33..=126)) {
+            return Err(Unreadable::BadName);
         }
         if let Some(name) = ONCE.iter().find(|name| field.is(name)) {
             if seen.contains(name) {
@@ -127,13 +157,22 @@ pub fn read(message: &[u8]) -> Result<Submitted, Unreadable> {
             }
             seen.push(name);
         }
-        hops += usize::from(field.is("Received"));
+        if field.is("Received") {
+            hops += 1;
+            own_hops += usize::from(memmem::find(field.value, own_hop.as_bytes()).is_some());
+        }
         take(&mut submitted, &field)?;
     }
-    match (count, hops) {
-        (0, _) => Err(Unreadable::NoHeader),
-        (_, hops) if hops > HOPS_MAX => Err(Unreadable::Loop),
-        _ => Ok(submitted),
+    if count == 0 {
+        return Err(Unreadable::NoHeader);
+    }
+    if hops > HOPS_MAX || own_hops > OWN_HOPS_MAX {
+        return Err(Unreadable::Loop);
+    }
+    match parts::excess(message) {
+        None => Ok(submitted),
+        Some(Excess::Parts) => Err(Unreadable::TooManyParts),
+        Some(Excess::Nesting) => Err(Unreadable::TooDeep),
     }
 }
 
@@ -188,7 +227,7 @@ fn truth(field: &Field<'_>) -> Option<bool> {
 }
 
 /// The mailboxes of an address field, groups flattened; what has no address is left out.
-fn mailboxes(field: &Field<'_>) -> Vec<Mailbox> {
+pub(super) fn mailboxes(field: &Field<'_>) -> Vec<Mailbox> {
     let line = [field.value, b"\n"].concat();
     let parsed = match MessageStream::new(&line).parse_address() {
         HeaderValue::Address(Parsed::List(list)) => list,
@@ -250,7 +289,8 @@ pub fn kept(message: &[u8], submitted: &Submitted, additions: &Additions<'_>) ->
     let is_empty = |field: &Field<'_>| {
         (field.is("Message-ID") && submitted.message_id.is_empty()) || (field.is("From") && submitted.from.is_none())
     };
-    headers::with_on_top(top.as_bytes(), &headers::without(message, |field| is_dropped(field) || is_empty(field)))
+    let stays = headers::without(message, |field| is_dropped(field) || is_empty(field));
+    headers::with_on_top(top.as_bytes(), &mend::mended(&stays, Need::ShortLines))
 }
 
 #[cfg(test)]
@@ -270,7 +310,7 @@ mod tests {
             Cc: Team: c@x.example, d@x.example;\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <7@acme.example>\r\n\
             X-TM-CLIENT-REF: order-7\r\nx-tm-open-track: FALSE\r\nX-Postback-Tag: a, b\r\n\
             X-Postback-Metadata: {\"z\":1,\"a\":\"x\"}\r\n\r\nHi\r\n";
-        let submitted = read(mail).unwrap();
+        let submitted = read(mail, "mail.example").unwrap();
         assert_eq!(submitted.from, Some(Mailbox { address: "joerg@acme.example".into(), name: "Jörg".into() }));
         assert_eq!(submitted.to[1].name, "B, C");
         assert_eq!(submitted.cc.len(), 2);
@@ -289,7 +329,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_added_and_what_is_secret_goes() {
         let mail = b"Subject: x\r\nBcc: hidden@x.example\r\nReturn-Path: <e@x.example>\r\n\r\nbody";
-        let kept = String::from_utf8(kept(mail, &read(mail).unwrap(), &ADDITIONS)).unwrap();
+        let kept = String::from_utf8(kept(mail, &read(mail, "mail.example").unwrap(), &ADDITIONS)).unwrap();
         assert_eq!(
             kept,
             "Received: by mail.example\r\nDate: Mon, 02 Mar 2026 08:15:00 +0000\r\nMessage-ID: <1@mail.example>\r\n\
@@ -308,18 +348,22 @@ mod tests {
 
     #[test]
     fn what_must_not_be_sent_on() {
-        let check = |mail: &str, expected| assert_eq!(read(mail.as_bytes()).err(), Some(expected), "{mail}");
+        let check =
+            |mail: &str, expected| assert_eq!(read(mail.as_bytes(), "mail.example").err(), Some(expected), "{mail}");
         check("", Unreadable::NoHeader);
         check("\r\nbody", Unreadable::NoHeader);
         check("From: a@b.example\r\nFrom: c@d.example\r\n\r\n", Unreadable::Twice("From"));
         check("Subject: a\r\nsubject: b\r\n\r\n", Unreadable::Twice("Subject"));
         check("hello world\r\n\r\n", Unreadable::NotAField);
-        check("Sub ject: a\r\n\r\n", Unreadable::NotAField);
-        check("Gr\u{fc}: a\r\n\r\n", Unreadable::NotAField);
+        check("Sub ject: a\r\n\r\n", Unreadable::BadName);
+        check("Gr\u{fc}: a\r\n\r\n", Unreadable::BadName);
         check("X-TM-OPEN-TRACK: maybe\r\n\r\n", Unreadable::Switch("the switch for opens"));
         check("X-Postback-Metadata: [1]\r\n\r\n", Unreadable::Switch("X-Postback-Metadata"));
         check("X-Postback-Time-To-Live: -1\r\n\r\n", Unreadable::Switch("X-Postback-Time-To-Live"));
         check(&format!("{}\r\n", "Received: x\r\n".repeat(101)), Unreadable::Loop);
+        let own = "Received: from a ([192.0.2.1])\r\n\tby mail.example (Postback) with ESMTPA\r\n\tid 1; now\r\n";
+        assert!(read(format!("{}\r\n", own.repeat(3)).as_bytes(), "mail.example").is_ok());
+        check(&format!("{}\r\n", own.repeat(4)), Unreadable::Loop);
         check(&format!("X: {}\r\n\r\n", "a".repeat(HEADER_BYTES_MAX)), Unreadable::HeaderTooLarge);
     }
 }

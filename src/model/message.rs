@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::address::{Address, Mailbox};
+use super::dsn::DsnRequest;
 use super::event::Event;
 use super::id::{AgentId, DeliveryId, MessageId, TenantId};
 use super::reason::Reason;
@@ -93,6 +94,9 @@ pub struct Facts {
     /// Recipients, by their place in the envelope, that are not to be tracked all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untracked: Vec<u16>,
+    /// Who is to be told by mail what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dsn: Option<Box<DsnRequest>>,
 }
 
 /// One accepted submission.

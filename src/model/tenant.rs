@@ -1,9 +1,13 @@
 //! Tenants, their mail agents, and the credentials that speak for them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::address::Mailbox;
+use super::dsn::DsnPolicy;
 use super::id::{AgentId, CredentialId, TenantId};
+use super::network::Network;
 use super::time::Timestamp;
 
 /// The name of the mail agent that each tenant has from the start.
@@ -132,6 +136,8 @@ pub struct AgentSettings {
     pub from: Option<Mailbox>,
     /// How long its mail is tried, in minutes, from when it is first due; `None`: as long as the installation has it.
     pub lifetime_minutes: Option<u32>,
+    /// Who is told by mail what became of mail (RFC 3461).
+    pub dsn: DsnPolicy,
     /// Authentication key of TransMail webhooks that bring no secret of their own; empty for none.
     pub authentication_key: String,
     /// What it is for, in its owner's words.
@@ -152,6 +158,7 @@ impl Default for AgentSettings {
             bounce_address: String::new(),
             from: None,
             lifetime_minutes: None,
+            dsn: DsnPolicy::default(),
             authentication_key: String::new(),
             description: String::new(),
             is_shut_down: false,
@@ -193,6 +200,8 @@ pub struct Credential {
     pub name: String,
     /// SHA-256 of the secret.
     pub digest: [u8; 32],
+    /// From where it may be used; empty for anywhere.
+    pub networks: Vec<Network>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -206,9 +215,20 @@ pub struct Grant {
     pub agent: MailAgent,
     /// The credential.
     pub credential: CredentialId,
+    /// SHA-256 of its secret, by which the grant is looked up again.
+    pub digest: [u8; 32],
     /// What the credential may be used for.
     pub kind: CredentialKind,
+    /// From where it may be used; empty for anywhere.
+    pub networks: Vec<Network>,
     /// Domains that the agent may send from, lower-case A-labels. Empty while none has been added: then any domain
     /// passes in capture mode and none elsewhere.
     pub domains: Vec<String>,
+}
+
+impl Grant {
+    /// Whether the credential may be used from there.
+    pub fn admits(&self, peer: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.has(peer))
+    }
 }

@@ -12,17 +12,17 @@ use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use crate::intake::caller::AuthFailure;
-use crate::intake::report::{ReportTo, Unavailable};
-use crate::intake::submission::{Refusal, Rejection};
+use crate::intake::report::{NotHere, ReportTo, Unavailable};
+use crate::intake::submission::Refusal;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
 use super::command::PATH_LINE_BYTES_MAX;
-use super::data::{DataFault, DataReader};
+use super::data::DataFault;
 use super::reply;
 use super::session::{Session, Summary};
 use super::settings::{LineEndings, Listener, Settings};
-use super::step::{Step, Tail, Tls, Turn};
+use super::step::{NotNow, Step, Tail, Tls, Turn};
 
 /// Replies that may wait for each other before they are sent.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
@@ -54,16 +54,26 @@ pub struct Connection {
 #[derive(Debug)]
 enum Phase {
     Lines,
-    Text(Box<Text>),
+    Text(Text),
     Over,
 }
 
+/// A text on its way in; the session reads it.
 #[derive(Debug)]
 struct Text {
-    reader: DataReader,
+    end: TextEnd,
     read_bytes: u64,
     window_since: Timestamp,
     window_bytes: u64,
+}
+
+/// Where a text, or a piece of it, ends.
+#[derive(Clone, Copy, Debug)]
+enum TextEnd {
+    /// At a dot alone on its line.
+    Dot,
+    /// After so many bytes.
+    Chunk { size_bytes: u64, is_last: bool },
 }
 
 /// The next line of the input: how long it is, and how long with what ended it.
@@ -121,21 +131,13 @@ impl Connection {
                 Phase::Over => return Step::Close,
                 Phase::Lines | Phase::Text(_) if self.session.out.len() > OUTPUT_BYTES_MAX => return Step::Write,
                 Phase::Lines | Phase::Text(_) if self.input.is_empty() => return Step::Read,
-                Phase::Text(text) => {
-                    let (used, ended) = text.reader.push(&self.input);
-                    self.input.advance(used);
-                    text.read_bytes += used as u64;
-                    text.window_bytes += used as u64;
-                    // A text that was refused long ago is not listened to forever.
-                    let bound = self.settings.message_bytes_max.saturating_mul(2).saturating_add(1 << 20);
-                    match (ended, text.read_bytes > bound) {
-                        (false, false) => continue,
-                        (ended, _) => {
-                            self.turn_since = now;
-                            self.end_text(ended)
-                        }
+                Phase::Text(_) => match self.take_text() {
+                    Some(is_whole) => {
+                        self.turn_since = now;
+                        self.end_text(is_whole)
                     }
-                }
+                    None => continue,
+                },
                 Phase::Lines if self.input.first() == Some(&TLS_HANDSHAKE) => self.session.say(reply::NOT_SMTP),
                 Phase::Lines => match self.line() {
                     Some(Line::Whole { bytes, with_end }) => {
@@ -182,27 +184,57 @@ impl Connection {
         turn
     }
 
-    fn end_text(&mut self, ended: bool) -> Turn {
-        let Phase::Text(text) = std::mem::replace(&mut self.phase, Phase::Lines) else { return Turn::Next };
-        let misframed = text.reader.is_misframed() || !ended;
-        let content = if ended { text.reader.finish() } else { Err(DataFault::TooLarge) };
-        self.session.text_ended(content, misframed)
+    /// Takes what there is of a text. Answers when that is over, and whether its end was found.
+    fn take_text(&mut self) -> Option<bool> {
+        let Phase::Text(text) = &mut self.phase else { return None };
+        let (used, ended) = match text.end {
+            TextEnd::Dot => match self.session.text() {
+                Some(reader) => reader.push(&self.input),
+                None => (0, true),
+            },
+            TextEnd::Chunk { size_bytes, .. } => {
+                let left = usize::try_from(size_bytes - text.read_bytes).unwrap_or(usize::MAX);
+                let used = left.min(self.input.len());
+                if let Some(reader) = self.session.text() {
+                    reader.push(self.input.get(..used).unwrap_or_default());
+                }
+                (used, used == left)
+            }
+        };
+        self.input.advance(used);
+        text.read_bytes += used as u64;
+        text.window_bytes += used as u64;
+        // A text that was refused long ago is not listened to forever.
+        let bound = self.settings.message_bytes_max.saturating_mul(2).saturating_add(1 << 20);
+        (ended || text.read_bytes > bound).then_some(ended)
+    }
+
+    fn end_text(&mut self, is_whole: bool) -> Turn {
+        match std::mem::replace(&mut self.phase, Phase::Lines) {
+            Phase::Text(Text { end: TextEnd::Chunk { size_bytes, is_last }, .. }) => {
+                self.session.chunk_ended(size_bytes, is_last)
+            }
+            Phase::Text(_) | Phase::Lines | Phase::Over => self.session.text_ended(is_whole),
+        }
     }
 
     fn follow(&mut self, turn: Turn) {
         match turn {
             Turn::Next => {}
-            Turn::Text { limits, expected_bytes } => {
-                self.phase = Phase::Text(Box::new(Text {
-                    reader: DataReader::new(limits, expected_bytes),
-                    read_bytes: 0,
-                    window_since: self.turn_since,
-                    window_bytes: 0,
-                }));
+            Turn::Text => self.begin_text(TextEnd::Dot),
+            // Nothing need come before a chunk of nothing has ended.
+            Turn::Chunk { size_bytes: 0, is_last } => {
+                let turn = self.session.chunk_ended(0, is_last);
+                self.follow(turn);
             }
+            Turn::Chunk { size_bytes, is_last } => self.begin_text(TextEnd::Chunk { size_bytes, is_last }),
             Turn::Ask(Step::Close) => self.phase = Phase::Over,
             Turn::Ask(step) => self.asked = Some(step),
         }
+    }
+
+    fn begin_text(&mut self, end: TextEnd) {
+        self.phase = Phase::Text(Text { end, read_bytes: 0, window_since: self.turn_since, window_bytes: 0 });
     }
 
     /// The answer to [`Step::Authenticate`].
@@ -217,14 +249,14 @@ impl Connection {
         self.follow(turn);
     }
 
-    /// The answer to [`Step::JudgeSender`].
-    pub fn sender_judged(&mut self, answer: Result<(), Rejection>) {
+    /// The answer to [`Step::JudgeSender`]: the grant as it is now.
+    pub fn sender_judged(&mut self, answer: Result<Option<Arc<Grant>>, NotNow>) {
         let turn = self.session.sender_judged(answer);
         self.follow(turn);
     }
 
     /// The answer to [`Step::JudgeRecipient`].
-    pub fn recipient_judged(&mut self, answer: Option<ReportTo>) {
+    pub fn recipient_judged(&mut self, answer: Result<ReportTo, NotHere>) {
         let turn = self.session.recipient_judged(answer);
         self.follow(turn);
     }
@@ -241,9 +273,10 @@ impl Connection {
         self.follow(turn);
     }
 
-    /// The answer to [`Step::StartTls`]: TLS is on.
-    pub fn secured(&mut self) {
-        self.session.secured();
+    /// The answer to [`Step::StartTls`]: TLS is on, with this version and cipher. Under implicit TLS it is said before
+    /// the greeting.
+    pub fn secured(&mut self, facts: String) {
+        self.session.secured(facts);
     }
 
     /// We are about to stop: a text that is being sent may be finished, anything else ends now.
@@ -257,16 +290,13 @@ impl Connection {
 
     /// Bytes of message text held.
     pub fn text_bytes(&self) -> usize {
-        match &self.phase {
-            Phase::Text(text) => text.reader.held_bytes(),
-            Phase::Lines | Phase::Over => 0,
-        }
+        self.session.text_bytes()
     }
 
     /// There is no memory for the text that is being sent.
     pub fn put_off_text(&mut self) {
-        if let Phase::Text(text) = &mut self.phase {
-            text.reader.give_up(DataFault::NoRoom);
+        if let Some(text) = self.session.text() {
+            text.give_up(DataFault::NoRoom);
         }
     }
 
@@ -337,6 +367,10 @@ mod tests {
             b"*\r\n",
             b"RSET\r\n",
             b"STARTTLS\r\n",
+            b"BDAT 3\r\n",
+            b"BDAT 9 LAST\r\n",
+            b"BDAT 0 LAST\r\n",
+            b"a: b\r\n\r\nc",
             b"\0",
         ]);
         prop_oneof![
@@ -360,14 +394,16 @@ mod tests {
             connection.greet();
             let mut heard = Vec::new();
             let mut asked_for = 0;
+            let chunked = segments.iter().any(|segment| segment.starts_with(b"BDAT"));
             'talk: for segment in segments {
                 connection.input().extend_from_slice(&segment);
                 loop {
                     match connection.step(now) {
                         Step::Read => break,
                         Step::Close => break 'talk,
-                        Step::StartTls => connection.secured(),
-                        Step::JudgeRecipient(_) => connection.recipient_judged(None),
+                        Step::StartTls => connection.secured(String::new()),
+                        Step::JudgeSender { .. } => connection.sender_judged(Ok(None)),
+                        Step::JudgeRecipient(_) => connection.recipient_judged(Err(NotHere::Elsewhere)),
                         Step::Report { to, content, .. } => {
                             asked_for += 1;
                             prop_assert_eq!(to, vec![ReportTo::Postmaster]);
@@ -389,7 +425,8 @@ mod tests {
             for line in heard.split_terminator("\r\n") {
                 prop_assert!(line.len() <= 510 && line.bytes().take(3).all(|byte| byte.is_ascii_digit()), "{line:?}");
             }
-            prop_assert!(heard.matches("\r\n354 ").count() >= asked_for);
+            let invited = heard.matches("\r\n354 ").count() + usize::from(chunked) * asked_for;
+            prop_assert!(invited >= asked_for);
         }
     }
 }

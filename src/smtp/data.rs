@@ -1,11 +1,12 @@
-//! The text of a message after `DATA`: strict line ends, dots taken off, limits (RFC 5321 §4.5.2, §4.5.3.1).
+//! The text of a message: strict line ends, dots taken off, limits (RFC 5321 §4.5.2, §4.5.3.1; RFC 3030).
 //!
 //! Pure over byte slices, in pieces of any size. Only CR LF ends a line and only CR LF `.` CR LF ends the text. Whoever
 //! takes a lone LF for a line end reads two messages where we read one, and that is how mail is smuggled: see
 //! SMTP smuggling, 2023. A text that breaks a rule is read to its true end, so that nothing in it is ever
 //! taken for a command, and then refused as a whole.
 //!
-//! BDAT (RFC 3030) will be a second reader beside this one: its bytes are counted, not looked at.
+//! After `BDAT` the bytes are counted: a dot is a dot, and the text ends where the client said. Its lines must be lines
+//! all the same, since it goes on by `DATA`.
 
 use memchr::memchr3;
 
@@ -33,6 +34,15 @@ pub enum LoneLf {
     LineEnd,
 }
 
+/// How the end of a text is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// `DATA`: by a dot alone on a line; a dot that begins a line is doubled.
+    Dots,
+    /// `BDAT`: by counting.
+    Counted,
+}
+
 /// What is wrong with a text. The first thing found counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataFault {
@@ -40,6 +50,8 @@ pub enum DataFault {
     LineEnds,
     /// A NUL.
     Nul,
+    /// Counted bytes that are not lines of text: one of the above, in its place.
+    NotLines,
     /// More content than the limit.
     TooLarge,
     /// A longer line than the limit.
@@ -56,6 +68,7 @@ pub enum DataFault {
 #[derive(Debug)]
 pub struct DataReader {
     limits: Limits,
+    framing: Framing,
     content: Vec<u8>,
     at: Place,
     line_bytes: usize,
@@ -82,12 +95,13 @@ enum Place {
 
 impl DataReader {
     /// For a text of about `expected_bytes`, if the client said.
-    pub fn new(limits: Limits, expected_bytes: Option<u64>) -> Self {
+    pub fn new(limits: Limits, framing: Framing, expected_bytes: Option<u64>) -> Self {
         const FIRST_ROOM: u64 = 8 * 1024;
         const FIRST_ROOM_MAX: u64 = 256 * 1024;
         let room = expected_bytes.unwrap_or(0).clamp(FIRST_ROOM, FIRST_ROOM_MAX);
         Self {
             limits,
+            framing,
             content: Vec::with_capacity(usize::try_from(room).unwrap_or_default()),
             at: Place::LineStart,
             line_bytes: 0,
@@ -109,6 +123,11 @@ impl DataReader {
         self.misframed
     }
 
+    /// Whether the text will be refused, whatever follows.
+    pub fn is_refused(&self) -> bool {
+        self.fault.is_some()
+    }
+
     /// Refuses the text for a reason of the caller's; it is still read to its end.
     pub fn give_up(&mut self, fault: DataFault) {
         if self.fault.is_none() {
@@ -123,7 +142,7 @@ impl DataReader {
         let mut rest = input;
         while let Some((first, after)) = rest.split_first() {
             rest = match (self.at, first) {
-                (Place::LineStart, b'.') => {
+                (Place::LineStart, b'.') if self.framing == Framing::Dots => {
                     self.at = Place::Dot;
                     after
                 }
@@ -151,7 +170,13 @@ impl DataReader {
     ///
     /// # Errors
     /// The first thing that was wrong.
-    pub fn finish(self) -> Result<Vec<u8>, DataFault> {
+    pub fn finish(mut self) -> Result<Vec<u8>, DataFault> {
+        match (self.framing, self.at) {
+            (Framing::Dots, _) | (Framing::Counted, Place::LineStart) => {}
+            (Framing::Counted, Place::Cr) => self.misframe(DataFault::LineEnds),
+            // It may leave out its last line end.
+            (Framing::Counted, Place::InLine | Place::Dot | Place::DotCr) => self.end_line(),
+        }
         match self.fault {
             None if self.content.is_empty() => Err(DataFault::Empty),
             None => Ok(self.content),
@@ -160,8 +185,13 @@ impl DataReader {
     }
 
     fn misframe(&mut self, fault: DataFault) {
-        self.misframed = true;
-        self.give_up(fault);
+        match self.framing {
+            Framing::Counted => self.give_up(DataFault::NotLines),
+            Framing::Dots => {
+                self.misframed = true;
+                self.give_up(fault);
+            }
+        }
     }
 
     /// Takes from a line up to what may end it; answers what is left.
@@ -249,7 +279,7 @@ mod tests {
 
     /// Reads `input` in pieces; `None` when the end was not found.
     fn read<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Result<Vec<u8>, DataFault>> {
-        let mut reader = DataReader::new(limits, None);
+        let mut reader = DataReader::new(limits, Framing::Dots, None);
         for piece in pieces {
             let (used, ended) = reader.push(piece);
             if ended {
@@ -345,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_text_that_was_refused_already_can_still_be_misframed() {
-        let mut reader = DataReader::new(LIMITS, None);
+        let mut reader = DataReader::new(LIMITS, Framing::Dots, None);
         reader.push(&[b'x'; 100]);
         assert!(!reader.is_misframed());
         assert_eq!(reader.push(b"\r\n.\n\r\n.\r\n"), (9, true));
@@ -354,10 +384,34 @@ mod tests {
     }
 
     #[test]
+    fn counted_text_is_lines_with_dots_as_they_are() {
+        let check = |input: &[u8], lone_lf, expected: Result<&[u8], DataFault>| {
+            for size in [1, 2, input.len().max(1)] {
+                let mut reader = DataReader::new(Limits { lone_lf, ..LIMITS }, Framing::Counted, None);
+                for piece in input.chunks(size) {
+                    assert_eq!(reader.push(piece), (piece.len(), false));
+                }
+                assert!(!reader.is_misframed());
+                assert_eq!(reader.finish(), expected.map(<[u8]>::to_vec), "{}", input.escape_ascii());
+            }
+        };
+        let strict = |input: &[u8], expected| check(input, LoneLf::Refused, expected);
+        strict(b"a: b\r\n\r\n.\r\n..\r\nc\r\n", Ok(b"a: b\r\n\r\n.\r\n..\r\nc\r\n"));
+        strict(b"hello", Ok(b"hello\r\n"));
+        strict(b"a\r\n.", Ok(b"a\r\n.\r\n"));
+        strict(b"", Err(DataFault::Empty));
+        for bad in [&b"a\n.\nb"[..], b"a\r", b"a\rb", b"a\r\n.\r", b"a\0b"] {
+            strict(bad, Err(DataFault::NotLines));
+        }
+        strict(&[b'x'; 61], Err(DataFault::LongLine));
+        check(b"a\n.\nb", LoneLf::LineEnd, Ok(b"a\r\n.\r\nb\r\n"));
+    }
+
+    #[test]
     fn the_end_is_found_at_every_distance() {
         for size in 1..8_193 {
             let limits = Limits { content_bytes_max: 10_000, line_bytes_max: None, header_bytes_max: 10_000, ..LIMITS };
-            let mut reader = DataReader::new(limits, Some(u64::MAX));
+            let mut reader = DataReader::new(limits, Framing::Dots, Some(u64::MAX));
             let text = [&b"x".repeat(size), b"\r\n.\r\n".as_slice()].concat();
             let (head, tail) = text.split_at(size);
             assert_eq!(reader.push(head), (size, false));

@@ -43,6 +43,14 @@ impl Link {
         }
     }
 
+    /// TLS version and cipher, for `Received`; empty in the clear.
+    pub fn tls_facts(&self) -> String {
+        match self {
+            Link::Plain(_) => String::new(),
+            Link::Tls(stream) => crate::tls::facts(stream),
+        }
+    }
+
     /// Shakes hands. The stream is gone if that fails: nothing may be said in the clear any more.
     pub async fn secure(self, acceptor: &Acceptor) -> io::Result<Link> {
         match self {

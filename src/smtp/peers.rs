@@ -14,6 +14,8 @@ use crate::model::time::Timestamp;
 
 /// Addresses and networks whose failures are remembered.
 pub const ADDRESSES_MAX: usize = 20_000;
+/// Over which time the rate of connections is taken.
+const MINUTE_MILLIS: i64 = 60_000;
 /// Without a failure for so long, earlier ones are forgotten.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Failures that cost an address nothing.
@@ -30,8 +32,26 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 pub enum Crowded {
     /// Too many from that address.
     FromThere,
+    /// Too many from that address within a minute.
+    TooOften,
     /// Too many in all.
     InAll,
+}
+
+/// How many connections may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// At one time, from one address.
+    pub per_address_max: u32,
+    /// In one minute, from one address.
+    pub per_minute_max: u32,
+    /// At one time, in all.
+    pub sessions_max: u32,
+}
+
+impl Room {
+    /// As many as may come.
+    pub const ANY: Room = Room { per_address_max: u32::MAX, per_minute_max: u32::MAX, sessions_max: u32::MAX };
 }
 
 /// An IPv4 address or IPv6 /64: what one host has.
@@ -67,6 +87,10 @@ fn cut_v6(ip: Ipv6Addr, bits: u32) -> IpAddr {
 pub struct Peers {
     sessions: HashMap<Origin, u32>,
     in_all: u32,
+    /// Connections of the minute that it is, and of the one before.
+    minute: i64,
+    this_minute: HashMap<Origin, u32>,
+    last_minute: HashMap<Origin, u32>,
     /// Failures heard of lately, and before that; the older half is dropped when the newer is full.
     newer: HashMap<Origin, Failures>,
     older: HashMap<Origin, Failures>,
@@ -82,18 +106,53 @@ impl Peers {
     /// Takes a connection from `ip` into account; whoever gets `Ok` calls [`Peers::leave`] at its end.
     ///
     /// # Errors
-    /// [`Crowded`] when a limit is reached; nothing was counted then.
-    pub fn enter(&mut self, ip: IpAddr, per_address_max: u32, in_all_max: u32) -> Result<(), Crowded> {
-        if self.in_all >= in_all_max {
+    /// [`Crowded`] when a limit is reached; only the attempt was counted then.
+    pub fn enter(&mut self, ip: IpAddr, room: Room, now: Timestamp) -> Result<(), Crowded> {
+        let here = self.sessions.get(&Origin::host(ip)).copied().unwrap_or(0);
+        if room.per_minute_max < u32::MAX && self.rate(ip, now) > room.per_minute_max {
+            return Err(Crowded::TooOften);
+        }
+        if self.in_all >= room.sessions_max {
             return Err(Crowded::InAll);
         }
-        let here = self.sessions.get(&Origin::host(ip)).copied().unwrap_or(0);
-        if here >= per_address_max {
+        if here >= room.per_address_max {
             return Err(Crowded::FromThere);
         }
         self.sessions.insert(Origin::host(ip), here + 1);
         self.in_all += 1;
         Ok(())
+    }
+
+    /// The connection that entered from `was` is one from `is`.
+    ///
+    /// # Errors
+    /// As for [`Peers::enter`]; it is one from `was` then.
+    pub fn change(&mut self, was: IpAddr, is: IpAddr, room: Room, now: Timestamp) -> Result<(), Crowded> {
+        self.enter(is, Room { sessions_max: u32::MAX, ..room }, now)?;
+        self.leave(was);
+        Ok(())
+    }
+
+    /// Counts a connection; how many came from there in this minute, and that part of the last one that still counts.
+    fn rate(&mut self, ip: IpAddr, now: Timestamp) -> u32 {
+        let minute = now.as_millis().div_euclid(MINUTE_MILLIS);
+        if self.minute != minute {
+            let is_next = self.minute + 1 == minute;
+            self.last_minute = std::mem::take(&mut self.this_minute);
+            if !is_next {
+                self.last_minute.clear();
+            }
+            self.minute = minute;
+        }
+        let origin = Origin::host(ip);
+        if self.this_minute.len() >= ADDRESSES_MAX && !self.this_minute.contains_key(&origin) {
+            return 0;
+        }
+        let count = self.this_minute.entry(origin).or_default();
+        *count = count.saturating_add(1);
+        let left = MINUTE_MILLIS - now.as_millis().rem_euclid(MINUTE_MILLIS);
+        let before = i64::from(self.last_minute.get(&origin).copied().unwrap_or(0)) * left / MINUTE_MILLIS;
+        count.saturating_add(u32::try_from(before).unwrap_or(u32::MAX))
     }
 
     /// The connection that entered from `ip` has ended.
@@ -156,18 +215,53 @@ mod tests {
     #[test]
     fn sessions_are_counted_by_address_and_in_all() {
         let mut peers = Peers::default();
-        assert_eq!(peers.enter(ip("192.0.2.1"), 2, 3), Ok(()));
-        assert_eq!(peers.enter(ip("::ffff:192.0.2.1"), 2, 3), Ok(()));
-        assert_eq!(peers.enter(ip("192.0.2.1"), 2, 3), Err(Crowded::FromThere));
-        assert_eq!(peers.enter(ip("2001:db8::1"), 1, 3), Ok(()));
-        assert_eq!(peers.enter(ip("192.0.2.2"), 2, 3), Err(Crowded::InAll));
-        assert_eq!(peers.enter(ip("2001:db8::2"), 1, 9), Err(Crowded::FromThere), "one /64 is one host");
+        let enter = |peers: &mut Peers, from, per_address_max, sessions_max| {
+            peers.enter(ip(from), Room { per_address_max, sessions_max, ..Room::ANY }, at(0))
+        };
+        assert_eq!(enter(&mut peers, "192.0.2.1", 2, 3), Ok(()));
+        assert_eq!(enter(&mut peers, "::ffff:192.0.2.1", 2, 3), Ok(()));
+        assert_eq!(enter(&mut peers, "192.0.2.1", 2, 3), Err(Crowded::FromThere));
+        assert_eq!(enter(&mut peers, "2001:db8::1", 1, 3), Ok(()));
+        assert_eq!(enter(&mut peers, "192.0.2.2", 2, 3), Err(Crowded::InAll));
+        assert_eq!(enter(&mut peers, "2001:db8::2", 1, 9), Err(Crowded::FromThere), "one /64 is one host");
         peers.leave(ip("2001:db8::1"));
-        assert_eq!(peers.enter(ip("2001:db8::2"), 1, 9), Ok(()));
+        assert_eq!(enter(&mut peers, "2001:db8::2", 1, 9), Ok(()));
         peers.leave(ip("192.0.2.1"));
         peers.leave(ip("192.0.2.1"));
         peers.leave(ip("2001:db8::2"));
         assert_eq!((peers.in_all(), peers.sessions.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_can_turn_out_to_be_from_elsewhere() {
+        let mut peers = Peers::default();
+        let (proxy, client) = (ip("10.0.0.1"), ip("192.0.2.1"));
+        let one = Room { per_address_max: 1, ..Room::ANY };
+        peers.enter(proxy, Room::ANY, at(0)).unwrap();
+        peers.enter(proxy, Room::ANY, at(0)).unwrap();
+        assert_eq!(peers.change(proxy, client, one, at(0)), Ok(()));
+        assert_eq!(peers.change(proxy, client, one, at(0)), Err(Crowded::FromThere));
+        assert_eq!(
+            (peers.in_all(), peers.sessions[&Origin::host(client)], peers.sessions[&Origin::host(proxy)]),
+            (2, 1, 1)
+        );
+    }
+
+    #[test]
+    fn connections_come_at_a_rate() {
+        let mut peers = Peers::default();
+        let mut come = |from, secs| {
+            let entered = peers.enter(ip(from), Room { per_minute_max: 4, ..Room::ANY }, at(secs));
+            entered.inspect(|()| peers.leave(ip(from)))
+        };
+        for _ in 0..4 {
+            assert_eq!(come("192.0.2.1", 0), Ok(()));
+        }
+        assert_eq!(come("192.0.2.1", 59), Err(Crowded::TooOften));
+        assert_eq!(come("192.0.2.2", 59), Ok(()), "nobody else waits");
+        assert_eq!(come("192.0.2.1", 61), Err(Crowded::TooOften));
+        assert_eq!(come("192.0.2.1", 115), Ok(()));
+        assert_eq!(come("192.0.2.1", 300), Ok(()));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn told(code: u16, enhanced: &'static str, text: String) -> Reply {
     Reply { code, enhanced, text: Cow::Owned(text), then: Then::GoOn }
 }
 
-pub(super) const HELP: Reply = reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY AUTH STARTTLS QUIT");
+pub(super) const HELP: Reply = reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY AUTH STARTTLS QUIT");
 pub(super) const TLS_READY: Reply = reply(220, "2.0.0", "ready to start TLS");
 pub(super) const BYE: Reply = last(221, "2.0.0", "bye");
 pub(super) const AUTHENTICATED: Reply = reply(235, "2.7.0", "authenticated");
@@ -64,13 +64,16 @@ pub(super) const TOO_MUCH_JUNK: Reply = last(421, "4.7.0", "too many commands th
 pub(super) const TOO_MANY_LOGINS: Reply = last(421, "4.7.0", "too many failed logins");
 pub(super) const SESSION_SPENT: Reply = last(421, "4.7.0", "enough for one session, please connect again");
 pub(super) const TOO_SLOW: Reply = last(421, "4.4.2", "timed out waiting for you");
+pub(super) const LOGIN_REVOKED: Reply = last(421, "4.7.0", "your password is no longer good, please log in again");
 pub(super) const STOPPING: Reply = last(421, "4.3.2", "shutting down, please connect again");
 pub(super) const TOO_MANY_SESSIONS: Reply = last(421, "4.3.2", "too many sessions, please try again later");
 pub(super) const TOO_MANY_FROM_YOU: Reply = last(421, "4.7.0", "too many sessions from your address");
+pub(super) const TOO_OFTEN_FROM_YOU: Reply = last(421, "4.7.0", "too many connections from your address in one minute");
 
 pub(super) const UNAVAILABLE: Reply = reply(451, "4.3.0", "cannot take it now, please try again later");
 pub(super) const TOO_MANY_RECIPIENTS: Reply = reply(452, "4.5.3", "too many recipients");
 pub(super) const ONE_REPORT_ONE_RECIPIENT: Reply = reply(452, "4.5.3", "a report has one recipient");
+pub(super) const DISK_IS_FULL: Reply = reply(452, "4.3.1", "no room on the disk, please try again later");
 pub(super) const LOGIN_UNAVAILABLE: Reply = reply(454, "4.7.0", "cannot check it now, please try again later");
 pub(super) const LOGIN_TOO_SOON: Reply = reply(454, "4.7.0", "too many failed logins, please try again later");
 
@@ -85,16 +88,20 @@ pub(super) const MAIL_FIRST: Reply = reply(503, "5.5.1", "say MAIL first");
 pub(super) const RCPT_FIRST: Reply = reply(503, "5.5.1", "say RCPT first");
 pub(super) const MAIL_AGAIN: Reply = reply(503, "5.5.1", "a mail transaction is open");
 pub(super) const TLS_AGAIN: Reply = reply(503, "5.5.1", "TLS is on already");
+pub(super) const BDAT_GOES_ON: Reply = reply(503, "5.5.1", "BDAT has begun, say BDAT or RSET");
+pub(super) const CHUNK_TOO_LARGE: Reply = last(552, "5.3.4", "the chunk is too large");
 pub(super) const LOGIN_AGAIN: Reply = reply(503, "5.5.1", "you are authenticated already");
 pub(super) const LOGIN_FIRST: Reply = reply(530, "5.7.0", "Authentication required");
 pub(super) const TLS_FIRST: Reply = reply(530, "5.7.0", "Must issue a STARTTLS command first");
 pub(super) const LOGIN_NEEDS_TLS: Reply = reply(538, "5.7.11", "Must issue a STARTTLS command first");
 pub(super) const WRONG_LOGIN: Reply = reply(535, "5.7.8", "Authentication Failed");
 pub(super) const NO_SUCH_RECIPIENT: Reply = reply(550, "5.1.1", "no such recipient here");
+pub(super) const NO_RELAYING: Reply = reply(550, "5.7.1", "Relaying denied");
 pub(super) const MESSAGE_TOO_LARGE: Reply = reply(552, "5.3.4", "message too large");
 pub(super) const NEEDS_SMTPUTF8: Reply = reply(553, "5.6.7", "the address needs SMTPUTF8");
 pub(super) const NO_VALID_RECIPIENT: Reply = reply(554, "5.5.1", "no valid recipients");
 pub(super) const OUT_OF_TURN: Reply = last(554, "5.5.0", "you must wait for the reply before you go on");
+pub(super) const NO_DSN_HERE: Reply = reply(555, "5.5.4", "parameter not offered");
 pub(super) const NEEDS_EHLO: Reply = reply(555, "5.5.4", "parameters need EHLO");
 
 impl Reply {
@@ -120,6 +127,11 @@ impl Reply {
     }
 }
 
+/// A chunk is taken, and more will follow.
+pub(super) fn chunk_taken(bytes: u64) -> Reply {
+    told(250, "2.0.0", format!("{bytes} octets received"))
+}
+
 /// The promise that a message is kept.
 pub(super) fn queued(id: impl std::fmt::Display) -> Reply {
     told(250, "2.0.0", format!("{id} queued"))
@@ -130,7 +142,7 @@ pub(super) fn command_fault(fault: Fault) -> Reply {
     match fault {
         Fault::Unknown => reply(500, "5.5.1", "command not recognised"),
         Fault::NotImplemented => reply(502, "5.5.1", "command not implemented"),
-        Fault::Chunk => last(502, "5.5.1", "BDAT is not offered here"),
+        Fault::Chunk => last(501, "5.5.4", "it is: BDAT size [LAST]"),
         Fault::OtherProtocol => last(502, "5.7.0", "this is SMTP"),
         Fault::Nul => last(500, "5.5.2", "a command has no NUL"),
         Fault::Characters => reply(500, "5.5.2", "a command is printable ASCII"),
@@ -157,8 +169,9 @@ pub(super) fn auth_fault(fault: AuthFault) -> Reply {
 /// For a text that broke a rule of the wire.
 pub(super) fn data_fault(fault: DataFault) -> Reply {
     match fault {
-        DataFault::LineEnds => last(550, "5.5.2", "lines end in CR LF, and neither stands alone"),
-        DataFault::Nul => last(554, "5.6.0", "the message has a NUL"),
+        DataFault::LineEnds => reply(550, "5.5.2", "lines end in CR LF, and neither stands alone"),
+        DataFault::Nul => reply(554, "5.6.0", "the message has a NUL"),
+        DataFault::NotLines => reply(550, "5.6.0", "the message is not lines of text that end in CR LF"),
         DataFault::Empty => reply(554, "5.6.0", "the message is empty"),
         DataFault::LongLine => reply(554, "5.6.0", "the message has a line of more than 998 characters"),
         DataFault::LongHeader => reply(552, "5.3.4", "the header of the message is too large"),
@@ -191,8 +204,9 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
                 Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Nul | Unreadable::Switch(_) => {
                     (554, "5.6.0")
                 }
+                Unreadable::TooManyParts | Unreadable::TooDeep => (554, "5.6.0"),
                 Unreadable::HeaderTooLarge => (552, "5.3.4"),
-                Unreadable::Twice(_) => (550, "5.6.0"),
+                Unreadable::Twice(_) | Unreadable::BadName => (550, "5.6.0"),
                 Unreadable::Loop => (554, "5.4.6"),
             };
             told(code, enhanced, why.to_string())
@@ -218,7 +232,7 @@ mod tests {
         let check = |fault, expected: &str| assert_eq!(line(command_fault(fault)), expected);
         check(Fault::Unknown, "500 5.5.1 command not recognised");
         check(Fault::NotImplemented, "502 5.5.1 command not implemented");
-        check(Fault::Chunk, "502 5.5.1 BDAT is not offered here (close)");
+        check(Fault::Chunk, "501 5.5.4 it is: BDAT size [LAST] (close)");
         check(Fault::OtherProtocol, "502 5.7.0 this is SMTP (close)");
         check(Fault::Nul, "500 5.5.2 a command has no NUL (close)");
         check(Fault::Characters, "500 5.5.2 a command is printable ASCII");
@@ -239,8 +253,9 @@ mod tests {
         auth(AuthFault::Malformed, "501 5.5.2 not the fields of this mechanism");
         auth(AuthFault::Refused, "535 5.7.8 Authentication Failed");
         let data = |fault, expected: &str| assert_eq!(line(data_fault(fault)), expected);
-        data(DataFault::LineEnds, "550 5.5.2 lines end in CR LF, and neither stands alone (close)");
-        data(DataFault::Nul, "554 5.6.0 the message has a NUL (close)");
+        data(DataFault::LineEnds, "550 5.5.2 lines end in CR LF, and neither stands alone");
+        data(DataFault::Nul, "554 5.6.0 the message has a NUL");
+        data(DataFault::NotLines, "550 5.6.0 the message is not lines of text that end in CR LF");
         data(DataFault::Empty, "554 5.6.0 the message is empty");
         data(DataFault::LongLine, "554 5.6.0 the message has a line of more than 998 characters");
         data(DataFault::LongHeader, "552 5.3.4 the header of the message is too large");
@@ -263,6 +278,9 @@ mod tests {
         check(Unreadable::NoHeader.into(), "554 5.6.0 the message has no header");
         check(Unreadable::HeaderTooLarge.into(), "552 5.3.4 the header is larger than 102400 bytes");
         check(Unreadable::NotAField.into(), "554 5.6.0 a line of the header is not a field");
+        check(Unreadable::BadName.into(), "550 5.6.0 a field of the header has a name that is none");
+        check(Unreadable::TooManyParts.into(), "554 5.6.0 the message has more than 1000 parts");
+        check(Unreadable::TooDeep.into(), "554 5.6.0 the message has parts inside more than 50 parts");
         check(Unreadable::Twice("From").into(), "550 5.6.0 the header has more than one From");
         check(
             Unreadable::Switch("X-TM-OPEN-TRACK").into(),

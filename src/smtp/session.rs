@@ -1,4 +1,5 @@
 //! The state machine of one SMTP session: a line in, replies and a [`Step`] out (RFC 5321 §4.1.4).
+//! `session/transaction` has the part from MAIL to the reply to a text.
 //!
 //! Pure. Knows what may come when, and asks for what it does not know: whether a password is right, a sender allowed,
 //! a recipient one of our return paths, a message kept. `connection` feeds it, `server` does what it asks.
@@ -7,30 +8,31 @@
 //! state         left by                       also taken
 //! new           EHLO, HELO → greeted          STARTTLS NOOP RSET HELP VRFY QUIT, in every state but text
 //! greeted       MAIL → transaction            AUTH → authenticated (after EHLO; submission; under TLS or by setting)
-//! transaction   DATA → text                   RCPT; EHLO, HELO, RSET → greeted
+//! transaction   DATA → text; BDAT → chunks    RCPT; EHLO, HELO, RSET → greeted
 //! text          CR LF . CR LF → greeted       nothing
+//! chunks        BDAT … LAST → greeted         BDAT; EHLO, HELO, RSET → greeted
 //! any           STARTTLS → new                all that was said is forgotten (RFC 3207 §4.2)
 //! ```
 //!
 //! Whoever is authenticated hands in mail. Whoever is not may, where the listener is for reports, hand in mail to our
 //! return paths and to nobody else: judged at RCPT, before any text.
 
+mod transaction;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::intake::caller::AuthFailure;
-use crate::intake::report::{ReportTo, Unavailable};
-use crate::intake::submission::{Refusal, Rejection};
-use crate::model::address::Address;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
 use super::auth::{self, AuthFault, Exchange, Progress};
-use super::command::{self, Command, Fault, Mail, Mechanism, Recipient, Strictness};
-use super::data::{DataFault, Limits};
+use super::command::{self, Command, Fault, Mechanism, Strictness};
 use super::reply::{self, Reply, Then};
 use super::settings::{Kind, Listener, Settings, TlsMode};
 use super::step::{Step, Tail, Tls, Turn};
+
+use transaction::Transaction;
 
 /// Permanent errors that a session may make for each message it hands in.
 const ERRORS_MAX: u32 = 20;
@@ -38,12 +40,6 @@ const ERRORS_MAX: u32 = 20;
 const JUNK_MAX: u32 = 100;
 /// Wrong passwords that end a session.
 const FAILED_LOGINS_MAX: u32 = 3;
-/// Longest line of a text from somebody unknown, without CRLF (RFC 5321 §4.5.3.1.6).
-const TEXT_LINE_BYTES_MAX: usize = 998;
-/// Largest header of a text.
-const HEADER_BYTES_MAX: usize = 100 * 1024;
-/// Most lines of a header.
-const HEADER_LINES_MAX: usize = 1_000;
 
 /// What a session came to, for its log line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,16 +86,6 @@ enum Dialect {
     Esmtp,
 }
 
-#[derive(Debug, Default)]
-struct Transaction {
-    sender: Option<Address>,
-    smtputf8: bool,
-    size_bytes: Option<u64>,
-    recipients: Vec<Address>,
-    reports: Vec<ReportTo>,
-    refused_any: bool,
-}
-
 impl Session {
     /// A session that has not been greeted.
     pub(super) fn new(
@@ -110,8 +96,8 @@ impl Session {
         started: Timestamp,
     ) -> Self {
         let tls = match listener.tls {
-            TlsMode::Starttls => tls,
-            TlsMode::Implicit => Tls::Active,
+            // Under implicit TLS the handshake comes before the greeting.
+            TlsMode::Starttls | TlsMode::Implicit => tls,
             TlsMode::Off => Tls::Unavailable,
         };
         Self {
@@ -119,6 +105,7 @@ impl Session {
             listener,
             peer,
             started,
+            summary: Summary { secured: matches!(tls, Tls::Active(_)), ..Summary::default() },
             tls,
             dialect: None,
             exchange: None,
@@ -128,7 +115,6 @@ impl Session {
             errors: 0,
             junk: 0,
             failed_logins: 0,
-            summary: Summary { secured: tls == Tls::Active, ..Summary::default() },
             out: Vec::new(),
         }
     }
@@ -163,8 +149,9 @@ impl Session {
             Command::Ehlo(name) => self.hello(name, Dialect::Esmtp, tail),
             Command::Helo(name) => self.hello(name, Dialect::Smtp, tail),
             Command::Mail(mail) => self.mail(mail, now),
-            Command::Rcpt(recipient) => self.rcpt(recipient),
+            Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(tail),
+            Command::Bdat { size_bytes, is_last } => self.bdat(size_bytes, is_last),
             Command::Rset => self.reset(),
             Command::Noop => self.junk(reply::OK),
             Command::Help => self.junk(reply::HELP),
@@ -209,20 +196,30 @@ impl Session {
         self.transaction = None;
         self.summary.client = name.to_owned();
         self.dialect = Some(dialect);
-        let hostname = &self.settings.hostname;
-        let answer = if dialect == Dialect::Esmtp {
-            let size = self.settings.message_bytes_max;
-            let auth = if self.auth_is_offered() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
-            let starttls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
-            format!(
-                "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{starttls}{auth}250-ENHANCEDSTATUSCODES\r\n\
-                 250-8BITMIME\r\n250 SMTPUTF8\r\n"
-            )
-        } else {
-            format!("250 {hostname}\r\n")
+        let answer = match dialect {
+            Dialect::Esmtp => self.offers(),
+            Dialect::Smtp => format!("250 {}\r\n", self.settings.hostname),
         };
         self.out.extend_from_slice(answer.as_bytes());
         Turn::Next
+    }
+
+    /// The reply to EHLO.
+    fn offers(&self) -> String {
+        let Settings { hostname, message_bytes_max, recipients_max, session_messages_max, .. } = &*self.settings;
+        let starttls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
+        let auth = if self.auth_is_offered() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
+        let dsn = if self.dsn_is_offered() { "250-DSN\r\n" } else { "" };
+        format!(
+            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {message_bytes_max}\r\n{starttls}{auth}\
+             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n{dsn}250-CHUNKING\r\n\
+             250-LIMITS RCPTMAX={recipients_max} MAILMAX={session_messages_max}\r\n250 SMTPUTF8\r\n"
+        )
+    }
+
+    /// Reports are not reported about.
+    fn dsn_is_offered(&self) -> bool {
+        self.listener.kind == Kind::Submission
     }
 
     fn reset(&mut self) -> Turn {
@@ -233,7 +230,7 @@ impl Session {
     fn start_tls(&mut self, tail: Tail) -> Turn {
         match self.tls {
             Tls::Unavailable => self.say(reply::NO_TLS_HERE),
-            Tls::Active => self.say(reply::TLS_AGAIN),
+            Tls::Active(_) => self.say(reply::TLS_AGAIN),
             // What follows in the clear was put there by somebody who wants it run inside (CVE-2011-0411).
             Tls::Offered if tail == Tail::More => self.say(reply::OUT_OF_TURN),
             Tls::Offered if self.transaction.is_some() => self.say(reply::MAIL_AGAIN),
@@ -244,9 +241,9 @@ impl Session {
         }
     }
 
-    /// TLS is on: whatever was said in the clear is forgotten.
-    pub(super) fn secured(&mut self) {
-        self.tls = Tls::Active;
+    /// TLS is on, with this version and cipher: whatever was said in the clear is forgotten.
+    pub(super) fn secured(&mut self, facts: String) {
+        self.tls = Tls::Active(facts);
         self.summary.secured = true;
         self.dialect = None;
         self.exchange = None;
@@ -255,7 +252,8 @@ impl Session {
     }
 
     fn auth_is_offered(&self) -> bool {
-        self.listener.kind == Kind::Submission && (self.tls == Tls::Active || self.listener.trusts_wire_from(self.peer))
+        self.listener.kind == Kind::Submission
+            && (matches!(self.tls, Tls::Active(_)) || self.listener.trusts_wire_from(self.peer))
     }
 
     fn auth(&mut self, mechanism: Mechanism, initial: Option<&str>) -> Turn {
@@ -282,7 +280,9 @@ impl Session {
                 self.exchange = Some(exchange);
                 Turn::Next
             }
-            Ok(Progress::Credentials { username, secret }) => Turn::Ask(Step::Authenticate { username, secret }),
+            Ok(Progress::Credentials { username, secret }) => {
+                Turn::Ask(Step::Authenticate { username, secret, peer: self.peer })
+            }
             Err(AuthFault::Refused) => self.authenticated(Err(AuthFailure::Wrong)),
             Err(fault) => self.say(reply::auth_fault(fault)),
         }
@@ -301,155 +301,6 @@ impl Session {
                 let is_last = self.failed_logins >= FAILED_LOGINS_MAX;
                 self.say(if is_last { reply::TOO_MANY_LOGINS } else { reply::WRONG_LOGIN })
             }
-        }
-    }
-
-    fn mail(&mut self, mail: Mail, now: Timestamp) -> Turn {
-        let Some(dialect) = self.dialect else { return self.say(reply::HELLO_FIRST) };
-        let spent = self.summary.messages.saturating_add(self.summary.reports) >= self.settings.session_messages_max
-            || now.since(self.started).as_secs() >= self.settings.session_secs_max.into();
-        let refusal = if self.transaction.is_some() {
-            reply::MAIL_AGAIN
-        } else if mail.extended && dialect == Dialect::Smtp {
-            reply::NEEDS_EHLO
-        } else if self.grant.is_none() && !self.listener.is_for_reports() {
-            self.login_first()
-        } else if mail.size_bytes.is_some_and(|size| size > self.settings.message_bytes_max) {
-            reply::MESSAGE_TOO_LARGE
-        } else if spent {
-            reply::SESSION_SPENT
-        } else {
-            let Mail { sender, size_bytes, smtputf8, extended: _ } = mail;
-            let asked = self.grant.clone().map(|grant| Step::JudgeSender { grant, sender: sender.clone() });
-            self.transaction = Some(Transaction { sender, smtputf8, size_bytes, ..Transaction::default() });
-            return asked.map_or_else(|| self.say(reply::SENDER_OK), Turn::Ask);
-        };
-        self.say(refusal)
-    }
-
-    fn login_first(&self) -> Reply {
-        if self.tls == Tls::Offered && !self.auth_is_offered() { reply::TLS_FIRST } else { reply::LOGIN_FIRST }
-    }
-
-    /// Takes the answer to [`Step::JudgeSender`].
-    pub(super) fn sender_judged(&mut self, answer: Result<(), Rejection>) -> Turn {
-        match answer {
-            Ok(()) => self.say(reply::SENDER_OK),
-            Err(rejection) => {
-                self.transaction = None;
-                self.say(reply::rejection(&rejection))
-            }
-        }
-    }
-
-    fn rcpt(&mut self, recipient: Recipient) -> Turn {
-        let Some(transaction) = &mut self.transaction else {
-            return self.say(if self.dialect.is_some() { reply::MAIL_FIRST } else { reply::HELLO_FIRST });
-        };
-        if matches!(recipient, Recipient::Address { unicode: true, .. }) && !transaction.smtputf8 {
-            transaction.refused_any = true;
-            return self.say(reply::NEEDS_SMTPUTF8);
-        }
-        let taken = transaction.recipients.len() + transaction.reports.len();
-        if taken >= usize::from(self.settings.recipients_max) {
-            return self.say(reply::TOO_MANY_RECIPIENTS);
-        }
-        if self.grant.is_none() && transaction.sender.is_none() && taken > 0 {
-            return self.say(reply::ONE_REPORT_ONE_RECIPIENT);
-        }
-        match recipient {
-            Recipient::Address { address, .. } if self.grant.is_none() => Turn::Ask(Step::JudgeRecipient(address)),
-            Recipient::Address { address, .. } => {
-                transaction.recipients.push(address);
-                self.say(reply::RECIPIENT_OK)
-            }
-            // Ours, whoever asks (RFC 5321 §4.5.1): a person reads it.
-            Recipient::Postmaster if self.grant.is_none() => self.recipient_judged(Some(ReportTo::Postmaster)),
-            Recipient::Postmaster => self.say(reply::NO_SUCH_RECIPIENT),
-        }
-    }
-
-    /// Takes the answer to [`Step::JudgeRecipient`].
-    pub(super) fn recipient_judged(&mut self, answer: Option<ReportTo>) -> Turn {
-        let Some(transaction) = &mut self.transaction else { return self.say(reply::MAIL_FIRST) };
-        match (answer, self.listener.kind) {
-            (Some(report), _) => {
-                transaction.reports.push(report);
-                self.say(reply::RECIPIENT_OK)
-            }
-            (None, kind) => {
-                transaction.refused_any = true;
-                let refusal = match kind {
-                    Kind::Submission => self.login_first(),
-                    Kind::Inbound => reply::NO_SUCH_RECIPIENT,
-                };
-                self.say(refusal)
-            }
-        }
-    }
-
-    fn data(&mut self, tail: Tail) -> Turn {
-        let Some(transaction) = &self.transaction else {
-            return self.say(if self.dialect.is_some() { reply::MAIL_FIRST } else { reply::HELLO_FIRST });
-        };
-        if transaction.recipients.is_empty() && transaction.reports.is_empty() {
-            let refusal = if transaction.refused_any { reply::NO_VALID_RECIPIENT } else { reply::RCPT_FIRST };
-            return self.say(refusal);
-        }
-        if tail == Tail::More {
-            return self.say(reply::OUT_OF_TURN);
-        }
-        let known = self.grant.is_some();
-        let limits = Limits {
-            content_bytes_max: usize::try_from(self.settings.message_bytes_max).unwrap_or(usize::MAX),
-            line_bytes_max: if known { None } else { Some(TEXT_LINE_BYTES_MAX) },
-            header_bytes_max: HEADER_BYTES_MAX,
-            header_lines_max: HEADER_LINES_MAX,
-            lone_lf: self.listener.line_endings.lone_lf(),
-        };
-        let expected_bytes = transaction.size_bytes;
-        self.say(reply::SEND_TEXT);
-        Turn::Text { limits, expected_bytes }
-    }
-
-    /// Takes what came of a text.
-    pub(super) fn text_ended(&mut self, text: Result<Vec<u8>, DataFault>, misframed: bool) -> Turn {
-        let transaction = self.transaction.take().unwrap_or_default();
-        let content = match text {
-            Ok(content) => content,
-            Err(fault) => {
-                let reply = reply::data_fault(fault);
-                return self.conclude(if misframed { reply.and_close() } else { reply });
-            }
-        };
-        let Transaction { sender, recipients, reports, .. } = transaction;
-        Turn::Ask(match &self.grant {
-            Some(grant) => Step::Submit { grant: grant.clone(), sender, recipients, content },
-            None => Step::Report { to: reports, sender, content },
-        })
-    }
-
-    /// Takes the answer to [`Step::Submit`]: the id of a message that is kept, or why it is not.
-    pub(super) fn submitted(&mut self, answer: Result<String, Refusal>) -> Turn {
-        match answer {
-            Ok(id) => {
-                self.summary.messages += 1;
-                self.forgive();
-                self.conclude(reply::queued(id))
-            }
-            Err(refusal) => self.conclude(reply::refusal(&refusal)),
-        }
-    }
-
-    /// Takes the answer to [`Step::Report`].
-    pub(super) fn reported(&mut self, answer: Result<(), Unavailable>) -> Turn {
-        match answer {
-            Ok(()) => {
-                self.summary.reports += 1;
-                self.forgive();
-                self.conclude(reply::REPORT_TAKEN)
-            }
-            Err(Unavailable) => self.conclude(reply::UNAVAILABLE),
         }
     }
 

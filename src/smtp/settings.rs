@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::network::Network;
+
 use super::data::LoneLf;
+use super::peers::Room;
 
 /// The SMTP doors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,13 @@ pub struct Listener {
     /// Sessions at one time from one IPv4 address or IPv6 /64; by default 1,000 for submission, 50 for reports.
     #[serde(default)]
     pub sessions_per_address_max: Option<u32>,
+    /// Connections within a minute from one IPv4 address or IPv6 /64; by default any number for submission, 300 for
+    /// reports.
+    #[serde(default)]
+    pub connections_per_minute_max: Option<u32>,
+    /// Proxies, by address or network, that say for whom they stand by the PROXY protocol, version 1 or 2. They must.
+    #[serde(default)]
+    pub proxies: Vec<Network>,
     /// How long a client is watched for talking before its turn; by default 250 for reports, 2 for submission.
     #[serde(default)]
     pub greeting_delay_millis: Option<u32>,
@@ -128,6 +138,8 @@ impl Listener {
             auth_without_tls: AuthWithoutTls::default(),
             line_endings: LineEndings::default(),
             sessions_per_address_max: None,
+            connections_per_minute_max: None,
+            proxies: Vec::new(),
             greeting_delay_millis: None,
         }
     }
@@ -146,11 +158,22 @@ impl Listener {
         }
     }
 
-    pub(super) fn sessions_per_address(&self) -> u32 {
-        self.sessions_per_address_max.unwrap_or(match self.kind {
-            Kind::Submission => 1_000,
-            Kind::Inbound => 50,
-        })
+    /// Whether `peer` stands for others.
+    pub(super) fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.has(peer))
+    }
+
+    /// How many connections may come from one address.
+    pub(super) fn room(&self) -> Room {
+        let (at_once, per_minute) = match self.kind {
+            Kind::Submission => (1_000, u32::MAX),
+            Kind::Inbound => (50, 300),
+        };
+        Room {
+            per_address_max: self.sessions_per_address_max.unwrap_or(at_once),
+            per_minute_max: self.connections_per_minute_max.unwrap_or(per_minute),
+            ..Room::ANY
+        }
     }
 
     pub(super) fn greeting_delay(&self) -> Duration {
@@ -234,11 +257,12 @@ mod tests {
 
     #[test]
     fn listeners_are_read_with_defaults_and_without_strangers() {
-        let text = "[[listeners]]\naddress = \"[::]:465\"\nkind = \"submission\"\ntls = \"implicit\"\n";
+        let text = "[[listeners]]\naddress = \"[::]:465\"\nkind = \"submission\"\ntls = \"implicit\"\nproxies = [\"10.0.0.0/8\"]\n";
         let settings: Settings = toml::from_str(text).unwrap();
         assert_eq!(settings.listeners[0].tls, TlsMode::Implicit);
-        assert_eq!(settings.listeners[0].sessions_per_address(), 1_000);
+        assert_eq!(settings.listeners[0].room(), Room { per_address_max: 1_000, ..Room::ANY });
         assert_eq!(settings.recipients_max, 1_000);
+        assert!(settings.listeners[0].is_proxy("10.1.2.3".parse().unwrap()));
         assert!(toml::from_str::<Settings>("hostname = \"x\"").is_err());
         assert!(toml::from_str::<Settings>(&format!("{text}takes_report = true")).is_err());
     }

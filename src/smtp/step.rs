@@ -3,14 +3,15 @@
 //! Pure values between `session`, `connection` and `server`: the session says what it needs to know or to have done,
 //! the server does it and answers through the method that the step names.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::intake::report::ReportTo;
+use crate::intake::submission::Hop;
 use crate::model::address::Address;
+use crate::model::dsn::Wishes;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
-
-use super::data::Limits;
 
 /// What the world has to do before the session goes on.
 #[derive(Debug)]
@@ -25,27 +26,21 @@ pub enum Step {
         username: String,
         /// The proof given.
         secret: Secret,
+        /// From where.
+        peer: IpAddr,
     },
-    /// Say whether the grant may send as this; `Connection::sender_judged` takes the answer.
+    /// Say whether the grant still holds and may send as this, and whether there is room for a message;
+    /// `Connection::sender_judged` takes the answer.
     JudgeSender {
-        /// Who asks.
-        grant: Arc<Grant>,
+        /// Who asks; nobody known hands in reports.
+        grant: Option<Arc<Grant>>,
         /// As whom; `None` is `<>`.
         sender: Option<Address>,
     },
     /// Say whether reports come in here; `Connection::recipient_judged` takes the answer.
     JudgeRecipient(Address),
     /// Take a message and keep it; `Connection::submitted` takes the answer.
-    Submit {
-        /// Who hands it in.
-        grant: Arc<Grant>,
-        /// The reverse path.
-        sender: Option<Address>,
-        /// The forward paths, at least one.
-        recipients: Vec<Address>,
-        /// The text, CRLF line ends.
-        content: Vec<u8>,
-    },
+    Submit(Box<HandedIn>),
     /// Take a report; `Connection::reported` takes the answer.
     Report {
         /// What the recipients stand for, at least one.
@@ -61,13 +56,50 @@ pub enum Step {
     Close,
 }
 
+/// A message that a client of ours hands in.
+#[derive(Debug)]
+pub struct HandedIn {
+    /// Who.
+    pub grant: Arc<Grant>,
+    /// The reverse path.
+    pub sender: Option<Address>,
+    /// The forward paths, at least one.
+    pub recipients: Vec<Address>,
+    /// Of what the client wants to hear by mail.
+    pub wishes: Wishes,
+    /// For `Received`.
+    pub hop: Hop,
+    /// The text, CRLF line ends.
+    pub content: Vec<u8>,
+}
+
+/// Why a `MAIL` is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// The grant may not send as this.
+    Rejected(crate::intake::submission::Rejection),
+    /// The grant is no more.
+    Revoked,
+    /// Whether the grant still holds cannot be found out.
+    Unavailable,
+    /// There is no room for a message.
+    NoRoom,
+}
+
 /// What follows a line.
 #[derive(Debug)]
 pub(super) enum Turn {
     /// The next line.
     Next,
-    /// A text within these limits.
-    Text { limits: Limits, expected_bytes: Option<u64> },
+    /// A text up to a dot alone on its line.
+    Text,
+    /// So many bytes of text.
+    Chunk {
+        /// How many.
+        size_bytes: u64,
+        /// Whether they end the text.
+        is_last: bool,
+    },
     /// Something that the world has to do.
     Ask(Step),
 }
@@ -80,12 +112,12 @@ pub(super) enum Tail {
 }
 
 /// How far TLS is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// Not to be had here.
     Unavailable,
     /// To be had for the asking.
     Offered,
-    /// On.
-    Active,
+    /// On, with this version and cipher.
+    Active(String),
 }

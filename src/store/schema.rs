@@ -34,6 +34,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     8 "tracking" "0008_tracking.sql",
     9 "users" "0009_users.sql",
     10 "webhooks" "0010_webhooks.sql",
+    11 "credential_networks" "0011_credential_networks.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -12,7 +12,7 @@ use crate::model::tenant::{AgentSettings, Credential, CredentialKind, Grant, Mai
 macro_rules! select_grant {
     ($rest:literal) => {
         concat!(
-            "select credentials.id as credential_id, kind,
+            "select credentials.id as credential_id, kind, digest, networks,
                 tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
                 tenants.created_at as tenant_created_at,
                 agents.id, agents.key, agents.name, agents.settings, agents.created_at
@@ -173,8 +173,8 @@ impl Store {
     /// `Conflict`, `Unavailable`.
     pub async fn add_credential(&self, credential: Credential) -> Result<()> {
         const SQL: &str = "
-            insert into credentials (id, tenant_id, agent_id, kind, name, digest, created_at)
-            values ($1, $2, $3, $4, $5, $6, $7)";
+            insert into credentials (id, tenant_id, agent_id, kind, name, digest, networks, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)";
         let row = vec![
             credential.id.into(),
             credential.tenant.into(),
@@ -182,6 +182,7 @@ impl Store {
             credential.kind.as_str().into(),
             credential.name.into(),
             credential.digest.as_slice().into(),
+            json(&credential.networks).into(),
             credential.created_at.into(),
         ];
         self.run(SQL, row).await.map(drop)
@@ -202,7 +203,7 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn credentials(&self, tenant: TenantId) -> Result<Vec<Credential>> {
         const SQL: &str = "
-            select id, tenant_id, agent_id, kind, name, digest, created_at
+            select id, tenant_id, agent_id, kind, name, digest, networks, created_at
             from credentials
             where tenant_id = $1
             order by id
@@ -241,7 +242,9 @@ impl Store {
             },
             agent,
             credential: CredentialId::from_bytes(row.id("credential_id")?),
+            digest: row.array("digest")?,
             kind: row.word("kind", kind_from)?,
+            networks: row.json("networks")?,
             domains,
         }))
     }
@@ -326,6 +329,7 @@ fn read_credential(row: &Row) -> Result<Credential> {
         kind: row.word("kind", kind_from)?,
         name: row.text("name")?,
         digest: row.array("digest")?,
+        networks: row.json("networks")?,
         created_at: row.time("created_at")?,
     })
 }

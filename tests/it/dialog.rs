@@ -29,15 +29,16 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postback::intake::caller::AuthFailure;
-use postback::intake::report::{ReportTo, Unavailable};
+use postback::intake::report::{NotHere, ReportTo, Unavailable};
 use postback::intake::submission::{Refusal, Rejection, Unreadable};
+use postback::mail::submitted;
 use postback::model::address::Address;
 use postback::model::id::{AgentId, CredentialId, DeliveryId, MessageId, TenantId};
 use postback::model::tenant::{AgentSettings, CredentialKind, Grant, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::smtp::connection::Connection;
 use postback::smtp::settings::{AuthWithoutTls, Kind, LineEndings, Listener, Settings, TlsMode};
-use postback::smtp::step::{Step, Tls};
+use postback::smtp::step::{HandedIn, NotNow, Step, Tls};
 use uuid::Uuid;
 
 /// The API key that the world of the dialogs knows; `{plain}` is AUTH PLAIN with it.
@@ -318,23 +319,30 @@ impl World {
 
     fn answer(&mut self, step: Step) {
         match step {
-            Step::Authenticate { username, secret } => self.connection.authenticated(match secret.reveal() {
+            Step::Authenticate { username, secret, .. } => self.connection.authenticated(match secret.reveal() {
                 KEY if username == "emailapikey" => Ok(grant()),
                 "down" => Err(AuthFailure::Unavailable),
                 _ => Err(AuthFailure::Wrong),
             }),
-            Step::JudgeSender { sender, .. } => self.connection.sender_judged(match sender {
-                Some(sender) if !sender.domain().ends_with("ours.example") => {
-                    Err(Rejection::SenderNotAllowed { domain: sender.domain().to_owned() })
+            Step::JudgeSender { grant, sender } => self.connection.sender_judged(match sender {
+                Some(sender) if sender.local_part() == "full" => Err(NotNow::NoRoom),
+                Some(sender) if sender.local_part() == "revoked" => Err(NotNow::Revoked),
+                Some(sender) if sender.local_part() == "down" => Err(NotNow::Unavailable),
+                Some(sender) if grant.is_some() && !sender.domain().ends_with("ours.example") => {
+                    Err(NotNow::Rejected(Rejection::SenderNotAllowed { domain: sender.domain().to_owned() }))
                 }
-                _ => Ok(()),
+                _ => Ok(grant),
             }),
             Step::JudgeRecipient(address) => self.connection.recipient_judged(report_to(&address)),
-            Step::Submit { content, .. } => {
+            Step::Submit(handed_in) => {
+                let HandedIn { content, .. } = *handed_in;
                 let answer = match content.split(|byte| *byte == b'\r').next().unwrap() {
                     b"X-Test: down" => Err(Refusal::Unavailable),
                     b"X-Test: loop" => Err(Refusal::Rejected(Rejection::Unreadable(Unreadable::Loop))),
-                    _ => Ok("msg_1".to_owned()),
+                    _ => match submitted::read(&content, "localhost") {
+                        Ok(_) => Ok("msg_1".to_owned()),
+                        Err(why) => Err(Refusal::Rejected(Rejection::Unreadable(why))),
+                    },
                 };
                 if answer.is_ok() {
                     self.taken.push(content);
@@ -354,12 +362,13 @@ impl World {
     }
 }
 
-fn report_to(address: &Address) -> Option<ReportTo> {
+fn report_to(address: &Address) -> Result<ReportTo, NotHere> {
     let delivery = DeliveryId { message: MessageId::from_uuid(Uuid::from_u128(1)), recipient: 0 };
     match (address.local_part(), address.domain()) {
-        ("b+sealed", "bounces.example") => Some(ReportTo::Delivery(delivery)),
-        ("complaints", "bounces.example") => Some(ReportTo::Complaints),
-        _ => None,
+        ("b+sealed", "bounces.example") => Ok(ReportTo::Delivery(delivery)),
+        ("complaints", "bounces.example") => Ok(ReportTo::Complaints),
+        (_, "bounces.example") => Err(NotHere::Unknown),
+        _ => Err(NotHere::Elsewhere),
     }
 }
 
@@ -377,7 +386,9 @@ fn grant() -> Arc<Grant> {
             created_at,
         },
         credential: CredentialId::from_uuid(Uuid::from_u128(3)),
+        digest: [0; 32],
         kind: CredentialKind::ApiKey,
+        networks: Vec::new(),
         domains: vec!["ours.example".into()],
     })
 }
@@ -413,7 +424,7 @@ fn play(dialog: &Dialog) -> Result<(), String> {
             _ if world.is_closed => return Err("the server hung up".to_owned()),
             Turn::Gone => break,
             Turn::Client(segment) => said = world.hear(segment),
-            Turn::Tls => world.connection.secured(),
+            Turn::Tls => world.connection.secured("TLS1.3 TLS_AES_128_GCM_SHA256".to_owned()),
             Turn::Pass(time) => {
                 world.now = world.now + *time;
                 world.connection.pulse(world.now);

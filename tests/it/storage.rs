@@ -630,6 +630,7 @@ on_both_engines! {
             kind: CredentialKind::ApiKey,
             name: "first".into(),
             digest: [5; 32],
+            networks: Vec::new(),
             created_at: START,
         };
         house.store.add_credential(credential.clone()).await.unwrap();

@@ -237,6 +237,8 @@ impl Visit<'_> {
             tenant: self.tenant.clone(),
             agent: agent.clone(),
             credential: CredentialId::from_bytes([0; 16]),
+            digest: [0; 32],
+            networks: Vec::new(),
             kind: CredentialKind::ApiKey,
             domains,
         });

@@ -172,5 +172,6 @@ fn switches(fields: &Fields<'_, '_>, now: Timestamp) -> Result<Switches, Flaw> {
         metadata: extras::metadata(fields, "metadata")?,
         send_at: extras::send_at(fields, "scheduled_at", now)?,
         time_to_live: extras::time_to_live(fields, "time_to_live")?,
+        ..Switches::default()
     })
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::problem::Problem;
 use super::super::server::Answer;
-use super::super::{SMALL_BYTES_MAX, Server, body, finish, json_answer};
+use super::super::{SMALL_BYTES_MAX, Server, body, client, finish, json_answer};
 use crate::intake::caller::{ACCESS_LIFETIME, AuthFailure, OAuthClient};
 
 /// Where it is.
@@ -30,6 +30,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
     if request.method() != Method::POST {
         return Err(Problem::Method { allowed: "POST" });
     }
+    let peer = client::of(request);
     let query = request.uri().query().unwrap_or_default().to_owned();
     let body = server.0.memory.read(request, SMALL_BYTES_MAX).await?;
     let server = server.clone();
@@ -49,7 +50,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
         if grant_type != "refresh_token" {
             return Ok(refused("unsupported_grant_type"));
         }
-        match server.intake().access_token(&client).await {
+        match server.intake().access_token(&client, peer).await {
             Ok(token) => Ok(json_answer(
                 StatusCode::OK,
                 &json!({

@@ -1,15 +1,17 @@
 //! What acceptance makes durable: the message with its facts, a delivery for each recipient, the events that tell of it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Sane, Submission};
+use super::{Hop, Sane, Submission};
 use crate::intake::Intake;
 use crate::mail::submitted::Switches;
 use crate::model::address::{Address, Mailbox};
+use crate::model::dsn::DsnRequest;
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
+use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Tracking};
 use crate::model::suppression::{self, Action, Found, Suppression};
 use crate::model::tenant::{Clicks, Grant};
 use crate::model::time::Timestamp;
@@ -30,12 +32,22 @@ struct Tracked {
 }
 
 impl Intake {
-    pub(super) fn received(&self, source: Source, id: MessageId, now: Timestamp) -> String {
-        let with = match source {
-            Source::Smtp => "ESMTPA",
-            Source::Http => "HTTP",
+    /// The value of our own `Received`.
+    pub(super) fn received(&self, hop: Option<&Hop>, id: MessageId, now: Timestamp) -> String {
+        let (from, with) = match hop {
+            None => (String::new(), "local".to_owned()),
+            Some(Hop { client, peer, protocol, tls }) => {
+                let client: String = client.chars().map(|char| if is_name_char(char) { char } else { '?' }).collect();
+                let peer = match peer.to_canonical() {
+                    IpAddr::V4(peer) => format!("[{peer}]"),
+                    IpAddr::V6(peer) => format!("[IPv6:{peer}]"),
+                };
+                let tls = tls.as_ref().map_or(String::new(), |tls| format!(" ({tls})"));
+                (format!("from {client} ({peer})\r\n\t"), format!("{protocol}{tls}"))
+            }
         };
-        format!("by {} (Postback) with {with} id {id}; {}", self.0.settings.hostname, now.rfc5322())
+        let hostname = &self.0.settings.hostname;
+        format!("{from}by {hostname} (Postback) with {with}\r\n\tid {id}; {}", now.rfc5322())
     }
 
     pub(super) fn plan(
@@ -47,7 +59,9 @@ impl Intake {
         suppressed: &HashMap<String, Found>,
     ) -> Plan {
         let Birth { id, now, .. } = birth;
-        let switches = merged(submission.switches, &sane.submitted.switches);
+        let mut switches = merged(submission.switches, &sane.submitted.switches);
+        let wishes = std::mem::take(&mut switches.wishes);
+        let dsn = DsnRequest::granted(grant.agent.settings.dsn, submission.sender.as_ref(), wishes);
         let due_at = switches.send_at.map_or(now, |at| at.max(now));
         let own = grant.agent.settings.lifetime_minutes.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
         let lifetime = own.unwrap_or(self.0.settings.lifetime);
@@ -84,7 +98,11 @@ impl Intake {
             source: submission.source,
             accepted_at: now,
             size_bytes: sane.content.len() as u64,
-            facts: Facts { untracked, ..self.facts(grant, &sane, switches, &deliveries, birth) },
+            facts: Facts {
+                untracked,
+                dsn: dsn.map(Box::new),
+                ..self.facts(grant, &sane, switches, &deliveries, birth)
+            },
         };
         let events = deliveries.iter().map(|delivery| self.told(&message, delivery, now)).collect();
         Plan { message, content: sane.content, deliveries, events }
@@ -130,6 +148,7 @@ impl Intake {
             metadata: switches.metadata,
             tracking: self.tracking(grant, &sane.from, tracked),
             untracked: Vec::new(),
+            dsn: None,
         }
     }
 
@@ -181,6 +200,11 @@ impl Intake {
     }
 }
 
+/// What a client's name may be made of, to stand in a header.
+fn is_name_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_' | ':' | '[' | ']')
+}
+
 /// What the door was told counts; what it was not told, the header may say.
 fn merged(door: Switches, header: &Switches) -> Switches {
     let text = |door: String, header: &str| if door.is_empty() { header.to_owned() } else { door };
@@ -194,6 +218,7 @@ fn merged(door: Switches, header: &Switches) -> Switches {
         send_at: door.send_at.or(header.send_at),
         time_to_live: door.time_to_live.or(header.time_to_live),
         bounce_address: text(door.bounce_address, &header.bounce_address),
+        wishes: door.wishes,
     }
 }
 

@@ -162,6 +162,7 @@ async fn inhabit(store: &Store, clock: &Clock, ids: &IdSource, slug: &str, key: 
         kind: CredentialKind::ApiKey,
         name: "tests".into(),
         digest: Sha256::digest(key).into(),
+        networks: Vec::new(),
         created_at: NOW,
     };
     store.add_credential(credential).await.unwrap();

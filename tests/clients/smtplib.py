@@ -1,0 +1,41 @@
+"""Python's own library: STARTTLS, TLS at once, many mails over one session, a recipient that is refused."""
+
+import os
+import smtplib
+import ssl
+from email.message import EmailMessage
+
+context = ssl.create_default_context(cafile=os.environ["CA_FILE"])
+host, sender, to = os.environ["HOST"], os.environ["FROM"], os.environ["TO"]
+
+
+def mail(subject):
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, to, f"smtplib {subject}"
+    message.set_content("Grüße\n.\n..\n")
+    message.add_attachment(b"\0\1\2", maintype="application", subtype="octet-stream", filename="grün.bin")
+    return message
+
+
+with smtplib.SMTP(host, int(os.environ["PORT_STARTTLS"])) as client:
+    client.starttls(context=context)
+    client.login("emailapikey", os.environ["API_KEY"])
+    for number in range(3):
+        client.send_message(mail(f"starttls {number}"))
+    refused = client.sendmail(sender, [to, "nobody@localhost"], mail("partial").as_bytes())
+    assert list(refused) == ["nobody@localhost"], refused
+    try:
+        client.sendmail("someone@elsewhere.example", [to], mail("foreign").as_bytes())
+    except smtplib.SMTPSenderRefused as refusal:
+        assert refusal.smtp_code == 553, refusal
+    else:
+        raise SystemExit("a foreign sender was taken")
+
+with smtplib.SMTP_SSL(host, int(os.environ["PORT_TLS"]), context=context) as client:
+    client.login(sender, os.environ["PASSWORD"])
+    client.send_message(mail("tls"))
+
+with smtplib.SMTP(host, int(os.environ["PORT_CLEAR"])) as client:
+    client.ehlo()
+    client.login("emailapikey", os.environ["API_KEY"])
+    client.sendmail(sender, [to], mail("dsn").as_bytes(), ["RET=HDRS", "ENVID=python"], ["NOTIFY=FAILURE"])
