@@ -270,6 +270,7 @@ impl Ground {
             clock: self.world.clock.clone(),
             ids: self.world.ids.clone(),
             vet_url,
+            resolver: self.world.resolver.clone(),
         }))
     }
 

@@ -52,6 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::dns::Resolver;
 use crate::ids::IdSource;
 use crate::intake::Intake;
 use crate::intake::submission::{Receipt, Refusal, Submission};
@@ -157,6 +158,8 @@ pub struct Parts {
     pub ids: IdSource,
     /// Judges the URL of a webhook.
     pub vet_url: VetUrl,
+    /// Shows whose a domain is.
+    pub resolver: Arc<dyn Resolver>,
 }
 
 /// The HTTP doors of one installation. Cheap to clone; clones share everything.

@@ -7,6 +7,7 @@ pub mod access;
 pub mod address;
 pub mod bearing;
 pub mod delivery;
+pub mod domain;
 pub mod dsn;
 pub mod event;
 pub mod file;

@@ -42,6 +42,8 @@ pub mod replays;
 
 pub mod tenants;
 
+pub mod domains;
+
 pub mod templates;
 
 pub mod cached_files;

@@ -25,6 +25,7 @@ mod receivers;
 mod reports;
 mod rewrite;
 mod scripted_receiver;
+mod sdks;
 mod stop;
 mod storage;
 mod suppressions;

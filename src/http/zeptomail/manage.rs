@@ -5,8 +5,12 @@
 //! refusals of this surface carry. Bodies where none belong are read and ignored: the clients send `{}` with a GET.
 
 mod agents;
+mod domains;
 mod logs;
+mod suppressions;
 mod templates;
+
+use std::time::Duration;
 
 use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
@@ -19,7 +23,9 @@ use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::wire::{Fields, Flaw, Wrong};
 use super::super::{Server, header, json_answer, problem_answer};
+use super::times;
 use crate::model::tenant::{CredentialKind, Grant, MailAgent};
+use crate::model::time::Timestamp;
 
 /// Before the access token, in any case of letters.
 const SCHEME: &str = "Zoho-oauthtoken";
@@ -38,7 +44,7 @@ pub(super) struct Asked {
 /// Whether a request is for here, by the parts of its path after `/v1.1`.
 pub(super) fn is_for(method: &Method, segments: &[&str]) -> bool {
     match segments {
-        ["agents" | "mailagents", ..] | ["email", "email-reference", ..] => true,
+        ["agents" | "mailagents" | "suppressions" | "domains", ..] | ["email", "email-reference", ..] => true,
         ["email"] => method == Method::GET,
         _ => false,
     }
@@ -77,6 +83,22 @@ pub(super) async fn answer(server: &Server, grant: &Grant, asked: Asked) -> Resu
         (["agents", key, kind, id], "DELETE") => {
             agents::remove_key(server, grant, key, credential_kind(kind)?, id).await
         }
+        (["domains"], "GET") => domains::list(server, grant).await,
+        (["domains"], "POST") => domains::add(server, grant, body).await,
+        (["domains", key], "GET") => domains::show(server, grant, key).await,
+        (["domains", key], "PUT") => domains::change(server, grant, key, body).await,
+        (["domains", key], "DELETE") => domains::remove(server, grant, key).await,
+        (["domains", key, "verify"], "PUT") => domains::verify(server, grant, key).await,
+        (["suppressions", kind], method) => {
+            let kind = suppressions::Kind::from_word(kind).ok_or(Problem::NoRoute)?;
+            match method {
+                "GET" => suppressions::list(server, grant, kind, &asked.query).await,
+                "POST" => suppressions::put(server, grant, kind, body, true).await,
+                "PUT" => suppressions::put(server, grant, kind, body, false).await,
+                "DELETE" => suppressions::remove(server, grant, kind, body).await,
+                _ => Err(Problem::Method { allowed: "GET, POST, PUT, DELETE" }),
+            }
+        }
         (["mailagents", agent, "templates"], "GET") => templates::list(server, grant, agent, &asked.query).await,
         (["mailagents", agent, "templates"], "POST") => templates::add(server, grant, agent, body).await,
         (["mailagents", agent, "templates", key], "GET") => templates::show(server, grant, agent, key).await,
@@ -92,11 +114,14 @@ pub(super) async fn answer(server: &Server, grant: &Grant, asked: Asked) -> Resu
 /// A path that is there with another method, or not at all.
 fn not_so(path: &[&str]) -> Problem {
     match path {
-        ["agents"] | ["mailagents", _, "templates"] => Problem::Method { allowed: "GET, POST" },
-        ["agents", _] | ["mailagents", _, "templates", _] => Problem::Method { allowed: "GET, PUT, DELETE" },
+        ["agents" | "domains"] | ["mailagents", _, "templates"] => Problem::Method { allowed: "GET, POST" },
+        ["agents" | "domains", _] | ["mailagents", _, "templates", _] => {
+            Problem::Method { allowed: "GET, PUT, DELETE" }
+        }
         ["agents", _, kind] if credential_kind(kind).is_ok() => Problem::Method { allowed: "GET, POST" },
         ["agents", _, kind, _] if credential_kind(kind).is_ok() => Problem::Method { allowed: "DELETE" },
         ["mailagents", _, "templates", _, "preview"] => Problem::Method { allowed: "POST" },
+        ["domains", _, "verify"] => Problem::Method { allowed: "PUT" },
         ["email", "email-reference", _] => Problem::Method { allowed: "GET" },
         _ => Problem::NoRoute,
     }
@@ -169,6 +194,18 @@ impl Query {
             Some("true") => Ok(true),
             Some(other) => Err(Flaw::at(format!("/{name}"), Wrong::Type("boolean")).showing(other)),
         }
+    }
+
+    /// A point in time.
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, Flaw> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let bad = || Flaw::at(format!("/{name}"), Wrong::Format("date-time")).showing(text);
+        times::asked(text).map(Some).ok_or_else(bad)
+    }
+
+    /// The end of a span, whose last minute belongs to it.
+    fn until(&self, name: &str) -> Result<Option<Timestamp>, Flaw> {
+        Ok(self.time(name)?.map(|at| at + Duration::from_secs(60)))
     }
 
     fn part(&self, limit: usize, limit_max: usize, offset_max: usize) -> Result<Part, Flaw> {

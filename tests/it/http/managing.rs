@@ -319,3 +319,153 @@ async fn paths_that_are_none() {
     }
     house.shut().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_is_good_for_nothing_until_it_is_shown_to_be_the_tenants() {
+    let house = House::with(postback::http::Settings::default(), |intake| intake.is_capture = false).await;
+    let manager = Manager::new(&house, KEY).await;
+    let stranger = Manager::new(&house, OTHER_KEY).await;
+    let agent = house.ours.1.key.clone();
+    let claim = |name: &str| json!({ "domain_name": name, "sub_domain_prefix": "bounce", "mailagent_keys": [agent] });
+    let send = async |from: &str| {
+        house.clock.advance(std::time::Duration::from_secs(6));
+        let mail = json!({ "from": { "address": from }, "to": ["b@example.com"], "subject": "s", "textbody": "t" });
+        house.zeptomail(&mail.to_string()).await.status
+    };
+    let added = manager.data("POST", "/domains", claim("Proved.example")).await;
+    assert_eq!(
+        (&added["domain_name"], &added["status"], &added["associated_mailagents"]),
+        (&json!("proved.example"), &json!("unverified"), &json!([agent]))
+    );
+    assert_eq!(added["cname"]["host"], json!("bounce.proved.example"));
+    assert_eq!(added["verification"]["host"], json!("_postback.proved.example"));
+    assert_eq!(send("a@proved.example").await, 400);
+    Manager::refused(&manager.ask("POST", "/domains", claim("proved.example")).await, 409, "MA_107");
+    let path = format!("/domains/{}", added["domain_key"].as_str().unwrap());
+    assert_eq!(manager.data("PUT", &format!("{path}/verify"), json!({})).await["status"], json!("verified"));
+    assert_eq!(send("a@proved.example").await, 201);
+    assert_eq!(
+        manager.data("PUT", &path, json!({ "unassociate_mailagents": [agent] })).await["associated_mailagents"],
+        json!([])
+    );
+    assert_eq!(send("a@proved.example").await, 400);
+    assert_eq!(
+        manager.data("PUT", &path, json!({ "associate_mailagents": [agent] })).await["status"],
+        json!("verified")
+    );
+    assert_eq!(send("a@proved.example").await, 201);
+    // Another's domain, or one that nobody proves, stays what it was said to be.
+    let theirs = json!({ "domain_name": "proved.example", "sub_domain_prefix": "" });
+    let theirs = stranger.data("POST", "/domains", theirs).await;
+    assert_ne!(theirs["domain_key"], added["domain_key"]);
+    let verify = format!("/domains/{}/verify", theirs["domain_key"].as_str().unwrap());
+    assert_eq!(stranger.data("PUT", &verify, json!({})).await["status"], json!("unverified"));
+    for (method, path) in
+        [("GET", path.clone()), ("PUT", path.clone()), ("DELETE", path.clone()), ("PUT", format!("{path}/verify"))]
+    {
+        assert_eq!(
+            stranger.ask(method, &path, json!({ "new_domain": "x.example" })).await.status,
+            404,
+            "{method} {path}"
+        );
+    }
+    let renamed =
+        manager.data("PUT", &path, json!({ "new_domain": "moved.example", "new_sub_domain_prefix": "b2" })).await;
+    assert_eq!(
+        (&renamed["domain_name"], &renamed["status"], &renamed["cname"]["host"]),
+        (&json!("moved.example"), &json!("unverified"), &json!("b2.moved.example"))
+    );
+    assert_eq!(send("a@proved.example").await, 400);
+    let listed = manager.data("GET", "/domains", json!({})).await;
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|one| (one["domain_name"].clone(), one["status"].clone())).collect();
+    assert_eq!(names, [(json!("moved.example"), json!("unverified")), (json!("ours.example"), json!("verified"))]);
+    for flawed in [
+        json!({}),
+        json!({ "domain_name": "localhost" }),
+        json!({ "domain_name": "a b.example" }),
+        json!({ "domain_name": "x.example", "sub_domain_prefix": "a b" }),
+        json!({ "domain_name": "x.example", "mailagent_keys": [7] }),
+    ] {
+        Manager::refused(&manager.ask("POST", "/domains", flawed).await, 400, "MA_101");
+    }
+    let unknown = json!({ "domain_name": "x.example", "mailagent_keys": ["nobody"] });
+    assert_eq!(manager.ask("POST", "/domains", unknown).await.status, 404);
+    let path = format!("/domains/{}", renamed["domain_key"].as_str().unwrap());
+    Manager::refused(&manager.ask("PUT", &path, json!({})).await, 400, "MA_101");
+    assert_eq!(manager.ask("DELETE", &path, json!({})).await.status, 204);
+    assert_eq!(manager.ask("GET", &path, json!({})).await.status, 404);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suppressions_of_addresses_and_domains() {
+    let house = House::new().await;
+    let manager = Manager::new(&house, KEY).await;
+    let stranger = Manager::new(&house, OTHER_KEY).await;
+    let agent = house.ours.1.key.clone();
+    let entry = |values: Value, action: &str| json!({ "values": values, "action": action, "description": "asked us" });
+    let mut own = entry(json!(["Stop@example.com", "b@example.com"]), "reject");
+    own["mailagent_keys"] = json!([agent]);
+    let added = manager.data("POST", "/suppressions/email", own).await;
+    assert_eq!(
+        (&added["values"], &added["suppression_type"], &added["category"]),
+        (&json!(["stop@example.com", "b@example.com"]), &json!("email"), &json!("manual"))
+    );
+    manager.data("POST", "/suppressions/domain", entry(json!(["spam.example"]), "suppress")).await;
+    let send = async |to: Value| {
+        let mail = json!({ "from": { "address": "a@ours.example" }, "to": to, "subject": "s", "textbody": "t" });
+        assert_eq!(house.zeptomail(&mail.to_string()).await.status, 201);
+        let message = house.store.messages(house.ours.0.id, None, 1).await.unwrap().remove(0);
+        let views = house.store.deliveries(message.id).await.unwrap();
+        views.iter().map(|view| view.delivery.state.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        send(json!(["stop@example.com", "fine@example.com"])).await,
+        ["suppressed", "suppressed"],
+        "reject bars all"
+    );
+    assert_eq!(send(json!(["a@deep.spam.example", "fine@example.com"])).await, ["suppressed", "queued"]);
+    manager.data("PUT", "/suppressions/email", entry(json!(["stop@example.com"]), "suppress_tracking")).await;
+    let list = async |manager: &Manager<'_>, query: &str| {
+        let told = manager.data("GET", &format!("/suppressions/{query}"), json!({})).await;
+        told.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["value"].clone(), one["action"].clone(), one.get("mailagent_keys").is_some()))
+            .collect::<Vec<_>>()
+    };
+    let all = list(&manager, "email?search_value=STOP").await;
+    assert_eq!(all.len(), 2, "once for the agent, once for all: {all:?}");
+    assert_eq!(
+        list(&manager, &format!("email?mailagent_key={agent}&limit=1&offset=1")).await,
+        [(json!("stop@example.com"), json!("reject"), true)]
+    );
+    assert_eq!(list(&manager, "domain").await, [(json!("spam.example"), json!("suppress"), false)]);
+    assert_eq!(list(&manager, "email?date_from=03%2F03%2F2026%2C+09%3A00+AM").await, []);
+    assert_eq!(list(&stranger, "email").await, []);
+    let gone = json!({ "values": ["stop@example.com"] });
+    assert_eq!(stranger.ask("DELETE", "/suppressions/email", gone.clone()).await.status, 204);
+    assert_eq!(list(&manager, "email?search_value=stop").await.len(), 2);
+    assert_eq!(manager.ask("DELETE", "/suppressions/email", gone).await.status, 204);
+    assert_eq!(list(&manager, "email").await, [(json!("b@example.com"), json!("reject"), true)]);
+    for (path, flawed) in [
+        ("email", json!({})),
+        ("email", entry(json!([]), "reject")),
+        ("email", entry(json!(["spam.example"]), "reject")),
+        ("domain", entry(json!(["a@spam.example"]), "reject")),
+        ("domain", entry(json!(["spam.example"]), "suppress_tracking")),
+        ("email", entry(json!(["a@example.com"]), "delete")),
+        ("email", entry(json!(vec!["a@example.com"; 51]), "reject")),
+        ("email", entry(json!(["a@example.com", 7]), "reject")),
+    ] {
+        let refused = manager.ask("POST", &format!("/suppressions/{path}"), flawed).await;
+        assert!(matches!(refused.status, 400 | 422));
+        Manager::refused(&refused, refused.status, "MA_101");
+    }
+    let mut foreign = entry(json!(["a@example.com"]), "reject");
+    foreign["mailagent_keys"] = json!([agent]);
+    assert_eq!(stranger.ask("POST", "/suppressions/email", foreign).await.status, 404);
+    assert_eq!(manager.ask("GET", "/suppressions/other", json!({})).await.status, 404);
+    house.shut().await;
+}

@@ -4,16 +4,15 @@
 //! straight to its mails. Lists leave deliveries and tracking out, as the original does.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
-use super::super::super::wire::{Flaw, Wrong};
+use super::super::super::wire::Flaw;
 use super::super::super::{Server, json_answer};
-use super::super::{keys, times};
+use super::super::keys;
 use super::{Query, success};
 use crate::model::address::Mailbox;
 use crate::model::event::{Detail, Event, EventKind};
@@ -75,13 +74,6 @@ const OUTCOMES: [(&str, EventKind); 4] = [
 
 impl Filter {
     fn new(query: &Query) -> Result<Self, Flaw> {
-        let time = |name: &str| match query.text(name) {
-            None => Ok(None),
-            Some(text) => {
-                let bad = || Flaw::at(format!("/{name}"), Wrong::Format("date-time")).showing(text);
-                times::asked(text).map(Some).ok_or_else(bad)
-            }
-        };
         let texts = FIELDS.into_iter().filter_map(|(name, field)| Some((field, query.text(name)?.to_lowercase())));
         let mut outcomes = Vec::new();
         for (name, kind) in OUTCOMES {
@@ -89,9 +81,8 @@ impl Filter {
                 outcomes.push(kind);
             }
         }
-        let (from, to) = (time("date_from")?, time("date_to")?);
-        // The last minute belongs to it.
-        Ok(Self { texts: texts.collect(), outcomes, from, to: to.map(|to| to + Duration::from_secs(60)) })
+        let (from, to) = (query.time("date_from")?, query.until("date_to")?);
+        Ok(Self { texts: texts.collect(), outcomes, from, to })
     }
 
     fn text(&self, wanted: Field) -> Option<&str> {

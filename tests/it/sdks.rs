@@ -1,0 +1,118 @@
+//! Other people's clients, as published, against the true program: only base URL and key are changed.
+//!
+//! `tests/sdk/install` puts the pinned packages into `target/sdk`; `tests/run` calls it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::agent::{Agent, ask, printed};
+
+/// A running program with a template, and a key for it.
+struct House {
+    agent: Agent,
+    folder: TempDir,
+    base: String,
+    key: String,
+    key_id: String,
+    agent_key: String,
+    access: String,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = Agent::start(folder.path(), &[]);
+        let key = agent.credential("API key");
+        let listed = printed(folder.path(), &["key", "list"]);
+        let key_id =
+            listed.lines().find(|line| line.contains("api_key")).unwrap().split(' ').next().unwrap().to_owned();
+        let listed = printed(folder.path(), &["agent", "list"]);
+        let agent_key = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+        let base = format!("http://{}", agent.address("http"));
+        let mut house = Self { agent, folder, base, key, key_id, agent_key, access: String::new() };
+        let (id, key) = (&house.key_id, &house.key);
+        let form = format!("grant_type=refresh_token&client_id={id}&client_secret={key}&refresh_token={key}");
+        let token = house.ask("POST /oauth/v2/token", &form);
+        house.access = format!("Zoho-oauthtoken {}", token["access_token"].as_str().unwrap());
+        house.keep_template();
+        house
+    }
+
+    fn keep_template(&self) {
+        let template = json!({
+            "template_name": "Welcome", "template_alias": "welcome", "subject": "Hi {{name}}", "htmlbody": "<p>{{name}}</p>",
+        });
+        let path = format!("POST /v1.1/mailagents/{}/templates", self.agent_key);
+        let kept = self.ask(&path, &template.to_string());
+        assert_eq!(kept["data"]["template_alias"], json!("welcome"), "{kept}");
+    }
+
+    fn ask(&self, request: &str, body: &str) -> Value {
+        let fields = [("Authorization", self.access.clone())];
+        let answer = ask(self.agent.address("http"), request, &fields, body).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    /// Runs a client to its end; how many mails there are then.
+    fn run(&self, client: &mut Command) -> usize {
+        let output = client.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{client:?}: {out}{err}\n{}", self.agent.log());
+        let found = self.ask("GET /v1.1/email?limit=100", "");
+        found["data"]["logs"].as_array().unwrap().len()
+    }
+
+    fn python(&self, name: &str) -> usize {
+        let packages = installed(&format!("python/{name}"));
+        let script = root().join(format!("tests/sdk/python/{name}.py"));
+        let mut python = Command::new("python3");
+        python.arg(script).args([&self.base, &self.key]).env("PYTHONPATH", packages).current_dir(self.folder.path());
+        self.run(&mut python)
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn installed(what: &str) -> PathBuf {
+    let place = root().join("target/sdk").join(what);
+    assert!(place.exists(), "{} is not there: run tests/sdk/install", place.display());
+    place
+}
+
+#[test]
+fn npm_zeptomail_with_all_its_clients() {
+    let house = House::new();
+    let script = root().join("tests/sdk/node/zeptomail.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(installed("node")).args([&house.base, &house.key, &house.key_id, &house.agent_key]);
+    // One, two of a batch, one and two with a template, and one with a new key.
+    assert_eq!(house.run(&mut node), 7);
+}
+
+#[test]
+fn the_official_django_package() {
+    assert_eq!(House::new().python("official"), 2);
+}
+
+#[test]
+fn pypi_zeptomail_python_api() {
+    assert_eq!(House::new().python("api"), 4);
+}
+
+#[test]
+fn pypi_zeptomail() {
+    assert_eq!(House::new().python("unofficial"), 1);
+}
+
+#[test]
+fn crates_io_zeptomail_rs() {
+    let house = House::new();
+    let mut client = Command::new(installed("rust/debug/zeptomail-rs-client"));
+    client.args([&house.base, &house.key]);
+    assert_eq!(house.run(&mut client), 7);
+}
