@@ -54,7 +54,7 @@ pub(super) fn common(
     now: Timestamp,
 ) -> Result<Common, Problem> {
     let from = match fields.get("from") {
-        Some(from) => wire::person(from, fields.path("from"))?.mailbox(),
+        Some(from) => short_named(wire::person(from, fields.path("from"))?, "/from")?.mailbox(),
         None => grant.agent.settings.from.clone().ok_or_else(|| Flaw::at("/from", Wrong::Missing))?,
     };
     let mut attachments = files(fields, "attachments", |item| attachment(item, "attachments", cached))?;
@@ -95,9 +95,13 @@ pub(super) fn people(fields: &Fields<'_, '_>, name: &'static str) -> Result<Vec<
     if people.len() > PEOPLE_MAX {
         return Err(Flaw::at(fields.path(name), Wrong::TooMany(PEOPLE_MAX)));
     }
-    match people.iter().find(|person| person.name.chars().count() > NAME_CHARS_MAX) {
-        Some(person) => Err(Flaw::at(fields.path(name), Wrong::TooLong(NAME_CHARS_MAX)).showing(&person.name)),
-        None => Ok(people),
+    people.into_iter().map(|person| short_named(person, &fields.path(name))).collect()
+}
+
+fn short_named(person: Person, path: &str) -> Result<Person, Flaw> {
+    match person.name.chars().count() > NAME_CHARS_MAX {
+        true => Err(Flaw::at(path, Wrong::TooLong(NAME_CHARS_MAX)).showing(&person.name)),
+        false => Ok(person),
     }
 }
 
