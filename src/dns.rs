@@ -1,32 +1,48 @@
-//! The Resolver seam: addresses, MX, TXT and TLSA records. The one trait of ours that is swapped.
+//! The Resolver seam: what the DNS says. The one trait of ours that is swapped.
 //!
-//! [`System`] asks the operating system; [`Table`] answers from what it was told, for tests and the demo. Names are
-//! always fully qualified: no search domain ever completes them. Whether an address may be connected to is not asked
-//! here; that is `egress`.
+//! [`Network`] asks name servers; [`Table`] answers from what it was told, for tests and the demo. Names are always fully
+//! qualified: no search domain ever completes them. Whether an address may be connected to is not asked here; that is
+//! `egress`. `check` compares what a sending domain publishes with what it should.
 
-use std::collections::HashMap;
-use std::io;
+pub mod check;
+mod network;
+pub mod spf;
+
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use serde::{Deserialize, Serialize};
+
+pub use network::{Network, NoResolver};
 
 /// The longest that a look-up may take.
 pub const LOOKUP_MAX: Duration = Duration::from_secs(5);
 
-/// Look-ups that the system may be busy with at once; each holds a thread until the system gives up. Further ones
-/// wait, within their own limit.
-const LOOKUPS_AT_ONCE: usize = 64;
-
-/// Where the system keeps names of its own. `getaddrinfo` does not look there for a name with a final dot.
-const HOSTS_FILE: &str = "/etc/hosts";
-
 /// `127.0.0.1` and `::1`: what `localhost` means without asking anybody (RFC 6761 §6.3).
 pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// Whom we ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Name servers, as `address:port`. None: those of the system.
+    pub servers: Vec<std::net::SocketAddr>,
+    /// Check signatures ourselves where a proof is wanted, as DANE does.
+    pub dnssec: bool,
+    /// File of DNSKEY records to trust instead of the root's that are built in.
+    pub trust_anchor: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { servers: Vec::new(), dnssec: true, trust_anchor: None }
+    }
+}
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +74,7 @@ pub struct Exchange {
 }
 
 /// A TLSA record (RFC 6698 §2.1) whose authenticity DNSSEC has shown. Others are not answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tlsa {
     /// Certificate usage.
     pub usage: u8,
@@ -70,6 +86,17 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
+/// Kinds of records that a proof may be wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Mail exchangers.
+    Mx,
+    /// IPv4 addresses; IPv6 addresses where there are none.
+    Address,
+    /// Name servers.
+    Ns,
+}
+
 /// Looks up names. Every answer has at least one record; names are given and answered without a final dot.
 pub trait Resolver: Send + Sync + std::fmt::Debug {
     /// The IPv4 and IPv6 addresses of a name, in the order in which to try them, after all aliases.
@@ -78,85 +105,13 @@ pub trait Resolver: Send + Sync + std::fmt::Debug {
     fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<Exchange>>;
     /// The TXT records of a name, the strings of each joined.
     fn txt<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<String>>;
+    /// The names of an address.
+    fn ptr<'a>(&'a self, address: IpAddr) -> Lookup<'a, Vec<String>>;
     /// The TLSA records of a name (`_25._tcp.mx.example.com`).
     fn tlsa<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<Tlsa>>;
-}
-
-/// The operating system's resolver: addresses only.
-#[derive(Debug)]
-pub struct System {
-    turns: Arc<Semaphore>,
-}
-
-impl System {
-    /// The system's resolver, as it is configured.
-    pub fn new() -> Self {
-        Self { turns: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)) }
-    }
-
-    async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, DnsError> {
-        let hosts = tokio::fs::read_to_string(HOSTS_FILE).await.unwrap_or_default();
-        let own = in_hosts_file(&hosts, name);
-        if !own.is_empty() {
-            return Ok(own);
-        }
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| DnsError::Failed)?;
-        let qualified = format!("{name}.");
-        // The turn goes with the task: giving up on an answer does not free the thread that waits for it.
-        let asked = tokio::spawn(async move {
-            let found = tokio::net::lookup_host((qualified.as_str(), 0)).await;
-            drop(turn);
-            found.map(|addresses| addresses.map(|address| address.ip()).collect::<Vec<_>>())
-        });
-        match asked.await.map_err(|_| DnsError::Failed)? {
-            Ok(addresses) if addresses.is_empty() => Err(DnsError::NoSuchName),
-            Ok(addresses) => Ok(addresses),
-            Err(error) => Err(meaning(&error)),
-        }
-    }
-}
-
-impl Default for System {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Resolver for System {
-    fn addresses<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<IpAddr>> {
-        Box::pin(async move { timeout(LOOKUP_MAX, self.look_up(name)).await.unwrap_or(Err(DnsError::Timeout)) })
-    }
-
-    fn mx<'a>(&'a self, _domain: &'a str) -> Lookup<'a, Vec<Exchange>> {
-        Box::pin(async { Err(DnsError::Unavailable) })
-    }
-
-    fn txt<'a>(&'a self, _name: &'a str) -> Lookup<'a, Vec<String>> {
-        Box::pin(async { Err(DnsError::Unavailable) })
-    }
-
-    fn tlsa<'a>(&'a self, _name: &'a str) -> Lookup<'a, Vec<Tlsa>> {
-        Box::pin(async { Err(DnsError::Unavailable) })
-    }
-}
-
-/// `getaddrinfo` tells "try again" from "no such name" only in the words of its message (glibc's, then musl's).
-fn meaning(error: &io::Error) -> DnsError {
-    let words = error.to_string();
-    let is_passing =
-        ["Temporary failure", "Try again", "System error", "Memory"].iter().any(|part| words.contains(part));
-    if is_passing { DnsError::Failed } else { DnsError::NoSuchName }
-}
-
-/// The addresses that a hosts file gives a name.
-fn in_hosts_file(text: &str, name: &str) -> Vec<IpAddr> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().split_ascii_whitespace());
-    lines
-        .filter_map(|mut words| {
-            let address = words.next()?.parse().ok()?;
-            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
-        })
-        .collect()
+    /// Whether DNSSEC proves what is answered about a name, be it records or that there are none. What cannot be proved
+    /// because its zone is not signed is `false`; a forged answer is `Failed`.
+    fn is_proven<'a>(&'a self, name: &'a str, kind: Kind) -> Lookup<'a, bool>;
 }
 
 /// A resolver that knows what it was told. Names it was not told do not exist.
@@ -165,8 +120,11 @@ pub struct Table {
     addresses: HashMap<String, Turns>,
     mx: HashMap<String, Vec<Exchange>>,
     txt: HashMap<String, Vec<String>>,
+    ptr: HashMap<IpAddr, Vec<String>>,
     tlsa: HashMap<String, Vec<Tlsa>>,
+    proven: HashSet<String>,
     silent: Vec<String>,
+    failing: Vec<String>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -216,6 +174,24 @@ impl Table {
         self
     }
 
+    /// `address` has these names.
+    pub fn with_ptr(mut self, address: IpAddr, names: impl IntoIterator<Item = &'static str>) -> Self {
+        self.ptr.insert(address, names.into_iter().map(str::to_owned).collect());
+        self
+    }
+
+    /// What is answered about `name` is proved by DNSSEC.
+    pub fn with_proof(mut self, name: &str) -> Self {
+        self.proven.insert(name.to_owned());
+        self
+    }
+
+    /// Every look-up of `name` fails.
+    pub fn with_failure(mut self, name: &str) -> Self {
+        self.failing.push(name.to_owned());
+        self
+    }
+
     /// Nothing about `name` is ever answered.
     pub fn with_silence(mut self, name: &str) -> Self {
         self.silent.push(name.to_owned());
@@ -227,12 +203,17 @@ impl Table {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn answer<'a, T: Send + 'a>(&'a self, name: &'a str, answer: Option<T>) -> Lookup<'a, T> {
+    fn answer<'a, T: Send + 'a>(&'a self, name: &str, answer: Option<T>) -> Lookup<'a, T> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
-        let is_silent = self.silent.iter().any(|silent| silent == name);
-        Box::pin(
-            async move { if is_silent { std::future::pending().await } else { answer.ok_or(DnsError::NoSuchName) } },
-        )
+        let is_in = |names: &[String]| names.iter().any(|listed| listed == name);
+        let (is_silent, is_failing) = (is_in(&self.silent), is_in(&self.failing));
+        Box::pin(async move {
+            match answer {
+                _ if is_silent => std::future::pending().await,
+                _ if is_failing => Err(DnsError::Failed),
+                answer => answer.ok_or(DnsError::NoSuchName),
+            }
+        })
     }
 }
 
@@ -253,24 +234,22 @@ impl Resolver for Table {
         self.answer(name, self.txt.get(name).cloned())
     }
 
+    fn ptr<'a>(&'a self, address: IpAddr) -> Lookup<'a, Vec<String>> {
+        self.answer(&address.to_string(), self.ptr.get(&address).cloned())
+    }
+
     fn tlsa<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<Tlsa>> {
         self.answer(name, self.tlsa.get(name).cloned())
+    }
+
+    fn is_proven<'a>(&'a self, name: &'a str, _: Kind) -> Lookup<'a, bool> {
+        self.answer(name, Some(self.proven.contains(name)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hosts_file_is_read() {
-        let text = "127.0.0.1 localhost\n# 10.0.0.1 not.here\n10.0.0.2\tBilling.corp  billing # x y\nnonsense z\n::1 localhost\n";
-        assert_eq!(in_hosts_file(text, "localhost"), LOOPBACK);
-        assert_eq!(in_hosts_file(text, "billing.corp"), ["10.0.0.2".parse::<IpAddr>().unwrap()]);
-        for absent in ["not.here", "y", "z", ""] {
-            assert!(in_hosts_file(text, absent).is_empty(), "{absent}");
-        }
-    }
 
     #[tokio::test]
     async fn a_table_answers_in_turn_and_the_last_stays() {
@@ -281,21 +260,5 @@ mod tests {
         }
         assert_eq!(table.addresses("b.example").await, Err(DnsError::NoSuchName));
         assert_eq!(table.asked(), ["a.example", "a.example", "a.example", "b.example"]);
-    }
-
-    #[tokio::test]
-    async fn the_system_knows_itself() {
-        let found = System::new().addresses("localhost").await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
-        assert_eq!(System::new().mx("localhost").await, Err(DnsError::Unavailable));
-    }
-
-    #[test]
-    fn the_words_of_getaddrinfo() {
-        let of = |words: &str| meaning(&io::Error::other(format!("failed to lookup address information: {words}")));
-        assert_eq!(of("Name or service not known"), DnsError::NoSuchName);
-        assert_eq!(of("No address associated with hostname"), DnsError::NoSuchName);
-        assert_eq!(of("Temporary failure in name resolution"), DnsError::Failed);
-        assert_eq!(of("Try again"), DnsError::Failed);
     }
 }

@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -63,6 +66,20 @@ impl IdSource {
     /// A webhook secret in the form of Standard Webhooks: `whsec_` and the base64 of 32 bytes.
     pub fn webhook_secret(&self) -> String {
         format!("whsec_{}", STANDARD.encode(self.bytes::<32>()))
+    }
+
+    /// An Ed25519 key in PKCS#8.
+    pub fn ed25519_key(&self) -> Vec<u8> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&self.bytes::<32>()).expect("any 32 bytes are a seed");
+        pair.to_pkcs8v1().expect("a pair can be written").as_ref().to_vec()
+    }
+
+    /// An RSA key of 2,048 bits in PKCS#8. The library draws it: it is another each time, from a seeded source too.
+    /// Takes a tenth of a second.
+    pub fn rsa_key(&self) -> Vec<u8> {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("the operating system has randomness");
+        let der: Pkcs8V1Der<'_> = pair.as_der().expect("a pair can be written");
+        der.as_ref().to_vec()
     }
 
     #[allow(clippy::disallowed_methods, reason = "the one place that draws randomness")]

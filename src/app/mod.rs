@@ -66,9 +66,13 @@ pub struct World {
 }
 
 impl World {
-    /// As it is.
-    pub fn real() -> Self {
-        Self { clock: Clock::system(), ids: IdSource::system(), resolver: Arc::new(dns::System::new()) }
+    /// As it is, with names looked up as `settings` say.
+    ///
+    /// # Errors
+    /// There is nobody to ask.
+    pub fn real(settings: &dns::Settings) -> anyhow::Result<Self> {
+        let resolver = Arc::new(dns::Network::new(settings).context("dns")?);
+        Ok(Self { clock: Clock::system(), ids: IdSource::system(), resolver })
     }
 }
 
@@ -274,10 +278,15 @@ impl Ground {
         }))
     }
 
-    fn webhooks(&self, counters: &Arc<webhooks::Counters>) -> anyhow::Result<webhooks::Parts> {
+    /// The way out, for whoever connects to where a stranger says.
+    fn guard(&self) -> anyhow::Result<(Arc<Guard>, Trust)> {
         let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
-        let guard = Arc::new(Guard::new(policy, self.world.resolver.clone()));
         let trust = Trust::open(self.settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
+        Ok((Arc::new(Guard::new(policy, self.world.resolver.clone())), trust))
+    }
+
+    fn webhooks(&self, counters: &Arc<webhooks::Counters>) -> anyhow::Result<webhooks::Parts> {
+        let (guard, trust) = self.guard()?;
         let clock = self.world.clock.clone();
         let client = Arc::new(Client::new(guard, trust, clock.clone(), Limits::default()));
         Ok(webhooks::Parts { store: self.store.clone(), clock, client, counters: counters.clone() })
@@ -290,12 +299,15 @@ impl Ground {
     ) -> anyhow::Result<Workers> {
         let mut workers = Workers { deliver: None, webhooks: None };
         if self.settings.roles.contains(&Role::Deliver) {
+            let (guard, trust) = self.guard()?;
             let parts = deliver::Parts {
                 store: self.store.clone(),
                 clock: self.world.clock.clone(),
                 ids: self.world.ids.clone(),
                 ring: self.ring.clone(),
                 resolver: self.world.resolver.clone(),
+                guard,
+                tls: trust.client(),
                 hostname: self.settings.hostname.clone(),
                 return_path_domain: self.settings.reports.return_path_domain.clone(),
                 rules: self.rules.clone(),

@@ -6,6 +6,7 @@ mod bounces;
 mod check_config;
 mod database;
 mod demo;
+mod domains;
 mod inspect;
 mod queue;
 mod ring;
@@ -69,9 +70,12 @@ enum Command {
     /// Mail agents of a tenant: credentials, domains and tracking switches belong to one
     #[command(subcommand)]
     Agent(tenants::AgentCommand),
-    /// Domains that a mail agent may send from
+    /// Domains that a mail agent may send from, and the keys that sign for them
     #[command(subcommand)]
-    Domain(tenants::DomainCommand),
+    Domain(domains::DomainCommand),
+    /// What the DNS says
+    #[command(subcommand)]
+    Dns(domains::DnsCommand),
     /// API keys and SMTP passwords
     #[command(subcommand)]
     Key(tenants::KeyCommand),
@@ -152,7 +156,8 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Migrate => database::migrate(&options.load(Vec::new())?).await,
         Command::Tenant(command) => tenants::tenant(&options.load(Vec::new())?, command).await,
         Command::Agent(command) => tenants::agent(&options.load(Vec::new())?, command).await,
-        Command::Domain(command) => tenants::domain(&options.load(Vec::new())?, command).await,
+        Command::Domain(command) => domains::domain(&options.load(Vec::new())?, command).await,
+        Command::Dns(command) => domains::dns(&options.load(Vec::new())?, command).await,
         Command::Key(command) => tenants::key(&options.load(Vec::new())?, command).await,
         Command::Webhook(command) => webhooks::run(&options.load(Vec::new())?, command).await,
         Command::User(command) => users::run(&options.load(Vec::new())?, command).await,

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use postback::app::{Addresses, App, FirstRun, World};
+use postback::clock::Clock;
 use postback::config::{Loaded, Settings};
 use postback::log;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,8 +45,8 @@ impl Flags {
 }
 
 pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let world = World::real();
-    let _written = log::start(&loaded.settings.log, world.clock.clone());
+    let _written = log::start(&loaded.settings.log, Clock::system());
+    let world = World::real(&loaded.settings.dns)?;
     for warning in loaded.settings.warnings() {
         tracing::warn!("{warning}");
     }

@@ -1,11 +1,10 @@
-//! `postback tenant`, `agent`, `domain`, `key`: who may send, as what, and how they are tracked. All of it works
+//! `postback tenant`, `agent`, `key`: who may send, as what, and how they are tracked. All of it works
 //! beside a running server, which sees a change within seconds.
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postback::config::{Loaded, nearest};
 use postback::intake::provision;
-use postback::model::address::domain_name;
 use postback::model::id::CredentialId;
 use postback::model::network::Network;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, is_slug};
@@ -75,29 +74,6 @@ pub(super) enum AgentCommand {
         /// Of which tenant
         #[arg(long, value_name = "SLUG", default_value = "default")]
         tenant: String,
-    },
-}
-
-#[derive(Subcommand)]
-pub(super) enum DomainCommand {
-    /// Let a mail agent send from a domain
-    Add {
-        /// The domain
-        domain: String,
-        #[command(flatten)]
-        of: Of,
-    },
-    /// Show the domains that a mail agent may send from
-    List {
-        #[command(flatten)]
-        of: Of,
-    },
-    /// Take a domain from a mail agent
-    Remove {
-        /// The domain
-        domain: String,
-        #[command(flatten)]
-        of: Of,
     },
 }
 
@@ -212,31 +188,6 @@ fn change(agent: &mut MailAgent, changes: &[String]) -> anyhow::Result<()> {
         agent.settings = serde_json::from_value(Value::Object(settings.clone()))
             .with_context(|| format!("set {key} to {text:?}"))?;
     }
-    Ok(())
-}
-
-pub(super) async fn domain(loaded: &Loaded, command: DomainCommand) -> anyhow::Result<()> {
-    let guest = Guest::open(loaded).await?;
-    match command {
-        DomainCommand::Add { domain, of } => {
-            let agent = guest.agent(&of.tenant, &of.agent).await?;
-            let domain = domain_name(&domain).with_context(|| format!("read {domain:?}"))?;
-            added(guest.store.add_domain(agent.id, &domain).await, &format!("domain {domain}"))?;
-            say(format!("{} of {} may now send from {domain}", agent.name, of.tenant));
-        }
-        DomainCommand::List { of } => {
-            let agent = guest.agent(&of.tenant, &of.agent).await?;
-            for domain in guest.store.domains(agent.id).await.context("list domains")? {
-                say(domain);
-            }
-        }
-        DomainCommand::Remove { domain, of } => {
-            let agent = guest.agent(&of.tenant, &of.agent).await?;
-            let domain = domain_name(&domain).with_context(|| format!("read {domain:?}"))?;
-            removed(guest.store.remove_domain(agent.id, &domain).await, &format!("domain {domain}"))?;
-        }
-    }
-    guest.store.close().await;
     Ok(())
 }
 

@@ -165,7 +165,7 @@ async fn add_host(loaded: &Loaded, guest: &Guest, host: &str, domain: &str, of: 
 
 async fn check_host(loaded: &Loaded, guest: &Guest, host: &TrackingHost) -> anyhow::Result<()> {
     let ring = guest.store.key_ring(guest.ids.bytes()).await.context("read the token keys")?;
-    let fetcher = app::open_fetcher(&loaded.settings, Arc::new(dns::System::new()))?;
+    let fetcher = app::open_fetcher(&loaded.settings, Arc::new(dns::Network::new(&loaded.settings.dns)?))?;
     let checker = Checker { fetcher, ring, ids: guest.ids.clone() };
     let fault = checker.fault(host).await.unwrap_or_default();
     guest.store.tracking_host_checked(&host.host, &fault).await.context("note what the check came to")?;

@@ -25,7 +25,7 @@ use crate::model::address::domain_name;
 use crate::model::bearing::Policy;
 use crate::model::secret::Secret;
 use crate::store::db::Sync;
-use crate::{deliver, egress, http, log, smtp, tls, webhooks};
+use crate::{deliver, dns, egress, http, log, smtp, tls, webhooks};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ pub struct Settings {
     pub suppression: Policy,
     /// Where readers are.
     pub geoip: Geoip,
+    /// Who looks up names.
+    pub dns: dns::Settings,
     /// Where we may connect to.
     pub egress: egress::Settings,
     /// How long things are kept.
@@ -99,6 +101,7 @@ impl Default for Settings {
             reports: Reports::default(),
             suppression: Policy::default(),
             geoip: Geoip::default(),
+            dns: dns::Settings::default(),
             egress: egress::Settings::default(),
             retention: Retention::default(),
             log: log::Settings::default(),
@@ -185,6 +188,12 @@ impl Settings {
     /// Whether nothing leaves the machine.
     pub fn is_capture(&self) -> bool {
         self.deliver.mode == Mode::Capture
+    }
+
+    /// The host of tracked links; empty when none was set.
+    pub fn tracking_host(&self) -> String {
+        let base = url::Url::parse(&self.tracking.base_url).ok();
+        base.and_then(|base| base.host_str().map(str::to_owned)).unwrap_or_default()
     }
 
     /// Where we may connect to.

@@ -1,166 +1,306 @@
-//! One delivery, tried once: its content, its copy, its route, the conversation.
+//! One delivery, tried once: its way, its copy, the conversations.
 //!
-//! The turn at the host comes first, so that no more copies are in memory than connections may be open. A kept connection
-//! that turns out to be gone before the host took anything is replaced by a fresh one within the same attempt.
+//! A way has hops, and the hop of exchangers has hosts; they are tried in turn until one has said something about the mail
+//! itself. A host that rests is passed over, and where all rest the mail waits for the first. The turn at a host comes
+//! before the copy, so that no more copies are in memory than connections may be open. A kept connection that turns out to
+//! be gone before the host took anything is replaced by a fresh one within the same attempt. One record tells it all.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::Deliver;
+use super::copy::{Copy, Form, NoCopy};
 use super::dialogue::Dialogue;
+use super::exchangers::exchangers;
 use super::judge;
 use super::pace::Signal;
 use super::reply::Reply;
-use super::route::{Host, Route};
+use super::route::{Hop, Host, Owner};
+use super::settings::{CAPTURE, MX};
+use super::sites::Site;
 use super::throttle::Turn;
 use super::transport::{Connection, Failure, Mail, Unfit};
 use super::wire::Fault;
-use crate::mail::mend::{Need, mended};
-use crate::mail::render::{Rendered, render};
+use super::{Deliver, first_fit, locked};
 use crate::mail::reply::Stage;
 use crate::model::delivery::Outcome;
 use crate::model::reason::Reason;
 use crate::model::suppression;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
 use crate::store::deliveries::Leased;
-
-/// Content from this size on is rendered where it holds up nobody.
-const RENDER_APART_BYTES: usize = 256 * 1024;
-
-/// What a copy is made of.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// The mail as it is kept.
-    AsKept,
-    /// The same in ASCII, for hosts that take no more.
-    Ascii,
-}
 
 /// What one attempt came to.
 #[derive(Debug)]
 pub(super) struct Tried {
     pub(super) outcome: Outcome,
-    /// Name of the kind of route.
-    pub(super) route: &'static str,
+    /// `capture`, `mx`, or the name of the smarthost.
+    pub(super) route: String,
     /// Host and address; empty when there was no connection.
     pub(super) peer: String,
-    /// TLS version and cipher; empty in clear.
+    /// TLS version and cipher, and how the certificate was checked; empty in clear.
     pub(super) tls: String,
     /// The reply code that decided.
     pub(super) code: Option<u16>,
     pub(super) dialogue: String,
-    /// What it says about the host, if there was a conversation with one.
+    /// What it says about the site whose turn it was, if there was a conversation with it.
     pub(super) signal: Option<Signal>,
 }
 
-impl Tried {
-    /// An outcome without a conversation.
-    fn without_peer(route: &'static str, outcome: Outcome) -> Self {
-        let (peer, tls, dialogue) = (String::new(), String::new(), String::new());
-        Self { outcome, route, peer, tls, code: None, dialogue, signal: None }
-    }
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempted {
+    /// It was made.
+    Tried(Tried),
+    /// The store is away; nothing was tried, and the lease ends by itself.
+    StoreAway,
+    /// It is another site's turn that is wanted; nothing was tried.
+    Misplaced,
 }
 
-/// Why there is no copy to send.
-enum NoCopy {
-    /// It will never be.
-    Unsendable(&'static str),
-    /// Not now.
-    Later(String),
-    /// The store is away; nothing is known, and the lease ends by itself.
+/// An attempt under way.
+struct Trip<'a> {
+    leased: &'a Leased,
+    /// Whose turn it is.
+    site: &'a Site,
+    /// The exchangers are that site.
+    is_among_exchangers: bool,
+    signal: Option<Signal>,
+    dialogue: Dialogue,
+    copy: Option<Copy>,
+    /// What the last host that was tried came to.
+    last: Option<Stop>,
+    /// How long the hosts that were passed over rest yet, at least.
+    rest: Option<Duration>,
+}
+
+/// What came of one host, or of looking for one.
+struct Stop {
+    outcome: Outcome,
+    route: String,
+    peer: String,
+    tls: String,
+    code: Option<u16>,
+}
+
+/// Whether the attempt goes on.
+enum Onward {
+    /// To the next host.
+    Next,
+    /// It has ended, with what the trip's last stop says.
+    Ended,
+    /// The store is away; nothing was tried.
     StoreAway,
+    /// Another site's turn is wanted; nothing was tried.
+    Misplaced,
+}
+
+impl Trip<'_> {
+    fn stops(&mut self, route: &str, outcome: Outcome) {
+        let (peer, tls) = (String::new(), String::new());
+        self.last = Some(Stop { outcome, route: route.to_owned(), peer, tls, code: None });
+    }
+
+    fn passes(&mut self, host: &Host, rest: Duration) {
+        self.dialogue.happened(&format!("{} rests for {} s yet", host.peer.host, rest.as_secs()));
+        self.rest = Some(self.rest.map_or(rest, |shortest| shortest.min(rest)));
+    }
+
+    fn ended(self, route: &str) -> Tried {
+        let nothing = || Stop {
+            outcome: judge::resting(self.rest.unwrap_or_default()),
+            route: route.to_owned(),
+            peer: String::new(),
+            tls: String::new(),
+            code: None,
+        };
+        let Stop { outcome, route, peer, tls, code } = self.last.unwrap_or_else(nothing);
+        let dialogue = if peer.is_empty() && self.rest.is_none() { String::new() } else { self.dialogue.into_text() };
+        Tried { outcome, route, peer, tls, code, dialogue, signal: self.signal }
+    }
+
+    /// Whether a host of this site may be the first to be tried.
+    fn begins_at(&self, site: &Site) -> bool {
+        self.last.is_some() || self.rest.is_some() || self.site == site
+    }
 }
 
 impl Deliver {
-    /// Tries a delivery once; `None` when the store is away and nothing was tried.
-    pub(super) async fn attempt(&self, leased: &Leased, now: Timestamp) -> Option<Tried> {
+    /// Tries a delivery once, in a turn of this site.
+    pub(super) async fn attempt(&self, leased: &Leased, now: Timestamp, site: &Site) -> Attempted {
         let delivery = &leased.delivery;
-        let route = self.routes.of(&delivery.address);
+        let Some(owner) = self.owner(leased).await else { return Attempted::StoreAway };
+        let hops = self.routes.of(delivery.address.domain(), &leased.message.facts.tags, &owner);
+        let dialogue = Dialogue::default();
+        let (is_among_exchangers, signal, copy, last, rest) = (false, None, None, None, None);
+        let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, copy, last, rest };
+        let first = hops.first().map_or(CAPTURE, name);
         if let Some(found) = &leased.suppressed {
             let cause = suppression::cause(found.diagnostic(&delivery.address));
-            return Some(Tried::without_peer(name(route), Outcome::Suppressed { cause }));
+            trip.stops(first, Outcome::Suppressed { cause });
+            return Attempted::Tried(trip.ended(first));
         }
         if now > delivery.expires_at {
-            return Some(Tried::without_peer(name(route), too_late(delivery.attempts)));
+            trip.stops(first, too_late(delivery.attempts));
+            return Attempted::Tried(trip.ended(first));
         }
-        match route {
-            Route::Capture => {
-                Some(Tried::without_peer(name(route), Outcome::Delivered { reply: "captured".to_owned() }))
+        let fit = first_fit(hops, &self.sites, now);
+        let skipped = hops.iter().position(|hop| fit.is_some_and(|fit| std::ptr::eq(fit, hop))).unwrap_or_default();
+        for hop in &hops[skipped..] {
+            let onward = match hop {
+                Hop::Capture => {
+                    trip.stops(CAPTURE, Outcome::Delivered { reply: "captured".to_owned() });
+                    Onward::Ended
+                }
+                Hop::Smarthost(host) if !trip.begins_at(&host.site) => Onward::Misplaced,
+                Hop::Smarthost(host) => self.try_host(&mut trip, host).await,
+                Hop::Exchangers => self.try_exchangers(&mut trip).await,
+            };
+            match onward {
+                Onward::Next => {}
+                Onward::Ended => break,
+                Onward::StoreAway => return Attempted::StoreAway,
+                Onward::Misplaced => return Attempted::Misplaced,
             }
-            Route::Host(host) => self.over_the_wire(leased, host).await,
         }
+        Attempted::Tried(trip.ended(first))
     }
 
-    async fn over_the_wire(&self, leased: &Leased, host: &Host) -> Option<Tried> {
-        let turn = host.throttle.turn().await;
-        let unsendable = |text: &str| {
-            let cause = judge::own(Reason::CannotRender, "5.6.0", text, "deliver.render");
-            Some(Tried::without_peer(host.route, Outcome::Unsendable { cause }))
-        };
-        let copy = match self.copy(leased, Form::AsKept).await {
-            Ok(copy) => copy,
-            Err(NoCopy::Unsendable(why)) => return unsendable(why),
-            Err(NoCopy::Later(why)) => {
-                let cause = judge::own(Reason::SystemError, "4.3.0", &why, "deliver.content");
-                return Some(Tried::without_peer(host.route, Outcome::Deferred { cause, wait: None }));
-            }
-            Err(NoCopy::StoreAway) => return None,
-        };
-        Some(self.converse(leased, host, &turn, &copy).await)
-    }
-
-    /// The recipient's copy, in this form.
-    async fn copy(&self, leased: &Leased, form: Form) -> Result<Rendered, NoCopy> {
-        let content = self.content(leased).await?;
-        let (message, id) = (leased.message.clone(), leased.delivery.id);
-        let (domain, ring) = (self.parts.return_path_domain.clone(), self.parts.ring.clone());
-        let is_large = content.len() >= RENDER_APART_BYTES;
-        let make = move || match form {
-            Form::AsKept => render(&content, &message, id, &domain, &ring),
-            Form::Ascii => render(&mended(&content, Need::Ascii), &message, id, &domain, &ring),
-        };
-        let rendered = if is_large {
-            tokio::task::spawn_blocking(make).await.map_err(|_| NoCopy::Unsendable("the mail cannot be rendered"))?
-        } else {
-            make()
-        };
-        rendered.ok_or(NoCopy::Unsendable("there is no key to seal the return path with"))
-    }
-
-    async fn content(&self, leased: &Leased) -> Result<Bytes, NoCopy> {
-        if let Some(content) = &leased.content {
-            return Ok(content.clone());
+    /// Whose mail it is, where a rule asks for it.
+    async fn owner(&self, leased: &Leased) -> Option<Owner> {
+        if !self.routes.ask_for_owner() {
+            return Some(Owner::default());
         }
-        match self.parts.store.content(leased.message.id).await {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) => Err(NoCopy::Unsendable("the content is gone")),
-            Err(fault @ StoreError::Corrupt(_)) => {
-                tracing::error!(delivery.id = %leased.delivery.id, %fault, "the content cannot be read");
-                Err(NoCopy::Later(fault.to_string()))
+        let agent = leased.delivery.agent;
+        if let Some(owner) = locked(&self.owners).get(&agent).cloned() {
+            return Some(owner);
+        }
+        match self.parts.store.names_of(agent).await {
+            // Whoever was removed is nobody's by now; rules that name no owner still hold.
+            Ok(names) => {
+                let (tenant, agent_name) = names.unwrap_or_default();
+                let owner = Owner { tenant, agent: agent_name };
+                locked(&self.owners).insert(agent, owner.clone());
+                Some(owner)
             }
             Err(fault) => {
-                tracing::warn!(delivery.id = %leased.delivery.id, %fault, "the content cannot be read now");
-                Err(NoCopy::StoreAway)
+                tracing::warn!(delivery.id = %leased.delivery.id, %fault, "whose mail it is cannot be read now");
+                None
             }
         }
     }
 
-    async fn converse(&self, leased: &Leased, host: &Host, turn: &Turn<'_>, copy: &Rendered) -> Tried {
+    async fn try_exchangers(&self, trip: &mut Trip<'_>) -> Onward {
+        let (domain, attempt) = (trip.leased.delivery.address.domain(), trip.leased.delivery.attempts);
+        let draw = u64::from_be_bytes(self.parts.ids.bytes());
+        let found = exchangers(&*self.parts.resolver, domain, self.routes.own_name(), draw).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(nowhere) => {
+                trip.stops(MX, judge::nowhere(&nowhere, attempt));
+                return Onward::Ended;
+            }
+        };
+        if let Some(site) = self.routes.site_of(&found.hosts) {
+            if !trip.begins_at(&site) {
+                self.sites.learn(domain, &site);
+                return Onward::Misplaced;
+            }
+            trip.is_among_exchangers = *trip.site == site;
+        }
+        trip.dialogue.happened(&format!("exchangers of {domain}: {}", found.hosts.join(", ")));
+        let wish = match self.policies.of_domain(domain, found.is_implicit).await {
+            Ok(wish) => wish,
+            Err(fault) => {
+                trip.stops(MX, judge::outcome(&Err(Failure::Broke(Stage::Connect, fault)), &self.parts.rules));
+                return Onward::Ended;
+            }
+        };
+        for name in found.hosts {
+            let host = match self.policies.of_exchanger(&wish, &name).await {
+                Ok(assurance) => self.routes.exchanger(&name, &assurance),
+                Err(fault) => {
+                    trip.dialogue.happened(&format!("{name} is passed over: {fault}"));
+                    trip.stops(MX, judge::outcome(&Err(Failure::Broke(Stage::StartTls, fault)), &self.parts.rules));
+                    continue;
+                }
+            };
+            match self.try_host(trip, &host).await {
+                Onward::Next => {}
+                onward => return onward,
+            }
+        }
+        Onward::Next
+    }
+
+    async fn try_host(&self, trip: &mut Trip<'_>, host: &Host) -> Onward {
+        let tried_at = self.parts.clock.now();
+        if let Err(rest) = host.health.may_try(tried_at) {
+            trip.passes(host, rest);
+            return Onward::Next;
+        }
+        let turn = host.throttle.turn().await;
+        if trip.copy.is_none() {
+            match self.copy(trip.leased, Form::AsKept).await {
+                Ok(copy) => trip.copy = Some(copy),
+                Err(NoCopy::Unsendable(why)) => {
+                    let cause = judge::own(Reason::CannotRender, "5.6.0", why, "deliver.render");
+                    trip.stops(&host.route, Outcome::Unsendable { cause });
+                    return Onward::Ended;
+                }
+                Err(NoCopy::Later(why)) => {
+                    let cause = judge::own(Reason::SystemError, "4.3.0", &why, "deliver.content");
+                    trip.stops(&host.route, Outcome::Deferred { cause, wait: None });
+                    return Onward::Ended;
+                }
+                Err(NoCopy::StoreAway) => return Onward::StoreAway,
+            }
+        }
+        let Some(copy) = &trip.copy else { return Onward::Ended };
+        let (ended, peer, tls) = self.converse(trip.leased, host, &turn, copy, &mut trip.dialogue).await;
+        // What a host of another site says is not about the site whose turn it is.
+        if host.site == *trip.site || (host.route == MX && trip.is_among_exchangers) {
+            trip.signal = judge::signal(&ended, &self.parts.rules);
+        }
+        let is_about_the_host = judge::is_about_the_host(&ended);
+        self.note_health(host, is_about_the_host, tried_at);
+        let (outcome, code) = (judge::outcome(&ended, &self.parts.rules), code(&ended));
+        trip.last = Some(Stop { outcome, route: host.route.clone(), peer, tls, code });
+        if is_about_the_host { Onward::Next } else { Onward::Ended }
+    }
+
+    fn note_health(&self, host: &Host, has_failed: bool, tried_at: Timestamp) {
+        if !has_failed {
+            host.health.worked();
+        } else if let Some(rest) = host.health.failed(self.parts.clock.now(), tried_at) {
+            tracing::warn!(
+                host = host.peer.host,
+                route = host.route,
+                rest_s = rest.as_secs(),
+                "a host fails and rests"
+            );
+        }
+    }
+
+    /// One conversation; how it ended, with whom, and how it was encrypted.
+    async fn converse(
+        &self,
+        leased: &Leased,
+        host: &Host,
+        turn: &Turn<'_>,
+        copy: &Copy,
+        dialogue: &mut Dialogue,
+    ) -> (Result<Reply, Failure>, String, String) {
         let mail = mail(leased, copy);
-        let mut dialogue = Dialogue::default();
         self.sweep();
         let mut ended = None;
         let mut connection = turn.kept();
         if let Some(kept) = &mut connection {
             dialogue.happened(&format!("{}, kept after {} mails", kept.name, kept.mails));
-            ended = Some(kept.hand_over(mail, &mut dialogue).await).filter(|ended| !is_stale(ended));
+            ended = Some(kept.hand_over(mail, dialogue).await).filter(|ended| !is_stale(ended));
         }
         if ended.is_none() {
             connection = None;
-            ended = Some(match self.connect(host, &mut dialogue).await {
-                Ok(fresh) => connection.insert(fresh).hand_over(mail, &mut dialogue).await,
+            ended = Some(match self.connect(host, dialogue).await {
+                Ok(fresh) => connection.insert(fresh).hand_over(mail, dialogue).await,
                 Err(failure) => Err(failure),
             });
         }
@@ -169,7 +309,7 @@ impl Deliver {
             && let Ok(ascii) = self.copy(leased, Form::Ascii).await
         {
             dialogue.happened("the host takes ASCII only; the mail is written in it");
-            ended = connection.hand_over(self::mail(leased, &ascii), &mut dialogue).await;
+            ended = connection.hand_over(self::mail(leased, &ascii), dialogue).await;
         }
         if matches!(ended, Err(Failure::Unclear(_))) {
             self.parts.counters.unclear.fetch_add(1, Ordering::Relaxed);
@@ -181,16 +321,7 @@ impl Deliver {
         if let Some(connection) = connection {
             self.put_back(turn, connection, &ended);
         }
-        let (outcome, code, dialogue) = (judge::outcome(&ended, &self.parts.rules), code(&ended), dialogue.into_text());
-        Tried {
-            outcome,
-            route: host.route,
-            peer,
-            tls,
-            code,
-            dialogue,
-            signal: judge::signal(&ended, &self.parts.rules),
-        }
+        (ended, peer, tls)
     }
 
     async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> Result<Connection, Failure> {
@@ -209,14 +340,15 @@ impl Deliver {
     }
 }
 
-fn mail<'a>(leased: &'a Leased, copy: &'a Rendered) -> Mail<'a> {
+fn mail<'a>(leased: &'a Leased, copy: &'a Copy) -> Mail<'a> {
     Mail { return_path: &copy.return_path, recipient: &leased.delivery.address, bytes: &copy.bytes }
 }
 
-fn name(route: &Route) -> &'static str {
-    match route {
-        Route::Capture => "capture",
-        Route::Host(host) => host.route,
+fn name(hop: &Hop) -> &str {
+    match hop {
+        Hop::Capture => CAPTURE,
+        Hop::Smarthost(host) => &host.route,
+        Hop::Exchangers => MX,
     }
 }
 

@@ -1,9 +1,12 @@
 //! The record of a conversation, for people who ask why: commands and replies, no content and no secret.
 //!
-//! One line each: `> ` what we said, `< ` what they said, `= ` what happened. Whatever came from outside is escaped, and
-//! the whole is bounded: the beginning and the last lines matter most, so when it is full the middle goes.
+//! One line each: when, in milliseconds from the beginning, then `> ` what we said, `< ` what they said, `= ` what
+//! happened. Whatever came from outside is escaped, and the whole is bounded: the beginning and the last lines matter most,
+//! so when it is full the middle goes.
 
 use std::fmt::Write;
+
+use crate::clock::Stopwatch;
 
 /// Longest record, in bytes.
 pub const DIALOGUE_BYTES_MAX: usize = 16 * 1024;
@@ -12,14 +15,21 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// What is kept of the beginning when the record is full.
 const HEAD_BYTES: usize = DIALOGUE_BYTES_MAX / 2;
-const GAP: &str = "= ...\n";
+const GAP: &str = "     ... = ...\n";
 
 /// A conversation as it goes on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dialogue {
+    since: Stopwatch,
     head: String,
     /// Lines after the head was full; the oldest go first.
     tail: String,
+}
+
+impl Default for Dialogue {
+    fn default() -> Self {
+        Self { since: Stopwatch::start(), head: String::new(), tail: String::new() }
+    }
 }
 
 impl Dialogue {
@@ -45,7 +55,7 @@ impl Dialogue {
     }
 
     fn put(&mut self, mark: &str, line: &str) {
-        let line = format!("{mark}{}\n", escaped(line, TEXT_BYTES_MAX));
+        let line = format!("{:>5} ms {mark}{}\n", self.since.elapsed().as_millis(), escaped(line, TEXT_BYTES_MAX));
         if self.tail.is_empty() && self.head.len() + line.len() <= HEAD_BYTES {
             self.head.push_str(&line);
             return;
@@ -112,7 +122,8 @@ mod tests {
         dialogue.happened("closed");
         let text = dialogue.into_text();
         assert!(text.len() <= DIALOGUE_BYTES_MAX, "{}", text.len());
-        assert!(text.starts_with("> EHLO first\n< 250-line 0\n< 250 more\n"));
-        assert!(text.contains("= ...\n") && text.ends_with("< 250-line 9999\n< 250 more\n= closed\n"));
+        let plain = text.lines().map(|line| &line[9..]).collect::<Vec<_>>().join("\n");
+        assert!(plain.starts_with("> EHLO first\n< 250-line 0\n< 250 more\n"), "{plain}");
+        assert!(plain.contains("= ...\n") && plain.ends_with("< 250-line 9999\n< 250 more\n= closed"));
     }
 }

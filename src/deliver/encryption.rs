@@ -11,12 +11,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::dane::Vouched;
 use super::wire::Fault;
+use crate::dns::Tlsa;
 
 /// The CA file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +30,13 @@ pub struct BadCaFile {
     source: Option<pem::Error>,
 }
 
-/// Whether certificates are checked.
+/// How certificates are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
+enum Check {
     /// Against the trusted roots and the host's name.
-    Certificate,
+    Trusted,
+    /// Against TLSA records.
+    Dane,
     /// Not at all.
     Nothing,
 }
@@ -51,23 +55,32 @@ impl std::fmt::Debug for Encryption {
 }
 
 impl Encryption {
-    /// With certificates checked against `ca_file`, or the system's roots; or unchecked.
+    /// With certificates checked against `ca_file`, or the system's roots.
     ///
     /// # Errors
     /// The CA file cannot be read as PEM, or holds no certificate.
-    pub fn new(check: Check, ca_file: Option<&Path>) -> Result<Self, BadCaFile> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .expect("the provider has ciphers for both versions");
-        let config = match check {
-            Check::Certificate => config.with_root_certificates(roots(ca_file)?).with_no_client_auth(),
-            Check::Nothing => {
-                let unchecked = Arc::new(Unchecked(provider));
-                config.dangerous().with_custom_certificate_verifier(unchecked).with_no_client_auth()
-            }
-        };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), check })
+    pub fn trusted(ca_file: Option<&Path>) -> Result<Self, BadCaFile> {
+        let config = versions().with_root_certificates(roots(ca_file)?).with_no_client_auth();
+        Ok(Self::of(config, Check::Trusted))
+    }
+
+    /// With whatever certificate.
+    pub fn unchecked() -> Self {
+        Self::verified_by(Arc::new(Unchecked(Arc::new(aws_lc_rs::default_provider()))), Check::Nothing)
+    }
+
+    /// With a certificate that one of these TLSA records vouches for (RFC 7672).
+    pub fn dane(records: &[Tlsa]) -> Self {
+        Self::verified_by(Arc::new(Vouched::new(records)), Check::Dane)
+    }
+
+    fn verified_by(verifier: Arc<dyn ServerCertVerifier>, check: Check) -> Self {
+        let config = versions().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        Self::of(config, check)
+    }
+
+    fn of(config: ClientConfig, check: Check) -> Self {
+        Self { connector: TlsConnector::from(Arc::new(config)), check }
     }
 
     /// The handshake with `host`.
@@ -79,14 +92,24 @@ impl Encryption {
         self.connector.connect(name, socket).await.map_err(|error| Fault::Tls(error.to_string()))
     }
 
-    /// Version and cipher of a session, and whether the certificate was checked.
+    /// Version and cipher of a session, and how the certificate was checked.
     pub fn facts(&self, stream: &TlsStream<TcpStream>) -> String {
         let (_, session) = stream.get_ref();
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
         let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-        let unchecked = if self.check == Check::Nothing { " unverified" } else { "" };
-        format!("{version} {cipher}{unchecked}")
+        let checked = match self.check {
+            Check::Trusted => "verified",
+            Check::Dane => "dane",
+            Check::Nothing => "unverified",
+        };
+        format!("{version} {cipher} {checked}")
     }
+}
+
+fn versions() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has ciphers for both versions")
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, BadCaFile> {

@@ -9,13 +9,18 @@
 //! | a host that cannot take this mail | refused |
 //! | network, TLS, time limit, nonsense | deferred |
 //! | the same after the final dot | deferred, and may be a duplicate |
+//! | a domain that takes no mail, or mail that would come back to us | refused |
+//! | a domain that does not exist | deferred once, then refused: name servers err |
+//! | the DNS does not tell | deferred |
+//! | every host of the way rests | deferred until the first may be tried |
 //!
 //! Before MAIL nothing was said about this mail: a smarthost that refuses us altogether is for a person to repair, and
-//! costs no mail meanwhile.
+//! costs no mail meanwhile. Another host of the way may take it: [`is_about_the_host`].
 
 use std::time::Duration;
 
 use super::dialogue::{TEXT_BYTES_MAX, escaped};
+use super::exchangers::Nowhere;
 use super::pace::Signal;
 use super::reply::Reply;
 use super::transport::{Failure, Unfit};
@@ -31,6 +36,48 @@ use crate::model::time::Timestamp;
 
 /// The reply that means: authenticate first (RFC 4954 §6).
 const AUTHENTICATION_REQUIRED: u16 = 530;
+
+/// How long it takes until a domain that seems not to exist is looked up once more, before that is believed.
+pub const SECOND_LOOK: Duration = Duration::from_secs(15 * 60);
+
+/// Whether a conversation ended for a cause that is the host's, so that another may take the mail.
+pub fn is_about_the_host(ended: &Result<Reply, Failure>) -> bool {
+    match ended {
+        Err(Failure::Broke(stage, _)) => is_before_mail(*stage),
+        Err(Failure::Said(stage, reply)) => is_before_mail(*stage) || (*stage == Stage::Mail && reply.code == 421),
+        Ok(_) | Err(Failure::Unclear(_) | Failure::Unfit(_)) => false,
+    }
+}
+
+fn is_before_mail(stage: Stage) -> bool {
+    matches!(stage, Stage::Connect | Stage::Hello | Stage::StartTls | Stage::Auth)
+}
+
+/// What it means that there is nowhere to go with a mail that is tried for the `attempt`th time.
+pub fn nowhere(nowhere: &Nowhere, attempt: u32) -> Outcome {
+    let (reason, status, rule) = match nowhere {
+        Nowhere::NullMx(_) => (Reason::NoMailHost, "5.1.10", "deliver.null_mx"),
+        Nowhere::NoSuchDomain(_) => (Reason::DomainUnknown, "5.1.2", "deliver.no_such_domain"),
+        Nowhere::NoHost(_) => (Reason::NoMailHost, "5.4.4", "deliver.no_host"),
+        Nowhere::Loop(_) => (Reason::RoutingLoop, "5.4.6", "deliver.loop"),
+        Nowhere::Dns { .. } => (Reason::NetworkError, "4.4.3", "deliver.dns"),
+    };
+    let cause = own(reason, status, &nowhere.to_string(), rule);
+    match nowhere {
+        Nowhere::Dns { .. } => Outcome::Deferred { cause, wait: None },
+        Nowhere::NoSuchDomain(_) | Nowhere::NoHost(_) if attempt <= 1 => {
+            let cause = Cause { status: Some(status.replacen('5', "4", 1)), ..cause };
+            Outcome::Deferred { cause, wait: Some(SECOND_LOOK) }
+        }
+        _ => Outcome::Refused { cause: Cause { class: reason.class(), ..cause } },
+    }
+}
+
+/// What it means that each host of the way rests, the first of them for this long yet.
+pub fn resting(rest: Duration) -> Outcome {
+    let text = format!("no host of its way answers; the next try is in {} s", rest.as_secs());
+    Outcome::Deferred { cause: own(Reason::NetworkError, "4.4.1", &text, "deliver.resting"), wait: Some(rest) }
+}
 
 /// What a conversation came to.
 pub fn outcome(ended: &Result<Reply, Failure>, rules: &Rules) -> Outcome {
@@ -294,6 +341,36 @@ mod tests {
         unfit(Unfit::TooLarge { limit: 10 }, Reason::MessageTooLarge);
         unfit(Unfit::EightBit, Reason::ContentError);
         unfit(Unfit::NonAsciiAddress, Reason::ProtocolError);
+    }
+
+    #[test]
+    fn what_it_means_that_there_is_nowhere_to_go() {
+        let check = |to: fn(String) -> Nowhere, words: [&str; 2], class| {
+            for (attempt, word) in [1, 2].into_iter().zip(words) {
+                let outcome = nowhere(&to("d.example".into()), attempt);
+                assert_eq!(outcome_word(&outcome), word, "{outcome:?}");
+            }
+            let refused = nowhere(&to("d.example".into()), 2);
+            assert_eq!(cause(&refused).map(|cause| cause.class), Some(class), "{refused:?}");
+        };
+        check(Nowhere::NullMx, ["refused", "refused"], Class::Hard);
+        check(Nowhere::NoSuchDomain, ["deferred", "refused"], Class::Hard);
+        check(Nowhere::NoHost, ["deferred", "refused"], Class::Hard);
+        check(Nowhere::Loop, ["refused", "refused"], Class::Soft);
+        check(|domain| Nowhere::Dns { domain, why: DnsError::Timeout }, ["deferred", "deferred"], Class::Soft);
+    }
+
+    #[test]
+    fn whose_fault_it_was() {
+        let check = |ended, expected| assert_eq!(is_about_the_host(&ended), expected, "{ended:?}");
+        check(Err(Failure::Broke(Stage::Connect, Fault::Closed)), true);
+        check(Err(Failure::Broke(Stage::StartTls, Fault::Tls("no".into()))), true);
+        check(Err(Failure::Said(Stage::Auth, reply("535 5.7.8 no"))), true);
+        check(Err(Failure::Said(Stage::Mail, reply("421 4.3.2 going down"))), true);
+        check(Err(Failure::Said(Stage::Mail, reply("450 4.1.8 not now"))), false);
+        check(Err(Failure::Broke(Stage::Rcpt, Fault::Closed)), false);
+        check(Err(Failure::Unclear(Fault::Closed)), false);
+        check(Ok(reply("250 ok")), false);
     }
 
     #[test]

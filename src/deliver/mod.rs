@@ -7,39 +7,53 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `settings`, `route`, `throttle` | where mail goes, and over which kept connections |
+//! | `settings`, `route`, `exchangers` | where mail goes |
+//! | `throttle`, `health` | which connections are kept, and which hosts are left alone for a while |
 //! | `sites`, `pace`, `presets` | how much each destination takes, learned and as data |
+//! | `policy`, `sts`, `fetch`, `dane` | what a domain wants of TLS |
+//! | `signing` | our signatures |
 //! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
-//! | `attempt` | one delivery tried once |
+//! | `attempt`, `copy` | one delivery tried once; what its recipient gets |
 //! | `judge` | what that means |
 //!
 //! Started by `app`.
 
 mod attempt;
+mod copy;
+pub mod dane;
 pub mod dialogue;
 pub mod encryption;
+pub mod exchangers;
+pub mod fetch;
+pub mod health;
 pub mod judge;
 pub mod offers;
 pub mod opening;
 pub mod pace;
+pub mod policy;
 pub mod presets;
 pub mod reply;
 pub mod route;
 pub mod settings;
+pub mod signing;
 pub mod sites;
+pub mod sts;
 pub mod throttle;
 pub mod transport;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::dns::Resolver;
+use crate::egress::Guard;
 use crate::ids::IdSource;
 use crate::mail::rules::Rules;
 use crate::model::bearing::Policy;
@@ -54,12 +68,15 @@ use crate::store::leasing::{Batch, Due};
 use crate::store::{Store, StoreError};
 use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
-use attempt::Tried;
+use attempt::{Attempted, Tried};
 use encryption::BadCaFile;
-use pace::{Limits, Wait};
-use presets::Presets;
-use route::{Route, Routes};
+use fetch::Fetcher;
+use pace::Wait;
+use policy::Policies;
+use route::{Hop, Owner, Routes};
+use settings::CAPTURE;
 pub use settings::Settings;
+use signing::Signing;
 use sites::{PAUSED_FOR, Site, Sites, Turn};
 use transport::Connection;
 
@@ -79,6 +96,10 @@ pub struct Parts {
     pub ring: KeyRing,
     /// Looks up hosts.
     pub resolver: Arc<dyn Resolver>,
+    /// Says which mail exchangers and policies we may connect to.
+    pub guard: Arc<Guard>,
+    /// Whom we believe when policies are fetched.
+    pub tls: ClientConfig,
     /// Who we are in EHLO, unless a route says otherwise.
     pub hostname: String,
     /// The domain that reports come back to.
@@ -117,19 +138,22 @@ pub struct Counters {
 /// # Errors
 /// The CA file of a route cannot be used.
 pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFile> {
-    let routes = Routes::new(settings, &parts.hostname)?;
+    let routes = Arc::new(Routes::new(settings, &parts.hostname, parts.guard.clone())?);
+    let fetcher = Fetcher::new(parts.guard.clone(), parts.tls.clone());
+    let signing = Signing::new(parts.store.clone(), parts.clock.clone());
+    let (store, resolver) = (parts.store.clone(), parts.resolver.clone());
+    let policies = Policies::new(resolver, store, parts.clock.clone(), fetcher, settings.mx.clone());
     let at_once = settings.at_once.into();
     let ahead = at_once * AHEAD;
     let bounds = Bounds { at_once, at_once_each: at_once, enough_each: at_once * 16, ahead, batch: ahead / 2 };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
     let sites = Arc::new(Sites::new(clock.clone()));
-    let presets = Presets::new(&settings.destinations);
     // A store that is away now is asked again at the first look.
     let pauses = ArcSwap::from_pointee(parts.store.pauses().await.unwrap_or_default());
-    let after = Mutex::default();
+    let (after, owners) = (Mutex::default(), Arc::default());
     let schedule = settings.schedule();
-    let deliver = Deliver { parts, routes, sites, presets, schedule, pauses, after };
+    let deliver = Deliver { parts, routes, signing, policies, sites, schedule, pauses, after, owners };
     Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
@@ -137,16 +161,21 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
 #[derive(Debug)]
 struct Deliver {
     parts: Parts,
-    routes: Routes,
+    routes: Arc<Routes>,
+    signing: Signing,
+    policies: Policies,
     sites: Arc<Sites>,
-    presets: Presets,
     /// Waits between attempts.
     schedule: Vec<Duration>,
     /// What people have stopped, as of the last look into the store.
     pauses: ArcSwap<Vec<Pause>>,
     /// Whose turn was last.
     after: Mutex<Option<AgentId>>,
+    owners: Owners,
 }
+
+/// The names of mail agents that mail was met of; they never change, and there are as many as agents.
+type Owners = Arc<Mutex<HashMap<AgentId, Owner>>>;
 
 impl Queue for Deliver {
     type Id = DeliveryId;
@@ -163,7 +192,10 @@ impl Queue for Deliver {
     }
 
     fn party(&self, leased: &Leased) -> Site {
-        self.site(leased.delivery.address.domain())
+        let owner = self.owner_if_known(leased.delivery.agent);
+        let domain = leased.delivery.address.domain();
+        let hops = self.routes.of(domain, &leased.message.facts.tags, &owner);
+        site(hops, domain, &self.sites, self.parts.clock.now())
     }
 
     fn owner(leased: &Leased) -> AgentId {
@@ -185,14 +217,14 @@ impl Queue for Deliver {
         }
         let site = self.party(leased);
         let room = |until| Later { until, mark: Mark::Room };
-        self.sites.admit(&site, self.limits(&site), ahead).map_err(room)
+        self.sites.admit(&site, self.routes.limits(&site), ahead).map_err(room)
     }
 
     fn turn(&self, site: &Site, next: &Leased) -> Result<Turn, Full> {
         if next.mark == Mark::Asked {
-            return Ok(self.sites.asked_turn(site, self.limits(site)));
+            return Ok(self.sites.asked_turn(site, self.routes.limits(site)));
         }
-        self.sites.turn(site, self.limits(site)).map_err(|wait| match wait {
+        self.sites.turn(site, self.routes.limits(site)).map_err(|wait| match wait {
             Wait::ForOther => Full::UntilFreed,
             Wait::Until(until) => Full::Until(until),
             Wait::ForLong => Full::ForLong,
@@ -232,18 +264,16 @@ impl Queue for Deliver {
     }
 
     async fn perform(&self, leased: Leased, turn: Turn) -> Done<Leased> {
-        if let Route::Host(host) = self.routes.of(&leased.delivery.address)
-            && host.site != turn.site
-        {
-            self.sites.learn(leased.delivery.address.domain(), &host.site);
-            return Done::Misplaced(leased);
-        }
         let started_at = self.parts.clock.now();
         let stopwatch = Stopwatch::start();
         self.parts.counters.under_way.fetch_add(1, Ordering::Relaxed);
-        let tried = self.attempt(&leased, started_at).await;
+        let tried = self.attempt(&leased, started_at, &turn.site).await;
         self.parts.counters.under_way.fetch_sub(1, Ordering::Relaxed);
-        let Some(tried) = tried else { return Done::Settled(None) };
+        let tried = match tried {
+            Attempted::Tried(tried) => tried,
+            Attempted::StoreAway => return Done::Settled(None),
+            Attempted::Misplaced => return Done::Misplaced(leased),
+        };
         if let Some(signal) = tried.signal {
             turn.learn(signal);
         }
@@ -254,21 +284,15 @@ impl Queue for Deliver {
     }
 
     async fn close(&self) {
-        let connections = self.routes.hosts().flat_map(|host| host.throttle.all());
-        let goodbyes: JoinSet<()> = connections.map(Connection::close).collect();
+        let goodbyes: JoinSet<()> = self.routes.all().into_iter().map(Connection::close).collect();
         goodbyes.join_all().await;
     }
 }
 
 impl Deliver {
-    /// Who answers for a domain, as far as is known.
-    fn site(&self, domain: &str) -> Site {
-        self.routes.common_site().cloned().unwrap_or_else(|| self.sites.of(domain))
-    }
-
-    /// How much a site takes.
-    fn limits(&self, site: &Site) -> Limits {
-        self.routes.limits(site).unwrap_or_else(|| self.presets.of_site(site).limits())
+    /// Whose mail it is, if that was asked for before.
+    fn owner_if_known(&self, agent: AgentId) -> Owner {
+        locked(&self.owners).get(&agent).cloned().unwrap_or_default()
     }
 
     fn paused(&self) -> Later {
@@ -282,8 +306,8 @@ impl Deliver {
         pauses: Arc<Vec<Pause>>,
         mut lines: Lines<Site>,
     ) -> impl FnMut(&Due) -> Option<(Timestamp, Mark)> + Send + use<> {
-        let (sites, routes, presets) = (self.sites.clone(), self.routes.clone(), self.presets.clone());
-        let paused = self.paused();
+        let (sites, routes, owners) = (self.sites.clone(), self.routes.clone(), self.owners.clone());
+        let (paused, now) = (self.paused(), self.parts.clock.now());
         move |due| {
             if due.mark == Mark::Asked {
                 return None;
@@ -291,8 +315,13 @@ impl Deliver {
             if pauses.iter().any(|pause| pause.stops(due.tenant, due.agent, &due.domain)) {
                 return Some((paused.until, paused.mark));
             }
-            let site = routes.common_site().cloned().unwrap_or_else(|| sites.of(&due.domain));
-            let limits = routes.limits(&site).unwrap_or_else(|| presets.of_site(&site).limits());
+            if routes.ask_for_tags() {
+                // Which way it goes is known when it is here.
+                return None;
+            }
+            let owner = locked(&owners).get(&due.agent).cloned().unwrap_or_default();
+            let site = site(routes.of(&due.domain, &[], &owner), &due.domain, &sites, now);
+            let limits = routes.limits(&site);
             let ahead = lines.waiting.entry(site.clone()).or_default();
             match sites.admit(&site, limits, *ahead) {
                 Ok(()) => {
@@ -306,8 +335,7 @@ impl Deliver {
 
     /// Lets go of connections that were kept too long.
     fn sweep(&self) {
-        let now = self.parts.clock.now();
-        for connection in self.routes.hosts().flat_map(|host| host.throttle.stale(now)) {
+        for connection in self.routes.stale(self.parts.clock.now()) {
             tokio::spawn(connection.close());
         }
     }
@@ -364,6 +392,30 @@ impl Deliver {
     }
 }
 
+/// Who answers for mail that goes this way, as far as is known: the first of its hosts that does not rest.
+fn site(hops: &[Hop], domain: &str, sites: &Sites, now: Timestamp) -> Site {
+    match first_fit(hops, sites, now) {
+        Some(Hop::Smarthost(host)) => host.site.clone(),
+        Some(Hop::Exchangers) => sites.of(domain),
+        Some(Hop::Capture) | None => CAPTURE.into(),
+    }
+}
+
+/// The first hop that can be tried; the first of all where each rests.
+fn first_fit<'a>(hops: &'a [Hop], sites: &Sites, now: Timestamp) -> Option<&'a Hop> {
+    let is_fit = |hop: &&Hop| match hop {
+        Hop::Smarthost(host) => {
+            !host.health.is_resting(now) && sites.shown(&host.site).is_none_or(|(_, rest)| rest.is_none())
+        }
+        Hop::Exchangers | Hop::Capture => true,
+    };
+    hops.iter().find(is_fit).or(hops.first())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The event that tells that a delivery which waits will be late. Told once: the second of its kind is left out.
 fn lateness(parts: &Parts, leased: &Leased, next: &Next, told: &Event) -> Option<Event> {
     let Next::Waits(next_at) = next else { return None };
@@ -389,7 +441,7 @@ fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, s
     let attempt = Attempt {
         started_at,
         ended_at: now,
-        route: tried.route.to_owned(),
+        route: tried.route,
         peer: tried.peer,
         tls: tried.tls,
         outcome: judge::outcome_word(&tried.outcome).to_owned(),

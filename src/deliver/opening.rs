@@ -5,6 +5,7 @@
 //! connection that its settings trust.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,7 @@ use super::settings::Timeouts;
 use super::transport::{Connection, Failure, at, positive};
 use super::wire::{Fault, Patience, Socket, Wire};
 use crate::dns::{DnsError, Resolver};
+use crate::egress::Guard;
 use crate::mail::reply::Stage;
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
@@ -41,6 +43,10 @@ pub struct Peer {
     pub hello: String,
     /// How long it may keep us waiting.
     pub timeouts: Timeouts,
+    /// Says which of its addresses we may connect to; `None` where a person named the host.
+    pub guard: Option<Arc<Guard>>,
+    /// Connect over IPv6, too.
+    pub ipv6: bool,
 }
 
 /// Whether a connection must be encrypted.
@@ -129,9 +135,15 @@ impl Peer {
 
     /// The first of the host's addresses that takes a connection.
     async fn dial(&self, resolver: &dyn Resolver, dialogue: &mut Dialogue) -> Result<(TcpStream, SocketAddr), Fault> {
-        let mut last = Fault::Closed;
-        for ip in self.addresses(resolver).await?.into_iter().take(ADDRESSES_MAX) {
-            let address = SocketAddr::new(ip, self.port);
+        let mut last = Fault::Unwilling("it has no address that we connect to");
+        for address in self.addresses(resolver).await?.into_iter().take(ADDRESSES_MAX) {
+            if self.guard.as_ref().is_some_and(|guard| guard.judge_address(address).is_err()) {
+                dialogue.happened(&format!("{address} is our own, or not public: passed over"));
+                last = Fault::Unwilling(
+                    "none of its addresses is public and not our own; [egress] allow makes exceptions",
+                );
+                continue;
+            }
             let connected = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
             last = match connected {
                 Ok(Ok(socket)) => {
@@ -147,13 +159,15 @@ impl Peer {
         Err(last)
     }
 
-    async fn addresses(&self, resolver: &dyn Resolver) -> Result<Vec<IpAddr>, Fault> {
+    async fn addresses(&self, resolver: &dyn Resolver) -> Result<Vec<SocketAddr>, Fault> {
         let host = self.host.as_str();
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
-            return Ok(vec![ip]);
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
         }
         let found = timeout(self.timeouts.connect, resolver.addresses(host)).await;
-        found.unwrap_or(Err(DnsError::Timeout)).map_err(|why| Fault::Dns { host: host.to_owned(), why })
+        let found = found.unwrap_or(Err(DnsError::Timeout)).map_err(|why| Fault::Dns { host: host.to_owned(), why })?;
+        let is_usable = |ip: &IpAddr| self.ipv6 || ip.is_ipv4();
+        Ok(found.into_iter().filter(is_usable).map(|ip| SocketAddr::new(ip, self.port)).collect())
     }
 
     async fn encrypted(

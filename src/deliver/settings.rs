@@ -1,19 +1,30 @@
 //! What can be set about delivery. Read by `config`, checked once, used by `route`.
+//!
+//! A mail goes the way of the first rule that holds for it; where none does, `mode` says. A way is a list: the first
+//! that can be had is taken.
 
-use std::path::PathBuf;
+mod mx;
+mod rule;
+mod smarthost;
+mod timeouts;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::presets::Preset;
 use crate::model::retry;
-use crate::model::secret::Secret;
+pub use mx::Mx;
+pub use rule::{CAPTURE, MX, Rule, SMARTHOST};
+pub use smarthost::{Smarthost, Tls};
+pub use timeouts::{TimeoutSettings, Timeouts};
 
 /// Where mail goes and how hard we try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where mail goes.
+    /// Where mail goes that no rule sends elsewhere.
     pub mode: Mode,
     /// Deliveries that are performed at once.
     pub at_once: u16,
@@ -21,8 +32,15 @@ pub struct Settings {
     pub retry_minutes: Vec<u32>,
     /// How long a delivery is tried, in hours, unless its mail agent or its message says otherwise.
     pub lifetime_hours: u32,
-    /// The next hop, in mode `smarthost`.
+    /// The next hop, in mode `smarthost`; rules call it `smarthost`.
     pub smarthost: Smarthost,
+    /// Straight to the recipients' exchangers, in mode `mx`; rules call it `mx`.
+    pub mx: Mx,
+    /// Further hosts that send our mail on, by the names that rules call them.
+    pub smarthosts: BTreeMap<String, Smarthost>,
+    /// Which mail goes which way; the first that holds decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Rule>,
     /// How much destinations take, before what is built in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub destinations: Vec<Preset>,
@@ -36,6 +54,9 @@ impl Default for Settings {
             retry_minutes: retry::MAIL.iter().map(|wait| (wait.as_secs() / 60) as u32).collect(),
             lifetime_hours: (retry::MAIL_LIFETIME.as_secs() / 3600) as u32,
             smarthost: Smarthost::default(),
+            mx: Mx::default(),
+            smarthosts: BTreeMap::new(),
+            routes: Vec::new(),
             destinations: Vec::new(),
         }
     }
@@ -50,148 +71,17 @@ pub enum Mode {
     Capture,
     /// To one host that sends it on.
     Smarthost,
+    /// Straight to the exchangers of each recipient's domain.
+    Mx,
 }
 
-/// The host that takes all our mail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Smarthost {
-    /// Its name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Whether the connection must be encrypted.
-    pub tls: Tls,
-    /// Check its certificate, in the modes `required` and `implicit`.
-    pub verify_certificate: bool,
-    /// PEM file of the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Who we are there; empty: no AUTH.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
-    /// Send the password even where the connection may turn out to be in clear, or to be anybody's.
-    pub auth_in_clear: bool,
-    /// What we call ourselves in EHLO; empty: the `hostname`.
-    pub ehlo_name: String,
-    /// Connections at once.
-    pub connections_max: u16,
-    /// Mails over one connection, after which a new one is made.
-    pub mails_per_connection_max: u32,
-    /// Age of a connection, in seconds, after which it is not used again.
-    pub connection_age_max_secs: u32,
-    /// Seconds for which an unused connection is kept.
-    pub connection_idle_max_secs: u32,
-    /// How long the host may keep us waiting.
-    pub timeouts: TimeoutSettings,
-}
-
-impl Default for Smarthost {
-    fn default() -> Self {
-        Self {
-            host: String::new(),
-            port: 587,
-            tls: Tls::default(),
-            verify_certificate: true,
-            ca_file: None,
-            username: String::new(),
-            password: Secret::default(),
-            auth_in_clear: false,
-            ehlo_name: String::new(),
-            connections_max: 16,
-            mails_per_connection_max: 100,
-            connection_age_max_secs: 300,
-            connection_idle_max_secs: 15,
-            timeouts: TimeoutSettings::default(),
-        }
-    }
-}
-
-/// Whether a connection must be encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tls {
-    /// In clear.
-    None,
-    /// STARTTLS when it is offered, with whatever certificate; in clear when it is not, or fails.
-    Opportunistic,
-    /// STARTTLS, or nothing is sent.
-    #[default]
-    Required,
-    /// TLS from the first byte (port 465).
-    Implicit,
-}
-
-/// How long the other side may keep us waiting, in seconds. The values are those of RFC 5321 §4.5.3.2 where it has any.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TimeoutSettings {
-    /// For each of the host's addresses to take a connection, and for its name to be looked up.
-    pub connect_secs: u32,
-    /// For the TLS handshake.
-    pub handshake_secs: u32,
-    /// For the greeting.
-    pub greeting_secs: u32,
-    /// For the reply to EHLO, STARTTLS and AUTH.
-    pub hello_secs: u32,
-    /// For the reply to MAIL and RCPT.
-    pub envelope_secs: u32,
-    /// For the reply to DATA.
-    pub data_secs: u32,
-    /// For each block of the content to be taken.
-    pub block_secs: u32,
-    /// For the reply to the end of the content. Too short a time makes duplicates.
-    pub end_of_data_secs: u32,
-}
-
-impl Default for TimeoutSettings {
-    fn default() -> Self {
-        Self {
-            connect_secs: 30,
-            handshake_secs: 60,
-            greeting_secs: 300,
-            hello_secs: 300,
-            envelope_secs: 300,
-            data_secs: 120,
-            block_secs: 180,
-            end_of_data_secs: 600,
-        }
-    }
-}
-
-/// The same as durations.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// See [`TimeoutSettings::connect_secs`], and so on.
-    pub connect: Duration,
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// For the greeting.
-    pub greeting: Duration,
-    /// For the reply to EHLO, STARTTLS and AUTH.
-    pub hello: Duration,
-    /// For the reply to MAIL and RCPT.
-    pub envelope: Duration,
-    /// For the reply to DATA.
-    pub data: Duration,
-    /// For each block of the content.
-    pub block: Duration,
-    /// For the reply to the end of the content.
-    pub end_of_data: Duration,
-}
-
-impl From<&TimeoutSettings> for Timeouts {
-    fn from(settings: &TimeoutSettings) -> Self {
-        let secs = |secs: u32| Duration::from_secs(secs.into());
-        Self {
-            connect: secs(settings.connect_secs),
-            handshake: secs(settings.handshake_secs),
-            greeting: secs(settings.greeting_secs),
-            hello: secs(settings.hello_secs),
-            envelope: secs(settings.envelope_secs),
-            data: secs(settings.data_secs),
-            block: secs(settings.block_secs),
-            end_of_data: secs(settings.end_of_data_secs),
+impl Mode {
+    /// The way of mail that no rule sends elsewhere.
+    pub fn via(self) -> &'static str {
+        match self {
+            Mode::Capture => CAPTURE,
+            Mode::Smarthost => SMARTHOST,
+            Mode::Mx => MX,
         }
     }
 }
@@ -218,70 +108,44 @@ impl Settings {
         if self.lifetime_hours == 0 {
             return Some("deliver.lifetime_hours: must not be 0".to_owned());
         }
-        let destinations = || self.destinations.iter().find_map(Preset::complaint);
-        match self.mode {
-            Mode::Capture => destinations(),
-            Mode::Smarthost => self.smarthost.complaint().or_else(destinations),
+        let rule = || self.routes.iter().enumerate().find_map(|(place, rule)| Some((place, rule.complaint(self)?)));
+        if let Some((place, why)) = rule() {
+            return Some(format!("deliver.routes.{place}: {why}"));
         }
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let taken = |name: &&String| matches!(name.as_str(), CAPTURE | SMARTHOST | MX | "") || !is_name(name);
+        if let Some(name) = self.smarthosts.keys().find(taken) {
+            return Some(format!("deliver.smarthosts.{name}: another name is needed, of letters, digits, - and _"));
+        }
+        let smarthost = |(section, host): (String, &Smarthost)| {
+            let (key, why) = host.complaint()?;
+            Some(format!("deliver.{section}.{key}: {why}"))
+        };
+        let mx = || {
+            let (key, why) = self.mx.complaint().filter(|_| self.uses(MX))?;
+            Some(format!("deliver.mx.{key}: {why}"))
+        };
+        let destinations = || self.destinations.iter().find_map(Preset::complaint);
+        self.used_smarthosts().find_map(smarthost).or_else(mx).or_else(destinations)
     }
 
     /// What is unwise, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let host = &self.smarthost;
-        let is_checked = matches!(host.tls, Tls::Required | Tls::Implicit);
-        let mut warnings = Vec::new();
-        if self.mode == Mode::Smarthost && is_checked && !host.verify_certificate {
-            warnings.push("deliver.smarthost.verify_certificate: anybody on the way can read the mail".to_owned());
-        }
-        if self.mode == Mode::Smarthost && host.auth_in_clear && !host.username.is_empty() {
-            warnings.push("deliver.smarthost.auth_in_clear: anybody on the way can read the password".to_owned());
-        }
-        warnings
+        let of = |(section, host): (String, &Smarthost)| {
+            host.warnings().into_iter().map(move |(key, why)| format!("deliver.{section}.{key}: {why}"))
+        };
+        self.used_smarthosts().flat_map(of).collect()
     }
-}
 
-impl Smarthost {
-    fn complaint(&self) -> Option<String> {
-        let nonsense = |key: &str, why: &str| Some(format!("deliver.smarthost.{key}: {why}"));
-        let zeros = [
-            ("port", u32::from(self.port)),
-            ("connections_max", self.connections_max.into()),
-            ("mails_per_connection_max", self.mails_per_connection_max),
-        ];
-        if self.host.is_empty() || self.host.chars().any(|char| char.is_whitespace() || char.is_control()) {
-            return nonsense("host", "the name or address of the next hop is needed");
-        }
-        if let Some((key, _)) = zeros.into_iter().find(|(_, value)| *value == 0) {
-            return nonsense(key, "must not be 0");
-        }
-        if !self.ehlo_name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return nonsense("ehlo_name", "a name of ASCII letters without blanks is needed");
-        }
-        if self.username.contains('\0') || self.password.reveal().contains('\0') {
-            return nonsense("username", "neither it nor the password may have a NUL");
-        }
-        let may_be_clear = matches!(self.tls, Tls::None | Tls::Opportunistic);
-        if !self.username.is_empty() && may_be_clear && !self.auth_in_clear {
-            return nonsense("tls", "with a username it must be `required` or `implicit`, unless auth_in_clear is set");
-        }
-        self.timeouts.complaint()
+    /// Whether any mail goes this way.
+    pub fn uses(&self, via: &str) -> bool {
+        self.mode.via() == via || self.routes.iter().any(|rule| rule.via.iter().any(|name| name == via))
     }
-}
 
-impl TimeoutSettings {
-    fn complaint(&self) -> Option<String> {
-        let all = [
-            ("connect", self.connect_secs),
-            ("handshake", self.handshake_secs),
-            ("greeting", self.greeting_secs),
-            ("hello", self.hello_secs),
-            ("envelope", self.envelope_secs),
-            ("data", self.data_secs),
-            ("block", self.block_secs),
-            ("end_of_data", self.end_of_data_secs),
-        ];
-        let zero = all.into_iter().find(|(_, secs)| *secs == 0);
-        zero.map(|(key, _)| format!("deliver.smarthost.timeouts.{key}_secs: must not be 0"))
+    /// The smarthosts that mail goes to, with their sections.
+    fn used_smarthosts(&self) -> impl Iterator<Item = (String, &Smarthost)> {
+        let only = self.uses(SMARTHOST).then(|| ("smarthost".to_owned(), &self.smarthost));
+        only.into_iter().chain(self.smarthosts.iter().map(|(name, host)| (format!("smarthosts.{name}"), host)))
     }
 }
 
@@ -289,25 +153,50 @@ impl TimeoutSettings {
 mod tests {
     use super::*;
 
-    fn check(change: impl FnOnce(&mut Smarthost), expected: Option<&str>) {
-        let mut settings = Settings { mode: Mode::Smarthost, ..Settings::default() };
-        settings.smarthost.host = "relay.example.com".into();
-        change(&mut settings.smarthost);
+    /// The key of the complaint about settings that were sane before `change`.
+    fn check(change: impl FnOnce(&mut Settings), expected: Option<&str>) {
+        let host = || Smarthost { host: "relay.example.com".into(), ..Smarthost::default() };
+        let mut settings = Settings {
+            mode: Mode::Smarthost,
+            smarthost: host(),
+            smarthosts: [("backup".to_owned(), host())].into(),
+            ..Settings::default()
+        };
+        change(&mut settings);
         let complaint = settings.complaint();
-        assert_eq!(complaint.as_deref().and_then(|text| text.split(": ").next()), expected);
+        assert_eq!(complaint.as_deref().and_then(|text| text.split(": ").next()), expected, "{complaint:?}");
     }
 
     #[test]
     fn nonsense_is_told() {
         assert_eq!(Settings::default().complaint(), None);
         check(|_| {}, None);
-        check(|host| host.host.clear(), Some("deliver.smarthost.host"));
-        check(|host| host.port = 0, Some("deliver.smarthost.port"));
-        check(|host| host.ehlo_name = "a b".into(), Some("deliver.smarthost.ehlo_name"));
-        check(|host| host.timeouts.block_secs = 0, Some("deliver.smarthost.timeouts.block_secs"));
-        check(|host| host.username = "me".into(), None);
-        check(|host| (host.username, host.tls) = ("me".into(), Tls::Opportunistic), Some("deliver.smarthost.tls"));
-        check(|host| (host.username, host.tls, host.auth_in_clear) = ("me".into(), Tls::None, true), None);
+        check(|all| all.smarthost.host.clear(), Some("deliver.smarthost.host"));
+        check(|all| all.smarthost.port = 0, Some("deliver.smarthost.port"));
+        check(|all| all.smarthost.ehlo_name = "a b".into(), Some("deliver.smarthost.ehlo_name"));
+        check(|all| all.smarthost.timeouts.block_secs = 0, Some("deliver.smarthost.timeouts.block_secs"));
+        check(|all| all.smarthost.username = "me".into(), None);
+        let opportunistic = Smarthost { username: "me".into(), tls: Tls::Opportunistic, ..Smarthost::default() };
+        let with_password = Smarthost { host: "a".into(), ..opportunistic };
+        check(|all| all.smarthost = with_password.clone(), Some("deliver.smarthost.tls"));
+        check(|all| all.smarthost = Smarthost { auth_in_clear: true, tls: Tls::None, ..with_password.clone() }, None);
+        check(|all| all.smarthosts.get_mut("backup").unwrap().port = 0, Some("deliver.smarthosts.backup.port"));
+        check(|all| (all.mode, all.mx.port) = (Mode::Mx, 0), Some("deliver.mx.port"));
+        check(|all| all.mx.port = 0, None);
+    }
+
+    #[test]
+    fn rules_name_ways_that_there_are() {
+        let rule = |via: &[&str]| Rule { via: via.iter().map(|via| (*via).to_owned()).collect(), ..Rule::default() };
+        check(|all| all.routes = vec![rule(&["backup", "mx"]), rule(&["capture"])], None);
+        check(|all| all.routes = vec![rule(&["backup"]), rule(&[])], Some("deliver.routes.1"));
+        check(|all| all.routes = vec![rule(&["nobody"])], Some("deliver.routes.0"));
+        check(|all| all.routes = vec![Rule { domain: "a b".into(), ..rule(&["mx"]) }], Some("deliver.routes.0"));
+        check(|all| all.routes = vec![Rule { domain: "*.example.com".into(), ..rule(&["mx"]) }], None);
+        check(|all| (all.mode, all.routes) = (Mode::Capture, vec![rule(&["mx"])]), Some("deliver.routes.0"));
+        check(|all| drop(all.smarthosts.insert("mx".into(), all.smarthost.clone())), Some("deliver.smarthosts.mx"));
+        let odd = "a.b".to_owned();
+        check(|all| drop(all.smarthosts.insert(odd, all.smarthost.clone())), Some("deliver.smarthosts.a.b"));
     }
 
     #[test]
@@ -315,5 +204,7 @@ mod tests {
         let text = toml::to_string(&Settings::default()).unwrap();
         assert_eq!(toml::from_str::<Settings>(&text).unwrap(), Settings::default());
         assert!(toml::from_str::<Settings>("[smarthost]\nhots = 'x'").is_err());
+        let rule = toml::from_str::<Settings>("[[routes]]\ntag = 'otp'\nvia = ['mx']").unwrap().routes.remove(0);
+        assert_eq!((rule.tag.as_str(), rule.via.as_slice()), ("otp", &["mx".to_owned()][..]));
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::settings::Smarthost;
+use super::presets::Preset;
+use super::settings::{Mx, Smarthost};
 use super::transport::Connection;
 use crate::model::time::Timestamp;
 
@@ -30,6 +31,18 @@ impl From<&Smarthost> for Bounds {
         Self {
             connections: settings.connections_max.into(),
             mails: settings.mails_per_connection_max,
+            age: Duration::from_secs(settings.connection_age_max_secs.into()),
+            idle: Duration::from_secs(settings.connection_idle_max_secs.into()),
+        }
+    }
+}
+
+impl Bounds {
+    /// Of an exchanger that this preset is for.
+    pub fn of_exchanger(settings: &Mx, preset: &Preset) -> Self {
+        Self {
+            connections: usize::try_from(preset.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
+            mails: preset.mails_per_connection,
             age: Duration::from_secs(settings.connection_age_max_secs.into()),
             idle: Duration::from_secs(settings.connection_idle_max_secs.into()),
         }
@@ -73,6 +86,11 @@ impl Throttle {
     pub fn stale(&self, now: Timestamp) -> Vec<Connection> {
         let is_stale = |kept: &mut Kept| now.since(kept.since) > self.bounds.idle || self.is_old(&kept.connection, now);
         self.kept().extract_if(.., is_stale).map(|kept| kept.connection).collect()
+    }
+
+    /// Whether a connection is kept.
+    pub fn keeps_any(&self) -> bool {
+        !self.kept().is_empty()
     }
 
     /// Takes out all kept connections.

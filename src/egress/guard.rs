@@ -130,6 +130,14 @@ impl Guard {
         }
     }
 
+    /// Judges an address that is no URL's: a mail exchanger's.
+    ///
+    /// # Errors
+    /// [`Rule::Ip`].
+    pub fn judge_address(&self, address: SocketAddr) -> Result<Access, Refused> {
+        self.policy.load().judge_address(address.ip(), address.port())
+    }
+
     /// Resolves a vetted URL and judges all its addresses: one that is refused refuses the whole.
     ///
     /// # Errors

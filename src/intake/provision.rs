@@ -1,4 +1,4 @@
-//! New tenants, mail agents and credentials: values of now with ids of their own, ready to be stored.
+//! New tenants, mail agents, credentials and signing keys: values of now with ids of their own, ready to be stored.
 
 use std::time::Duration;
 
@@ -6,8 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::ids::IdSource;
+use crate::mail::dkim::{BadKey, Key};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::secret::Secret;
+use crate::model::signing_key::{Algorithm, SigningKey};
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
 use crate::model::user::{Invitation, Role};
 
@@ -61,4 +63,27 @@ pub fn invitation(role: Role, tenant: Option<TenantId>, clock: &Clock, ids: &IdS
     let secret = ids.secret("");
     let digest = Sha256::digest(secret.as_bytes()).into();
     (Invitation { digest, role, tenant, expires_at: clock.now() + INVITATION }, Secret::new(secret))
+}
+
+/// Keys of both algorithms that will sign for a domain, each with its private half in PKCS#8. Their selectors are drawn,
+/// so that two installations can sign for one domain.
+///
+/// # Errors
+/// `Unusable`, should the library not read what it wrote.
+pub fn signing_keys(
+    tenant: TenantId,
+    domain: &str,
+    clock: &Clock,
+    ids: &IdSource,
+) -> Result<Vec<(SigningKey, Vec<u8>)>, BadKey> {
+    let drawn = u32::from_be_bytes(ids.bytes());
+    let made = |algorithm: Algorithm| {
+        let pkcs8 = match algorithm {
+            Algorithm::Rsa => ids.rsa_key(),
+            Algorithm::Ed25519 => ids.ed25519_key(),
+        };
+        let selector = format!("pb{drawn:08x}-{}", algorithm.as_str());
+        Ok((Key::from_pkcs8(&pkcs8)?.described(tenant, domain, &selector, clock.now())?, pkcs8))
+    };
+    Algorithm::ALL.into_iter().map(made).collect()
 }

@@ -3,6 +3,7 @@
 pub mod arf;
 pub(crate) mod charset;
 pub mod compose;
+pub mod dkim;
 pub mod dsn;
 pub mod headers;
 pub mod html;

@@ -45,6 +45,15 @@ pub struct Tracked {
     pub untouched: Option<&'static str>,
 }
 
+/// Whether a signature of the author's domain is put on what was rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// Ours.
+    Follows,
+    /// We have no key.
+    None,
+}
+
 /// Renders the copy of `message` that `delivery` names from what was handed in; `None` when the ring has no key to
 /// seal its return path with.
 pub fn render(
@@ -53,14 +62,15 @@ pub fn render(
     delivery: DeliveryId,
     return_path_domain: &str,
     ring: &KeyRing,
+    signature: Signature,
 ) -> Option<Rendered> {
     let tracking = &message.facts.tracking;
     let sealed = [Some(tracking.key_id), ring.newest()]
         .into_iter()
         .flatten()
         .find_map(|key| token::seal_return_path(ring, key, delivery))?;
-    let (content, tracked) = track(content, &message.facts, delivery, ring);
-    // A signature of our own comes here, over exactly what follows.
+    let (content, tracked) = track(content, &message.facts, delivery, ring, signature);
+    // `dkim` puts our signatures on top, over exactly this.
     let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), &content);
     Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}"), tracked })
 }
@@ -99,7 +109,13 @@ fn wanted(tracking: &Tracking) -> Wanted<'_> {
 }
 
 /// The message, tracked as it was accepted with, or as it came.
-fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> (Cow<'a, [u8]>, Tracked) {
+fn track<'a>(
+    content: &'a [u8],
+    facts: &Facts,
+    delivery: DeliveryId,
+    ring: &KeyRing,
+    signature: Signature,
+) -> (Cow<'a, [u8]>, Tracked) {
     let tracking = &facts.tracking;
     let as_it_came = |why| (Cow::Borrowed(content), Tracked { untouched: Some(why), ..Tracked::default() });
     if !(tracking.opens || tracking.clicks) {
@@ -111,7 +127,7 @@ fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyR
     if tracking.base_url.is_empty() {
         return as_it_came("the tracking host of its sending domain has not passed its check");
     }
-    if is_signed_by_sender(content, facts) {
+    if signature == Signature::None && is_signed_by_sender(content, facts) {
         return as_it_came("signed by its sender's domain");
     }
     let Some(mut sealed) = Sealed::new(tracking, delivery, ring) else {
@@ -120,15 +136,29 @@ fn track<'a>(content: &'a [u8], facts: &Facts, delivery: DeliveryId, ring: &KeyR
     let rewritten = rewrite::rewrite(content, &wanted(tracking), &mut sealed);
     let pixel = rewritten.pixel.then(|| sealed.url('o', &Reference::Open));
     let tracked = Tracked { pixel, links: rewritten.links, parts: rewritten.parts, untouched: None };
-    (rewritten.bytes, tracked)
+    let bytes = match rewritten.bytes {
+        Cow::Owned(changed) => Cow::Owned(without_sender_s_signatures(&changed, facts).into_owned()),
+        unchanged => unchanged,
+    };
+    (bytes, tracked)
 }
 
 /// Whether the mail came with a DKIM signature of its author's domain: changing the body would break it, and we hold
 /// no key to sign in its place.
 fn is_signed_by_sender(content: &[u8], facts: &Facts) -> bool {
-    let Some((_, author)) = facts.from.address.rsplit_once('@') else { return false };
-    let author = author.to_ascii_lowercase();
+    let author = author_domain(facts);
     headers::signing_domains(content).iter().any(|signer| is_same_or_above(signer, &author))
+}
+
+/// The mail without the signatures of its author's domain, which our changes have broken: ours takes their place.
+fn without_sender_s_signatures<'a>(content: &'a [u8], facts: &Facts) -> Cow<'a, [u8]> {
+    let author = author_domain(facts);
+    headers::without_signatures(content, |signer| is_same_or_above(signer, &author))
+}
+
+/// The domain of `From`, lower case; empty when there is none.
+fn author_domain(facts: &Facts) -> String {
+    facts.from.address.rsplit_once('@').map_or_else(String::new, |(_, domain)| domain.to_ascii_lowercase())
 }
 
 /// Whether `domain` is `below` or a domain above it (the relaxed alignment of RFC 7489 §3.1.1).
@@ -257,7 +287,8 @@ mod tests {
     }
 
     fn untracked(content: &[u8]) -> Rendered {
-        render(content, &message(Tracking::default()), delivery(), "bounce.example.com", &ring()).unwrap()
+        render(content, &message(Tracking::default()), delivery(), "bounce.example.com", &ring(), Signature::None)
+            .unwrap()
     }
 
     /// What stands below the one header that we add.
@@ -297,7 +328,10 @@ mod tests {
         assert_eq!(rendered, untracked(b"Subject: x\r\n\r\n"), "the same bytes each time");
         let content = b"Subject: x\r\n\r\n";
         let message = message(Tracking::default());
-        assert_eq!(render(content, &message, delivery(), "bounce.example.com", &KeyRing::default()), None);
+        assert_eq!(
+            render(content, &message, delivery(), "bounce.example.com", &KeyRing::default(), Signature::None),
+            None
+        );
     }
 
     #[test]
@@ -325,7 +359,8 @@ mod tests {
     fn mail_goes_untracked_rather_than_broken() {
         let content = |signer: &str| format!("DKIM-Signature: v=1; d={signer}; s=x\r\nSubject: x\r\n\r\n");
         let check = |content: &[u8], tracking: Tracking, expected: Option<&str>| {
-            assert_eq!(track(content, &message(tracking).facts, delivery(), &ring()).1.untouched, expected);
+            let tracked = track(content, &message(tracking).facts, delivery(), &ring(), Signature::None).1;
+            assert_eq!(tracked.untouched, expected);
         };
         let signed = Some("signed by its sender's domain");
         check(b"\r\n", tracked(), None);
@@ -340,7 +375,7 @@ mod tests {
         check(b"\r\n", Tracking { key_id: 9, ..tracked() }, None);
         check(b"\r\n", Tracking { opens: false, clicks: false, ..tracked() }, Some("tracking is off"));
         let facts = Facts { untracked: vec![delivery().recipient], ..message(tracked()).facts };
-        let untracked = track(b"\r\n", &facts, delivery(), &ring()).1.untouched;
+        let untracked = track(b"\r\n", &facts, delivery(), &ring(), Signature::None).1.untouched;
         assert_eq!(untracked, Some("the recipient is not to be tracked"));
     }
 
@@ -358,9 +393,26 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_that_we_replace_is_taken_out_with_the_change_that_breaks_it() {
+        let rest = "DKIM-Signature: v=1; d=other.example; s=x\r\nContent-Type: text/html\r\n\r\n";
+        let content = |body: &str| format!("DKIM-Signature: v=1; d=example.com; s=x\r\n{rest}{body}\r\n");
+        let signed = |body: &str| {
+            let (content, message) = (content(body), message(tracked()));
+            let (bytes, _) = track(content.as_bytes(), &message.facts, delivery(), &ring(), Signature::Follows);
+            String::from_utf8(bytes.into_owned()).unwrap()
+        };
+        let changed = signed("<a href=\"https://example.com/\">x</a>");
+        assert!(changed.starts_with(rest) && changed.contains("https://Track.example.com:8443/c/"), "{changed}");
+        let (content, untracked) = (content("x"), message(Tracking { opens: false, clicks: false, ..tracked() }));
+        let (bytes, _) = track(content.as_bytes(), &untracked.facts, delivery(), &ring(), Signature::Follows);
+        assert_eq!(bytes, content.as_bytes());
+    }
+
+    #[test]
     fn what_tracking_made_of_a_copy_is_told() {
         let content = b"Content-Type: text/html\r\n\r\n<a href=\"https://example.com/\">x</a>\r\n";
-        let rendered = render(content, &message(tracked()), delivery(), "bounce.example.com", &ring()).unwrap();
+        let rendered =
+            render(content, &message(tracked()), delivery(), "bounce.example.com", &ring(), Signature::None).unwrap();
         let text = String::from_utf8(rendered.bytes).unwrap();
         let Tracked { pixel, links, parts, untouched } = rendered.tracked;
         assert!(text.contains(&format!("<img src=\"{}\"", pixel.unwrap())));

@@ -23,6 +23,7 @@ pub mod retry;
 pub mod sample;
 pub mod seal;
 pub mod secret;
+pub mod signing_key;
 pub mod suppression;
 pub mod template;
 pub mod tenant;

@@ -53,6 +53,10 @@ pub mod token_keys;
 
 pub mod tracking;
 
+pub mod signing_keys;
+
+pub mod sts;
+
 pub mod views;
 
 pub mod retention;

@@ -36,6 +36,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     10 "webhooks" "0010_webhooks.sql",
     11 "credential_networks" "0011_credential_networks.sql",
     12 "claimed_domains" "0012_claimed_domains.sql",
+    13 "sending" "0013_sending.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

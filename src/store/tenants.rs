@@ -167,6 +167,20 @@ impl Store {
         self.rows(sql, vec![agent.into()]).await?.iter().map(|row| row.text("name")).collect()
     }
 
+    /// The slug and name under which people know an agent; `None` when it was removed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn names_of(&self, agent: AgentId) -> Result<Option<(String, String)>> {
+        const SQL: &str = "
+            select tenants.slug, agents.name
+            from agents
+            join tenants on tenants.id = agents.tenant_id
+            where agents.id = $1";
+        let row = self.row(SQL, vec![agent.into()]).await?;
+        row.map(|row| Ok((row.text("slug")?, row.text("name")?))).transpose()
+    }
+
     /// Adds a credential.
     ///
     /// # Errors

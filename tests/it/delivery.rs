@@ -8,6 +8,7 @@ use std::time::Duration;
 use postback::deliver::settings::{Mode, Smarthost, Tls};
 use postback::deliver::{self, Counters, Parts, Settings};
 use postback::dns::Table;
+use postback::egress::{Guard, Policy as Egress, Trust};
 use postback::mail::rules::Rules;
 use postback::model::bearing::Policy;
 use postback::model::delivery::State;
@@ -74,6 +75,8 @@ impl House {
             ids: self.ids.clone(),
             ring: self.ring.clone(),
             resolver: Arc::new(Table::new()),
+            guard: Arc::new(Guard::new(Egress::default(), Arc::new(Table::new()))),
+            tls: Trust::open(None).unwrap().client(),
             hostname: "postback.test".into(),
             return_path_domain: "bounce.acme.example".into(),
             rules: Rules::default(),

@@ -200,6 +200,8 @@ struct Visit {
     connection: usize,
     stream: Option<Box<dyn Stream>>,
     buffer: Vec<u8>,
+    /// After STARTTLS.
+    is_encrypted: bool,
     mail: String,
     rcpt: String,
 }
@@ -231,7 +233,8 @@ impl House {
             false => Some(Box::new(socket)),
         };
         let (mail, rcpt) = (String::new(), String::new());
-        let mut visit = Visit { house: self.clone(), connection, stream, buffer: Vec::new(), mail, rcpt };
+        let (buffer, is_encrypted) = (Vec::new(), false);
+        let mut visit = Visit { house: self.clone(), connection, stream, buffer, is_encrypted, mail, rcpt };
         visit.talk().await;
         drop(visit);
         self.seen.lock().unwrap().ended += 1;
@@ -250,7 +253,8 @@ impl Visit {
                 "EHLO" => {
                     let offers = self.house.script.lock().unwrap().offers.clone();
                     let mut text = String::from("250-mx.test greets you\r\n");
-                    offers.iter().for_each(|offer| text.push_str(&format!("250-{offer}\r\n")));
+                    let is_offered = |offer: &&&str| !(self.is_encrypted && **offer == "STARTTLS");
+                    offers.iter().filter(is_offered).for_each(|offer| text.push_str(&format!("250-{offer}\r\n")));
                     self.act("EHLO", &format!("{text}250 HELP")).await?
                 }
                 "HELO" => self.act("HELO", "250 mx.test").await?,
@@ -277,7 +281,7 @@ impl Visit {
                         let socket = self.stream.take()?;
                         self.buffer.clear();
                         self.stream = Some(Box::new(self.house.tls.accept(socket).await.ok()?));
-                        self.house.script.lock().unwrap().offers.retain(|offer| *offer != "STARTTLS");
+                        self.is_encrypted = true;
                     }
                     true
                 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mail_parser::MessageParser;
 use postback::clock::Clock;
-use postback::mail::render::{REFERENCE_HEADER, Rendered, render};
+use postback::mail::render::{REFERENCE_HEADER, Rendered, Signature, render};
 use postback::model::event::EventKind;
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::reason::Reason;
@@ -139,7 +139,7 @@ impl House {
         let message = self.store.message(id).await.unwrap().unwrap();
         let content = self.store.content(id).await.unwrap().unwrap();
         let ring = self.store.key_ring([0; 32]).await.unwrap();
-        render(&content, &message, DeliveryId { message: id, recipient: 0 }, BOUNCES, &ring).unwrap()
+        render(&content, &message, DeliveryId { message: id, recipient: 0 }, BOUNCES, &ring, Signature::None).unwrap()
     }
 
     /// Reads the copy as a mail program does: pictures are loaded, and a link is followed.

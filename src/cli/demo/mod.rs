@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     let (exchanger, taken) = exchanger::start().await?;
     let receiver = Receiver::start().await?;
-    let world = World::real();
+    let world = World::real(&postback::dns::Settings::default())?;
     let clock = world.clock.clone();
     // Tracked links name the port, so it is chosen before Postback starts.
     let http = free_address().context("find a free port")?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each part offers what a test may want, used or not")]
 
 pub mod agent;
+pub mod dns;
 pub mod engines;
 pub mod node;
 pub mod postgres;

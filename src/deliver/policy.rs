@@ -1,0 +1,194 @@
+//! What a domain and its exchangers let us expect of TLS: DANE, MTA-STS, or nothing.
+//!
+//! | the domain | its exchanger is talked to |
+//! |---|---|
+//! | proves its MX and the exchanger's TLSA records by DNSSEC | with a certificate that they vouch for (RFC 7672) |
+//! | the same, but none of the records is usable | encrypted, with whatever certificate |
+//! | has an MTA-STS policy that it enforces | with a trusted certificate, if the policy names the exchanger (RFC 8461) |
+//! | has neither | encrypted where that can be had |
+//!
+//! DANE comes first where there are both. Nothing is concluded from DNSSEC where our name servers do not prove it: that
+//! is tried on the root, and said in the log. A policy that was fetched holds for its time, whatever its domain's DNS
+//! or web server does meanwhile; one that cannot be fetched is tried again after [`STS_AGAIN`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::dane;
+use super::fetch::Fetcher;
+use super::settings::Mx;
+use super::sts::{self, Mode, Policy};
+use super::wire::Fault;
+use crate::clock::Clock;
+use crate::dns::{DnsError, Kind, Resolver, Tlsa};
+use crate::model::time::Timestamp;
+use crate::store::Store;
+use crate::store::sts::KeptPolicy;
+
+/// How long it is believed what a domain wants before its record is looked at again.
+pub const STS_AGAIN: Duration = Duration::from_secs(600);
+/// How often it is tried again whether our name servers prove DNSSEC, where they did not.
+const PROOF_AGAIN: Duration = Duration::from_secs(600);
+/// Domains whose wishes are kept in memory.
+const DOMAINS_MAX: usize = 10_000;
+
+/// What is expected of TLS with an exchanger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Assurance {
+    /// Nothing: TLS with any certificate, else in clear.
+    None,
+    /// TLS with any certificate.
+    Encrypted,
+    /// TLS with a certificate that the usual authorities vouch for.
+    Trusted,
+    /// TLS with a certificate that one of these records vouches for.
+    Dane(Vec<Tlsa>),
+}
+
+/// What a domain wants.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Its policy, if it is to be obeyed.
+    policy: Option<Arc<Policy>>,
+    /// Who its exchangers are is proved.
+    is_proven: bool,
+}
+
+/// What was known of a domain when it was last looked at.
+#[derive(Clone, Debug)]
+struct Known {
+    at: Timestamp,
+    policy: Option<Arc<Policy>>,
+}
+
+/// Knows what domains want.
+#[derive(Debug)]
+pub struct Policies {
+    resolver: Arc<dyn Resolver>,
+    store: Store,
+    clock: Clock,
+    fetcher: Fetcher,
+    mx: Mx,
+    proof: Mutex<Option<(bool, Timestamp)>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+impl Policies {
+    /// Nothing is known yet.
+    pub fn new(resolver: Arc<dyn Resolver>, store: Store, clock: Clock, fetcher: Fetcher, mx: Mx) -> Self {
+        Self { resolver, store, clock, fetcher, mx, proof: Mutex::default(), known: Mutex::default() }
+    }
+
+    /// What `domain` wants of those who send it mail.
+    ///
+    /// # Errors
+    /// `Dns`: whether its exchangers are the true ones cannot be found out now.
+    pub async fn of_domain(&self, domain: &str, is_implicit: bool) -> Result<Wish, Fault> {
+        let is_proven = self.mx.dane && self.proves_dnssec().await && {
+            let kind = if is_implicit { Kind::Address } else { Kind::Mx };
+            self.proven(domain, kind).await?
+        };
+        let policy = if self.mx.mta_sts { self.policy(domain).await } else { None };
+        Ok(Wish { policy: policy.filter(|policy| policy.mode == Mode::Enforce), is_proven })
+    }
+
+    /// What is expected of `host`, an exchanger of a domain that wants this.
+    ///
+    /// # Errors
+    /// `Dns`: its TLSA records cannot be found out now. `Tls`: the domain's policy does not name it.
+    pub async fn of_exchanger(&self, wish: &Wish, host: &str) -> Result<Assurance, Fault> {
+        if let Some(records) = self.tlsa(wish, host).await? {
+            let is_usable = records.iter().any(dane::is_usable);
+            return Ok(if is_usable { Assurance::Dane(records) } else { Assurance::Encrypted });
+        }
+        match &wish.policy {
+            Some(policy) if policy.names(host) => Ok(Assurance::Trusted),
+            Some(_) => Err(Fault::Tls(format!("the domain's MTA-STS policy does not name {host}"))),
+            None => Ok(Assurance::None),
+        }
+    }
+
+    /// The exchanger's TLSA records, where they count.
+    async fn tlsa(&self, wish: &Wish, host: &str) -> Result<Option<Vec<Tlsa>>, Fault> {
+        // A zone that is not signed has no records that count, and its name servers may fail on the question.
+        if !wish.is_proven || !self.proven(host, Kind::Address).await? {
+            return Ok(None);
+        }
+        let name = format!("_{}._tcp.{host}", self.mx.port);
+        match self.resolver.tlsa(&name).await {
+            Ok(records) => Ok(Some(records)),
+            Err(DnsError::NoSuchName | DnsError::Unavailable) => Ok(None),
+            Err(why) => Err(Fault::Dns { host: name, why }),
+        }
+    }
+
+    async fn proven(&self, name: &str, kind: Kind) -> Result<bool, Fault> {
+        match self.resolver.is_proven(name, kind).await {
+            Ok(is_proven) => Ok(is_proven),
+            Err(DnsError::NoSuchName | DnsError::Unavailable) => Ok(false),
+            Err(why) => Err(Fault::Dns { host: format!("the DNSSEC signatures of {name}"), why }),
+        }
+    }
+
+    /// Whether our name servers let us prove anything, tried on the root.
+    async fn proves_dnssec(&self) -> bool {
+        let now = self.clock.now();
+        let known = *self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some((true, _)) => return true,
+            Some((false, at)) if now.since(at) < PROOF_AGAIN => return false,
+            Some(_) | None => {}
+        }
+        let proves = self.resolver.is_proven(".", Kind::Ns).await == Ok(true);
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some((proves, now));
+        match (proves, known) {
+            (true, _) => tracing::info!("DANE is on: the name servers prove DNSSEC"),
+            (false, None) => tracing::warn!("DANE is off: the name servers do not prove DNSSEC"),
+            (false, Some(_)) => {}
+        }
+        proves
+    }
+
+    /// The MTA-STS policy of a domain, whatever its mode.
+    async fn policy(&self, domain: &str) -> Option<Arc<Policy>> {
+        let now = self.clock.now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(domain).cloned();
+        if let Some(known) = known.filter(|known| now.since(known.at) < STS_AGAIN) {
+            return known.policy;
+        }
+        let policy = self.kept_or_fetched(domain, now).await.map(Arc::new);
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= DOMAINS_MAX {
+            all.clear();
+        }
+        all.insert(domain.to_owned(), Known { at: now, policy: policy.clone() });
+        policy
+    }
+
+    async fn kept_or_fetched(&self, domain: &str, now: Timestamp) -> Option<Policy> {
+        let records = self.resolver.txt(&format!("_mta-sts.{domain}")).await.unwrap_or_default();
+        let id = sts::policy_id(&records);
+        let kept = self.store.sts_policy(domain).await;
+        let kept = kept.inspect_err(|fault| tracing::warn!(domain, %fault, "kept MTA-STS policies cannot be read"));
+        let kept = kept.ok().flatten();
+        let old = || kept.as_ref().and_then(|kept| Policy::read(&kept.text));
+        let Some(id) = id.filter(|id| kept.as_ref().is_none_or(|kept| kept.id != *id)) else { return old() };
+        let fetched = self.fetcher.sts_policy(domain, self.mx.mta_sts_port).await;
+        let read =
+            fetched.and_then(|text| Policy::read(&text).map(|policy| (text, policy)).ok_or("it is no policy".into()));
+        match read {
+            Ok((text, policy)) => {
+                let fresh = KeptPolicy { id: id.to_owned(), text, expires_at: now + policy.max_age };
+                if let Err(fault) = self.store.keep_sts_policy(domain, &fresh).await {
+                    tracing::warn!(domain, %fault, "an MTA-STS policy cannot be kept");
+                }
+                Some(policy)
+            }
+            Err(why) => {
+                tracing::warn!(domain, why, "the MTA-STS policy cannot be fetched");
+                old()
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Straight to the exchangers: a true name server with a signed root, scripted exchangers, policies over HTTPS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Tls};
+use postback::deliver::{self, Parts, Settings};
+use postback::dns::{DnsError, Kind, Network, Resolver};
+use postback::egress::{Guard, Policy, Settings as Egress, Trust};
+use postback::ids::IdSource;
+use postback::intake::provision;
+use postback::mail::rules::Rules;
+use postback::model::bearing::Policy as Suppression;
+use postback::model::delivery::State;
+use postback::model::id::{DeliveryId, MessageId};
+use postback::model::reason::Reason;
+use postback::model::tenant::AgentSettings;
+use postback::store::deliveries::Attempt;
+use postback::store::views::DeliveryView;
+use postback::worker::Worker;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::exchanger::{Exchanger, Script};
+use crate::support::dns::NameServer;
+use crate::support::engines::Engine;
+use crate::support::node::Node;
+
+const AWHILE: Duration = Duration::from_secs(60);
+
+/// A node, a name server, an exchanger that offers TLS, and a web server for policies.
+struct House {
+    engine: Engine,
+    node: Node,
+    exchanger: Exchanger,
+    policies: PolicyServer,
+    names: NameServer,
+}
+
+impl House {
+    async fn build() -> Self {
+        let engine = Engine::sqlite();
+        let node = Node::build(&engine, 0, AgentSettings::default()).await;
+        let script = Script::offering(&["STARTTLS", "PIPELINING", "8BITMIME", "SIZE 1000000"]);
+        let exchanger = Exchanger::start(script).await;
+        let policies = PolicyServer::start().await;
+        let certificate = CertificateDer::from_pem_slice(exchanger.certificate.as_bytes()).unwrap();
+        let hash: String = Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+        let names = NameServer::start(&records(exchanger.address.port(), &hash), PLAIN);
+        Self { engine, node, exchanger, policies, names }
+    }
+
+    fn resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(Network::new(&self.names.settings()).unwrap())
+    }
+
+    fn settings(&self) -> Settings {
+        let ca_file = self.file("exchanger.pem", &self.exchanger.certificate);
+        let (port, mta_sts_port) = (self.exchanger.address.port(), self.policies.port);
+        Settings {
+            mode: Mode::Mx,
+            mx: Mx { port, mta_sts_port, ca_file: Some(ca_file), ..Mx::default() },
+            ..Settings::default()
+        }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.engine.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    async fn start(&self, settings: &Settings) -> Worker {
+        let port = self.policies.port;
+        let names = ["sts", "out"].map(|name| format!("name:mta-sts.{name}.example:{port}"));
+        let allow = [vec!["127.0.0.0/8".to_owned()], names.to_vec()].concat();
+        let policy = Policy::new(&Egress { allow, ..Egress::default() }).unwrap();
+        let parts = Parts {
+            store: self.node.store.clone(),
+            clock: self.node.clock.clone(),
+            ids: self.node.ids.clone(),
+            ring: self.node.store.key_ring(self.node.ids.bytes()).await.unwrap(),
+            resolver: self.resolver(),
+            guard: Arc::new(Guard::new(policy, self.resolver())),
+            tls: Trust::open(Some(&self.file("policies.pem", &self.policies.certificate))).unwrap().client(),
+            rules: Rules::default(),
+            suppression: Suppression::default(),
+            hostname: "own.test".into(),
+            return_path_domain: "bounce.acme.example".into(),
+            counters: Arc::default(),
+        };
+        assert_eq!(settings.complaint(), None);
+        deliver::start(parts, settings).await.unwrap()
+    }
+
+    async fn until(&self, message: MessageId, is: impl Fn(&DeliveryView) -> bool) -> DeliveryView {
+        loop {
+            let view = self.node.store.deliveries(message).await.unwrap().remove(0);
+            if is(&view) {
+                return view;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A mail to `recipient`, once it was tried `attempts` times, and the last attempt.
+    async fn sent(&self, recipient: &str) -> (DeliveryView, Attempt) {
+        let message = self.node.accept(&[recipient]).await;
+        let view = self
+            .until(message, |view| {
+                view.delivery.state != State::Queued || (view.delivery.attempts > 0 && !view.is_leased)
+            })
+            .await;
+        let mut attempts = self.node.store.attempts(DeliveryId { message, recipient: 0 }).await.unwrap();
+        (view, attempts.pop().unwrap().1)
+    }
+
+    /// Mail to this domain is delivered, over TLS of which these are the facts.
+    async fn is_delivered(&self, domain: &str, tls: &str) {
+        let (view, attempt) = self.sent(&format!("a@{domain}")).await;
+        assert_eq!(view.delivery.state, State::Delivered, "{domain}: {attempt:#?}");
+        assert!(attempt.tls.ends_with(tls) && attempt.route == "mx", "{domain}: {attempt:#?}");
+        assert_eq!(self.exchanger.next().await.rcpt, format!("RCPT TO:<a@{domain}>"));
+    }
+
+    /// Mail to this domain is not delivered; in which state it is, and why.
+    async fn is_not(&self, domain: &str, state: State, reason: Reason) -> Attempt {
+        let (view, attempt) = self.sent(&format!("a@{domain}")).await;
+        assert_eq!((view.delivery.state, view.reason), (state, Some(reason)), "{domain}: {attempt:#?}");
+        attempt
+    }
+
+    async fn end(self, worker: Worker) {
+        worker.drain(AWHILE).await;
+        assert!(self.exchanger.mails().iter().all(|mail| !mail.rcpt.contains("not")));
+    }
+}
+
+fn records(port: u16, hash: &str) -> String {
+    let nought = "0".repeat(64);
+    format!(
+        "mx.test. A 127.0.0.1\ndead.test. A 127.0.0.9\ninside.test. A 10.0.0.1\n\
+         good.example. MX 10 mx.test.\n\
+         order.example. MX 20 mx.test.\norder.example. MX 10 dead.test.\n\
+         implicit.example. A 127.0.0.1\nnull.example. MX 0 .\nprivate.example. MX 10 inside.test.\n\
+         loop.example. MX 10 own.test.\nloop.example. MX 20 mx.test.\nnohost.example. MX 10 nothing.test.\n\
+         sts.example. MX 10 mx.test.\n_mta-sts.sts.example. TXT \"v=STSv1; id=1\"\nmta-sts.sts.example. A 127.0.0.1\n\
+         out.example. MX 10 other.test.\nother.test. A 127.0.0.1\n\
+         _mta-sts.out.example. TXT \"v=STSv1; id=1\"\nmta-sts.out.example. A 127.0.0.1\n\
+         dane.example. MX 10 dane.test.\ndane.test. A 127.0.0.1\n_{port}._tcp.dane.test. TLSA 3 0 1 {hash}\n\
+         wrong.example. MX 10 wrong.test.\nwrong.test. A 127.0.0.1\n_{port}._tcp.wrong.test. TLSA 3 0 1 {nought}\n\
+         odd.example. MX 10 odd.test.\nodd.test. A 127.0.0.1\n_{port}._tcp.odd.test. TLSA 1 0 1 {nought}\n"
+    )
+}
+
+const PLAIN: &str = "d.plain. MX 10 mx.plain.\nmx.plain. A 127.0.0.1\n";
+
+/// Answers every request over TLS with one policy, for `mta-sts.sts.example` and `mta-sts.out.example`.
+struct PolicyServer {
+    port: u16,
+    certificate: String,
+    _listening: JoinSet<()>,
+}
+
+impl PolicyServer {
+    async fn start() -> Self {
+        let names = ["mta-sts.sts.example".to_owned(), "mta-sts.out.example".to_owned()];
+        let pair = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![pair.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut listening = JoinSet::new();
+        listening.spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(socket).await else { continue };
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).await.unwrap_or_default();
+                assert!(request[..length].starts_with(b"GET /.well-known/mta-sts.txt HTTP/1.1\r\n"));
+                let policy = "version: STSv1\r\nmode: enforce\r\nmx: mx.test\r\nmax_age: 86400\r\n";
+                let length = policy.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{policy}");
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.flush().await;
+            }
+        });
+        Self { port, certificate: pair.cert.pem(), _listening: listening }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_true_name_server_says() {
+    let house = House::build().await;
+    let resolver = house.resolver();
+    let hosts = |domain: &'static str| {
+        let resolver = resolver.clone();
+        async move { resolver.mx(domain).await.map(|found| found.into_iter().map(|one| one.host).collect::<Vec<_>>()) }
+    };
+    assert_eq!(hosts("order.example").await.unwrap(), ["dead.test", "mx.test"]);
+    assert_eq!(hosts("null.example").await.unwrap(), [""]);
+    assert_eq!(hosts("implicit.example").await, Err(DnsError::NoSuchName));
+    assert_eq!(hosts("nowhere.example").await, Err(DnsError::NoSuchName));
+    assert_eq!(resolver.addresses("mx.test").await.unwrap(), ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(resolver.txt("_mta-sts.sts.example").await.unwrap(), ["v=STSv1; id=1"]);
+    assert_eq!(resolver.is_proven(".", Kind::Ns).await, Ok(true));
+    assert_eq!(resolver.is_proven("good.example", Kind::Mx).await, Ok(true));
+    assert_eq!(resolver.is_proven("d.plain", Kind::Mx).await, Ok(false));
+    assert_eq!(resolver.is_proven("mx.plain", Kind::Address).await, Ok(false));
+    let port = house.exchanger.address.port();
+    assert_eq!(resolver.tlsa(&format!("_{port}._tcp.dane.test")).await.unwrap().len(), 1);
+    assert_eq!(resolver.tlsa("_25._tcp.mx.test").await, Err(DnsError::NoSuchName));
+    assert_eq!(resolver.tlsa("_25._tcp.mx.plain").await, Err(DnsError::NoSuchName));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_finds_its_exchanger() {
+    let house = House::build().await;
+    let worker = house.start(&house.settings()).await;
+    house.is_delivered("good.example", "unverified").await;
+    house.is_delivered("implicit.example", "unverified").await;
+    house.is_delivered("d.plain", "unverified").await;
+    let (_, attempt) = house.sent("a@order.example").await;
+    house.exchanger.next().await;
+    assert!(attempt.peer.starts_with("mx.test [127.0.0.1]"), "{attempt:#?}");
+    assert!(
+        attempt.dialogue.contains("= connect to 127.0.0.9:")
+            && attempt.dialogue.contains("exchangers of order.example: dead.test, mx.test")
+    );
+    house.is_not("null.example", State::Bounced, Reason::NoMailHost).await;
+    house.is_not("loop.example", State::Bounced, Reason::RoutingLoop).await;
+    let attempt = house.is_not("private.example", State::Queued, Reason::Security).await;
+    assert!(attempt.dialogue.contains("10.0.0.1") && attempt.diagnostic.contains("public"), "{attempt:#?}");
+    house.is_not("nohost.example", State::Queued, Reason::NetworkError).await;
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_does_not_exist_is_looked_up_twice() {
+    let house = House::build().await;
+    let worker = house.start(&house.settings()).await;
+    let message = house.node.accept(&["a@nowhere.example"]).await;
+    let view = house.until(message, |view| view.delivery.attempts == 1 && !view.is_leased).await;
+    assert_eq!((view.delivery.state, view.reason), (State::Queued, Some(Reason::DomainUnknown)));
+    house.node.clock.advance(deliver::judge::SECOND_LOOK + Duration::from_secs(1));
+    let view = house.until(message, |view| view.delivery.state != State::Queued).await;
+    assert_eq!((view.delivery.state, view.reason), (State::Bounced, Some(Reason::DomainUnknown)));
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_are_obeyed() {
+    let house = House::build().await;
+    let worker = house.start(&house.settings()).await;
+    house.is_delivered("sts.example", "verified").await;
+    let attempt = house.is_not("out.example", State::Queued, Reason::TlsFailed).await;
+    assert!(attempt.diagnostic.contains("does not name other.test"), "{attempt:#?}");
+    house.is_delivered("dane.example", "dane").await;
+    house.is_delivered("odd.example", "unverified").await;
+    house.is_not("wrong.example", State::Queued, Reason::TlsFailed).await;
+    worker.drain(AWHILE).await;
+
+    // The policy is kept: another run obeys it with nobody to ask, and here trusts another authority.
+    let ca_file = Some(house.file("other.pem", &house.policies.certificate));
+    let mx = Mx { ca_file, mta_sts_port: 1, dane: false, ..house.settings().mx };
+    let worker = house.start(&Settings { mx, ..house.settings() }).await;
+    let attempt = house.is_not("sts.example", State::Queued, Reason::TlsFailed).await;
+    assert!(attempt.diagnostic.contains("certificate"), "{attempt:#?}");
+    house.is_delivered("wrong.example", "unverified").await;
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_choose_the_way_and_a_dead_smarthost_is_left_alone() {
+    let house = House::build().await;
+    let alive = Smarthost {
+        host: "127.0.0.1".into(),
+        port: house.exchanger.address.port(),
+        tls: Tls::None,
+        ..Smarthost::default()
+    };
+    let dead = Smarthost { host: "127.0.0.9".into(), ..alive.clone() };
+    let rule = |domain: &str, tenant: &str, tag: &str, via: &[&str]| Rule {
+        domain: domain.into(),
+        tenant: tenant.into(),
+        tag: tag.into(),
+        via: via.iter().map(|via| (*via).to_owned()).collect(),
+        ..Rule::default()
+    };
+    let settings = Settings {
+        mode: Mode::Mx,
+        smarthosts: [("dead".to_owned(), dead), ("alive".to_owned(), alive)].into(),
+        routes: vec![
+            rule("", "", "never", &["capture"]),
+            rule("", "others", "", &["capture"]),
+            rule("*.good.example", "", "", &["capture"]),
+            rule("fails.example", "acme", "", &["dead", "alive"]),
+            rule("gone.example", "", "", &["dead"]),
+        ],
+        ..house.settings()
+    };
+    let worker = house.start(&settings).await;
+    house.is_delivered("good.example", "unverified").await;
+    let (view, attempt) = house.sent("a@below.good.example").await;
+    assert_eq!((view.delivery.state, attempt.route.as_str()), (State::Delivered, "capture"));
+    for mail in 0..8 {
+        let (view, attempt) = house.sent(&format!("a{mail}@fails.example")).await;
+        assert_eq!((view.delivery.state, attempt.route.as_str()), (State::Delivered, "alive"), "{attempt:#?}");
+        house.exchanger.next().await;
+        // Three failures are enough: it rests, and nobody waits for it.
+        assert_eq!(attempt.dialogue.contains("connect to 127.0.0.9:"), mail < 3, "{mail}: {}", attempt.dialogue);
+    }
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_of_a_domain_with_keys_is_signed() {
+    let house = House::build().await;
+    let (clock, ids) = (&house.node.clock, IdSource::seeded(9));
+    for (key, pkcs8) in provision::signing_keys(house.node.tenant, "acme.example", clock, &ids).unwrap() {
+        house.node.store.add_signing_key(&key, &pkcs8).await.unwrap();
+        assert!(house.node.store.begin_signing(&key).await.unwrap());
+    }
+    let worker = house.start(&house.settings()).await;
+    house.sent("a@good.example").await;
+    let content = String::from_utf8(house.exchanger.next().await.content).unwrap();
+    assert!(content.starts_with("DKIM-Signature: v=1; a="), "{content}");
+    for algorithm in ["rsa", "ed25519"] {
+        assert_eq!(content.matches(&format!("a={algorithm}-sha256; c=relaxed/relaxed; d=acme.example;")).count(), 1);
+    }
+    house.end(worker).await;
+}
