@@ -2,7 +2,7 @@
 //! `plain.` below it. Killed when it is dropped.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -26,8 +26,8 @@ impl NameServer {
     pub fn start(root: &str, plain: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        // Knot wants a number. Whoever takes it in between is told by a start that fails.
-        let address = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Knot wants a number that is free for UDP and TCP: on an address of this process's own nobody else takes one.
+        let address = std::net::UdpSocket::bind((own_address(), 0)).unwrap().local_addr().unwrap();
         let shown = path.display();
         let configuration = format!(
             "server:\n    rundir: \"{shown}\"\n    listen: {}@{}\nlog:\n  - target: stdout\n    any: info\n\
@@ -71,6 +71,12 @@ impl NameServer {
     pub fn settings(&self) -> Settings {
         Settings { servers: vec![self.address], dnssec: true, trust_anchor: Some(self.trust_anchor.clone()) }
     }
+}
+
+/// A loopback address that no other process of these tests uses.
+fn own_address() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | a & 0x3f, b, c)
 }
 
 impl Drop for NameServer {
