@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::dns::Resolver;
+use crate::dns::check::{self, Verdict};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Reload;
 use crate::intake::Intake;
-use crate::store::Store;
 use crate::store::retention::Keep;
+use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
 use crate::wake::Wake;
 
@@ -33,6 +35,32 @@ pub(super) async fn forget(store: Store, keep: Keep, clock: Clock) {
         }
         clock.sleep_until(clock.now() + FORGET_EVERY).await;
     }
+}
+
+/// How often there is a look for the records of keys that wait to sign.
+const KEYS_EVERY: Duration = Duration::from_secs(600);
+/// Keys that are looked for at one time.
+const KEYS_AT_ONCE: u32 = 200;
+
+/// Lets keys sign whose records are published, and forgets those that were retired long ago, for ever.
+pub(super) async fn look_for_keys(store: Store, resolver: Arc<dyn Resolver>, clock: Clock) {
+    loop {
+        if let Err(fault) = look_for_keys_once(&store, &*resolver).await {
+            tracing::warn!(%fault, "keys that wait to sign cannot be looked for now");
+        }
+        clock.sleep_until(clock.now() + KEYS_EVERY).await;
+    }
+}
+
+async fn look_for_keys_once(store: &Store, resolver: &dyn Resolver) -> Result<(), StoreError> {
+    store.forget_signing_keys().await?;
+    for key in store.waiting_keys(KEYS_AT_ONCE).await? {
+        let is_right = check::dkim(resolver, &key).await.verdict == Verdict::Right;
+        if is_right && store.begin_signing(&key).await? {
+            tracing::info!(domain = key.domain, selector = key.selector, "a key begins to sign: its record was seen");
+        }
+    }
+    Ok(())
 }
 
 /// How often there is a look for changed files.

@@ -152,6 +152,9 @@ impl App {
         let token = settings.admin.token.clone();
         background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
         background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
+        if !settings.is_capture() && settings.roles.contains(&Role::Deliver) {
+            background.spawn(chores::look_for_keys(store.clone(), ground.world.resolver.clone(), clock.clone()));
+        }
         let (free_bytes_min, data) = (settings.disk_free_bytes_min, settings.data.clone());
         background.spawn(chores::watch_disk(intake.clone(), data, free_bytes_min, clock.clone()));
         background.spawn(chores::reload(certificates.clone(), enricher.clone(), clock.clone(), look.clone()));

@@ -19,7 +19,8 @@ pub(super) struct Flags {
     /// Where the HTTP APIs, pixels and links are [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
-    /// Where mail goes: capture keeps it all on this machine, smarthost sends it on [default: capture]
+    /// Where mail goes: capture keeps it all on this machine, smarthost sends it on, mx goes straight to the recipients'
+    /// exchangers [default: capture]
     #[arg(long)]
     mode: Option<String>,
     /// Where health and metrics listen [default: 127.0.0.1:9080]
@@ -60,7 +61,7 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
         say(introduction(made, &app.addresses, &loaded.settings));
     }
     say(format!("ready {}", app.addresses));
-    let mode = if loaded.settings.is_capture() { "capture" } else { "smarthost" };
+    let mode = loaded.settings.deliver.mode.via();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), mode, addresses = %app.addresses, "started");
     loop {
         tokio::select! {
