@@ -212,12 +212,12 @@ pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
         return Ok(());
     }
     let rows = accepts.iter().map(|accept| message_values(&accept.plan.message)).collect();
-    tx.many(MESSAGES, "", rows).await?;
+    tx.later(MESSAGES, "", rows).await?;
     let rows = accepts.iter().map(|accept| {
         let body = accept.file.is_none().then(|| accept.plan.content.to_vec());
         vec![accept.plan.message.id.into(), body.into(), accept.file.clone().into()]
     });
-    tx.many("insert into contents (message_id, body, file) values", "", rows.collect()).await?;
+    tx.later("insert into contents (message_id, body, file) values", "", rows.collect()).await?;
     deliveries::insert(tx, accepts).await
 }
 

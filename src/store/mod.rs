@@ -8,6 +8,7 @@
 pub mod db;
 mod files;
 mod schema;
+mod tx;
 mod value;
 
 pub mod writer;
