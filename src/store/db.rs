@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The lease that a settlement named is no longer held; nothing was changed.
     #[error("the lease is no longer held")]
     LostLease,
+    /// More than may be sent in a day; nothing was changed.
+    #[error("the daily limit is reached")]
+    OverLimit,
     /// A row does not read back as what we wrote.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
@@ -140,7 +143,8 @@ impl Store {
         db.check_promise(options.sync).await?;
         sealing::begin(&db, &options.master).await?;
         let wakes = Wakes::default();
-        let writer = writer::start(db.clone(), wakes.clone(), options.master.clone(), options.handoff);
+        let Options { master, handoff, holder, .. } = &options;
+        let writer = writer::start(db.clone(), wakes.clone(), master.clone(), *handoff, holder);
         if let Db::Postgres(pool) = &db {
             super::listen::start(pool.clone(), wakes.clone());
         }

@@ -163,7 +163,7 @@ impl Store {
                 Box::pin(async move {
                     let cancelled = cancel(tx, &events, now).await?;
                     let told: Vec<&Event> = events.iter().filter(|event| cancelled.contains(&event.delivery)).collect();
-                    let owes = events::insert(tx, &told).await?;
+                    let owes = events::tell(tx, &told).await?;
                     Ok((cancelled, owes))
                 })
             })

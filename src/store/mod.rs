@@ -60,6 +60,10 @@ pub mod sts;
 
 pub mod views;
 
+pub mod idempotency;
+
+pub mod statistics;
+
 pub mod retention;
 
 mod listen;
