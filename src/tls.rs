@@ -3,7 +3,10 @@
 //! A pair comes from two PEM files, or is made on the first run: a self-signed certificate in the data folder, enough
 //! to encrypt and for nobody to trust. [`Certificates::reload`] swaps the pair for new handshakes only; a pair that
 //! cannot be read, or whose key is not the certificate's, leaves the old one in place. TLS 1.2 and 1.3 (RFC 5246,
-//! RFC 8446), with the cryptography of aws-lc-rs. Who may connect and what is said inside is the doors' affair.
+//! RFC 8446), with the cryptography of aws-lc-rs. Single hosts may have pairs of their own ([`hosts`]). Who may connect and
+//! what is said inside is the doors' affair.
+
+pub mod hosts;
 
 use std::fs;
 use std::io::{self, Write};
@@ -68,6 +71,12 @@ pub enum Error {
         /// What was wrong.
         source: rustls::Error,
     },
+    /// The certificate is good for other names.
+    #[error("the certificate is not for {host}")]
+    Name {
+        /// Whose it was to be.
+        host: String,
+    },
 }
 
 /// The pair that the doors show. Clones share it.
@@ -75,15 +84,21 @@ pub enum Error {
 pub struct Certificates {
     certificate: PathBuf,
     key: PathBuf,
+    data_folder: PathBuf,
     current: Arc<Current>,
 }
 
 #[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+struct Current {
+    own: ArcSwap<CertifiedKey>,
+    hosts: ArcSwap<hosts::Pairs>,
+}
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let hosts = self.hosts.load();
+        let named = hello.server_name().and_then(|name| hosts.get(&name.to_ascii_lowercase()));
+        Some(named.cloned().unwrap_or_else(|| self.own.load_full()))
     }
 }
 
@@ -99,17 +114,21 @@ impl Certificates {
             (None, None) => own_pair(&data_folder.join("tls"), hostname)?,
             (Some(_), None) | (None, Some(_)) => return Err(Error::HalfAPair),
         };
-        let current = Arc::new(Current(ArcSwap::from_pointee(read_pair(&certificate, &key)?)));
-        Ok(Self { certificate, key, current })
+        let own = ArcSwap::from_pointee(read_pair(&certificate, &key)?);
+        // A host's pair that cannot be used must not keep the doors shut; the next look tells of it.
+        let hosts = ArcSwap::from_pointee(hosts::read(data_folder, &hosts::Pairs::new()).0);
+        Ok(Self { certificate, key, data_folder: data_folder.to_owned(), current: Arc::new(Current { own, hosts }) })
     }
 
     /// Reads the files again and shows what they hold to all who connect from now on.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Pair`]; the pair shown so far stays.
+    /// [`Error::Read`] or [`Error::Pair`], the first of them; for each pair that cannot be used the one shown so far stays.
     pub fn reload(&self) -> Result<(), Error> {
-        self.current.0.store(Arc::new(read_pair(&self.certificate, &self.key)?));
-        Ok(())
+        let (hosts, fault) = hosts::read(&self.data_folder, &self.current.hosts.load());
+        self.current.hosts.store(Arc::new(hosts));
+        self.current.own.store(Arc::new(read_pair(&self.certificate, &self.key)?));
+        fault.map_or(Ok(()), Err)
     }
 
     /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
@@ -198,7 +217,7 @@ mod tests {
     use super::*;
 
     fn shown(certificates: &Certificates) -> CertificateDer<'static> {
-        certificates.current.0.load().cert[0].clone()
+        certificates.current.own.load().cert[0].clone()
     }
 
     #[test]

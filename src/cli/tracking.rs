@@ -14,6 +14,7 @@ use postback::model::address::domain_name;
 use postback::model::hit::{HitKind, Who};
 use postback::model::time::Timestamp;
 use postback::model::tracking::{Block, TrackingHost, host_below};
+use postback::tls;
 
 use super::database::Guest;
 use super::tenants::Of;
@@ -37,6 +38,17 @@ pub(super) enum TrackingCommand {
     CheckHost {
         /// Which
         host: String,
+    },
+    /// Show a certificate of its own to who asks for a tracking host; a running server takes it into use within a minute
+    Certificate {
+        /// Of which host
+        host: String,
+        /// Certificate and chain, as PEM
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Its key, as PEM
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
     /// Set the files by which links of a host open apps; without files, they are removed
     AppLinks {
@@ -102,9 +114,15 @@ pub(super) async fn run(loaded: &Loaded, command: TrackingCommand) -> anyhow::Re
         TrackingCommand::AddHost { host, domain, of } => add_host(loaded, &guest, &host, &domain, &of).await?,
         TrackingCommand::Hosts => show_hosts(&guest).await?,
         TrackingCommand::CheckHost { host } => {
-            let hosts = guest.store.tracking_hosts().await.context("look for the tracking host")?;
-            let found = hosts.iter().find(|known| known.host == host.to_ascii_lowercase());
-            check_host(loaded, &guest, found.with_context(|| format!("there is no tracking host {host:?}"))?).await?;
+            check_host(loaded, &guest, &known_host(&guest, &host).await?).await?;
+        }
+        TrackingCommand::Certificate { host, certificate, key } => {
+            let host = known_host(&guest, &host).await?;
+            let read =
+                |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+            tls::hosts::put(&loaded.settings.data, &host.host, &read(&certificate)?, &read(&key)?)
+                .with_context(|| format!("use {}", certificate.display()))?;
+            say(format!("{} shows it within a minute", host.host));
         }
         TrackingCommand::AppLinks { host, apple, android, of } => {
             let tenant = guest.tenant(&of.tenant).await?;
@@ -161,6 +179,12 @@ async fn add_host(loaded: &Loaded, guest: &Guest, host: &str, domain: &str, of: 
     )?;
     say(format!("links in mail from {domain} lead through {host}, once it has passed its check"));
     check_host(loaded, guest, &added_host).await
+}
+
+async fn known_host(guest: &Guest, host: &str) -> anyhow::Result<TrackingHost> {
+    let hosts = guest.store.tracking_hosts().await.context("look for the tracking host")?;
+    let found = hosts.into_iter().find(|known| known.host == host.to_ascii_lowercase());
+    found.with_context(|| format!("there is no tracking host {host:?}"))
 }
 
 async fn check_host(loaded: &Loaded, guest: &Guest, host: &TrackingHost) -> anyhow::Result<()> {
