@@ -68,7 +68,8 @@ const NAMES: &[(&str, &str)] = &[
     ("proton-mail", "Proton Mail"), ("proton mail", "Proton Mail"), ("missive/", "Missive"), ("frontapp", "Front"),
     ("hiri/", "Hiri"), ("polymail", "Polymail"), ("notion mail", "Notion Mail"), ("notionmail", "Notion Mail"),
     ("rambox-mail", "Rambox"), ("mailplane", "Mailplane"), ("mimestream", "Mimestream"), ("canarymail", "Canary Mail"),
-    ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("twobird", "Twobird"), ("inboxbygmail", "Inbox by Gmail"),
+    ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("hey/", "HEY"), ("twobird", "Twobird"),
+    ("inboxbygmail", "Inbox by Gmail"),
     // Desktop.
     ("em client", "eM Client"), ("emclient", "eM Client"), ("airmail", "Airmail"), ("sparrow/", "Sparrow"),
     ("unibox/", "Unibox"), ("mailmate", "MailMate"), ("mailbar", "MailBar"), ("gyazmail", "GyazMail"),

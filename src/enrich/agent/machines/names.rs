@@ -9,13 +9,13 @@
 pub(super) const SCANNERS: &[&str] = &[
     "acunetix", "antivirus", "arachni", "barracuda", "binaryedge", "bitdefender", "bitsight", "burpcollaborator",
     "censys", "checkpoint", "clamav", "cloudmark", "criminalip", "cyren", "defender", "detectify", "dirbuster",
-    "emeraldshield", "expanse", "feroxbuster", "fireeye", "foregenix", "forcepoint", "fortiguard", "gobuster",
-    "internetmeasurement", "ironport", "jndi:", "kaspersky", "leakix", "lightspeedsystems", "malware", "masscan",
-    "messagelabs", "mimecast", "muhstik", "nessus", "netcraft", "netsystemsresearch", "nikto", "nmap", "nuclei",
-    "onyphe", "openvas", "palo alto", "paloalto", "pentest", "phish", "probely", "proofpoint", "qualys", "quttera",
-    "rapid7", "safebrowsing", "safelinks", "securitytrails", "shodan", "sophos", "sqlmap", "stretchoid", "sucuri",
-    "symantec", "tenable", "trellix", "trend micro", "trendmicro", "twinwave", "urlscan", "virustotal", "w3af",
-    "webinspector", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu",
+    "emeraldshield", "expanse", "feroxbuster", "fireeye", "forcepoint", "foregenix", "fortiguard", "fortimail",
+    "fortinet", "gobuster", "internetmeasurement", "ironport", "jndi:", "kaspersky", "leakix", "lightspeedsystems",
+    "malware", "masscan", "messagelabs", "mimecast", "muhstik", "nessus", "netcraft", "netsystemsresearch", "nikto",
+    "nmap", "nuclei", "onyphe", "openvas", "palo alto", "paloalto", "pentest", "phish", "probely", "proofpoint",
+    "qualys", "quttera", "rapid7", "safebrowsing", "safelinks", "securitytrails", "shodan", "sophos", "sqlmap",
+    "stretchoid", "sucuri", "symantec", "tenable", "trellix", "trend micro", "trendmicro", "twinwave", "urlscan",
+    "virustotal", "w3af", "webinspector", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu",
 ];
 
 /// Whoever asks whether links still work.
@@ -77,24 +77,30 @@ pub(super) const ENDINGS: &[&str] = &["bot", "bots", "scan", "scanner", "scannin
 /// Programs and libraries that fetch, in front or as `name/`.
 #[rustfmt::skip]
 pub(super) const PROGRAMS: &[&str] = &[
-    "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "aria2", "axios", "bitly", "bun", "clj-http", "colly", "cpr",
-    "curl", "dart", "deno", "discourse", "echoping", "electron-fetch", "elinks", "embed", "faraday", "fasthttp",
-    "feign", "flipboard", "github-camo", "gitlab-runner", "go", "go-httpclient", "go-resty", "golang", "goose", "got",
-    "grpc-c", "grpc-go", "grpc-java", "grpc-node", "grpc-python", "grpc-ruby", "guzzlehttp", "hackney", "hatena",
-    "httparty", "httpie", "httpx", "hyper", "igetter", "insomnia", "jakarta", "java", "java1", "jersey", "jigsaw",
-    "jmeter", "libcurl", "lua-resty-http", "lwp", "mixnode", "needle", "netty", "newspaper", "node", "node-fetch",
-    "node.js", "nodejs", "okhttp", "perl", "php", "pinterest", "postman", "postmanruntime", "powershell", "pycurl",
-    "python", "reactor-netty", "readkit", "reqwest", "rest-client", "restsharp", "retrofit", "ruby", "sentry", "spotify",
-    "superagent", "swagger", "swagger-validator", "swcd", "symfony", "thumbor", "twitterbot", "typhoeus", "undici",
-    "unirest", "ureq", "vert.x", "wget", "wget2", "windowspowershell", "winhttp", "wink client", "xh", "yourls",
+    "ab", "aboundex", "admantx", "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "apachebench", "aria2", "axios",
+    "bitly", "bubing", "bun", "cadaver", "cakephp", "cfschedule", "changedetection", "clj-http", "colly", "cpr", "curl",
+    "dart", "datanyze", "davclnt", "deno", "discourse", "echoping", "electron-fetch", "elinks", "embed", "evc-batch",
+    "ezooms", "faraday", "fasthttp", "feign", "flipboard", "github-camo", "gitlab-runner", "go", "go-httpclient",
+    "go-resty", "golang", "goose", "got", "grpc-c", "grpc-go", "grpc-java", "grpc-node", "grpc-python", "grpc-ruby",
+    "guzzlehttp", "gvfs", "hackney", "hatena", "http.rb", "httparty", "httpie", "httpx", "hyper", "ichiro", "igetter",
+    "insomnia", "isitup", "jakarta", "java", "java1", "jersey", "jigsaw", "jmeter", "jsdom", "k6", "kraken", "larbin",
+    "lavf", "lftp", "libcurl", "libfetch", "libmpv", "locust", "lua-resty-http", "lwp", "microsoft ncsi",
+    "microsoft-cryptoapi", "mixnode", "mojolicious", "needle", "netty", "newspaper", "node", "node-fetch", "node.js",
+    "nodejs", "okhttp", "pandalytics", "perl", "php", "pinterest", "plukkit", "pompos", "postman", "postmanruntime",
+    "powershell", "pycurl", "python", "qwantify", "rclone", "reactor-netty", "readkit", "reqwest", "rest client",
+    "rest-client", "restsharp", "retrofit", "ruby", "sabredav", "sentry", "shopwiki", "siege", "snoopy", "spotify",
+    "superagent", "swagger", "swagger-validator", "swcd", "symfony", "thumbor", "twingly", "twitterbot", "typhoeus",
+    "undici", "unirest", "ureq", "uri client", "vagabondo", "vegeta", "vert.x", "webclient", "wget", "wget2",
+    "windowspowershell", "winhttp", "wink client", "wotbox", "wrk", "x-cart", "xh", "yourls", "zao", "zyborg",
 ];
 
 /// Trades of machines; looked for only in what has not the form of a browser and names no mail client.
 #[rustfmt::skip]
 pub(super) const TRADES: &[&str] = &[
-    "agent", "analys", "analyz", "api", "blog", "cache", "check", "collector", "cron", "daemon", "detector",
-    "discovery", "download", "engine", "expander", "exractor", "extract", "feed", "grab", "health", "httpd", "image",
-    "index", "inspect", "integration", "library", "link", "network", "news", "observatory", "parser", "ping", "plugin",
-    "proxy", "relay", "resolver", "robo", "rss", "runner", "sdk", "search", "seeker", "sender", "server", "service",
-    "site", "sniff", "statistics", "sync", "test", "tools", "track", "upload", "webhook", "wolf", "worker",
+    "-http", "agent", "analys", "analyz", "api", "bench", "blog", "cache", "check", "collector", "cron", "daemon",
+    "detector", "discovery", "download", "engine", "expander", "exractor", "extract", "feed", "grab", "health", "http-",
+    "http/", "http_", "httpd", "image", "index", "inspect", "integration", "library", "link", "network", "news",
+    "observatory", "parser", "ping", "plugin", "proxy", "recon-", "relay", "resolver", "robo", "rss", "runner",
+    "schedul", "sdk", "search", "seeker", "sender", "server", "service", "site", "sniff", "statistics", "sync", "test",
+    "tools", "track", "upload", "webdav", "webhook", "wolf", "worker",
 ];
