@@ -66,11 +66,26 @@ async fn look_for_keys_once(store: &Store, resolver: &dyn Resolver) -> Result<()
 /// How often there is a look for changed files.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
+/// Places move; a database of them that is older is told of.
+const PLACES_AGE_MAX: Duration = Duration::from_secs(45 * 86_400);
+/// How often it is told of.
+const AGE_TOLD_EVERY: Duration = Duration::from_secs(86_400);
+
 /// Takes changed certificates and place databases into use, for ever. A bad one is told of once, and the one before
 /// stays.
 pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, clock: Clock, look: Wake) {
     let mut told = None;
+    let mut age_told = None;
     loop {
+        let (now, geo) = (clock.now(), enricher.geo());
+        let is_old = geo.has_files() && now.since(geo.built_at()) > PLACES_AGE_MAX;
+        if is_old && age_told.is_none_or(|at| now.since(at) >= AGE_TOLD_EVERY) {
+            tracing::warn!(
+                built_at = geo.built_at().rfc3339_seconds(),
+                "a database of places is old; see `postback geoip`"
+            );
+            age_told = Some(now);
+        }
         tokio::select! {
             () = clock.sleep_until(clock.now() + RELOAD_EVERY) => {}
             () = look.heard() => {}

@@ -7,8 +7,10 @@ mod check_config;
 mod database;
 mod demo;
 mod domains;
+mod geoip;
 mod inspect;
 mod queue;
+mod recipient;
 mod ring;
 mod send;
 mod serve;
@@ -97,6 +99,12 @@ enum Command {
     /// What waits and why; hold, release, retry, cancel, purge, pause and resume
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// All that is kept of one recipient: given out, or erased
+    #[command(subcommand)]
+    Recipient(recipient::RecipientCommand),
+    /// Databases of places
+    #[command(subcommand)]
+    Geoip(geoip::GeoipCommand),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -163,6 +171,8 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::User(command) => users::run(&options.load(Vec::new())?, command).await,
         Command::Suppression(command) => suppressions::run(&options.load(Vec::new())?, command).await,
         Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
+        Command::Recipient(command) => recipient::run(&options.load(Vec::new())?, command).await,
+        Command::Geoip(command) => geoip::run(&options.load(Vec::new())?, command).await,
         Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,
         Command::Queue(command) => queue::run(&options.load(Vec::new())?, command).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,

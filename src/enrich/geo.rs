@@ -7,6 +7,7 @@
 //! and the age of the data are part of [`Geo::description`]. Knows files, not the clock; called by the `Enricher`.
 
 mod address;
+pub mod archive;
 mod countries;
 mod mmdb;
 mod network;
@@ -169,6 +170,11 @@ impl Geo {
         let databases = &self.held.load().databases;
         let secs = databases.iter().map(Database::built_secs).min().unwrap_or_else(|| EMBEDDED.built_secs());
         Timestamp::from_millis(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX))
+    }
+
+    /// Whether files are in use, which somebody should renew, and not the table embedded in the program.
+    pub fn has_files(&self) -> bool {
+        !self.held.load().databases.is_empty()
     }
 
     /// Name, date and attribution of the data in use, one line for each; to be shown wherever places are shown.

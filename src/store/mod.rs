@@ -8,7 +8,6 @@
 pub mod db;
 mod files;
 mod schema;
-mod tx;
 mod value;
 
 pub mod writer;
@@ -60,9 +59,7 @@ pub mod sts;
 
 pub mod views;
 
-pub mod idempotency;
-
-pub mod statistics;
+pub mod recipients;
 
 pub mod retention;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postback::clock::Clock;
 use postback::ids::IdSource;
-use postback::model::address::Mailbox;
+use postback::model::address::{Address, Mailbox};
 use postback::model::bearing::Bearing;
 use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, Event, EventKind, EventSet, relay};
@@ -24,6 +24,7 @@ use postback::model::webhook_attempt::Trace;
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use postback::store::hits::{Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
+use postback::store::recipients::Erased;
 use postback::store::reports::{Effect, KeptReport, ReportChange, ReportFilter, ReportSettlement};
 use postback::store::retention::Keep;
 use postback::store::token_keys::Revoked;
@@ -168,14 +169,8 @@ impl House {
 }
 
 fn tenant(ids: &IdSource, slug: &str) -> (Tenant, MailAgent) {
-    let tenant = Tenant {
-        id: TenantId::from_uuid(ids.uuid(START)),
-        slug: slug.into(),
-        name: slug.into(),
-        settings: Default::default(),
-        created_at: START,
-        updated_at: START,
-    };
+    let tenant =
+        Tenant { id: TenantId::from_uuid(ids.uuid(START)), slug: slug.into(), name: slug.into(), created_at: START };
     let agent = MailAgent {
         id: AgentId::from_uuid(ids.uuid(START)),
         tenant: tenant.id,
@@ -508,6 +503,37 @@ on_both_engines! {
         assert!(counts[3].day > counts[0].day);
         assert_eq!(house.store.hit_counts(house.tenant, Some(AgentId::from_bytes([9; 16])), START).await.unwrap(), []);
         assert_eq!(house.store.hit_counts(TenantId::from_bytes([9; 16]), None, START).await.unwrap(), []);
+    }
+
+    async fn a_recipient_is_given_out_and_erased(engine: &Engine) {
+        let house = House::build(engine).await;
+        let alone = house.delivered().await;
+        let mut shared = house.plan(&["Reader@Example.com", "other@example.com"]);
+        shared.deliveries[1].fate = Fate::Queued { due_at: START + Duration::from_secs(9_999) };
+        house.store.accept(shared.clone()).await.unwrap();
+        let waiting = house.plan(&["reader@example.com"]);
+        house.store.accept(waiting.clone()).await.unwrap();
+        for _ in 0..2 {
+            let leased = house.store.lease_deliveries(1).await.unwrap().remove(0);
+            if leased.delivery.id.message == shared.message.id {
+                house.store.settle_delivery(house.settlement(&leased, Next::Ends(State::Delivered), vec![])).await.unwrap();
+            }
+        }
+        house.store.record_hits(house.batch(vec![house.hit(alone, HitKind::Open, 0, Who::Person)])).await.unwrap();
+        let reader: Address = "READER@example.COM".parse().unwrap();
+        let found = house.store.deliveries_to(house.tenant, &reader, None).await.unwrap();
+        assert_eq!(found.len(), 3);
+        assert_eq!(house.store.deliveries_to(house.tenant, &reader, Some(found[1])).await.unwrap(), [found[2]]);
+        assert_eq!(house.store.deliveries_to(TenantId::from_bytes([9; 16]), &reader, None).await.unwrap(), []);
+        let given = house.store.export(alone).await.unwrap();
+        assert_eq!((given["hits"].as_array().unwrap().len(), given["message"]["id"].as_str()), (1, Some(&*alone.message.to_string())));
+        let erased = house.store.erase(house.tenant, &reader).await.unwrap();
+        assert_eq!(erased, Erased { deliveries: 2, messages: 1, shared: 1, queued: 1 });
+        assert_eq!(house.store.message(alone.message).await.unwrap(), None);
+        assert_eq!(house.store.hits(alone).await.unwrap(), []);
+        assert_eq!(house.kinds(alone).await, []);
+        assert!(house.store.message(shared.message.id).await.unwrap().is_some());
+        assert!(house.store.message(waiting.message.id).await.unwrap().is_some());
     }
 
     async fn token_keys_are_rotated_and_revoked(engine: &Engine) {
