@@ -9,8 +9,6 @@
 
 mod company;
 mod points;
-#[cfg(test)]
-mod readers;
 
 use std::time::Duration;
 
@@ -144,7 +142,13 @@ pub fn judge(request: &HitRequest, facts: &ClientFacts, seen: &Seen) -> Judgemen
 /// [`REJUDGE`]; `links` as in [`Seen`].
 pub fn judge_again(stored: &EarlierHit, all: &[EarlierHit], links: Option<u16>) -> Option<Verdict> {
     let verdict = &stored.visitor.machine;
-    if verdict.verdict != Who::Person || company::is_found(&verdict.reasons) {
+    if verdict.verdict != Who::Person {
+        return None;
+    }
+    if let Some(reason) = company::hidden_link(stored, all.iter().take(EARLIER_MAX)) {
+        return found_by_hidden_link(reason);
+    }
+    if company::is_found(&verdict.reasons) {
         return None;
     }
     let mut tally = tally_of(verdict);
@@ -188,7 +192,13 @@ fn certain(request: &HitRequest, facts: &ClientFacts, seen: &Seen) -> Option<Ver
     if seen.delivered_at.is_none_or(|delivered| seen.now < delivered) {
         return verdict(Who::Scanner, MachineKind::SecurityScanner, 99, "the mail was not delivered yet");
     }
-    None
+    let hit = company::as_hit(request, seen);
+    company::hidden_link(&hit, seen.earlier()).and_then(found_by_hidden_link)
+}
+
+/// Who followed the link that no reader sees, or comes with one who did.
+fn found_by_hidden_link(reason: &str) -> Option<Verdict> {
+    verdict(Who::Scanner, MachineKind::SecurityScanner, 99, reason)
 }
 
 /// What the user agent alone decides: machines by name, prefetchers and proxies.

@@ -17,6 +17,7 @@ const DELIVERY: DeliveryId = DeliveryId { message: MessageId::from_bytes([0; 16]
 pub const WANTED: Wanted<'static> = Wanted {
     opens: true,
     pixel_on_top: false,
+    hidden_link: false,
     clicks: true,
     clicks_auto: false,
     text_clicks: false,

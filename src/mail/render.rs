@@ -100,6 +100,7 @@ fn wanted(tracking: &Tracking) -> Wanted<'_> {
     Wanted {
         opens: tracking.opens,
         pixel_on_top: tracking.pixel_on_top,
+        hidden_link: tracking.hidden_link,
         clicks: tracking.clicks,
         clicks_auto: tracking.spares_secrets,
         text_clicks: tracking.clicks && tracking.text_links,

@@ -19,7 +19,7 @@ use super::parts::{self, Body, Part, reason};
 use super::target::Rules;
 use super::text;
 use super::transfer::{Decoded, Splice};
-use crate::model::token::{LINK_INDEX_MAX, URL_CHARS_MAX};
+use crate::model::token::{HIDDEN_LINK, URL_CHARS_MAX};
 
 /// A body with more links that could be tracked goes out as it came.
 const LINKS_MAX: usize = 1_000;
@@ -31,6 +31,8 @@ pub struct Wanted<'a> {
     pub opens: bool,
     /// At the top of the body rather than at its end. Long HTML has it there anyway, since some readers cut it.
     pub pixel_on_top: bool,
+    /// Put a link that no reader sees beside the pixel.
+    pub hidden_link: bool,
     /// Rewrite the links of HTML bodies.
     pub clicks: bool,
     /// Leave links alone that carry a secret: a parameter named token, code, key, otp, signature, reset, verify, magic.
@@ -267,7 +269,7 @@ impl<'a, 'w> Work<'a, 'w> {
         if let Some(known) = self.tracked.get(&key) {
             return known.clone();
         }
-        let index = u16::try_from(self.tracked.len()).ok().filter(|index| *index <= LINK_INDEX_MAX)?;
+        let index = u16::try_from(self.tracked.len()).ok().filter(|index| *index < HIDDEN_LINK)?;
         let url = self.links.link(index, kind, target).filter(|url| is_plain(url) && !outgrows(url, target));
         self.tracked.insert(key, url.clone());
         url
@@ -280,10 +282,24 @@ impl<'a, 'w> Work<'a, 'w> {
             return None;
         }
         let range = page.pixel_place(self.wanted.pixel_on_top);
-        let style = "display:block;border:0;width:1px;height:1px";
-        let text = format!(r#"<img src="{url}" width="1" height="1" alt="" style="{style}" />"#);
+        // Out of the flow and without height: at the end of a body an ordinary block would keep apart two margins that
+        // collapse, and lengthen nearly every simple mail by some pixels. Not `display:none`, which some never load.
+        let style = "display:block;float:left;margin:-1px 0 0;border:0;width:1px;height:1px";
+        let mut text = format!(r#"<img src="{url}" width="1" height="1" alt="" style="{style}" />"#);
+        text += &self.hidden_link().unwrap_or_default();
         let break_at = Some(range.start);
         Some(Edit { splice: Splice { range, text, break_at }, becomes: Becomes::Pixel })
+    }
+
+    /// A link without text, size or place in the order of keys: only who reads the markup finds it. It leads to what
+    /// tells machines to stay away.
+    fn hidden_link(&mut self) -> Option<String> {
+        if !self.wanted.hidden_link {
+            return None;
+        }
+        let target = format!("{}/robots.txt", self.wanted.own_base_url);
+        let url = self.links.link(HIDDEN_LINK, LinkKind::Html, &target).filter(|url| is_plain(url))?;
+        Some(format!(r#"<a href="{url}" tabindex="-1" aria-hidden="true" style="display:none;mso-hide:all"></a>"#))
     }
 }
 

@@ -49,6 +49,9 @@ pub struct Tracking {
     /// The pixel stands at the top of the body.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pixel_on_top: bool,
+    /// Beside the pixel stands a link that no reader sees.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hidden_link: bool,
     /// Hosts whose links stay as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_hosts: Vec<String>,

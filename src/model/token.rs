@@ -43,6 +43,8 @@ pub const TOKEN_CHARS_MAX: usize = 24_000;
 pub const URL_CHARS_MAX: usize = 2_000;
 /// Links of one mail that can be told apart.
 pub const LINK_INDEX_MAX: u16 = (1 << 14) - 1;
+/// The link that no reader sees.
+pub const HIDDEN_LINK: u16 = LINK_INDEX_MAX;
 /// How long a bounce report may follow its message.
 pub const BOUNCE_AGE_MAX: Duration = Duration::from_secs(60 * 86_400);
 /// How long a complaint may follow its message.

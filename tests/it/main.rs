@@ -2,6 +2,8 @@
 //! each is; `support` holds what they share.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "../crowd/mod.rs"]
+mod crowd;
 mod support;
 mod tidy;
 
@@ -17,6 +19,8 @@ mod dkim;
 mod door;
 mod engines;
 mod exchanger;
+mod geoip;
+mod hits;
 mod http;
 mod kept;
 mod mx;
@@ -24,6 +28,7 @@ mod nodes;
 mod people;
 mod queueing;
 mod receivers;
+mod rendering;
 mod reports;
 mod rewrite;
 mod scripted_receiver;
@@ -31,3 +36,4 @@ mod sdks;
 mod stop;
 mod storage;
 mod suppressions;
+mod tracking_hosts;

@@ -13,6 +13,7 @@ use super::{FanOut, Network, Seen};
 use crate::enrich::agent::{AgentKind, ClientFacts};
 use crate::model::hit::{EarlierHit, HitKind, HitRequest, Place, Visitor, Who};
 use crate::model::time::Timestamp;
+use crate::model::token::HIDDEN_LINK;
 
 /// How close the hits of a burst are.
 const BURST: Duration = Duration::from_secs(10);
@@ -42,11 +43,30 @@ pub(super) fn of_the_others(tally: &mut Tally, request: &HitRequest, facts: &Cli
 }
 
 /// The hit that is being judged, in the form of those before it.
-fn as_hit(request: &HitRequest, seen: &Seen) -> EarlierHit {
+pub(super) fn as_hit(request: &HitRequest, seen: &Seen) -> EarlierHit {
     let ip_address = request.ip.map(|ip| ip.to_string()).unwrap_or_default();
     let place = Place { ip_address, ..Place::default() };
     let visitor = Visitor { place, user_agent: request.user_agent.clone(), ..Visitor::default() };
     EarlierHit { kind: seen.kind, link: seen.link, at: seen.now, visitor }
+}
+
+/// Whether the hit is on the link that no reader sees, or comes from the network of one who followed it, or at the same
+/// moment with the same user agent; a person's click beside a scanner's is neither.
+pub(super) fn hidden_link<'h>(
+    hit: &EarlierHit,
+    others: impl IntoIterator<Item = &'h EarlierHit>,
+) -> Option<&'static str> {
+    let is_hidden = |hit: &EarlierHit| hit.kind == HitKind::Click && hit.link == HIDDEN_LINK;
+    if is_hidden(hit) {
+        return Some("a link that no reader sees");
+    }
+    let agent = &hit.visitor.user_agent;
+    let is_company = |other: &&EarlierHit| {
+        let is_same_agent = !agent.is_empty() && other.visitor.user_agent == *agent;
+        is_hidden(other)
+            && (is_same_network(address(other), address(hit)) || is_same_agent && apart(other.at, hit.at) <= BURST)
+    };
+    others.into_iter().any(|other| is_company(&other)).then_some("with one who followed a link that no reader sees")
 }
 
 /// Most links of the mail within seconds; whether it is so.
@@ -294,6 +314,22 @@ mod tests {
         check(&slow[2], Some(3), &slow[..2], Who::Person, "");
         let same = [click(300, 1, HOME), click(301, 1, HOME), click(302, 1, HOME)];
         check(&same[2], Some(3), &same[..2], Who::Person, "");
+    }
+
+    #[test]
+    fn who_follows_the_hidden_link_is_no_person_nor_is_its_company() {
+        let hidden = click(500, HIDDEN_LINK, ELSEWHERE);
+        let others = std::slice::from_ref(&hidden);
+        check(&hidden, Some(4), &[], Who::Scanner, "a link that no reader sees");
+        check(&click(9_000, 1, ELSEWHERE), Some(4), others, Who::Scanner, "with one who followed");
+        check(&click(505, 1, HOME), Some(4), others, Who::Scanner, "with one who followed");
+        check(&click(515, 1, HOME), Some(4), others, Who::Person, "");
+        let mut beside = click(505, 1, HOME);
+        beside.visitor.user_agent = IPHONE.to_owned();
+        assert_eq!(hidden_link(&beside, others), None);
+        let before = click(498, 1, ELSEWHERE);
+        let again = judge_again(&before, &[hidden, before.clone()], Some(4)).unwrap();
+        assert_eq!((again.verdict, again.confidence), (Who::Scanner, 99));
     }
 
     #[test]

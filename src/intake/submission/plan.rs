@@ -165,6 +165,7 @@ impl Intake {
             spares_secrets: tracked.spares_secrets || agent.track_clicks == Clicks::Auto,
             text_links: agent.track_text_links,
             pixel_on_top: agent.pixel_on_top,
+            hidden_link: agent.hidden_link,
             skip_hosts: agent.untracked_hosts.clone(),
         }
     }

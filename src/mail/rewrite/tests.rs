@@ -24,11 +24,12 @@ impl Links for Plain {
 }
 
 const PIXEL: &str = "<img src=\"https://t.example/o/x\" width=\"1\" height=\"1\" alt=\"\" \
-    style=\"display:block;border:0;width:1px;height:1px\" />";
+    style=\"display:block;float:left;margin:-1px 0 0;border:0;width:1px;height:1px\" />";
 
 const ALL: Wanted<'static> = Wanted {
     opens: true,
     pixel_on_top: false,
+    hidden_link: false,
     clicks: true,
     clicks_auto: false,
     text_clicks: true,
@@ -78,6 +79,9 @@ fn links_and_pixel() {
     check(&Wanted { clicks: false, ..ALL }, "<a href='https://a.example/'>", "<a href='https://a.example/'>PIXEL");
     check(&Wanted { pixel_on_top: true, ..ALL }, "<body>\r\nx", "<body>PIXEL\r\nx");
     check(&ALL, "x{{open_pixel}}y</body>", "xPIXELy</body>");
+    let hidden = "<a href=\"https://t.example/c/16383x\" tabindex=\"-1\" aria-hidden=\"true\" \
+        style=\"display:none;mso-hide:all\"></a>";
+    check(&Wanted { hidden_link: true, ..ALL }, "x</body>", &format!("xPIXEL{hidden}</body>"));
 }
 
 #[test]
@@ -133,8 +137,8 @@ fn every_body_once_the_pixel_once() {
         --b\r\n\r\nsee https://t.example/c/0x.\r\n\
         --b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
         <a href=3D\"https://t.example/c/1x\">gr=c3=bc=C3=9F</a><img src=3D\"https://t.=\r\n\
-        example/o/x\" width=3D\"1\" height=3D\"1\" alt=3D\"\" style=3D\"display:block;borde=\r\n\
-        r:0;width:1px;height:1px\" />=20\r\n\
+        example/o/x\" width=3D\"1\" height=3D\"1\" alt=3D\"\" style=3D\"display:block;float=\r\n\
+        :left;margin:-1px 0 0;border:0;width:1px;height:1px\" />=20\r\n\
         --b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n\
         PGEgaHJlZj0i\r\naHR0cHM6Ly90\r\nLmV4YW1wbGUv\r\nYy8yeCI+\r\n\
         --b--\r\n";

@@ -1,9 +1,11 @@
 //! Pixel and redirect: exact headers, who counts, what a bad token gets.
 
 use postback::http::Settings;
+use postback::http::track::proof_text;
 use postback::model::hit::HitKind;
 use postback::model::id::DeliveryId;
 use postback::model::token::{Reference, Sealer};
+use postback::model::tracking::{Block, TrackingHost};
 
 use super::{House, Reply};
 
@@ -150,5 +152,93 @@ async fn robots_are_told_to_stay_away() {
     let house = House::new().await;
     let reply = house.ask("GET", "/robots.txt", &[], b"").await;
     assert_eq!((reply.status, reply.text().as_str()), (200, "User-agent: *\nDisallow: /\n"));
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocked_links_lead_nowhere_and_say_so() {
+    let house = House::new().await;
+    let (delivery, path) = house.sealed(link("https://www.evil.example/x")).await;
+    let (_, other) = house.sealed(link("https://shop.example.com/")).await;
+    let check = async |path: &str, status| {
+        house.intake.refresh().await.unwrap();
+        let reply = house.ask("GET", path, &[], b"").await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+        reply
+    };
+    for block in [Block::Target("evil.example".into()), Block::Message(delivery.message), Block::Agent(house.ours.1.id)]
+    {
+        house.store.block_links(&block).await.unwrap();
+        let page = check(&path, 410).await;
+        assert!(
+            page.field("location").is_empty() && page.text().contains("withdrawn") && !page.text().contains("href")
+        );
+        check(&other, if matches!(block, Block::Agent(_)) { 410 } else { 302 }).await;
+        house.store.unblock_links(&block).await.unwrap();
+        check(&path, 302).await;
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracking_host_serves_its_files_and_proves_itself() {
+    let house = House::new().await;
+    let host = TrackingHost {
+        host: house.address.to_string(),
+        tenant: house.ours.0.id,
+        agent: house.ours.1.id,
+        domain: "ours.example".into(),
+        apple_links: r#"{"applinks":{}}"#.into(),
+        android_links: String::new(),
+        checked_at: None,
+        fault: String::new(),
+        created_at: house.clock.now(),
+    };
+    let apple = "/.well-known/apple-app-site-association";
+    assert_eq!(house.ask("GET", apple, &[], b"").await.status, 404);
+    house.store.add_tracking_host(host).await.unwrap();
+    house.intake.refresh().await.unwrap();
+    let reply = house.ask("GET", apple, &[], b"").await;
+    assert_eq!(
+        (reply.status, reply.field("content-type"), reply.text().as_str()),
+        (200, "application/json", r#"{"applinks":{}}"#)
+    );
+    assert_eq!(house.ask("GET", "/.well-known/assetlinks.json", &[], b"").await.status, 404);
+    assert_eq!(house.ask("POST", apple, &[], b"").await.status, 405);
+
+    let ring = house.store.key_ring([0; 32]).await.unwrap();
+    let proof = ring.proofs(&house.address.to_string(), "0af3").remove(0);
+    let reply = house.ask("GET", "/.well-known/postback/0af3", &[], b"").await;
+    assert_eq!((reply.status, reply.text()), (200, proof_text(&proof)));
+    for bad in
+        ["/.well-known/postback/", "/.well-known/postback/x", &format!("/.well-known/postback/{}", "a".repeat(65))]
+    {
+        let reply = house.ask("GET", bad, &[], b"").await;
+        assert!(bad.ends_with('/') || reply.status == 404, "{bad}");
+    }
+    // Mail goes untracked until the host has passed its check.
+    let mail = r#"{"from":"a@ours.example","to":"reader@example.com","subject":"s","html":"<p>Hi</p>"}"#;
+    for (fault, base_url) in [("no certificate", String::new()), ("", format!("https://{}", house.address))] {
+        house.store.tracking_host_checked(&house.address.to_string(), fault).await.unwrap();
+        house.intake.refresh().await.unwrap();
+        let sent = house.mailtura("POST", "/api/v1/emails", mail).await.json();
+        let message = house.store.message(sent["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(message.facts.tracking.base_url, base_url);
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_is_not_worth_a_page() {
+    let house = House::new().await;
+    let (_, path) = house.sealed(link("https://shop.example.com/")).await;
+    for _ in 0..20 {
+        assert!(house.ask("GET", "/c/x", &[], b"").await.text().contains("not known"));
+    }
+    let reply = house.ask("GET", "/o/x", &[], b"").await;
+    assert_eq!((reply.status, reply.text().as_str()), (404, ""));
+    assert_eq!(house.ask("GET", &path, &[], b"").await.status, 302, "good tokens work for everybody");
+    house.clock.advance(std::time::Duration::from_secs(60));
+    is_pixel(&house.ask("GET", "/o/x", &[], b"").await);
     house.shut().await;
 }

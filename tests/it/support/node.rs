@@ -4,6 +4,8 @@ use bytes::Bytes;
 use postback::clock::Clock;
 use postback::ids::IdSource;
 use postback::model::address::Mailbox;
+use postback::model::bearing::Bearing;
+use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, Event, EventKind, relay};
 use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
 use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source, Tracking};
@@ -12,6 +14,7 @@ use postback::model::tenant::{AgentSettings, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::store::Store;
 use postback::store::db::Options;
+use postback::store::deliveries::{Attempt, Settlement};
 
 use super::engines::Engine;
 
@@ -42,14 +45,7 @@ impl Node {
         let tenant = TenantId::from_uuid(ids.uuid(START));
         let agent = AgentId::from_uuid(ids.uuid(START));
         let (key, name) = ("key-of-acme".to_owned(), "default".to_owned());
-        let acme = Tenant {
-            id: tenant,
-            slug: "acme".into(),
-            name: "Acme".into(),
-            settings: Default::default(),
-            created_at: START,
-            updated_at: START,
-        };
+        let acme = Tenant { id: tenant, slug: "acme".into(), name: "Acme".into(), created_at: START };
         let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
         store.add_tenant(acme, default).await.unwrap();
         Self { store, clock, ids, tenant, agent }
@@ -80,6 +76,24 @@ impl Node {
             .collect();
         let events = deliveries.iter().map(|planned| self.sent(planned)).collect();
         Plan { message, content: Bytes::from_static(content), deliveries, events }
+    }
+
+    /// Settles all that is due as delivered now.
+    pub async fn deliver_all(&self) {
+        let now = self.clock.now();
+        for leased in self.store.lease_deliveries(1_000).await.unwrap() {
+            let attempt = Attempt { started_at: now, ended_at: now, outcome: "delivered".into(), ..Attempt::default() };
+            let settlement = Settlement {
+                id: leased.delivery.id,
+                lease: leased.lease.clone(),
+                attempt,
+                next: Next::Ends(State::Delivered),
+                reason: None,
+                events: Vec::new(),
+                bearing: Bearing::Nothing,
+            };
+            self.store.settle_delivery(settlement).await.unwrap();
+        }
     }
 
     fn sent(&self, planned: &PlannedDelivery) -> Event {

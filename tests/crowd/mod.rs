@@ -1,15 +1,17 @@
-//! A made-up crowd of readers and scanners, judged hit by hit as they come, and again when all have come.
+//! A made-up crowd of readers and scanners, played against the whole program hit by hit, on one clock.
 //!
-//! Each model plans the hits on one reader's copy of a mail and says of each who makes it. The whole crowd is played on
-//! one clock, so that fan-out is counted across readers. The figures that we promise are asserted; what cannot be told
-//! apart is asserted too, from the other side, so that nobody believes in it.
+//! Each model plans the hits on one reader's copy of a mail and says of each who makes it. The mails are handed in and
+//! delivered (in capture mode), the hits come over a socket with the headers and addresses of their models, and the
+//! verdicts are read from the store when all have come: what is measured is what runs. People come from addresses of
+//! which nothing is known; where a model's scanner is known to hire servers, it comes from such an address. Shared by the
+//! integration tests and the corpus program.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+#![allow(clippy::unwrap_used, reason = "a play that cannot go on says so by panicking")]
 
-use super::*;
-use crate::enrich::agent::client;
-use crate::model::hit::{Place, Visitor};
+mod play;
+
+pub use play::play;
+use postback::model::hit::{HitKind, Who};
 
 const CHROME: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
@@ -22,9 +24,6 @@ const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 
 const OUTLOOK: &str = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Trident/7.0; Microsoft Outlook 16.0.5071; ms-office; MSOffice 16)";
 const THUNDERBIRD: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.3";
 const GMAIL: &str = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
-
-/// When the crowd's mail is delivered.
-const DELIVERED: Timestamp = Timestamp::from_millis(1_772_439_300_000);
 
 /// Enough to repeat the same crowd.
 struct Dice(u64);
@@ -41,25 +40,34 @@ impl Dice {
 
 /// Whether a request carries what a browser of today sends.
 #[derive(Clone, Copy, PartialEq)]
-enum Headers {
+pub enum Headers {
+    /// All of it.
     Full,
+    /// Next to nothing.
     Bare,
 }
 
 /// One planned hit.
 #[derive(Clone)]
-struct Plan {
-    reader: usize,
-    model: &'static str,
-    millis: u64,
-    kind: HitKind,
-    link: u16,
-    ip: [u8; 4],
-    agent: &'static str,
-    headers: Headers,
-    network: Option<Network>,
+pub struct Plan {
+    /// At whose mail.
+    pub reader: usize,
+    /// Of which model.
+    pub model: &'static str,
+    /// How long after delivery.
+    pub millis: u64,
+    /// Pixel or link.
+    pub kind: HitKind,
+    /// Which link.
+    pub link: u16,
+    /// From where.
+    pub ip: [u8; 4],
+    /// With what.
+    pub agent: &'static str,
+    /// How much the request says.
+    pub headers: Headers,
     /// Who it is in truth.
-    who: Who,
+    pub who: Who,
 }
 
 /// One reader's copy of a mail, while it is planned.
@@ -73,32 +81,23 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// An address that this copy's scanner shares with nobody, so that fan-out does not help.
     fn of_scanner(&self, network: u8) -> [u8; 4] {
-        let [_, high, low, host] = self.home;
-        [network, high, low, host]
+        let [_, _, low, host] = self.home;
+        [10, 100 + network, low, host]
     }
 
     fn hit(&mut self, who: Who, millis: u64, link: Option<u16>, agent: &'static str) -> &mut Plan {
         let kind = if link.is_some() { HitKind::Click } else { HitKind::Open };
-        self.plans.push(Plan {
-            reader: self.reader,
-            model: self.model,
-            millis,
-            kind,
-            link: link.unwrap_or(0),
-            ip: self.home,
-            agent,
-            headers: Headers::Full,
-            network: None,
-            who,
-        });
+        let (reader, model, ip, link) = (self.reader, self.model, self.home, link.unwrap_or(0));
+        self.plans.push(Plan { reader, model, millis, kind, link, ip, agent, headers: Headers::Full, who });
         self.plans.last_mut().unwrap()
     }
 }
 
-const LINKS: u16 = 6;
+/// Links of each mail.
+pub const LINKS: u16 = 6;
 
-/// The crowd: `count` readers of each model.
-fn crowd(dice: &mut Dice, count: usize) -> Vec<Plan> {
+/// The crowd: `count` readers of each model, at most 250, in the order of their hits.
+pub fn crowd(seed: u64, count: usize) -> Vec<Plan> {
     type Model = fn(&mut Copy, &mut Dice);
     const MODELS: &[(&str, Model)] = &[
         ("apple mpp", apple_mpp),
@@ -112,20 +111,48 @@ fn crowd(dice: &mut Dice, count: usize) -> Vec<Plan> {
         ("fast person", fast_person),
         ("webmail", webmail),
     ];
+    let mut dice = Dice(seed);
     let mut plans = Vec::new();
     let mut reader = 0;
     for (number, (model, plan)) in MODELS.iter().enumerate() {
-        for _ in 0..count {
-            reader += 1;
+        for place in 0..count {
             // Thirty colleagues share an address, everybody else has their own.
-            let (high, low) =
-                if *model == "office of thirty" { (reader / 30, 1) } else { (reader / 250, reader % 250) };
-            let home = [20 + number as u8, high as u8, low as u8, 9];
-            plan(&mut Copy { plans: &mut plans, reader, model, home }, dice);
+            let low = if *model == "office of thirty" { place / 30 } else { place };
+            let home = [10, number as u8, low as u8, 9];
+            plan(&mut Copy { plans: &mut plans, reader, model, home }, &mut dice);
+            reader += 1;
         }
     }
     plans.sort_by_key(|plan| plan.millis);
     plans
+}
+
+/// What came of the hits of one model that people made, or that machines made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figure {
+    /// Judged to be who they are.
+    pub right: u32,
+    /// All of them.
+    pub all: u32,
+}
+
+/// The figures by model, and whether people or machines made the hits. Of a person's hit it counts that a person is
+/// seen, of a machine's which kind.
+pub fn figures(plans: &[Plan], judged: &[Who]) -> std::collections::BTreeMap<(&'static str, bool), Figure> {
+    let mut figures = std::collections::BTreeMap::new();
+    for (plan, judged) in plans.iter().zip(judged) {
+        let figure: &mut Figure = figures.entry((plan.model, plan.who.is_person())).or_default();
+        figure.all += 1;
+        let is_right = if plan.who.is_person() { judged.is_person() } else { *judged == plan.who };
+        figure.right += u32::from(is_right);
+    }
+    figures
+}
+
+/// The hits of all people, whatever their model.
+pub fn people(figures: &std::collections::BTreeMap<(&'static str, bool), Figure>) -> Figure {
+    let people = figures.iter().filter(|((_, is_person), _)| *is_person);
+    people.fold(Figure::default(), |sum, (_, of)| Figure { right: sum.right + of.right, all: sum.all + of.all })
 }
 
 fn apple_mpp(copy: &mut Copy, dice: &mut Dice) {
@@ -157,7 +184,8 @@ fn defender_known(copy: &mut Copy, dice: &mut Dice) {
     let first = copy.plans.len();
     defender(copy, dice);
     for plan in copy.plans.iter_mut().skip(first).filter(|plan| plan.who == Who::Scanner) {
-        plan.network = Some(Network::Cloud);
+        let [.., low, host] = plan.ip;
+        plan.ip = [3, 210, low, host];
     }
 }
 
@@ -194,7 +222,7 @@ fn office(copy: &mut Copy, dice: &mut Dice) {
 fn vpn(copy: &mut Copy, dice: &mut Dice) {
     let opened = dice.between(5_000, 50_000_000);
     copy.hit(Who::Person, opened, None, THUNDERBIRD);
-    copy.hit(Who::Person, opened + dice.between(2_000, 60_000), Some(1), FIREFOX).ip = [185, 65, 134, 7];
+    copy.hit(Who::Person, opened + dice.between(2_000, 60_000), Some(1), FIREFOX).ip = [10, 250, 134, 7];
 }
 
 /// A code or a password is waited for.
@@ -210,86 +238,4 @@ fn webmail(copy: &mut Copy, dice: &mut Dice) {
         at += dice.between(2_500, 40_000);
         copy.hit(Who::Person, at, Some(link as u16), FIREFOX);
     }
-}
-
-/// Plays the crowd; who each hit was judged to be in the end.
-fn play(plans: &[Plan]) -> Vec<Who> {
-    let mut copies: BTreeMap<usize, Vec<(usize, EarlierHit)>> = BTreeMap::new();
-    let known: BTreeMap<&str, ClientFacts> = plans
-        .iter()
-        .map(|plan| plan.agent)
-        .collect::<HashSet<_>>()
-        .into_iter()
-        .map(|agent| (agent, client(agent)))
-        .collect();
-    for (number, plan) in plans.iter().enumerate() {
-        let copy = copies.entry(plan.reader).or_default();
-        let earlier = copy.iter().rev().map(|(_, hit)| hit.clone()).collect();
-        let hit = judged(plan, &known[plan.agent], earlier, fan_out(plans, number));
-        copy.push((number, hit));
-    }
-    let mut judged = vec![Who::Person; plans.len()];
-    for copy in copies.values() {
-        let all: Vec<EarlierHit> = copy.iter().map(|(_, hit)| hit.clone()).collect();
-        for (number, hit) in copy {
-            let again = judge_again(hit, &all, Some(LINKS));
-            judged[*number] = again.unwrap_or_else(|| hit.visitor.machine.clone()).verdict;
-        }
-    }
-    judged
-}
-
-fn judged(plan: &Plan, facts: &ClientFacts, earlier: Vec<EarlierHit>, fan_out: FanOut) -> EarlierHit {
-    let full = [("accept-language", "sv"), ("accept", "text/html,*/*;q=0.8"), ("sec-fetch-mode", "navigate")];
-    let bare = [("accept", "*/*")];
-    let headers: &[(&str, &str)] = if plan.headers == Headers::Full { &full } else { &bare };
-    let request = HitRequest {
-        is_get: true,
-        ip: Some(IpAddr::from(plan.ip)),
-        user_agent: plan.agent.to_owned(),
-        headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-        is_https: true,
-    };
-    let at = DELIVERED + Duration::from_millis(plan.millis);
-    let alone = Seen::alone(plan.kind, plan.link, at, Some(DELIVERED));
-    let seen = Seen { earlier, fan_out, links: Some(LINKS), network: plan.network, ..alone };
-    let place = Place { ip_address: IpAddr::from(plan.ip).to_string(), ..Place::default() };
-    let machine = judge(&request, facts, &seen).verdict;
-    let visitor = Visitor { place, client: facts.client.clone(), user_agent: request.user_agent, machine };
-    EarlierHit { kind: plan.kind, link: plan.link, at, visitor }
-}
-
-/// The readers at whose mail the same address and user agent were lately.
-fn fan_out(plans: &[Plan], number: usize) -> FanOut {
-    let this = &plans[number];
-    let readers = |millis: u64| {
-        let before = plans[..=number].iter().rev().take_while(|plan| plan.millis + millis >= this.millis);
-        let same = before.filter(|plan| plan.ip == this.ip && plan.agent == this.agent);
-        same.map(|plan| plan.reader).collect::<HashSet<_>>().len() as u32
-    };
-    FanOut { minute: readers(60_000), hour: readers(3_600_000) }
-}
-
-#[test]
-fn people_are_kept_and_bursts_are_caught() {
-    let plans = crowd(&mut Dice(7), 120);
-    let mut figures: BTreeMap<(&str, bool), (u32, u32)> = BTreeMap::new();
-    for (plan, judged) in plans.iter().zip(play(&plans)) {
-        let figure = figures.entry((plan.model, plan.who.is_person())).or_default();
-        figure.1 += 1;
-        figure.0 += u32::from(if plan.who.is_person() { judged.is_person() } else { judged == plan.who });
-    }
-    for ((model, is_person), (right, all)) in &figures {
-        let share = 100.0 * f64::from(*right) / f64::from(*all);
-        println!("{model:24} {:8} {right:5} of {all:5} {share:6.1} %", if *is_person { "people" } else { "machines" });
-    }
-    let share = |right: u32, all: u32| 100.0 * f64::from(right) / f64::from(all);
-    let machines = |model: &str| figures.get(&(model, false)).map(|(right, all)| share(*right, *all)).unwrap();
-    let people = figures.iter().filter(|(key, _)| key.1).fold((0, 0), |sum, (_, of)| (sum.0 + of.0, sum.1 + of.1));
-    assert!(share(people.0, people.1) >= 99.0, "people kept");
-    assert!(machines("gateway burst") >= 98.0, "bursts caught");
-    assert!(machines("defender, network known") >= 98.0, "scanners from servers for hire, soon after delivery");
-    assert!(machines("apple mpp") >= 100.0, "prefetchers known");
-    // One link after the other in a true browser: nothing tells it from a person.
-    assert!(machines("slow scanner") < 20.0, "slow scanners are not told apart");
 }
