@@ -44,6 +44,7 @@ use crate::webhooks;
 use crate::webhooks::client::{Client, Limits};
 use crate::worker::Worker;
 
+pub use crate::intake::provision;
 pub use first_run::FirstRun;
 use hosts::Checker;
 pub use lock::DataLock;
@@ -278,6 +279,7 @@ impl Ground {
             ids: self.world.ids.clone(),
             vet_url,
             resolver: self.world.resolver.clone(),
+            show_event: Arc::new(webhooks::formats::shown),
         }))
     }
 

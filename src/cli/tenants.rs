@@ -93,6 +93,9 @@ pub(super) enum KeyCommand {
         /// From where it may be used, as in 10.0.0.0/8; again for more [default: anywhere]
         #[arg(long = "from", value_name = "NETWORK")]
         networks: Vec<Network>,
+        /// An API key for every tenant, which may add tenants and set their limits
+        #[arg(long, conflicts_with = "smtp")]
+        operator: bool,
         #[command(flatten)]
         of: Of,
     },
@@ -195,9 +198,13 @@ pub(super) async fn key(loaded: &Loaded, command: KeyCommand) -> anyhow::Result<
     let guest = Guest::open(loaded).await?;
     match command {
         KeyCommand::Ring(command) => super::ring::run(&guest, command).await?,
-        KeyCommand::Add { name, smtp, networks, of } => {
+        KeyCommand::Add { name, smtp, operator, networks, of } => {
             let agent = guest.agent(&of.tenant, &of.agent).await?;
-            let kind = if smtp { CredentialKind::SmtpPassword } else { CredentialKind::ApiKey };
+            let kind = match (smtp, operator) {
+                (true, _) => CredentialKind::SmtpPassword,
+                (_, true) => CredentialKind::OperatorKey,
+                _ => CredentialKind::ApiKey,
+            };
             let (credential, secret) = provision::credential(&agent, kind, &name, &guest.clock, &guest.ids);
             let credential = Credential { networks, ..credential };
             let id = credential.id;

@@ -1,69 +1,117 @@
-//! What both APIs let a client say about a mail beyond its parts: tags, metadata, when to send it, how long to try.
+//! What both APIs let a client say about a mail beyond its parts: tags, metadata, header fields, when to send it, how long
+//! to try.
 //!
 //! Each API has its own names for these fields; what may stand in them is the same.
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::json;
-use super::wire::{Fields, Flaw, Wrong};
+use super::json::Json;
+use super::shape::{Count, Line, List, Read, Schemas, Shape, When};
+use super::wire::{self, Fields, Flaw, Wrong};
 use crate::mail::submitted::TAGS_MAX;
 use crate::model::time::Timestamp;
 
-/// Characters of one tag.
-const TAG_CHARS_MAX: usize = 128;
 /// Size of the metadata as JSON, in bytes.
 const METADATA_BYTES_MAX: usize = 8 * 1024;
 /// How far ahead a mail may be scheduled.
 const AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
-
-type Read<T> = Result<T, Flaw>;
+/// The longest that a mail can be tried, in seconds.
+const TIME_TO_LIVE_SECS_MAX: u64 = 30 * 86_400;
 
 /// Tags: a list of texts, or one text.
-pub(super) fn tags(fields: &Fields<'_, '_>, name: &str) -> Read<Vec<String>> {
-    let tags = fields.texts(name)?;
-    if tags.len() > TAGS_MAX {
-        return Err(Flaw::at(fields.path(name), Wrong::TooMany(TAGS_MAX)));
+#[derive(Debug, Default)]
+pub(super) struct Tags(pub Vec<String>);
+
+type Tag = Line<1, 128>;
+
+impl Shape for Tags {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({ "anyOf": [Tag::schema(schemas), List::<Tag, 0, TAGS_MAX>::schema(schemas)] })
     }
-    let check = |(place, tag): (usize, &str)| {
-        let wrong = match tag {
-            "" => Wrong::Empty,
-            _ if tag.chars().count() > TAG_CHARS_MAX => Wrong::TooLong(TAG_CHARS_MAX),
-            _ if tag.chars().any(char::is_control) => Wrong::Other("control characters are not allowed here".into()),
-            _ => return Ok(tag.to_owned()),
+}
+
+impl Read for Tags {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        let tags = match json {
+            Json::Text(_) => vec![Tag::read(json, path)?],
+            _ => List::<Tag, 0, TAGS_MAX>::read(json, path)?.0,
         };
-        Err(Flaw::at(format!("{}/{place}", fields.path(name)), wrong).showing(tag))
-    };
-    tags.into_iter().enumerate().map(check).collect()
+        Ok(Self(tags.into_iter().map(|Line(tag)| tag).collect()))
+    }
 }
 
 /// Metadata: any object, kept in its order.
-pub(super) fn metadata(fields: &Fields<'_, '_>, name: &str) -> Read<Map<String, Value>> {
-    let metadata = fields.fields(name)?.map(|metadata| json::to_map(metadata.raw())).unwrap_or_default();
-    if serde_json::to_vec(&metadata).map_or(0, |text| text.len()) > METADATA_BYTES_MAX {
-        return Err(Flaw::at(fields.path(name), Wrong::TooLong(METADATA_BYTES_MAX)));
+#[derive(Debug, Default)]
+pub(super) struct Metadata(pub Map<String, Value>);
+
+impl Shape for Metadata {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "object" })
     }
-    Ok(metadata)
 }
 
-/// Not to be sent before then: a time of RFC 3339.
-pub(super) fn send_at(fields: &Fields<'_, '_>, name: &str, now: Timestamp) -> Read<Option<Timestamp>> {
-    let Some(text) = fields.text(name)? else { return Ok(None) };
-    let bad = |wrong| Flaw::at(fields.path(name), wrong).showing(text);
-    let at: jiff::Timestamp = text.parse().map_err(|_| bad(Wrong::Format("date-time")))?;
-    let at = Timestamp::from_millis(at.as_millisecond());
-    if at > now + AHEAD_MAX { Err(bad(Wrong::Other("must be within 30 days".into()))) } else { Ok(Some(at)) }
+impl Read for Metadata {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        let metadata = Map::read(json, path)?;
+        match serde_json::to_vec(&metadata).map_or(0, |text| text.len()) {
+            ..=METADATA_BYTES_MAX => Ok(Self(metadata)),
+            _ => Err(Flaw::at(path, Wrong::TooLarge(METADATA_BYTES_MAX))),
+        }
+    }
+}
+
+/// Header fields. Numbers and booleans pass for what they are written as.
+#[derive(Debug, Default)]
+pub(super) struct HeaderFields(pub Vec<(String, String)>);
+
+impl Shape for HeaderFields {
+    fn schema(_: &mut Schemas) -> Value {
+        let value = json!({ "type": ["string", "number", "boolean", "null"] });
+        json!({ "type": "object", "additionalProperties": value })
+    }
+}
+
+impl Read for HeaderFields {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        wire::pairs_of(json, path).map(Self)
+    }
 }
 
 /// How long to try, in seconds, counted from when it is first due.
-pub(super) fn time_to_live(fields: &Fields<'_, '_>, name: &str) -> Read<Option<Duration>> {
-    let Some(value) = fields.get(name) else { return Ok(None) };
-    let bad = || Flaw::at(fields.path(name), Wrong::Other("must be a whole number of seconds, at least 1".into()));
-    match value {
-        json::Json::Number(number) => {
-            number.as_u64().filter(|secs| *secs > 0).map(Duration::from_secs).map(Some).ok_or_else(bad)
-        }
-        _ => Err(bad()),
+pub(super) type TimeToLive = Count<1, TIME_TO_LIVE_SECS_MAX>;
+
+/// The duration that was meant.
+pub(super) fn duration(time_to_live: Option<TimeToLive>) -> Option<Duration> {
+    time_to_live.map(|Count(secs)| Duration::from_secs(secs))
+}
+
+/// Not to be sent before then, if that is not too far ahead.
+pub(super) fn not_before(at: Option<When>, path: &str, now: Timestamp) -> Result<Option<Timestamp>, Flaw> {
+    match at {
+        Some(When(at)) if at > now + AHEAD_MAX => Err(Flaw::at(path, Wrong::Other("must be within 30 days".into()))),
+        at => Ok(at.map(|When(at)| at)),
     }
+}
+
+/// The field of this name, as a `T`.
+fn field<T: Read>(fields: &Fields<'_, '_>, name: &str) -> Result<Option<T>, Flaw> {
+    Option::field(fields.raw_field(name), &fields.path(name))
+}
+
+pub(super) fn tags(fields: &Fields<'_, '_>, name: &str) -> Result<Vec<String>, Flaw> {
+    Ok(field::<Tags>(fields, name)?.unwrap_or_default().0)
+}
+
+pub(super) fn metadata(fields: &Fields<'_, '_>, name: &str) -> Result<Map<String, Value>, Flaw> {
+    Ok(field::<Metadata>(fields, name)?.unwrap_or_default().0)
+}
+
+pub(super) fn send_at(fields: &Fields<'_, '_>, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Flaw> {
+    not_before(field(fields, name)?, &fields.path(name), now)
+}
+
+pub(super) fn time_to_live(fields: &Fields<'_, '_>, name: &str) -> Result<Option<Duration>, Flaw> {
+    Ok(duration(field(fields, name)?))
 }

@@ -1,26 +1,52 @@
 //! `/api/v1`: Mailtura's API. Wire types in, wire types out.
 //!
 //! Who asks is said by `Authorization: Bearer <key>` and, when they name one, `X-Tenant-ID`: without it the key's own
-//! tenant is meant, another one is 403, an unknown one 404. A final slash in the path does not matter. Times are ISO 8601
-//! with milliseconds; lists are bare arrays that page by key with a `Link`; errors are `{"message"}`, 422 with
-//! `validation`. Every answer that is not another surface's is this API's, whatever the path or method.
+//! tenant is meant; another one is 403 unless the key is an operator's, an unknown one 404. A final slash in the path does
+//! not matter. Times are ISO 8601 with milliseconds; lists are bare arrays that page by key with a `Link`; errors are
+//! `{"message"}`, 422 with `validation`, and `application/problem+json` for who asks for it. Every answer that is not
+//! another surface's is this API's, whatever the path or method. What there is stands in [`routes`].
+
+mod agents;
+
+mod domains;
 
 mod emails;
+
+mod events;
+
+mod keys;
+
+mod new_email;
+
+mod routes;
+
+mod statistics;
+
+mod tenants;
+
+mod webhook_shapes;
 
 mod webhooks;
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request};
+use serde::Serialize;
 
+use super::brake::Left;
+use super::operation::{self, Call, Size};
 use super::problem::Problem;
+use super::query::Query;
 use super::server::Answer;
-use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, no_content, problem_answer, segments};
+use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, json_answer, no_content, once, problem_answer};
 use crate::mail::compose::Field;
 use crate::model::template::Part;
-use crate::model::tenant::{Grant, MailAgent};
+use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent};
+pub(super) use events::EventBody;
+pub(super) use routes::OPERATIONS;
 
 /// What this API calls a part of a mail.
 pub(super) fn word(field: Field) -> &'static str {
@@ -48,66 +74,57 @@ pub(super) fn word_of_text(part: Part) -> &'static str {
 
 /// Answers a request that is for no other surface.
 pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> Answer {
-    match respond(server, &mut request).await {
+    let mut left = None;
+    let mut answer = match respond(server, &mut request, &mut left).await {
         Ok(answer) => answer,
         Err(problem) => {
+            let answer = refused(&problem, request.headers());
             body::drain(request, &problem).await;
-            refused(&problem)
+            answer
         }
+    };
+    if let Some(left) = left {
+        left.tell(&mut answer);
     }
+    answer
 }
 
-/// A problem in this API's words.
-pub(super) fn refused(problem: &Problem) -> Answer {
-    problem_answer(problem, problem.mailtura(), "Bearer")
-}
-
-/// What a request asks for. An id that is none of ours names nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
-    Send,
-    Email(String),
-    ListWebhooks { query: String },
-    AddWebhook,
-    Webhook(String),
-    ChangeWebhook(String),
-    ReplaceWebhook(String),
-    RemoveWebhook(String),
-    TestWebhook(String),
-}
-
-fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, Problem> {
-    let segments = segments(path, "/api/v1").ok_or(Problem::NoRoute)?;
-    let is_read = matches!(*method, Method::GET | Method::HEAD);
-    match (segments.as_slice(), method) {
-        (["emails"], &Method::POST) => Ok(Route::Send),
-        (["emails"], _) => Err(Problem::Method { allowed: "POST" }),
-        (["emails", id], _) if is_read => Ok(Route::Email((*id).to_owned())),
-        (["emails", _], _) => Err(Problem::Method { allowed: "GET" }),
-        (["webhooks"], &Method::POST) => Ok(Route::AddWebhook),
-        (["webhooks"], _) if is_read => Ok(Route::ListWebhooks { query: query.unwrap_or_default().to_owned() }),
-        (["webhooks"], _) => Err(Problem::Method { allowed: "GET, POST" }),
-        (["webhooks", id], _) if is_read => Ok(Route::Webhook((*id).to_owned())),
-        (["webhooks", id], &Method::PATCH) => Ok(Route::ChangeWebhook((*id).to_owned())),
-        (["webhooks", id], &Method::PUT) => Ok(Route::ReplaceWebhook((*id).to_owned())),
-        (["webhooks", id], &Method::DELETE) => Ok(Route::RemoveWebhook((*id).to_owned())),
-        (["webhooks", _], _) => Err(Problem::Method { allowed: "GET, PATCH, PUT, DELETE" }),
-        (["webhooks", id, "test"], &Method::POST) => Ok(Route::TestWebhook((*id).to_owned())),
-        (["webhooks", _, "test"], _) => Err(Problem::Method { allowed: "POST" }),
-        _ => Err(Problem::NoRoute),
+/// A problem in this API's words, of the kind that the client wants.
+pub(super) fn refused(problem: &Problem, headers: &HeaderMap) -> Answer {
+    const PROBLEM_JSON: &str = "application/problem+json";
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    if !kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(PROBLEM_JSON))) {
+        return problem_answer(problem, problem.mailtura(), "Bearer");
     }
+    let mut answer = problem_answer(problem, problem.problem_json(), "Bearer");
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    answer
 }
 
-async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Answer, Problem> {
-    let route = route(request.method(), request.uri().path(), request.uri().query())?;
+/// Carries out a request; what its key has left is put into `left` as soon as that is known.
+async fn respond(server: &Server, request: &mut Request<Incoming>, left: &mut Option<Left>) -> Result<Answer, Problem> {
+    let (operation, places) = operation::find(OPERATIONS, request.method(), request.uri().path())?;
     let grant = caller(server, request).await?;
-    let bytes_max = match route {
-        Route::Send => server.settings().send_bytes_max,
-        _ => SMALL_BYTES_MAX,
+    server.spend(&grant, left)?;
+    let bytes_max = match operation.size {
+        Size::Mail => server.settings().send_bytes_max,
+        Size::Small => SMALL_BYTES_MAX,
     };
     let body = server.0.memory.read(request, bytes_max).await?;
+    let ticket = match once::turn(server, &grant, &once::Said::new(request), &body.bytes).await? {
+        Ok(ticket) => ticket,
+        Err(replay) => return Ok(replay),
+    };
+    let query = Query::read(request.uri().query().unwrap_or_default());
+    let call = Call { server: server.clone(), grant, places, query, body, ticket: ticket.clone() };
     let server = server.clone();
-    finish(async move { carry_out(&server, &grant, route, body).await }).await
+    finish(async move {
+        let answer = (operation.work)(call).await?;
+        once::keep(&server, ticket.as_ref(), &answer).await;
+        Ok(answer)
+    })
+    .await
 }
 
 /// What a person at the console asks for, as if with a key of the tenant: the console can do nothing that this API
@@ -119,24 +136,11 @@ pub(super) async fn call(
     path: &str,
     body: Vec<u8>,
 ) -> Result<Answer, Problem> {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let route = route(method, path, query)?;
-    let (server, grant) = (server.clone(), grant.clone());
-    finish(async move { carry_out(&server, &grant, route, body::Read::of(body)).await }).await
-}
-
-async fn carry_out(server: &Server, grant: &Arc<Grant>, route: Route, body: body::Read) -> Result<Answer, Problem> {
-    match route {
-        Route::Send => emails::send(server, grant, body).await,
-        Route::Email(id) => emails::view(server, grant, &id).await,
-        Route::ListWebhooks { query } => webhooks::list(server, grant, &query).await,
-        Route::AddWebhook => webhooks::add(server, grant, &body.bytes).await,
-        Route::Webhook(id) => webhooks::view(server, grant, &id).await,
-        Route::ChangeWebhook(id) => webhooks::change(server, grant, &id, &body.bytes).await,
-        Route::ReplaceWebhook(id) => webhooks::replace(server, grant, &id, &body.bytes).await,
-        Route::RemoveWebhook(id) => webhooks::remove(server, grant, &id).await,
-        Route::TestWebhook(id) => webhooks::test(server, grant, &id, &body.bytes).await,
-    }
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let (operation, places) = operation::find(OPERATIONS, method, path)?;
+    let (server, grant, body) = (server.clone(), grant.clone(), body::Read::of(body));
+    let call = Call { server, grant, places, query: Query::read(query), body, ticket: None };
+    finish((operation.work)(call)).await
 }
 
 /// Who asks, as the tenant that they name.
@@ -148,14 +152,16 @@ async fn caller(server: &Server, request: &Request<Incoming>) -> Result<Arc<Gran
     }
     let grant = server.intake().authenticate_token(key.trim(), client::of(request)).await?;
     let slug = request.headers().get("x-tenant-id").map(|value| value.to_str().unwrap_or("?").trim());
-    match slug.filter(|slug| !slug.is_empty()) {
-        None => Ok(grant),
-        Some(slug) if slug.eq_ignore_ascii_case(&grant.tenant.slug) => Ok(grant),
-        Some(slug) => match server.store().tenant(&slug.to_ascii_lowercase()).await? {
-            Some(_) => Err(Problem::TenantForbidden),
-            None => Err(Problem::NotFound("Tenant")),
-        },
+    let Some(slug) = slug.filter(|slug| !slug.is_empty() && !slug.eq_ignore_ascii_case(&grant.tenant.slug)) else {
+        return Ok(grant);
+    };
+    let tenant = server.store().tenant(&slug.to_ascii_lowercase()).await?.ok_or(Problem::NotFound("Tenant"))?;
+    if grant.kind != CredentialKind::OperatorKey {
+        return Err(Problem::TenantForbidden);
     }
+    let agent = server.store().agent(tenant.id, DEFAULT_AGENT).await?.ok_or(Problem::NotFound("Mail agent"))?;
+    let domains = server.store().domains(agent.id).await?;
+    Ok(Arc::new(Grant { tenant, agent, domains, ..Grant::clone(&grant) }))
 }
 
 /// The tenant's mail agent with this name.
@@ -166,31 +172,54 @@ async fn agent(server: &Server, grant: &Grant, name: &str) -> Result<MailAgent, 
     server.store().agent(grant.tenant.id, name).await?.ok_or(Problem::NotFound("Mail agent"))
 }
 
+/// The mail agent that a request names, or the caller's own.
+async fn agent_or_own(server: &Server, grant: &Grant, name: Option<&str>) -> Result<MailAgent, Problem> {
+    agent(server, grant, name.unwrap_or(&grant.agent.name)).await
+}
+
+/// Something made, and where it is from now on.
+fn made(body: &impl Serialize, place: &str) -> Answer {
+    let mut answer = json_answer(StatusCode::CREATED, body);
+    answer.headers_mut().extend(HeaderValue::try_from(place).ok().map(|place| (LOCATION, place)));
+    answer
+}
+
 #[cfg(test)]
 mod tests {
+    use hyper::Method;
+
     use super::*;
 
     #[test]
     fn routes() {
-        let check = |method: Method, path: &str, expected: Result<Route, Problem>| {
-            assert_eq!(route(&method, path, None), expected, "{method} {path}");
+        let check = |method: Method, path: &str, expected: Result<(&str, &[&str]), Problem>| {
+            let found = operation::find(OPERATIONS, &method, path);
+            let found = found.map(|(operation, places)| (operation.id, places));
+            let expected = expected.map(|(id, places)| (id, places.iter().map(|&place| place.to_owned()).collect()));
+            assert_eq!(found, expected, "{method} {path}");
         };
-        let id = || "wh_1".to_owned();
-        check(Method::POST, "/api/v1/emails", Ok(Route::Send));
-        check(Method::POST, "/api/v1/emails/", Ok(Route::Send));
-        check(Method::GET, "/api/v1/emails", Err(Problem::Method { allowed: "POST" }));
-        check(Method::HEAD, "/api/v1/emails/msg_1", Ok(Route::Email("msg_1".into())));
-        check(Method::DELETE, "/api/v1/emails/msg_1", Err(Problem::Method { allowed: "GET" }));
-        check(Method::GET, "/api/v1/webhooks", Ok(Route::ListWebhooks { query: String::new() }));
-        check(Method::PATCH, "/api/v1/webhooks/wh_1", Ok(Route::ChangeWebhook(id())));
-        check(Method::PUT, "/api/v1/webhooks/wh_1/", Ok(Route::ReplaceWebhook(id())));
-        check(Method::DELETE, "/api/v1/webhooks/wh_1", Ok(Route::RemoveWebhook(id())));
-        check(Method::POST, "/api/v1/webhooks/wh_1/test", Ok(Route::TestWebhook(id())));
+        check(Method::POST, "/api/v1/emails", Ok(("sendEmail", &[])));
+        check(Method::POST, "/api/v1/emails/", Ok(("sendEmail", &[])));
+        check(Method::GET, "/api/v1/emails", Ok(("listEmails", &[])));
+        check(Method::HEAD, "/api/v1/emails/msg_1", Ok(("getEmail", &["msg_1"])));
+        check(Method::PUT, "/api/v1/emails", Err(Problem::Method { allowed: "GET, POST" }));
+        check(Method::PATCH, "/api/v1/webhooks/wh_1", Ok(("changeWebhook", &["wh_1"])));
+        check(Method::PUT, "/api/v1/webhooks/wh_1/", Ok(("replaceWebhook", &["wh_1"])));
+        check(Method::DELETE, "/api/v1/webhooks/wh%5F1", Ok(("removeWebhook", &["wh_1"])));
+        check(Method::POST, "/api/v1/webhooks/wh_1/test", Ok(("testWebhook", &["wh_1"])));
         check(Method::GET, "/api/v1/webhooks/wh_1/test", Err(Problem::Method { allowed: "POST" }));
+        check(Method::GET, "/api/v1/agents/a%40b%2Fc", Ok(("getAgent", &["a@b/c"])));
         check(Method::GET, "/api/v1/webhooks/wh_1/tests", Err(Problem::NoRoute));
+        check(Method::GET, "/api/v1/webhooks/%FF", Err(Problem::NoRoute));
         check(Method::GET, "/api/v1", Err(Problem::NoRoute));
         check(Method::GET, "/api/v2/emails", Err(Problem::NoRoute));
         check(Method::GET, "/", Err(Problem::NoRoute));
         check(Method::GET, "/api/v1//emails", Err(Problem::NoRoute));
+        check(Method::GET, "/api/v1/emails//", Err(Problem::NoRoute));
+    }
+
+    #[test]
+    fn every_path_says_what_it_allows() {
+        assert_eq!(operation::unlisted(OPERATIONS), None);
     }
 }

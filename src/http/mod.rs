@@ -9,6 +9,16 @@ mod server;
 
 mod pace;
 
+mod brake;
+
+mod once;
+
+mod shape;
+
+mod query;
+
+mod operation;
+
 mod framing;
 
 mod body;
@@ -18,6 +28,8 @@ mod json;
 mod wire;
 
 mod extras;
+
+mod openapi;
 
 pub mod client;
 
@@ -57,12 +69,17 @@ use crate::ids::IdSource;
 use crate::intake::Intake;
 use crate::intake::submission::{Receipt, Refusal, Submission};
 use crate::model::delivery::{Delivery, State};
+use crate::model::event::Event;
 use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::message::Message;
 use crate::model::network::Network;
+use crate::model::once::Answered;
 use crate::model::tenant::Grant;
 use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
+use brake::{Brake, Left};
 pub use counters::{Counters, read};
+use once::Ticket;
 use problem::{Problem, RETRY_AFTER_SECS};
 use server::{Answer, Answerer, Limits, Peer};
 pub use wire::{Flaw, Wrong};
@@ -93,6 +110,8 @@ pub struct Settings {
     pub send_bytes_max: usize,
     /// Memory that the bodies of all requests may hold together, in bytes.
     pub memory_bytes_max: usize,
+    /// Requests a minute of one API key, where its tenant has no limit of its own; as many as come unless set.
+    pub requests_per_minute_max: Option<u32>,
 }
 
 impl Default for Settings {
@@ -109,6 +128,7 @@ impl Default for Settings {
             drain_secs_max: 10,
             send_bytes_max: 30 << 20,
             memory_bytes_max: 512 << 20,
+            requests_per_minute_max: None,
         }
     }
 }
@@ -123,6 +143,7 @@ impl Settings {
             ("header_secs_max", self.header_secs_max == 0),
             ("write_secs_max", self.write_secs_max == 0),
             ("send_bytes_max", self.send_bytes_max == 0),
+            ("requests_per_minute_max", self.requests_per_minute_max == Some(0)),
             ("memory_bytes_max", self.memory_bytes_max < self.send_bytes_max),
         ];
         let (key, _) = zero.into_iter().find(|(_, is_nonsense)| *is_nonsense)?;
@@ -144,6 +165,10 @@ const SMALL_BYTES_MAX: usize = 256 << 10;
 /// may connect to.
 pub type VetUrl = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
+/// What Mailtura's webhooks are told of an event: the same is told to those who fetch it. Handed in, since this door
+/// does not know the formats of webhooks.
+pub type ShowEvent = Arc<dyn Fn(&Event, &Message) -> Value + Send + Sync>;
+
 /// What the doors work with.
 pub struct Parts {
     /// How they are set.
@@ -160,6 +185,8 @@ pub struct Parts {
     pub vet_url: VetUrl,
     /// Shows whose a domain is.
     pub resolver: Arc<dyn Resolver>,
+    /// What is told of an event.
+    pub show_event: ShowEvent,
 }
 
 /// The HTTP doors of one installation. Cheap to clone; clones share everything.
@@ -169,6 +196,7 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     parts: Parts,
     memory: body::Memory,
+    brake: Brake,
     counters: Arc<Counters>,
     guesses: track::Guesses,
     sign_ins: console::SignIns,
@@ -178,8 +206,8 @@ impl Server {
     /// Doors that nobody stands at yet.
     pub fn new(parts: Parts) -> Self {
         let memory = body::Memory::new(parts.settings.memory_bytes_max);
-        let (counters, guesses, sign_ins) = Default::default();
-        Self(Arc::new(Inner { parts, memory, counters, guesses, sign_ins }))
+        let (brake, counters, guesses, sign_ins) = Default::default();
+        Self(Arc::new(Inner { parts, memory, brake, counters, guesses, sign_ins }))
     }
 
     /// What the doors have done so far.
@@ -210,15 +238,33 @@ impl Server {
         &self.0.parts.intake
     }
 
-    /// Hands a mail in, and tells the log as the other door does.
-    async fn submit(&self, grant: &Grant, submission: Submission) -> Result<Receipt, Refusal> {
-        let mut receipts = self.submit_all(grant, vec![submission]).await?;
-        Ok(receipts.remove(0))
+    /// Counts a request of a key, when it has a limit; what it has left goes into `left`.
+    ///
+    /// # Errors
+    /// `TooFast`.
+    fn spend(&self, grant: &Grant, left: &mut Option<Left>) -> Result<(), Problem> {
+        let limit = grant.tenant.settings.rate_limit.or(self.settings().requests_per_minute_max);
+        *left = limit.map(|limit| self.0.brake.spend(grant.credential, limit, self.clock().now()));
+        match left.and_then(|left| left.retry_after_secs) {
+            Some(retry_after_secs) => Err(Problem::TooFast { retry_after_secs }),
+            None => Ok(()),
+        }
     }
 
-    /// Hands in mails that belong together: all of them, or none.
+    /// Hands in mails that belong together, all of them or none, and tells the log as the other door does.
     async fn submit_all(&self, grant: &Grant, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Refusal> {
-        let receipts = self.intake().submit_all(grant, submissions).await?;
+        self.submit_once(grant, submissions, None, |_| Answered::default()).await
+    }
+
+    /// The same; with a ticket, what `answer` makes of the receipts is kept with the mails.
+    async fn submit_once(
+        &self,
+        grant: &Grant,
+        submissions: Vec<Submission>,
+        ticket: Option<&Ticket>,
+        answer: impl FnOnce(&[Receipt]) -> Answered,
+    ) -> Result<Vec<Receipt>, Refusal> {
+        let receipts = self.intake().submit_once(grant, submissions, ticket, answer).await?;
         let (tenant, agent) = (&grant.tenant.slug, &grant.agent.name);
         for receipt in &receipts {
             counters::add(&self.0.counters.messages, 1);
@@ -268,6 +314,9 @@ impl Answerer for Server {
         if console::is_for(&request) {
             return console::answer(self, request, peer).await;
         }
+        if let Some(answer) = openapi::answer(request.method(), request.uri().path()) {
+            return answer;
+        }
         client::note(&mut request, peer.ip, &self.settings().trusted_proxies);
         let answer = match Surface::of(request.uri().path()) {
             Surface::Zeptomail if request.uri().path() == zeptomail::oauth::PATH => {
@@ -282,7 +331,7 @@ impl Answerer for Server {
 
     fn refuse(&self, request: &Request<Incoming>, problem: &Problem) -> Answer {
         let answer = match Surface::of(request.uri().path()) {
-            Surface::Mailtura => mailtura::refused(problem),
+            Surface::Mailtura => mailtura::refused(problem, request.headers()),
             Surface::Zeptomail => zeptomail::refused(self, problem),
         };
         self.0.counters.answered(answer.status());
@@ -360,6 +409,9 @@ fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme
         Problem::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
         Problem::Method { allowed } => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
         Problem::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS))),
+        Problem::TooFast { retry_after_secs } | Problem::DailyLimit { retry_after_secs } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_secs));
+        }
         Problem::BodyTooSlow | Problem::BodyCut => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

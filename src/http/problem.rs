@@ -5,16 +5,20 @@
 //! test. Mailtura: `{"message", "validation"?}`, with `validation` as ajv writes it. ZeptoMail: `error.details` is never
 //! empty and its first `message` always text, since clients read it blindly; `request_id` stands in both places.
 
+mod ajv;
+
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Flaw, Wrong};
 use crate::intake::caller::AuthFailure;
+use crate::intake::once::NoTurn;
 use crate::intake::submission::{Refusal, Rejection};
 use crate::mail::compose::{Field, Unfit};
 use crate::mail::template::Flawed;
 use crate::model::template::Part;
 use crate::store::StoreError;
+use ajv::validation;
 
 /// How long to wait before the same request again, in seconds, when the fault is ours and temporary.
 pub const RETRY_AFTER_SECS: u32 = 5;
@@ -35,6 +39,20 @@ pub enum Problem {
     Unauthorized,
     /// The tenant exists and the credential is not for it.
     TenantForbidden,
+    /// Only an operator's key may.
+    OperatorOnly,
+    /// The key has made as many requests as it may for now.
+    TooFast {
+        /// When it may ask again.
+        retry_after_secs: u64,
+    },
+    /// As much has been sent today as may be.
+    DailyLimit {
+        /// When it will be tomorrow.
+        retry_after_secs: u64,
+    },
+    /// An `Idempotency-Key` stands in the way.
+    NoTurn(NoTurn),
     /// The body is larger than may be.
     BodyTooLarge {
         /// The limit.
@@ -109,6 +127,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Rejected(rejection) => Problem::Rejected(rejection),
+            Refusal::DailyLimit { retry_after_secs } => Problem::DailyLimit { retry_after_secs },
             Refusal::Unavailable => Problem::Unavailable,
         }
     }
@@ -122,7 +141,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%fault, "a request met data that cannot be read");
                 Problem::Broken
             }
-            StoreError::LostLease | StoreError::Unavailable(_) | StoreError::Closed => {
+            StoreError::OverLimit | StoreError::LostLease | StoreError::Unavailable(_) | StoreError::Closed => {
                 tracing::error!(%fault, "a request could not reach the store");
                 Problem::Unavailable
             }
@@ -178,6 +197,10 @@ impl Problem {
             Problem::NotFound(what) => plain(StatusCode::NOT_FOUND, &format!("{what} not found")),
             Problem::Unauthorized => plain(StatusCode::UNAUTHORIZED, "Invalid API key"),
             Problem::TenantForbidden => plain(StatusCode::FORBIDDEN, FORBIDDEN),
+            Problem::OperatorOnly => plain(StatusCode::FORBIDDEN, OPERATOR_ONLY),
+            Problem::TooFast { .. } => plain(StatusCode::TOO_MANY_REQUESTS, TOO_FAST),
+            Problem::DailyLimit { .. } => plain(StatusCode::TOO_MANY_REQUESTS, DAILY_LIMIT),
+            Problem::NoTurn(why) => plain(status_of_turn(*why), turn_words(*why)),
             Problem::BodyTooLarge { bytes_max } => plain(StatusCode::PAYLOAD_TOO_LARGE, &too_large(*bytes_max)),
             Problem::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, TOO_SLOW),
             Problem::BodyCut => plain(StatusCode::BAD_REQUEST, CUT),
@@ -209,6 +232,20 @@ impl Problem {
             Problem::Unavailable => plain(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
             Problem::Broken => plain(StatusCode::INTERNAL_SERVER_ERROR, BROKEN),
         }
+    }
+
+    /// Mailtura's body with the members of RFC 9457 before it: what who asks for `application/problem+json` gets.
+    pub fn problem_json(&self) -> (StatusCode, Value) {
+        let (status, body) = self.mailtura();
+        let mut problem = Map::new();
+        problem.insert("type".into(), "about:blank".into());
+        problem.insert("title".into(), status.canonical_reason().unwrap_or_default().into());
+        problem.insert("status".into(), status.as_u16().into());
+        if let Value::Object(body) = body {
+            problem.insert("detail".into(), body.get("message").cloned().unwrap_or_default());
+            problem.extend(body);
+        }
+        (status, problem.into())
     }
 
     /// Its status and body on ZeptoMail's surface.
@@ -267,6 +304,18 @@ impl Problem {
                 of(S::UNAUTHORIZED, "TM_4001", "Access Denied", "SERR_157", "Invalid API Token found")
             }
             Problem::TenantForbidden => of(S::FORBIDDEN, "TM_4001", "Access Denied", "PB_403", FORBIDDEN),
+            Problem::OperatorOnly => of(S::FORBIDDEN, "TM_4001", "Access Denied", "PB_403", OPERATOR_ONLY),
+            Problem::TooFast { .. } => of(S::TOO_MANY_REQUESTS, "TM_4290", "Too Many Requests", "PB_429", TOO_FAST),
+            Problem::DailyLimit { .. } => of(S::TOO_MANY_REQUESTS, "TM_3601", "Limit Exceeded", "SMI_115", DAILY_LIMIT),
+            Problem::NoTurn(why) => {
+                let (outer, sub_code) = match why {
+                    NoTurn::BadKey => ("Bad Request", "PB_400"),
+                    NoTurn::Running => ("Conflict", "PB_409"),
+                    NoTurn::Differs => ("Unprocessable Entity", "PB_422"),
+                    NoTurn::Unavailable => ("Service Unavailable", "PB_503"),
+                };
+                of(status_of_turn(*why), "TM_3301", outer, sub_code, turn_words(*why))
+            }
             Problem::BodyTooLarge { bytes_max } => {
                 of(S::PAYLOAD_TOO_LARGE, "TM_8001", "Limit Exceeded", "SM_129", &too_large(*bytes_max))
             }
@@ -309,6 +358,27 @@ impl Problem {
     }
 }
 
+fn status_of_turn(why: NoTurn) -> StatusCode {
+    match why {
+        NoTurn::BadKey => StatusCode::BAD_REQUEST,
+        NoTurn::Running => StatusCode::CONFLICT,
+        NoTurn::Differs => StatusCode::UNPROCESSABLE_ENTITY,
+        NoTurn::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn turn_words(why: NoTurn) -> &'static str {
+    match why {
+        NoTurn::BadKey => "An Idempotency-Key is 1 to 255 printable ASCII characters",
+        NoTurn::Running => "The first request with this Idempotency-Key is still under way",
+        NoTurn::Differs => "This Idempotency-Key came with another request before",
+        NoTurn::Unavailable => UNAVAILABLE,
+    }
+}
+
+const OPERATOR_ONLY: &str = "Only an operator's key may do this; `postback key add --operator` makes one";
+const TOO_FAST: &str = "Too many requests; try again later";
+const DAILY_LIMIT: &str = "The daily limit is reached; try again tomorrow";
 const EMPTY_FILE: &str = "The file is empty";
 const FORBIDDEN: &str = "The API key may not act for this tenant";
 const TOO_SLOW: &str = "The request body came too slowly";
@@ -321,38 +391,6 @@ const BROKEN: &str = "Internal error";
 
 fn too_large(bytes_max: usize) -> String {
     format!("The request body is larger than {bytes_max} bytes")
-}
-
-/// As ajv, which Mailtura uses, reports the first thing that it finds.
-fn validation(flaw: &Flaw) -> Value {
-    let (keyword, message, params) = match &flaw.wrong {
-        Wrong::Missing => {
-            let (_, property) = flaw.path.rsplit_once('/').unwrap_or(("", &flaw.path));
-            ("required", format!("must have required property '{property}'"), json!({ "missingProperty": property }))
-        }
-        Wrong::Empty => ("minLength", "must NOT have fewer than 1 characters".into(), json!({ "limit": 1 })),
-        Wrong::NoItems => ("minItems", "must NOT have fewer than 1 items".into(), json!({ "limit": 1 })),
-        Wrong::Type(kind) => ("type", format!("must be {kind}"), json!({ "type": kind })),
-        Wrong::Format(format) => ("format", format!("must match format \"{format}\""), json!({ "format": format })),
-        Wrong::OneOf(words) => {
-            ("enum", "must be equal to one of the allowed values".into(), json!({ "allowedValues": words }))
-        }
-        Wrong::TooMany(max) => ("maxItems", format!("must NOT have more than {max} items"), json!({ "limit": max })),
-        Wrong::TooLong(max) => {
-            ("maxLength", format!("must NOT have more than {max} characters"), json!({ "limit": max }))
-        }
-        Wrong::TooLarge(max) => ("postback", format!("must NOT be larger than {max} bytes"), json!({ "limit": max })),
-        Wrong::Other(why) => ("postback", why.clone(), json!({})),
-    };
-    let path = match &flaw.wrong {
-        Wrong::Missing => flaw.path.rsplit_once('/').map_or("", |(parent, _)| parent),
-        _ => &flaw.path,
-    };
-    let separator = if matches!(flaw.wrong, Wrong::Other(_) | Wrong::TooLarge(_)) { ":" } else { "" };
-    json!({
-        "message": format!("body{path}{separator} {message}"),
-        "validation": [{ "instancePath": path, "keyword": keyword, "message": message, "params": params }],
-    })
 }
 
 /// An error as ZeptoMail tells it.

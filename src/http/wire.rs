@@ -28,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// JSON pointer (RFC 6901) of the value, or of where it should be.
+    /// JSON pointer (RFC 6901) of the value, or of where it should be; `?name` for a parameter of the query.
     pub path: String,
     /// What is wrong with it.
     pub wrong: Wrong,
@@ -67,6 +67,11 @@ impl Flaw {
         Self { path: path.into(), wrong, value: String::new() }
     }
 
+    /// A flaw of a parameter of the query.
+    pub(super) fn in_query(name: &str, wrong: Wrong) -> Self {
+        Self::at(format!("?{name}"), wrong)
+    }
+
     /// The same with what stood there.
     pub fn showing(mut self, value: &str) -> Self {
         self.value = value.chars().take(SHOWN_CHARS).collect();
@@ -75,7 +80,7 @@ impl Flaw {
 
     /// The field of the request that it is in.
     pub fn field(&self) -> &str {
-        self.path.trim_start_matches('/').split('/').next().unwrap_or_default()
+        self.path.trim_start_matches(['/', '?']).split('/').next().unwrap_or_default()
     }
 }
 
@@ -105,6 +110,11 @@ impl<'j, 'a> Fields<'j, 'a> {
     pub(super) fn get(&self, name: &str) -> Option<&'j Json<'a>> {
         let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
         Some(value).filter(|value| !matches!(value, Json::Null))
+    }
+
+    /// The value of a field, also when it is null.
+    pub(super) fn raw_field(&self, name: &str) -> Option<&'j Json<'a>> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
 
     /// Whether the field stands there at all, null or not.
@@ -166,22 +176,27 @@ impl<'j, 'a> Fields<'j, 'a> {
 
     /// An object of texts, in order. Numbers and booleans pass for what they are written as.
     pub(super) fn pairs(&self, name: &str) -> Read<Vec<(String, String)>> {
-        let Some(object) = self.fields(name)? else { return Ok(Vec::new()) };
-        let present = object.fields.iter().filter(|(_, value)| !matches!(value, Json::Null));
-        let pairs = present.map(|(name, value)| {
-            let text = match value {
-                Json::Number(number) => number.to_string(),
-                Json::Bool(flag) => flag.to_string(),
-                other => text_of(other, &object.path(name))?.to_owned(),
-            };
-            Ok((name.clone().into_owned(), text))
-        });
-        pairs.collect()
+        self.get(name).map_or(Ok(Vec::new()), |value| pairs_of(value, &self.path(name)))
     }
 
     pub(super) fn raw(&self) -> &'j [(Cow<'a, str>, Json<'a>)] {
         self.fields
     }
+}
+
+/// An object of texts, in order. Numbers and booleans pass for what they are written as; null is absent.
+pub(super) fn pairs_of(json: &Json<'_>, path: &str) -> Read<Vec<(String, String)>> {
+    let object = fields_of(json, path.to_owned())?;
+    let present = object.fields.iter().filter(|(_, value)| !matches!(value, Json::Null));
+    let pairs = present.map(|(name, value)| {
+        let text = match value {
+            Json::Number(number) => number.to_string(),
+            Json::Bool(flag) => flag.to_string(),
+            other => text_of(other, &object.path(name))?.to_owned(),
+        };
+        Ok((name.clone().into_owned(), text))
+    });
+    pairs.collect()
 }
 
 /// Text, or a flaw at `path`.

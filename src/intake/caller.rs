@@ -55,7 +55,7 @@ impl Intake {
     /// `Wrong` for anything but an API key that may be used from `peer`; `Unavailable`.
     pub async fn authenticate_token(&self, token: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
         let grant = self.grant(digest(token)).await?;
-        let fits = grant.kind == CredentialKind::ApiKey && grant.admits(peer);
+        let fits = grant.kind.is_api_key() && grant.admits(peer);
         if fits { Ok(grant) } else { Err(AuthFailure::Wrong) }
     }
 
@@ -70,8 +70,10 @@ impl Intake {
         let secret = if is_token { without_scheme(secret) } else { secret };
         let grant = self.grant(digest(secret)).await?;
         let fits = match grant.kind {
-            CredentialKind::ApiKey if is_token => true,
-            CredentialKind::ApiKey | CredentialKind::SmtpPassword => self.names(&grant, username),
+            CredentialKind::ApiKey | CredentialKind::OperatorKey if is_token => true,
+            CredentialKind::ApiKey | CredentialKind::OperatorKey | CredentialKind::SmtpPassword => {
+                self.names(&grant, username)
+            }
         };
         if fits && grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::Wrong) }
     }

@@ -1,13 +1,15 @@
 //! THE THREE ARRIVALS: a submission, a report, a hit. Protocol-free; the only way in.
 //!
-//! `caller` says who is asking, `provision` makes those who may, `submission` makes a mail durable and promises it,
-//! `report` learns what became of one, `hit` learns who looked at one; `rules` holds what administrators have set about
-//! links. Doors hand in values and turn what comes back into replies; nothing here knows SMTP or HTTP. A promise is given
-//! only after the store's commit.
+//! `caller` says who is asking, `provision` makes those who may, `once` says whether they asked before, `submission`
+//! makes a mail durable and promises it, `report` learns what became of one, `hit` learns who looked at one; `rules`
+//! holds what administrators have set about links. Doors hand in values and turn what comes back into replies; nothing
+//! here knows SMTP or HTTP. A promise is given only after the store's commit.
 
 pub mod caller;
 
 pub mod provision;
+
+pub mod once;
 
 pub mod submission;
 
@@ -96,6 +98,7 @@ struct Inner {
     settings: Settings,
     callers: caller::Known,
     links: links::Links,
+    running: Arc<once::Running>,
     hits: hit::Queue,
     batches: Semaphore,
     /// The disk has room for mail.
@@ -136,7 +139,7 @@ impl Intake {
         let hits = hit::start(recording, settings.hits_max);
         let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);
         let (opener, callers) = (Opener::new(ring.clone(), host), caller::Known::default());
-        let links = links::Links::default();
+        let (links, running) = (links::Links::default(), Arc::default());
         let batches = Semaphore::new(submission::BATCHES_AT_ONCE);
         let has_room = AtomicBool::new(true);
         Self(Arc::new(Inner {
@@ -149,6 +152,7 @@ impl Intake {
             settings,
             callers,
             links,
+            running,
             hits,
             batches,
             has_room,

@@ -10,7 +10,7 @@ use crate::mail::dkim::{BadKey, Key};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::secret::Secret;
 use crate::model::signing_key::{Algorithm, SigningKey};
-use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
+use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant, TenantSettings};
 use crate::model::user::{Invitation, Role};
 
 /// How long an invitation holds.
@@ -19,7 +19,14 @@ const INVITATION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A tenant.
 pub fn tenant(slug: &str, name: &str, clock: &Clock, ids: &IdSource) -> Tenant {
     let now = clock.now();
-    Tenant { id: TenantId::from_uuid(ids.uuid(now)), slug: slug.to_owned(), name: name.to_owned(), created_at: now }
+    Tenant {
+        id: TenantId::from_uuid(ids.uuid(now)),
+        slug: slug.to_owned(),
+        name: name.to_owned(),
+        settings: TenantSettings::default(),
+        created_at: now,
+        updated_at: now,
+    }
 }
 
 /// A mail agent with nothing set.

@@ -18,9 +18,12 @@ pub use crate::mail::submitted::{Switches, Unreadable};
 use crate::model::address::{Address, Mailbox};
 use crate::model::id::MessageId;
 use crate::model::message::{Plan, Source};
+use crate::model::once::KeptAnswer;
+use crate::model::statistics::Day;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::messages::Terms;
 
 /// What all mails of one submission may come to together, in bytes: each recipient of a batch has a copy of its own.
 pub const BATCH_BYTES_MAX: usize = 128 << 20;
@@ -116,6 +119,11 @@ pub struct Receipt {
 pub enum Refusal {
     /// The submission is at fault; the same again will be refused again.
     Rejected(Rejection),
+    /// As much has been sent today as may be; the same again tomorrow may be accepted.
+    DailyLimit {
+        /// How long it is until tomorrow.
+        retry_after_secs: u64,
+    },
     /// We cannot keep it now; the same again later may be accepted.
     Unavailable,
 }
@@ -210,6 +218,16 @@ impl Intake {
     /// # Errors
     /// See [`Refusal`]: nothing at all was accepted.
     pub async fn submit_all(&self, grant: &Grant, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Refusal> {
+        self.submit_keeping(grant, submissions, |_| None).await
+    }
+
+    /// The same, and what `keep` makes of the receipts is kept in the same commit.
+    pub(super) async fn submit_keeping(
+        &self,
+        grant: &Grant,
+        submissions: Vec<Submission>,
+        keep: impl FnOnce(&[Receipt]) -> Option<KeptAnswer>,
+    ) -> Result<Vec<Receipt>, Refusal> {
         let is_batch = submissions.len() > 1;
         let _turn = if is_batch { self.0.batches.acquire().await.ok() } else { None };
         if submissions.is_empty() {
@@ -244,9 +262,16 @@ impl Intake {
             self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, &suppressed)
         });
         let plans: Vec<Plan> = planned.collect();
-        let receipts = plans.iter().map(receipt).collect();
-        self.0.store.accept_all(plans).await.map_err(|fault| unavailable(&fault))?;
-        Ok(receipts)
+        let receipts: Vec<Receipt> = plans.iter().map(receipt).collect();
+        let terms = Terms { kept: keep(&receipts), limits: grant.limits() };
+        match self.0.store.accept_all(plans, terms).await {
+            Ok(()) => Ok(receipts),
+            Err(StoreError::OverLimit) => {
+                let left = Day::of(now).next().start().since(now);
+                Err(Refusal::DailyLimit { retry_after_secs: left.as_secs() + 1 })
+            }
+            Err(fault) => Err(unavailable(&fault)),
+        }
     }
 
     fn check_size(&self, submission: &Submission) -> Result<(), Rejection> {

@@ -30,8 +30,31 @@ pub struct Tenant {
     pub slug: String,
     /// Its name for people.
     pub name: String,
+    /// What may be set.
+    pub settings: TenantSettings,
     /// When it was added.
     pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What may be set on a tenant. Kept as JSON; every field has a default, so that old rows stay readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TenantSettings {
+    /// Recipients a day (UTC); `None` for as many as come.
+    pub daily_limit: Option<u64>,
+    /// Requests a minute of each of its API keys; `None` leaves it to the installation.
+    pub rate_limit: Option<u32>,
+}
+
+/// How many recipients may be sent to on a day of UTC; `None` for as many as come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DailyLimits {
+    /// By the tenant.
+    pub tenant: Option<u64>,
+    /// By its mail agent.
+    pub agent: Option<u64>,
 }
 
 /// The unit of isolation inside a tenant.
@@ -147,6 +170,8 @@ pub struct AgentSettings {
     pub description: String,
     /// It sends nothing any more; only then it may be removed by ZeptoMail's API.
     pub is_shut_down: bool,
+    /// Recipients a day (UTC); `None` for as many as come.
+    pub daily_limit: Option<u64>,
 }
 
 impl Default for AgentSettings {
@@ -166,6 +191,7 @@ impl Default for AgentSettings {
             authentication_key: String::new(),
             description: String::new(),
             is_shut_down: false,
+            daily_limit: None,
         }
     }
 }
@@ -175,15 +201,27 @@ impl Default for AgentSettings {
 pub enum CredentialKind {
     /// HTTP sends, SMTP sends as `emailapikey` or under its own name, and the management of its tenant.
     ApiKey,
+    /// The same for every tenant that it names, and the management of tenants and their limits.
+    OperatorKey,
     /// SMTP only.
     SmtpPassword,
 }
 
 impl CredentialKind {
-    /// `api_key` or `smtp_password`.
-    pub fn as_str(self) -> &'static str {
+    /// Every kind.
+    pub const ALL: [CredentialKind; 3] =
+        [CredentialKind::ApiKey, CredentialKind::OperatorKey, CredentialKind::SmtpPassword];
+
+    /// Whether the HTTP APIs take it.
+    pub const fn is_api_key(self) -> bool {
+        matches!(self, CredentialKind::ApiKey | CredentialKind::OperatorKey)
+    }
+
+    /// `api_key`, `operator_key` or `smtp_password`.
+    pub const fn as_str(self) -> &'static str {
         match self {
             CredentialKind::ApiKey => "api_key",
+            CredentialKind::OperatorKey => "operator_key",
             CredentialKind::SmtpPassword => "smtp_password",
         }
     }
@@ -234,5 +272,10 @@ impl Grant {
     /// Whether the credential may be used from there.
     pub fn admits(&self, peer: IpAddr) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|network| network.has(peer))
+    }
+
+    /// How much may be sent a day under this grant.
+    pub fn limits(&self) -> DailyLimits {
+        DailyLimits { tenant: self.tenant.settings.daily_limit, agent: self.agent.settings.daily_limit }
     }
 }

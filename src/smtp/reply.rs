@@ -184,6 +184,7 @@ pub(super) fn data_fault(fault: DataFault) -> Reply {
 pub(super) fn refusal(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Rejected(why) => rejection(why),
+        Refusal::DailyLimit { .. } => reply(452, "4.7.1", "the daily limit is reached, please try again tomorrow"),
         Refusal::Unavailable => UNAVAILABLE,
     }
 }

@@ -322,6 +322,10 @@ impl Talk<'_> {
                 add(&counters.rejected, 1);
                 info!(peer = %self.peer, size_bytes, %why, "message rejected");
             }
+            Err(Refusal::DailyLimit { .. }) => {
+                add(&counters.rejected, 1);
+                info!(peer = %self.peer, size_bytes, "message rejected: the daily limit is reached");
+            }
             Err(Refusal::Unavailable) => add(&counters.unavailable, 1),
         }
         self.connection.submitted(answer.map(|receipt| receipt.message.to_string()));

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::files::Files;
 use super::schema::{SCHEMA, migrator};
 use super::sealing;
-use super::value::{PIECES, Places, Row, Value, bound, pieces};
+pub(super) use super::tx::Tx;
+use super::value::{Places, Row, Value, bound, pieces};
 use super::writer::{self, Writer};
 use crate::clock::Clock;
 use crate::model::seal::MasterKey;
@@ -31,6 +32,9 @@ pub enum StoreError {
     /// The lease that a settlement named is no longer held; nothing was changed.
     #[error("the lease is no longer held")]
     LostLease,
+    /// More than may be sent in a day; nothing was changed.
+    #[error("the daily limit is reached")]
+    OverLimit,
     /// A row does not read back as what we wrote.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
@@ -119,6 +123,8 @@ pub(super) enum Db {
     Postgres(PgPool),
 }
 
+/// Prepared statements that a connection keeps; lists of each length count.
+pub(super) const STATEMENTS: usize = 800;
 /// Connections to PostgreSQL of one node.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long to wait for a connection or a lock before the database counts as away.
@@ -137,7 +143,8 @@ impl Store {
         db.check_promise(options.sync).await?;
         sealing::begin(&db, &options.master).await?;
         let wakes = Wakes::default();
-        let writer = writer::start(db.clone(), wakes.clone(), options.master.clone(), options.handoff);
+        let Options { master, handoff, holder, .. } = &options;
+        let writer = writer::start(db.clone(), wakes.clone(), master.clone(), *handoff, holder);
         if let Db::Postgres(pool) = &db {
             super::listen::start(pool.clone(), wakes.clone());
         }
@@ -280,7 +287,8 @@ impl Db {
 
     async fn open_postgres(url: &str) -> Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::Unavailable)?;
-        let options = options.statement_cache_capacity(400).options([("idle_in_transaction_session_timeout", "60000")]);
+        let options =
+            options.statement_cache_capacity(STATEMENTS).options([("idle_in_transaction_session_timeout", "60000")]);
         // Once by hand: an unreachable server would otherwise show as a pool that timed out.
         options.connect().await?.close().await?;
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
@@ -341,86 +349,8 @@ impl Db {
 
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match self {
-            Db::Sqlite(files) => Tx::Sqlite(files.begin().await?),
-            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Db::Sqlite(files) => Tx::sqlite(files.begin().await?),
+            Db::Postgres(pool) => Tx::postgres(pool.begin().await?),
         })
-    }
-}
-
-/// A write transaction.
-pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
-}
-
-impl Tx {
-    /// Runs a statement; the number of rows changed.
-    pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
-        self.run_safe(sql, values).await
-    }
-
-    /// Runs a statement and gives its rows.
-    pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
-        self.rows_safe(sql, values).await
-    }
-
-    /// Runs a statement in which `$list` stands for ids in brackets, possibly none. The list is filled up to one of a
-    /// few fixed lengths, so that prepared statements are found again; what does not fit the longest is left out.
-    pub(super) async fn rows_listed(
-        &mut self,
-        sql: &'static str,
-        mut values: Vec<Value>,
-        mut list: Vec<Value>,
-    ) -> Result<Vec<Row>> {
-        let length = PIECES.into_iter().rev().find(|piece| *piece >= list.len()).unwrap_or(PIECES[0]);
-        list.resize(length, Value::Bytes(Some(Vec::new())));
-        let places: Vec<String> = (1..=length).map(|place| format!("${}", values.len() + place)).collect();
-        values.append(&mut list);
-        self.rows_safe(AssertSqlSafe(sql.replace("$list", &places.join(", "))), values).await
-    }
-
-    /// The first row.
-    pub(super) async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
-        Ok(self.rows(sql, values).await?.into_iter().next())
-    }
-
-    /// Runs `head`, a list of value tuples made of placeholders, and `tail`, for all of `tuples`; the rows that it
-    /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
-    pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        let places = if self.is_shared() { Places::Numbered } else { Places::Counted };
-        for (sql, values) in pieces(places, head, tail, tuples) {
-            rows.extend(self.rows_safe(AssertSqlSafe(sql), values).await?);
-        }
-        Ok(rows)
-    }
-
-    async fn run_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<u64> {
-        Ok(match self {
-            Tx::Sqlite(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
-            Tx::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
-        })
-    }
-
-    async fn rows_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
-        Ok(match self {
-            Tx::Sqlite(tx) => bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect(),
-            Tx::Postgres(tx) => {
-                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
-            }
-        })
-    }
-
-    /// The engine's own fragment where the two truly differ: rows that another node is leasing are passed over.
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Tx::Postgres(_))
-    }
-
-    pub(super) async fn commit(self) -> Result<()> {
-        match self {
-            Tx::Sqlite(tx) => tx.commit().await?,
-            Tx::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
     }
 }

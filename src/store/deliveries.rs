@@ -163,7 +163,7 @@ impl Store {
                 Box::pin(async move {
                     let cancelled = cancel(tx, &events, now).await?;
                     let told: Vec<&Event> = events.iter().filter(|event| cancelled.contains(&event.delivery)).collect();
-                    let owes = events::insert(tx, &told).await?;
+                    let owes = events::tell(tx, &told).await?;
                     Ok((cancelled, owes))
                 })
             })
@@ -231,8 +231,7 @@ pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
         insert into deliveries (message_id, recipient, tenant_id, agent_id, address, domain, state, due_at, lease,
             attempts, accepted_at, expires_at, settled_at, reason)
         values";
-    let rows = accepts.iter().flat_map(|accept| planned_values(accept)).collect();
-    tx.many(HEAD, "", rows).await.map(drop)
+    tx.later(HEAD, "", accepts.iter().flat_map(|accept| planned_values(accept)).collect()).await
 }
 
 fn planned_values<'a>(accept: &'a Accept) -> impl Iterator<Item = Vec<Value>> + 'a {
@@ -312,7 +311,7 @@ async fn insert_attempts(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<()> {
         insert into attempts (message_id, recipient, number, started_at, ended_at, route, peer, tls, outcome, code,
             diagnostic, rule, dialogue)
         values";
-    tx.many(HEAD, "on conflict do nothing", rows).await.map(drop)
+    tx.later(HEAD, "on conflict do nothing", rows).await
 }
 
 fn attempt_values(settlement: &Settlement) -> Vec<Value> {

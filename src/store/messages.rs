@@ -12,17 +12,28 @@ use bytes::Bytes;
 use super::db::{Db, Result, Store, StoreError, Tx, on_own_task};
 use super::deliveries::{self, Leased};
 use super::value::{Row, Value, json};
-use super::writer::{Accept, Work};
+use super::writer::{Accept, Together, Work};
 use crate::model::delivery::{Delivery, Lease, State};
 use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
 use crate::model::message::{Fate, Message, Plan, PlannedDelivery, Source};
+use crate::model::once::KeptAnswer;
 use crate::model::queue::Mark;
+use crate::model::tenant::DailyLimits;
 use crate::model::time::Timestamp;
 
 /// Largest content that SQLite keeps in a row; PostgreSQL keeps all of them in rows.
 const ROW_BYTES_MAX: usize = 256 * 1024;
 /// Messages that are looked through for one whose id is not known.
 const AROUND_MAX: u32 = 20_000;
+
+/// On which terms a plan is accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The answer to keep with it, when the same request must not be carried out again.
+    pub kept: Option<KeptAnswer>,
+    /// How much may be sent a day.
+    pub limits: DailyLimits,
+}
 
 impl Store {
     /// Makes a plan durable: when this returns, the mail survives a power cut. Deliveries that are due now are
@@ -32,20 +43,21 @@ impl Store {
     /// # Errors
     /// `Conflict` when the message id is taken; `Unavailable` or `Closed` when nothing was promised.
     pub async fn accept(&self, plan: Plan) -> Result<()> {
-        self.accept_all(vec![plan]).await
+        self.accept_all(vec![plan], Terms::default()).await
     }
 
     /// Makes plans durable as [`Self::accept`] does, in one commit: all of them, or none.
     ///
     /// # Errors
-    /// As [`Self::accept`].
-    pub async fn accept_all(&self, plans: Vec<Plan>) -> Result<()> {
+    /// As [`Self::accept`]; also `OverLimit` when a daily limit would be passed, and `Conflict` when an answer is kept
+    /// already.
+    pub async fn accept_all(&self, plans: Vec<Plan>, terms: Terms) -> Result<()> {
         let store = self.clone();
         // A client that hangs up must not keep a committed delivery from being handed over.
-        on_own_task(async move { store.accept_and_hand_over(plans).await }).await
+        on_own_task(async move { store.accept_and_hand_over(plans, terms).await }).await
     }
 
-    async fn accept_and_hand_over(&self, plans: Vec<Plan>) -> Result<()> {
+    async fn accept_and_hand_over(&self, plans: Vec<Plan>, terms: Terms) -> Result<()> {
         let mut accepts = Vec::with_capacity(plans.len());
         let now = self.now();
         for plan in plans {
@@ -58,7 +70,7 @@ impl Store {
         if slots.is_some() {
             accepts.iter_mut().for_each(|accept| accept.holder = Some(self.0.holder.clone()));
         }
-        self.0.writer.write(Work::Accept(accepts)).await?;
+        self.0.writer.write(Work::Accept(Box::new(Together { accepts, terms, now }))).await?;
         let mut slots = slots.into_iter().flatten();
         for plan in plans {
             let message = Arc::new(plan.message.clone());
@@ -212,12 +224,12 @@ pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
         return Ok(());
     }
     let rows = accepts.iter().map(|accept| message_values(&accept.plan.message)).collect();
-    tx.many(MESSAGES, "", rows).await?;
+    tx.later(MESSAGES, "", rows).await?;
     let rows = accepts.iter().map(|accept| {
         let body = accept.file.is_none().then(|| accept.plan.content.to_vec());
         vec![accept.plan.message.id.into(), body.into(), accept.file.clone().into()]
     });
-    tx.many("insert into contents (message_id, body, file) values", "", rows.collect()).await?;
+    tx.later("insert into contents (message_id, body, file) values", "", rows.collect()).await?;
     deliveries::insert(tx, accepts).await
 }
 

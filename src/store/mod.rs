@@ -8,6 +8,7 @@
 pub mod db;
 mod files;
 mod schema;
+mod tx;
 mod value;
 
 pub mod writer;
@@ -60,6 +61,10 @@ pub mod sts;
 pub mod views;
 
 pub mod recipients;
+
+pub mod idempotency;
+
+pub mod statistics;
 
 pub mod retention;
 

@@ -300,7 +300,7 @@ async fn cancel_bite(
     let rows = tx.rows(SQL, values).await?;
     let told = rows.iter().filter_map(|row| tell(&deliveries::read(row).ok()?));
     let told: Vec<Event> = told.collect();
-    let is_owed = events::insert(tx, &told.iter().collect::<Vec<_>>()).await?;
+    let is_owed = events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;
     if tx.is_shared() {
         listen::announce(tx, false, is_owed).await?;
     }

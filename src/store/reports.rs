@@ -289,7 +289,7 @@ async fn rewrite(tx: &mut Tx, rejudged: Rejudged) -> Result<()> {
         suppressions::lift(tx, delivery, report.received_at).await?;
     }
     address_history::bear(tx, [&settlement.bearing]).await?;
-    super::events::insert(tx, &settlement.events.iter().collect::<Vec<_>>()).await?;
+    super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await?;
     if let (Some(id), Some(cause), Effect::Bounced) = (report.delivery, &report.cause, report.effect) {
         let sql = "update deliveries set reason = $1 where message_id = $2 and recipient = $3 and state = 'bounced'";
         tx.run(sql, vec![cause.reason.as_str().into(), id.message.into(), id.recipient.into()]).await?;

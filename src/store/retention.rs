@@ -66,7 +66,9 @@ impl Store {
             )
         })
         .await?;
+        self.run("delete from kept_answers where kept_until < $1", vec![now.into()]).await?;
         self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
+        self.run("delete from statistics where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let events =
             self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;
         let before = now - keep.webhook_log;

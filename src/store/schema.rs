@@ -37,6 +37,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     11 "credential_networks" "0011_credential_networks.sql",
     12 "claimed_domains" "0012_claimed_domains.sql",
     13 "sending" "0013_sending.sql",
+    14 "http_api" "0014_http_api.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

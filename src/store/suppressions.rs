@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::address_history;
 use super::db::{Result, Store, StoreError, Tx};
-use super::value::{PIECES, Row, Value};
+use super::value::{LENGTHS, Row, Value};
 use crate::model::address::Address;
 use crate::model::delivery::Delivery;
 use crate::model::id::{AgentId, TenantId};
@@ -227,7 +227,7 @@ fn wanted<'a>(recipients: impl Iterator<Item = (TenantId, AgentId, &'a Address)>
     }
     // Up to a size that is one statement: most mails have one recipient.
     if let (Some(last), Some(size)) =
-        (tuples.last().cloned(), PIECES.into_iter().rev().find(|size| *size >= tuples.len()))
+        (tuples.last().cloned(), LENGTHS.into_iter().rev().find(|size| *size >= tuples.len()))
     {
         tuples.resize(size, last);
     }

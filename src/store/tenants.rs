@@ -14,7 +14,7 @@ macro_rules! select_grant {
         concat!(
             "select credentials.id as credential_id, kind, digest, networks,
                 tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
-                tenants.created_at as tenant_created_at,
+                tenants.settings as tenant_settings, tenants.created_at as tenant_created_at, tenants.updated_at,
                 agents.id, agents.key, agents.name, agents.settings, agents.created_at
             from credentials
             join tenants on tenants.id = credentials.tenant_id
@@ -31,13 +31,41 @@ impl Store {
     /// # Errors
     /// `Conflict` when the slug is taken; `Unavailable`.
     pub async fn add_tenant(&self, tenant: Tenant, agent: MailAgent) -> Result<()> {
+        const TENANT: &str = "
+            insert into tenants (id, slug, name, settings, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6)";
         let master = self.0.master.clone();
         self.transaction(move |tx| {
             Box::pin(async move {
-                let sql = "insert into tenants (id, slug, name, created_at) values ($1, $2, $3, $4)";
-                let row = vec![tenant.id.into(), tenant.slug.into(), tenant.name.into(), tenant.created_at.into()];
-                tx.run(sql, row).await?;
+                let row = vec![
+                    tenant.id.into(),
+                    tenant.slug.into(),
+                    tenant.name.into(),
+                    json(&tenant.settings).into(),
+                    tenant.created_at.into(),
+                    tenant.updated_at.into(),
+                ];
+                tx.run(TENANT, row).await?;
                 insert_agent(tx, agent, &master).await
+            })
+        })
+        .await
+    }
+
+    /// Replaces a tenant's name and settings, and those of its mail agent when one is given. Whether it exists.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn change_tenant(&self, tenant: Tenant, agent: Option<MailAgent>) -> Result<bool> {
+        let sql = "update tenants set name = $1, settings = $2, updated_at = $3 where id = $4";
+        let (settings, master) = (json(&tenant.settings), self.0.master.clone());
+        let row = vec![tenant.name.into(), settings.into(), tenant.updated_at.into(), tenant.id.into()];
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                if let Some(agent) = agent {
+                    update_agent(tx, &agent, &master).await?;
+                }
+                Ok(tx.run(sql, row).await? > 0)
             })
         })
         .await
@@ -57,8 +85,13 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<Tenant>> {
-        let sql = "select id, slug, name, created_at from tenants where slug > $1 order by slug limit $2";
-        self.rows(sql, vec![after.into(), limit.into()]).await?.iter().map(read_tenant).collect()
+        const SQL: &str = "
+            select id, slug, name, settings, created_at, updated_at
+            from tenants
+            where slug > $1
+            order by slug
+            limit $2";
+        self.rows(SQL, vec![after.into(), limit.into()]).await?.iter().map(read_tenant).collect()
     }
 
     /// The tenant with this slug.
@@ -66,7 +99,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn tenant(&self, slug: &str) -> Result<Option<Tenant>> {
-        let sql = "select id, slug, name, created_at from tenants where slug = $1";
+        let sql = "select id, slug, name, settings, created_at, updated_at from tenants where slug = $1";
         self.row(sql, vec![slug.into()]).await?.as_ref().map(read_tenant).transpose()
     }
 
@@ -84,10 +117,8 @@ impl Store {
     /// # Errors
     /// `Conflict` when the name is taken; `Unavailable`.
     pub async fn change_agent(&self, agent: &MailAgent) -> Result<bool> {
-        let sql = "update agents set name = $1, settings = $2 where id = $3 and tenant_id = $4";
-        let settings = settings_text(&agent.settings, agent.id, &self.0.master);
-        let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into(), agent.tenant.into()];
-        Ok(self.run(sql, row).await? > 0)
+        let (agent, master) = (agent.clone(), self.0.master.clone());
+        self.transaction(move |tx| Box::pin(async move { update_agent(tx, &agent, &master).await })).await
     }
 
     /// Removes a mail agent with its domains, credentials, webhooks and suppressions. Whether it existed.
@@ -252,7 +283,9 @@ impl Store {
                 id: agent.tenant,
                 slug: row.text("slug")?,
                 name: row.text("tenant_name")?,
+                settings: row.json("tenant_settings")?,
                 created_at: row.time("tenant_created_at")?,
+                updated_at: row.time("updated_at")?,
             },
             agent,
             credential: CredentialId::from_bytes(row.id("credential_id")?),
@@ -277,6 +310,13 @@ async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Resu
         agent.created_at.into(),
     ];
     tx.run(SQL, row).await.map(drop)
+}
+
+async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Result<bool> {
+    let sql = "update agents set name = $1, settings = $2 where id = $3 and tenant_id = $4";
+    let settings = settings_text(&agent.settings, agent.id, master);
+    let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into(), agent.tenant.into()];
+    Ok(tx.run(sql, row).await? > 0)
 }
 
 /// Seals what was written before there was sealing. Run when the store is opened.
@@ -315,7 +355,9 @@ fn read_tenant(row: &Row) -> Result<Tenant> {
         id: TenantId::from_bytes(row.id("id")?),
         slug: row.text("slug")?,
         name: row.text("name")?,
+        settings: row.json("settings")?,
         created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
     })
 }
 
@@ -332,7 +374,7 @@ fn read_agent(row: &Row, master: &MasterKey) -> Result<MailAgent> {
 }
 
 fn kind_from(word: &str) -> Option<CredentialKind> {
-    [CredentialKind::ApiKey, CredentialKind::SmtpPassword].into_iter().find(|kind| kind.as_str() == word)
+    CredentialKind::ALL.into_iter().find(|kind| kind.as_str() == word)
 }
 
 fn read_credential(row: &Row) -> Result<Credential> {

@@ -152,8 +152,10 @@ pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own values have string keys and no failing parts")
 }
 
-/// How many tuples one statement may carry.
-pub(super) const PIECES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+/// Lengths that lists are filled up to, longest first.
+pub(super) const LENGTHS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+/// Tuples of which every number has a statement of its own; more come in multiples of it, up to the longest.
+const TUPLES_EXACT: usize = 16;
 
 /// How places for values are written in long lists.
 #[derive(Clone, Copy, Debug)]
@@ -164,17 +166,23 @@ pub(super) enum Places {
     Numbered,
 }
 
-/// The statements that carry `tuples`, as text and values: as few and as large as `PIECES` allows.
+/// The statements that carry `tuples`, as text and values: as few and as large as [`piece`] allows.
 pub(super) fn pieces(places: Places, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Vec<(String, Vec<Value>)> {
     let mut statements = Vec::new();
     let mut left = tuples.into_iter();
     while left.len() > 0 {
-        let piece = PIECES.into_iter().find(|piece| *piece <= left.len()).unwrap_or(1);
-        let tuples: Vec<_> = left.by_ref().take(piece).collect();
+        let count = piece(left.len());
+        let tuples: Vec<_> = left.by_ref().take(count).collect();
         let sql = format!("{head} {} {tail}", placeholders(places, &tuples));
         statements.push((sql, tuples.into_iter().flatten().collect()));
     }
     statements
+}
+
+/// How many of `left` tuples the next statement carries. A batch is mostly one statement a table, and there are few
+/// enough of them that prepared ones are found again.
+fn piece(left: usize) -> usize {
+    if left <= TUPLES_EXACT { left } else { (left - left % TUPLES_EXACT).min(LENGTHS[0]) }
 }
 
 fn placeholders(places: Places, tuples: &[Vec<Value>]) -> String {

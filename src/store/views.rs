@@ -2,7 +2,7 @@
 //!
 //! Reads only, on the readers, in short statements. Whatever a tenant may see takes the tenant from the caller.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::db::{Result, Store};
@@ -10,8 +10,8 @@ use super::deliveries::{self, Attempt};
 use super::dispatches::{DispatchStanding, read_standing};
 use super::value::Row;
 use super::{events, hits, messages};
-use crate::model::delivery::Delivery;
-use crate::model::event::{Event, EventKind};
+use crate::model::delivery::{Delivery, State};
+use crate::model::event::{Event, EventKind, EventSet};
 use crate::model::hit::Hit;
 use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
 use crate::model::message::Message;
@@ -49,6 +49,23 @@ pub struct QueueCounts {
     pub dispatches: u64,
     /// The due time of the oldest of them.
     pub oldest_dispatch_due: Option<Timestamp>,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Later than this one.
+    pub after: Option<EventId>,
+    /// Earlier than this one.
+    pub before: EventId,
+    /// Of these kinds.
+    pub kinds: EventSet,
+    /// About this message only.
+    pub message: Option<MessageId>,
+    /// How many.
+    pub limit: u32,
 }
 
 impl Store {
@@ -207,6 +224,65 @@ impl Store {
         let rows = self.rows(SQL, vec![tenant.into(), from.into(), to.into()]).await?;
         let messages: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
         Ok(messages.into_iter().filter(|message| message.facts.request_id == request_id).take(1_000).collect())
+    }
+
+    /// How many deliveries of each of these messages are in each state.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn standings(&self, messages: &[MessageId]) -> Result<HashMap<MessageId, Vec<(State, u64)>>> {
+        const HEAD: &str = "
+            with wanted (message_id) as (values";
+        const TAIL: &str = ")
+            select deliveries.message_id, state, count(*) as total
+            from wanted
+            join deliveries on deliveries.message_id = wanted.message_id
+            group by deliveries.message_id, state";
+        let mut standings: HashMap<MessageId, Vec<(State, u64)>> = HashMap::new();
+        for row in self.lookup(HEAD, TAIL, messages.iter().map(|id| vec![(*id).into()]).collect()).await? {
+            let id = MessageId::from_bytes(row.id("message_id")?);
+            let standing = (row.word("state", State::from_word)?, row.small("total")?);
+            standings.entry(id).or_default().push(standing);
+        }
+        Ok(standings)
+    }
+
+    /// A tenant's events after one and before another, oldest first, each with its message; tests aside.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn events_between(&self, wanted: &EventQuery) -> Result<Vec<(Event, Message)>> {
+        const SQL: &str = "
+            select events.id as event_id, events.message_id, events.recipient, events.tenant_id, events.agent_id, kind,
+                ordinal, at, address, detail, relay, relay_at, is_test,
+                messages.id, agent_key, source, accepted_at, size_bytes, facts
+            from events
+            join messages on messages.id = events.message_id
+            where events.tenant_id = $1 and events.id > $2 and events.id < $3 and (kind_bit & $4) <> 0 and not is_test
+            order by events.id
+            limit $5";
+        const OF_MESSAGE: &str = "
+            select events.id as event_id, events.message_id, events.recipient, events.tenant_id, events.agent_id, kind,
+                ordinal, at, address, detail, relay, relay_at, is_test,
+                messages.id, agent_key, source, accepted_at, size_bytes, facts
+            from messages
+            join events on events.message_id = messages.id
+            where messages.tenant_id = $1 and events.id > $2 and events.id < $3 and (kind_bit & $4) <> 0
+                and not is_test and messages.id = $6
+            order by events.id
+            limit $5";
+        let after = wanted.after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
+        let kinds = i64::from(wanted.kinds.0);
+        let mut values =
+            vec![wanted.tenant.into(), after.into(), wanted.before.into(), kinds.into(), wanted.limit.into()];
+        let sql = match wanted.message {
+            None => SQL,
+            Some(message) => {
+                values.push(message.into());
+                OF_MESSAGE
+            }
+        };
+        self.rows(sql, values).await?.iter().map(|row| Ok((events::read(row)?, messages::read(row)?))).collect()
     }
 
     /// Counts of the queues.

@@ -75,7 +75,7 @@ impl Store {
                     return Ok(false);
                 }
                 tx.run("delete from webhook_health where webhook_id = $1", vec![id.into()]).await?;
-                events::insert(tx, &told.iter().collect::<Vec<_>>()).await?;
+                events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;
                 Ok(true)
             })
         });

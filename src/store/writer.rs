@@ -17,8 +17,10 @@ use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
 use super::hits::HitBatch;
+use super::messages::Terms;
 use super::reports::Arrived;
-use super::{address_history, deliveries, dispatches, events, hits, messages, reports};
+use super::statistics::{Share, Tally};
+use super::{address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics};
 use crate::model::event::Event;
 use crate::model::message::Plan;
 use crate::model::seal::MasterKey;
@@ -40,7 +42,7 @@ const POSTGRES_WRITERS: usize = 4;
 /// One thing to write.
 pub(super) enum Work {
     /// Plans that belong together: all of them are written, or none.
-    Accept(Vec<Accept>),
+    Accept(Box<Together>),
     Settle(Box<Settlement>),
     SettleDispatch(Box<DispatchSettlement>),
     Hits(HitBatch),
@@ -55,6 +57,14 @@ pub(super) struct Accept {
     /// The lease that its due deliveries are accepted under; `None`: they are due for whoever leases them.
     pub(super) holder: Option<String>,
     /// What is due by then counts as due now.
+    pub(super) now: Timestamp,
+}
+
+/// Plans on their way in together.
+pub(super) struct Together {
+    pub(super) accepts: Vec<Accept>,
+    pub(super) terms: Terms,
+    /// When they came.
     pub(super) now: Timestamp,
 }
 
@@ -86,7 +96,7 @@ struct Handoff {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<Leased>>>,
 }
 
-pub(super) fn start(db: Db, wakes: Wakes, master: MasterKey, slots: usize) -> Writer {
+pub(super) fn start(db: Db, wakes: Wakes, master: MasterKey, slots: usize, holder: &str) -> Writer {
     let (arrivals, receiver) = mpsc::channel(WAITING_MAX);
     let (fail, failed) = watch::channel(false);
     let receiver = Arc::new(Mutex::new(receiver));
@@ -95,8 +105,9 @@ pub(super) fn start(db: Db, wakes: Wakes, master: MasterKey, slots: usize) -> Wr
         Db::Sqlite(_) => 1,
         Db::Postgres(_) => POSTGRES_WRITERS,
     };
-    for _ in 0..writers {
-        let ground = Ground { db: db.clone(), wakes: wakes.clone(), master: master.clone() };
+    for writer in 0..writers {
+        let share = Share::of(holder, writer);
+        let ground = Ground { db: db.clone(), wakes: wakes.clone(), master: master.clone(), share };
         tokio::spawn(run(ground, receiver.clone(), fail.clone()));
     }
     let (sender, leased) = mpsc::unbounded_channel();
@@ -142,11 +153,12 @@ impl Writer {
     }
 }
 
-/// What a writer works with.
+/// What one writer works with.
 struct Ground {
     db: Db,
     wakes: Wakes,
     master: MasterKey,
+    share: Share,
 }
 
 async fn run(ground: Ground, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
@@ -225,6 +237,8 @@ async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<()> {
 struct Written {
     /// Places in the batch whose lease was no longer held.
     lost: Vec<usize>,
+    /// Places of arrivals that would pass a daily limit; nothing of them was written.
+    over: Vec<usize>,
     has_due_deliveries: bool,
     has_due_dispatches: bool,
 }
@@ -237,23 +251,19 @@ impl Written {
         if self.has_due_dispatches {
             wakes.dispatches.ring();
         }
-        (0..works).map(|at| if self.lost.contains(&at) { Err(StoreError::LostLease) } else { Ok(()) }).collect()
+        let result = |at| match at {
+            _ if self.lost.contains(&at) => Err(StoreError::LostLease),
+            _ if self.over.contains(&at) => Err(StoreError::OverLimit),
+            _ => Ok(()),
+        };
+        (0..works).map(result).collect()
     }
 }
 
 async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     let mut tx = ground.db.begin().await?;
-    let mut written = Written::default();
-    let accepts: Vec<&Accept> = works
-        .iter()
-        .filter_map(|work| match &**work {
-            Work::Accept(accepts) => Some(accepts),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    messages::insert(&mut tx, &accepts).await?;
-    written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
+    let (mut written, mut tally) = (Written::default(), Tally::default());
+    let accepts = accept(&mut tx, works, &mut written).await?;
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
@@ -278,12 +288,31 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(&from_hits)
         .chain(&notices)
         .collect();
-    written.has_due_dispatches = events::insert(&mut tx, &all).await?;
+    written.has_due_dispatches = events::insert(&mut tx, &all, &mut tally).await?;
+    tally.write(&mut tx, ground.share).await?;
     if tx.is_shared() {
         super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;
     }
     tx.commit().await?;
     Ok(written)
+}
+
+/// Writes the mails of a batch; those that were within their limits.
+async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Accept>> {
+    let arrived = works.iter().enumerate().filter_map(|(at, work)| match &**work {
+        Work::Accept(together) => Some((at, &**together)),
+        _ => None,
+    });
+    let mut arrived: Vec<(usize, &Together)> = arrived.collect();
+    written.over = statistics::over_limit(tx, &arrived).await?;
+    arrived.retain(|(at, _)| !written.over.contains(at));
+    let accepts: Vec<&Accept> = arrived.iter().flat_map(|(_, together)| &together.accepts).collect();
+    messages::insert(tx, &accepts).await?;
+    for (_, together) in arrived {
+        idempotency::insert(tx, together.terms.kept.iter(), together.now).await?;
+    }
+    written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
+    Ok(accepts)
 }
 
 /// Settles the deliveries of a batch; those whose lease was held.

@@ -376,7 +376,14 @@ fn grant() -> Arc<Grant> {
     let created_at = Timestamp::default();
     let (tenant, agent) = (TenantId::from_uuid(Uuid::from_u128(1)), AgentId::from_uuid(Uuid::from_u128(2)));
     Arc::new(Grant {
-        tenant: Tenant { id: tenant, slug: "ours".into(), name: "Ours".into(), created_at },
+        tenant: Tenant {
+            id: tenant,
+            slug: "ours".into(),
+            name: "Ours".into(),
+            settings: Default::default(),
+            created_at,
+            updated_at: created_at,
+        },
         agent: MailAgent {
             id: agent,
             tenant,

@@ -165,7 +165,7 @@ on_both_engines! {
         let house = House::build(engine).await;
         let mut plans: Vec<Plan> = (0..500).map(|_| house.plan(&["reader@example.com"], START)).collect();
         let first = plans[0].message.id;
-        house.store.accept_all(plans.clone()).await.unwrap();
+        house.store.accept_all(plans.clone(), Default::default()).await.unwrap();
         assert_eq!(house.store.queue_counts().await.unwrap().deliveries, 500);
         let found = house.store.messages_of_request(house.tenant.id, first, "request-1").await.unwrap();
         assert_eq!(found.len(), 500);
@@ -174,7 +174,7 @@ on_both_engines! {
         plans.iter_mut().skip(1).for_each(|plan| {
             *plan = house.plan(&["reader@example.com"], START);
         });
-        assert!(matches!(house.store.accept_all(plans).await, Err(StoreError::Conflict)));
+        assert!(matches!(house.store.accept_all(plans, Default::default()).await, Err(StoreError::Conflict)));
         assert_eq!(house.store.queue_counts().await.unwrap().deliveries, 500);
     }
 

@@ -40,7 +40,14 @@ impl House {
         let (tenant, agent) = (TenantId::from_bytes([number; 16]), AgentId::from_bytes([number; 16]));
         let slug = format!("neighbour-{number}");
         let (key, name) = (format!("key-{number}"), "default".to_owned());
-        let neighbour = Tenant { id: tenant, slug: slug.clone(), name: slug, created_at: START };
+        let neighbour = Tenant {
+            id: tenant,
+            slug: slug.clone(),
+            name: slug,
+            settings: Default::default(),
+            created_at: START,
+            updated_at: START,
+        };
         let settings = AgentSettings::default();
         let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
         self.store.add_tenant(neighbour, default).await.unwrap();

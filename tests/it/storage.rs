@@ -169,8 +169,14 @@ impl House {
 }
 
 fn tenant(ids: &IdSource, slug: &str) -> (Tenant, MailAgent) {
-    let tenant =
-        Tenant { id: TenantId::from_uuid(ids.uuid(START)), slug: slug.into(), name: slug.into(), created_at: START };
+    let tenant = Tenant {
+        id: TenantId::from_uuid(ids.uuid(START)),
+        slug: slug.into(),
+        name: slug.into(),
+        settings: Default::default(),
+        created_at: START,
+        updated_at: START,
+    };
     let agent = MailAgent {
         id: AgentId::from_uuid(ids.uuid(START)),
         tenant: tenant.id,

@@ -125,6 +125,7 @@ async fn tab_with(
 fn shown_key(credential: &Credential) -> Key {
     let kind = match credential.kind {
         CredentialKind::ApiKey => "API key",
+        CredentialKind::OperatorKey => "operator's key",
         CredentialKind::SmtpPassword => "SMTP password",
     };
     Key { id: credential.id, name: credential.name.clone(), kind, since: shown(credential.created_at) }

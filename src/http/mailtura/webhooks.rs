@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, LINK, LOCATION};
+use hyper::header::{HeaderValue, LOCATION};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::json::{self, Json};
 use super::super::problem::Problem;
+use super::super::query::{self, Query};
 use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Wrong, text_of};
 use super::super::{Server, json_answer};
@@ -36,7 +37,7 @@ const TEST_TIME: Duration = Duration::from_secs(20);
 /// How often it is looked for: there is no bell for one dispatch, and a person waits.
 const TEST_LOOK: Duration = Duration::from_millis(50);
 
-const EVENT_WORDS: &[&str] = &[
+pub(super) const EVENT_WORDS: &[&str] = &[
     "sent",
     "delivered",
     "opened",
@@ -129,7 +130,7 @@ fn event_words(events: EventSet) -> Vec<&'static str> {
 }
 
 /// The kinds of event that a word names, in this API's words or TransMail's.
-fn kinds(word: &str) -> Option<&'static [EventKind]> {
+pub(super) fn kinds(word: &str) -> Option<&'static [EventKind]> {
     use EventKind as Kind;
     Some(match word.strip_prefix("email.").unwrap_or(word) {
         "sent" => &[Kind::Sent],
@@ -183,31 +184,14 @@ fn fresh(server: &Server, grant: &Grant) -> Webhook {
     Webhook::new(WebhookId::from_uuid(server.ids().uuid(now)), grant.tenant.id, "", now)
 }
 
-/// `GET /api/v1/webhooks?limit=&after=`.
-pub(super) async fn list(server: &Server, grant: &Grant, query: &str) -> Result<Answer, Problem> {
-    let (mut limit, mut after) = (WEBHOOKS_MAX, None);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let bad = |kind| Flaw::at(format!("/{name}"), Wrong::Type(kind)).showing(&value);
-        match name.as_ref() {
-            "limit" => {
-                let wanted = value.parse().ok().filter(|limit| (1..=WEBHOOKS_MAX).contains(limit));
-                limit = wanted.ok_or_else(|| bad("integer from 1 to 100"))?;
-            }
-            "after" => after = Some(value.parse::<WebhookId>().map_err(|_| bad("webhook id"))?),
-            _ => {}
-        }
-    }
-    let mut webhooks = server.store().webhooks(grant.tenant.id, after, limit + 1).await?;
-    let has_more = webhooks.len() > limit as usize;
-    webhooks.truncate(limit as usize);
+/// `GET /api/v1/webhooks`.
+pub(super) async fn list(server: &Server, grant: &Grant, query: &Query) -> Result<Answer, Problem> {
+    let limit = query.limit()?;
+    let after = query.value::<WebhookId>("after", "webhook id")?;
+    let webhooks = server.store().webhooks(grant.tenant.id, after, limit + 1).await?;
     let agents = agents(server, grant).await?;
-    let views: Vec<_> = webhooks.iter().map(|webhook| shown(webhook, &agents, Telling::NoSecret)).collect();
-    let mut answer = json_answer(StatusCode::OK, &views);
-    if let Some(last) = webhooks.last().filter(|_| has_more) {
-        let next = format!("</api/v1/webhooks?limit={limit}&after={}>; rel=\"next\"", last.id);
-        answer.headers_mut().extend(HeaderValue::try_from(next).ok().map(|next| (LINK, next)));
-    }
-    Ok(answer)
+    let view = |webhook: Webhook| json!(shown(&webhook, &agents, Telling::NoSecret));
+    query::page(("/api/v1/webhooks", query), webhooks, |webhook| webhook.id.to_string(), view)
 }
 
 /// The tenant's mail agents, for their names.

@@ -22,6 +22,7 @@ fn flaws() -> Vec<Flaw> {
         Flaw::at("/attachments/0/content", Wrong::TooLarge(15_728_640)),
         Flaw::at("/url", Wrong::Other("must be https".into())).showing("http://example.com/"),
         Flaw::at("", Wrong::Type("object")),
+        Flaw::in_query("limit", Wrong::Type("integer")).showing("x"),
     ]
 }
 
@@ -58,6 +59,13 @@ fn problems() -> Vec<Problem> {
         Problem::NotFound("Webhook"),
         Problem::Unauthorized,
         Problem::TenantForbidden,
+        Problem::OperatorOnly,
+        Problem::TooFast { retry_after_secs: 7 },
+        Problem::DailyLimit { retry_after_secs: 7 },
+        Problem::NoTurn(NoTurn::BadKey),
+        Problem::NoTurn(NoTurn::Running),
+        Problem::NoTurn(NoTurn::Differs),
+        Problem::NoTurn(NoTurn::Unavailable),
         Problem::BodyTooLarge { bytes_max: 31_457_280 },
         Problem::BodyTooSlow,
         Problem::BodyCut,

@@ -10,6 +10,7 @@ use crate::model::event::{Detail, Event, EventKind};
 use crate::model::hit::{Verdict, Visitor};
 use crate::model::message::Message;
 use crate::model::reason::Cause;
+use crate::model::time::Timestamp;
 use crate::model::webhook::Webhook;
 
 pub(super) const fn name(kind: EventKind) -> &'static str {
@@ -39,6 +40,11 @@ pub(super) fn payload(
     cut: Option<Cut>,
 ) -> Value {
     let timestamp = if webhook.keeps_timestamp { event.at } else { attempt.at };
+    body(event, message, timestamp, cut)
+}
+
+/// The body that tells of `event` and is as old as `timestamp` says.
+pub(super) fn body(event: &Event, message: &Message, timestamp: Timestamp, cut: Option<Cut>) -> Value {
     let data = if event.kind.is_notice() { specifics(event) } else { about_mail(event, message, cut) };
     Fields::default()
         .with("id", event.id.to_string())

@@ -72,6 +72,11 @@ pub fn event_name(format: Format, kind: EventKind) -> &'static str {
     }
 }
 
+/// What Mailtura's webhooks are told of an event, for those who fetch it: as old as the event is.
+pub fn shown(event: &Event, message: &Message) -> Value {
+    mailtura::body(event, message, event.at, None)
+}
+
 /// The request that tells `webhook` of `event`.
 ///
 /// An empty `webhook.secret` means unsigned; where TransMail's authentication key is the mail agent's, the caller has

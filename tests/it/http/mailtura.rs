@@ -109,8 +109,8 @@ async fn paths_and_methods() {
         ("GET", "/api/v1", 404, ""),
         ("GET", "/api/v1/nothing", 404, ""),
         ("GET", "/api/v2/emails", 404, ""),
-        ("DELETE", "/api/v1/emails", 405, "POST"),
-        ("BREW", "/api/v1/webhooks/wh_1", 405, "GET, PATCH, PUT, DELETE"),
+        ("DELETE", "/api/v1/emails", 405, "GET, POST"),
+        ("BREW", "/api/v1/webhooks/wh_1", 405, "DELETE, GET, PATCH, PUT"),
         ("OPTIONS", "/api/v1/webhooks", 405, "GET, POST"),
     ] {
         let reply = house.mailtura(method, path, "").await;

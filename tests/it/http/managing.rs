@@ -414,6 +414,8 @@ async fn suppressions_of_addresses_and_domains() {
     );
     manager.data("POST", "/suppressions/domain", entry(json!(["spam.example"]), "suppress")).await;
     let send = async |to: Value| {
+        // Of two mails of one moment nobody knows which is the newer.
+        house.clock.advance(std::time::Duration::from_millis(1));
         let mail = json!({ "from": { "address": "a@ours.example" }, "to": to, "subject": "s", "textbody": "t" });
         assert_eq!(house.zeptomail(&mail.to_string()).await.status, 201);
         let message = house.store.messages(house.ours.0.id, None, 1).await.unwrap().remove(0);

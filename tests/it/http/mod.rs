@@ -8,7 +8,13 @@ mod limits;
 
 mod mailtura;
 
+mod management;
+
 mod managing;
+
+mod once;
+
+mod reading;
 
 mod sending;
 
@@ -28,8 +34,11 @@ use postback::enrich::Enricher;
 use postback::http::{self, Server};
 use postback::ids::IdSource;
 use postback::intake::provision;
+use postback::intake::submission::{Content, Submission};
 use postback::intake::{self, Intake};
+use postback::mail::submitted::Switches;
 use postback::model::id::CredentialId;
+use postback::model::message::Source;
 use postback::model::tenant::{Credential, CredentialKind, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::store::Store;
@@ -51,15 +60,18 @@ const NOW: Timestamp = Timestamp::from_millis(1_772_439_300_000);
 const KEY: &str = "pb_ours";
 /// The key of tenant `theirs`.
 const OTHER_KEY: &str = "pb_theirs";
+/// An operator's key, of tenant `ours`.
+const OPERATOR_KEY: &str = "pb_operator";
 
 /// A house with two tenants, each of which sends from the domain of its name, and an open HTTP door.
 struct House {
-    engine: Engine,
+    /// Removed with the house, if it is its own.
+    engine: Option<Engine>,
     store: Store,
     clock: Clock,
+    intake: Intake,
     ours: (Tenant, MailAgent),
     server: Server,
-    intake: Intake,
     address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -72,10 +84,32 @@ impl House {
 
     async fn with(settings: http::Settings, change: impl FnOnce(&mut intake::Settings)) -> Self {
         let engine = Engine::sqlite();
-        let (clock, ids) = (Clock::standing(NOW), IdSource::seeded(1));
+        let house = Self::on(&engine, settings, change).await;
+        Self { engine: Some(engine), ..house }
+    }
+
+    /// One on this database, perhaps beside another.
+    async fn beside(engine: &Engine) -> Self {
+        Self::on(engine, http::Settings::default(), |_| {}).await
+    }
+
+    async fn on(engine: &Engine, settings: http::Settings, change: impl FnOnce(&mut intake::Settings)) -> Self {
+        let clock = Clock::standing(NOW);
         let store = engine.store("http", &clock).await;
-        let ours = inhabit(&store, &clock, &ids, "ours", KEY).await;
-        inhabit(&store, &clock, &ids, "theirs", OTHER_KEY).await;
+        let (ids, ours) = match store.tenant("ours").await.unwrap() {
+            Some(tenant) => {
+                let agent = store.agent(tenant.id, "default").await.unwrap().unwrap();
+                (IdSource::seeded(2), (tenant, agent))
+            }
+            None => {
+                let ids = IdSource::seeded(1);
+                let ours = inhabit(&store, &clock, &ids, "ours", KEY).await;
+                let operator = credential(&ids, &ours.1, CredentialKind::OperatorKey, OPERATOR_KEY);
+                store.add_credential(operator).await.unwrap();
+                inhabit(&store, &clock, &ids, "theirs", OTHER_KEY).await;
+                (ids, ours)
+            }
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut intake_settings =
@@ -101,16 +135,17 @@ impl House {
             intake: intake.clone(),
             store: store.clone(),
             clock: clock.clone(),
-            ids,
+            ids: ids.clone(),
             vet_url: Arc::new(vet),
             resolver: Arc::new(dns),
+            show_event: Arc::new(postback::webhooks::formats::shown),
         };
         let (server, (stop, stopped)) = (Server::new(parts), watch::channel(false));
         let serving = tokio::spawn({
             let server = server.clone();
             async move { server.serve(listener, None, stopped).await }
         });
-        Self { engine, store, clock, ours, server, intake, address, stop, serving }
+        Self { engine: None, store, clock, intake, ours, server, address, stop, serving }
     }
 
     /// Sends these bytes on a connection of their own, and reads until the server closes it.
@@ -143,6 +178,20 @@ impl House {
         self.ask(method, path, &[("Authorization", &format!("Bearer {KEY}"))], body.as_bytes()).await
     }
 
+    /// A request to Mailtura's surface with an operator's key, for this tenant.
+    async fn operator(&self, tenant: &str, method: &str, path: &str, body: &str) -> Reply {
+        let key = format!("Bearer {OPERATOR_KEY}");
+        let fields = [("Authorization", key.as_str()), ("X-Tenant-ID", tenant)];
+        self.ask(method, path, &fields, body.as_bytes()).await
+    }
+
+    /// A request to Mailtura's surface with the key of `ours` and an `Idempotency-Key`.
+    async fn once(&self, key: &str, method: &str, path: &str, body: &str) -> Reply {
+        let token = format!("Bearer {KEY}");
+        let fields = [("Authorization", token.as_str()), ("Idempotency-Key", key)];
+        self.ask(method, path, &fields, body.as_bytes()).await
+    }
+
     /// A send on ZeptoMail's surface with the key of `ours`.
     async fn zeptomail(&self, body: &str) -> Reply {
         let token = format!("Zoho-enczapikey {KEY}");
@@ -159,10 +208,31 @@ impl House {
         String::from_utf8(self.store.content(messages[0].id).await.unwrap().unwrap().to_vec()).unwrap()
     }
 
+    /// A mail as doors hand it in.
+    fn submission(&self, to: &str) -> Submission {
+        let mail = format!("From: a@ours.example\r\nTo: {to}\r\nSubject: s\r\n\r\nt\r\n");
+        Submission {
+            source: Source::Smtp,
+            sender: None,
+            recipients: vec![to.parse().unwrap()],
+            content: Content::Raw { bytes: mail.into(), hop: None },
+            switches: Switches::default(),
+        }
+    }
+
     async fn shut(self) {
         self.stop.send_replace(true);
         timeout(PATIENCE, self.serving).await.expect("the door shuts").unwrap();
-        self.engine.remove().await;
+        if let Some(engine) = self.engine {
+            engine.remove().await;
+        }
+    }
+
+    /// The same for a house on another's database.
+    async fn close(self) {
+        let store = self.store.clone();
+        self.shut().await;
+        store.close().await;
     }
 }
 
@@ -171,18 +241,22 @@ async fn inhabit(store: &Store, clock: &Clock, ids: &IdSource, slug: &str, key: 
     let agent = provision::agent(&tenant, "default", clock, ids);
     store.add_tenant(tenant.clone(), agent.clone()).await.unwrap();
     store.add_domain(agent.id, &format!("{slug}.example")).await.unwrap();
-    let credential = Credential {
+    let credential = credential(ids, &agent, CredentialKind::ApiKey, key);
+    store.add_credential(credential).await.unwrap();
+    (tenant, agent)
+}
+
+fn credential(ids: &IdSource, agent: &MailAgent, kind: CredentialKind, key: &str) -> Credential {
+    Credential {
         id: CredentialId::from_uuid(ids.uuid(NOW)),
-        tenant: tenant.id,
+        tenant: agent.tenant,
         agent: agent.id,
-        kind: CredentialKind::ApiKey,
+        kind,
         name: "tests".into(),
         digest: Sha256::digest(key).into(),
         networks: Vec::new(),
         created_at: NOW,
-    };
-    store.add_credential(credential).await.unwrap();
-    (tenant, agent)
+    }
 }
 
 /// What came back.

@@ -45,7 +45,14 @@ impl Node {
         let tenant = TenantId::from_uuid(ids.uuid(START));
         let agent = AgentId::from_uuid(ids.uuid(START));
         let (key, name) = ("key-of-acme".to_owned(), "default".to_owned());
-        let acme = Tenant { id: tenant, slug: "acme".into(), name: "Acme".into(), created_at: START };
+        let acme = Tenant {
+            id: tenant,
+            slug: "acme".into(),
+            name: "Acme".into(),
+            settings: Default::default(),
+            created_at: START,
+            updated_at: START,
+        };
         let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
         store.add_tenant(acme, default).await.unwrap();
         Self { store, clock, ids, tenant, agent }

@@ -99,7 +99,7 @@ pub(super) async fn keys(server: &Server, grant: &Grant, key: &str, kind: Creden
         // All that is kept of a secret is its digest.
         let masked = "*".repeat(16);
         let secret = match kind {
-            CredentialKind::ApiKey => "apikey",
+            CredentialKind::ApiKey | CredentialKind::OperatorKey => "apikey",
             CredentialKind::SmtpPassword => "password",
         };
         json!({
@@ -155,7 +155,7 @@ async fn credentials(server: &Server, agent: &MailAgent, kind: CredentialKind) -
 /// Whom a client says that it is, beside the secret.
 fn username(agent: &MailAgent, kind: CredentialKind) -> &str {
     match kind {
-        CredentialKind::ApiKey => API_KEY_USER,
+        CredentialKind::ApiKey | CredentialKind::OperatorKey => API_KEY_USER,
         CredentialKind::SmtpPassword => &agent.key,
     }
 }

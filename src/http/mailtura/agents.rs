@@ -1,0 +1,210 @@
+//! `/api/v1/agents`: a tenant's mail agents. Domains, keys, templates and suppressions belong to one.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::json::Json;
+use super::super::json_answer;
+use super::super::operation::Call;
+use super::super::problem::Problem;
+use super::super::query;
+use super::super::server::Answer;
+use super::super::shape::{
+    self, Change, Count, Email, Line, Nullable, Read, Schemas, Shape, When, Word, answer, request, vocabulary,
+};
+use super::super::wire::{Flaw, Wrong};
+use super::tenants::{DAILY_LIMIT_MAX, set_sender, shown_sender};
+use super::{made, no_content};
+use crate::intake::provision;
+use crate::model::tenant::{AgentSettings, Clicks, DEFAULT_AGENT, MailAgent, Privacy};
+
+/// Mail agents of one tenant.
+const AGENTS_MAX: u32 = 500;
+
+vocabulary! { Privacy:
+    "full" Privacy::Full,
+    "truncated_address" Privacy::TruncatedAddress,
+    "aggregate_only" Privacy::AggregateOnly,
+}
+
+impl Shape for Clicks {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "enum": [false, true, "auto"] })
+    }
+}
+
+impl Read for Clicks {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        match json {
+            Json::Bool(is_on) => Ok(Clicks::from(*is_on)),
+            Json::Text(word) if word == "auto" => Ok(Clicks::Auto),
+            _ => Err(Flaw::at(path, Wrong::OneOf(&["false", "true", "auto"]))),
+        }
+    }
+}
+
+request! {
+    /// A new mail agent.
+    pub(super) struct NewAgent {
+        /// Its name, which no other of the tenant has.
+        name "name": Line<1, 100>,
+        /// Its settings.
+        settings "settings": Option<AgentChanges>,
+    }
+
+    /// What to change of a mail agent.
+    pub(super) struct AgentChange {
+        /// Its settings.
+        settings "settings": AgentChanges,
+    }
+
+    /// What to change of a mail agent's settings; null takes a setting back.
+    pub(super) struct AgentChanges {
+        /// From which address mail is sent that names none.
+        from_email "fromEmail": Change<Email>,
+        /// The name with that address.
+        from_name "fromName": Change<Line<0, 250>>,
+        /// Add a pixel, unless the mail says otherwise.
+        track_opens "trackOpens": Option<bool>,
+        /// Rewrite links, unless the mail says otherwise: all, none, or (`auto`) all but those that let their holder in.
+        track_clicks "trackClicks": Option<Clicks>,
+        /// How much of a reader is kept.
+        privacy "privacy": Option<Word<Privacy>>,
+        /// The bounce address that TransMail's payloads show.
+        bounce_address "bounceAddress": Change<Email>,
+        /// Recipients a day (UTC).
+        daily_limit "dailyLimit": Change<Count<0, DAILY_LIMIT_MAX>>,
+    }
+}
+
+answer! {
+    /// A mail agent: the unit of isolation inside a tenant.
+    pub(super) struct Agent {
+        /// Its name.
+        name "name": String,
+        /// What TransMail's payloads call `mailagent_key`.
+        key "key": String,
+        /// Its settings.
+        settings "settings": Settings,
+        /// The domains that it may send from.
+        domains "domains": Vec<String>,
+        /// When it was added.
+        created_at "createdAt": When,
+    }
+
+    /// A mail agent's settings.
+    pub(super) struct Settings {
+        /// From which address mail is sent that names none.
+        from_email "fromEmail": Nullable<String>,
+        /// The name with that address.
+        from_name "fromName": Nullable<String>,
+        /// Add a pixel, unless the mail says otherwise.
+        track_opens "trackOpens": bool,
+        /// Rewrite links, unless the mail says otherwise: all, none, or (`auto`) all but those that let their holder in.
+        track_clicks "trackClicks": Clicks,
+        /// How much of a reader is kept.
+        privacy "privacy": Word<Privacy>,
+        /// The bounce address that TransMail's payloads show.
+        bounce_address "bounceAddress": Nullable<String>,
+        /// Recipients a day (UTC); null for as many as come.
+        daily_limit "dailyLimit": Nullable<u64>,
+    }
+}
+
+/// `GET /api/v1/agents`.
+pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
+    let (limit, after) = (call.query.limit()?, call.query.text("after").unwrap_or_default());
+    let agents = call.server.store().agents(call.grant.tenant.id, after, limit + 1).await?;
+    let mut shown = Vec::with_capacity(agents.len());
+    for agent in agents {
+        shown.push(view(&call, agent).await?);
+    }
+    query::page(("/api/v1/agents", &call.query), shown, |agent| agent.name.clone(), |agent| agent)
+}
+
+/// `POST /api/v1/agents`.
+pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
+    let new: NewAgent = shape::read(&call.body.bytes)?;
+    let store = call.server.store();
+    if store.agents(call.grant.tenant.id, "", AGENTS_MAX).await?.len() >= AGENTS_MAX as usize {
+        return Err(Problem::Conflict("A tenant can have at most 500 mail agents"));
+    }
+    let mut agent = provision::agent(&call.grant.tenant, &new.name.0, call.server.clock(), call.server.ids());
+    if let Some(settings) = new.settings {
+        apply(settings, &mut agent.settings)?;
+    }
+    store.add_agent(agent.clone()).await?;
+    let place = format!("/api/v1/agents/{}", query::encoded(&agent.name));
+    Ok(made(&view(&call, agent).await?, &place))
+}
+
+/// `GET /api/v1/agents/{name}`.
+pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
+    let agent = find(&call).await?;
+    Ok(json_answer(StatusCode::OK, &view(&call, agent).await?))
+}
+
+/// `PATCH` and `PUT /api/v1/agents/{name}`: what is named changes.
+pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
+    let mut agent = find(&call).await?;
+    let change: AgentChange = shape::read(&call.body.bytes)?;
+    apply(change.settings, &mut agent.settings)?;
+    if !call.server.store().change_agent(&agent).await? {
+        return Err(Problem::NotFound("Mail agent"));
+    }
+    Ok(json_answer(StatusCode::OK, &view(&call, agent).await?))
+}
+
+/// `DELETE /api/v1/agents/{name}`.
+pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
+    let agent = find(&call).await?;
+    if agent.name == DEFAULT_AGENT {
+        return Err(Problem::Conflict("A tenant keeps its mail agent `default`"));
+    }
+    if agent.id == call.grant.agent.id {
+        return Err(Problem::Conflict("The key that asks belongs to this mail agent and would go with it"));
+    }
+    match call.server.store().remove_agent(call.grant.tenant.id, &agent.name).await? {
+        true => Ok(no_content()),
+        false => Err(Problem::NotFound("Mail agent")),
+    }
+}
+
+/// The mail agent of the path.
+async fn find(call: &Call) -> Result<MailAgent, Problem> {
+    let found = call.server.store().agent(call.grant.tenant.id, call.place()).await?;
+    found.ok_or(Problem::NotFound("Mail agent"))
+}
+
+fn apply(changes: AgentChanges, settings: &mut AgentSettings) -> Result<(), Flaw> {
+    set_sender(settings, changes.from_email, changes.from_name)?;
+    settings.track_opens = changes.track_opens.unwrap_or(settings.track_opens);
+    settings.track_clicks = changes.track_clicks.unwrap_or(settings.track_clicks);
+    settings.privacy = changes.privacy.map_or(settings.privacy, |Word(privacy)| privacy);
+    let bounce_address = std::mem::take(&mut settings.bounce_address);
+    let bounce_address = changes.bounce_address.applied(Some(bounce_address), |Email(address)| address.to_string());
+    settings.bounce_address = bounce_address.unwrap_or_default();
+    settings.daily_limit = changes.daily_limit.applied(settings.daily_limit, |Count(limit)| limit);
+    Ok(())
+}
+
+async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
+    let domains = call.server.store().domains(agent.id).await?;
+    let settings = agent.settings;
+    let (from_email, from_name) = shown_sender(settings.from);
+    Ok(Agent {
+        name: agent.name,
+        key: agent.key,
+        settings: Settings {
+            from_email,
+            from_name,
+            track_opens: settings.track_opens,
+            track_clicks: settings.track_clicks,
+            privacy: Word(settings.privacy),
+            bounce_address: Nullable(Some(settings.bounce_address).filter(|address| !address.is_empty())),
+            daily_limit: Nullable(settings.daily_limit),
+        },
+        domains,
+        created_at: When(agent.created_at),
+    })
+}

@@ -1,0 +1,124 @@
+//! `/api/v1/keys`: API keys and SMTP passwords. A secret is told once, by the answer that made it, and to nobody again.
+
+use hyper::StatusCode;
+
+use super::super::json_answer;
+use super::super::once::KeptInstead;
+use super::super::operation::Call;
+use super::super::problem::Problem;
+use super::super::query;
+use super::super::server::Answer;
+use super::super::shape::{self, Line, When, Word, answer, request, vocabulary};
+use super::{agent_or_own, made, no_content};
+use crate::intake::provision;
+use crate::model::id::CredentialId;
+use crate::model::tenant::{Credential, CredentialKind, MailAgent};
+
+/// Keys of one tenant.
+const KEYS_MAX: usize = 1_000;
+
+vocabulary! { CredentialKind:
+    "api_key" CredentialKind::ApiKey,
+    "operator_key" CredentialKind::OperatorKey,
+    "smtp_password" CredentialKind::SmtpPassword,
+}
+
+request! {
+    /// A new key.
+    pub(super) struct NewKey {
+        /// What people call it.
+        name "name": Option<Line<0, 100>>,
+        /// What it may be used for; `api_key` unless given. `operator_key` takes an operator's key.
+        kind "kind": Option<Word<CredentialKind>>,
+        /// Whose it is; the asking key's own mail agent unless given.
+        mail_agent "mailAgent": Option<Line<1, 100>>,
+    }
+}
+
+answer! {
+    /// An API key or SMTP password.
+    pub(super) struct Key {
+        /// Its id.
+        id "id": String,
+        /// What people call it.
+        name "name": String,
+        /// What it may be used for.
+        kind "kind": Word<CredentialKind>,
+        /// Whose it is.
+        mail_agent "mailAgent": String,
+        /// The key itself; only in the answer that made it.
+        secret "secret": Option<String>,
+        /// When it was made.
+        created_at "createdAt": When,
+    }
+}
+
+/// `GET /api/v1/keys`.
+pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
+    let limit = call.query.limit()? as usize;
+    let after: Option<CredentialId> = call.query.value("after", "key id")?;
+    let keys = call.server.store().credentials(call.grant.tenant.id).await?;
+    let page = keys.into_iter().filter(|key| after.is_none_or(|after| key.id > after)).take(limit + 1).collect();
+    let agents = agents(&call).await?;
+    query::page(("/api/v1/keys", &call.query), page, |key: &Credential| key.id.to_string(), |key| shown(key, &agents))
+}
+
+/// `POST /api/v1/keys`.
+pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
+    let NewKey { name, kind, mail_agent } = shape::read(&call.body.bytes)?;
+    let kind = kind.map_or(CredentialKind::ApiKey, |Word(kind)| kind);
+    if kind == CredentialKind::OperatorKey && call.grant.kind != CredentialKind::OperatorKey {
+        return Err(Problem::OperatorOnly);
+    }
+    let store = call.server.store();
+    if store.credentials(call.grant.tenant.id).await?.len() >= KEYS_MAX {
+        return Err(Problem::Conflict("A tenant can have at most 1000 keys"));
+    }
+    let agent = mail_agent.as_ref().map(|Line(name)| name.as_str());
+    let agent = agent_or_own(&call.server, &call.grant, agent).await?;
+    let name = name.map_or(String::new(), |Line(name)| name);
+    let (key, secret) = provision::credential(&agent, kind, &name, call.server.clock(), call.server.ids());
+    store.add_credential(key.clone()).await?;
+    let place = format!("/api/v1/keys/{}", key.id);
+    let told = shown(key, &[agent]);
+    let kept = KeptInstead(serde_json::json!(told).to_string());
+    let mut answer = made(&Key { secret: Some(secret.reveal().to_owned()), ..told }, &place);
+    answer.extensions_mut().insert(kept);
+    Ok(answer)
+}
+
+/// `GET /api/v1/keys/{id}`.
+pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
+    let id = of_path(&call)?;
+    let keys = call.server.store().credentials(call.grant.tenant.id).await?;
+    let key = keys.into_iter().find(|key| key.id == id).ok_or(Problem::NotFound("Key"))?;
+    Ok(json_answer(StatusCode::OK, &shown(key, &agents(&call).await?)))
+}
+
+/// `DELETE /api/v1/keys/{id}`: it stops working within five seconds.
+pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
+    match call.server.store().remove_credential(call.grant.tenant.id, of_path(&call)?).await? {
+        true => Ok(no_content()),
+        false => Err(Problem::NotFound("Key")),
+    }
+}
+
+fn of_path(call: &Call) -> Result<CredentialId, Problem> {
+    call.place().parse().map_err(|_| Problem::NotFound("Key"))
+}
+
+async fn agents(call: &Call) -> Result<Vec<MailAgent>, Problem> {
+    Ok(call.server.store().agents(call.grant.tenant.id, "", 500).await?)
+}
+
+fn shown(key: Credential, agents: &[MailAgent]) -> Key {
+    let agent = agents.iter().find(|agent| agent.id == key.agent);
+    Key {
+        id: key.id.to_string(),
+        name: key.name,
+        kind: Word(key.kind),
+        mail_agent: agent.map_or(String::new(), |agent| agent.name.clone()),
+        secret: None,
+        created_at: When(key.created_at),
+    }
+}

@@ -1,0 +1,173 @@
+//! A mail as `POST /api/v1/emails` brings it, and the submission that it becomes.
+//!
+//! `to` is text or a list, as the documents have it; people may also be written as objects. Templates are not kept yet,
+//! so naming one finds nothing.
+
+use serde_json::{Value, json};
+
+use super::super::extras::{self, HeaderFields, Metadata, Tags, TimeToLive};
+use super::super::json::Json;
+use super::super::problem::Problem;
+use super::super::shape::{Base64, List, People, Read, Schemas, Shape, Text, When, request};
+use super::super::wire::{self, Flaw, Person, Wrong};
+use super::super::zeptomail::FILES_MAX;
+use crate::intake::submission::{Content, Rejection, Submission};
+use crate::mail::compose::{File, Inline, Parts};
+use crate::mail::submitted::Switches;
+use crate::model::address::Mailbox;
+use crate::model::message::Source;
+use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
+
+request! {
+    /// A mail to send: `to`, a subject, and `html` or `text` or both.
+    pub(super) struct NewEmail {
+        /// To whom.
+        to "to": People,
+        /// To whom besides.
+        cc "cc": Option<People>,
+        /// To whom no header tells.
+        bcc "bcc": Option<People>,
+        /// Who sends it; the mail agent's sender unless given.
+        from "from": Option<Person>,
+        /// The name with that address.
+        from_name "fromName": Option<Text<0, 250>>,
+        /// Where answers go.
+        reply_to "replyTo": Option<People>,
+        /// Its subject.
+        subject "subject": Option<Text<1, 2000>>,
+        /// The body for readers that show HTML.
+        html "html": Option<String>,
+        /// The body for those that do not.
+        text "text": Option<String>,
+        /// The name of a template, in place of subject and bodies.
+        template "template": Option<Text<1, 100>>,
+        /// Files. One with a `contentId` is a picture that the HTML refers to.
+        attachments "attachments": Option<List<Attachment, 0, FILES_MAX>>,
+        /// Further header fields.
+        headers "headers": Option<HeaderFields>,
+        /// Words to find it by, at most 10.
+        tags "tags": Option<Tags>,
+        /// What webhooks are told with it, at most 8 KiB.
+        metadata "metadata": Option<Metadata>,
+        /// Whether it has a pixel and tracked links; the mail agent's setting unless given.
+        tracking "tracking": Option<Tracking>,
+        /// Not to be sent before this time, at most 30 days ahead.
+        scheduled_at "scheduledAt": Option<When>,
+        /// How long to try, in seconds from when it is first due; as long as the installation does unless given.
+        time_to_live "timeToLive": Option<TimeToLive>,
+        /// Which mail agent sends it; the key's own unless given.
+        mail_agent "mailAgent": Option<Text<1, 100>>,
+    }
+
+    /// A file.
+    pub(super) struct Attachment {
+        /// Its name.
+        filename "filename": Option<Text<0, 255>>,
+        /// Its bytes.
+        content "content": Base64,
+        /// What it is, as in `application/pdf`.
+        content_type "contentType": Option<String>,
+        /// What the HTML calls it: `logo` for `cid:logo`.
+        content_id "contentId": Option<String>,
+    }
+
+    /// How a mail is tracked.
+    pub(super) struct Switched {
+        /// Add a pixel.
+        opens "opens": Option<bool>,
+        /// Rewrite links.
+        clicks "clicks": Option<bool>,
+    }
+}
+
+/// Both switches with one word, or each by itself.
+#[derive(Debug)]
+pub(super) struct Tracking(Switched);
+
+impl Shape for Tracking {
+    fn schema(schemas: &mut Schemas) -> Value {
+        json!({ "anyOf": [{ "type": "boolean" }, Switched::schema(schemas)] })
+    }
+}
+
+impl Read for Tracking {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        match json {
+            Json::Bool(both) => Ok(Self(Switched { opens: Some(*both), clicks: Some(*both) })),
+            each => Switched::read(each, path).map(Self),
+        }
+    }
+}
+
+/// What is to be sent, and the addresses in `to`.
+pub(super) fn submission(new: NewEmail, grant: &Grant, now: Timestamp) -> Result<(Submission, Vec<String>), Problem> {
+    if new.template.is_some() {
+        return Err(Problem::NotFound("Template"));
+    }
+    let People(to) = new.to;
+    if to.is_empty() {
+        return Err(Flaw::at("/to", Wrong::NoItems).into());
+    }
+    let from = sender(new.from, new.from_name, grant)?;
+    let [cc, bcc, reply_to] =
+        [new.cc, new.bcc, new.reply_to].map(|people| people.map_or(Vec::new(), |people| people.0));
+    let recipients = wire::recipients(to.iter().chain(&cc).chain(&bcc));
+    let mailboxes = |people: &[Person]| people.iter().map(Person::mailbox).collect();
+    let [html, text] = [new.html, new.text].map(|body| body.filter(|body| !body.is_empty()));
+    if html.is_none() && text.is_none() {
+        return Err(Flaw::at("/html", Wrong::Missing).into());
+    }
+    let Text(subject) = new.subject.ok_or_else(|| Flaw::at("/subject", Wrong::Missing))?;
+    let (attachments, inline_images) = files(new.attachments);
+    let parts = Parts {
+        from,
+        to: mailboxes(&to),
+        cc: mailboxes(&cc),
+        reply_to: mailboxes(&reply_to),
+        subject,
+        html,
+        text,
+        headers: new.headers.unwrap_or_default().0,
+        attachments,
+        inline_images,
+    };
+    let tracking = new.tracking.map_or(Switched { opens: None, clicks: None }, |tracking| tracking.0);
+    let switches = Switches {
+        track_opens: tracking.opens,
+        track_clicks: tracking.clicks,
+        tags: new.tags.unwrap_or_default().0,
+        metadata: new.metadata.unwrap_or_default().0,
+        send_at: extras::not_before(new.scheduled_at, "/scheduledAt", now)?,
+        time_to_live: extras::duration(new.time_to_live),
+        ..Switches::default()
+    };
+    let to = to.iter().map(|person| person.address.to_string()).collect();
+    let content = Content::Parts(Box::new(parts));
+    Ok((Submission { source: Source::Http, sender: None, recipients, content, switches }, to))
+}
+
+/// `from`, else the agent's own sender; `fromName` names either.
+fn sender(from: Option<Person>, name: Option<Text<0, 250>>, grant: &Grant) -> Result<Mailbox, Problem> {
+    let own = || grant.agent.settings.from.clone().ok_or(Problem::Rejected(Rejection::NoSender));
+    let mut from = from.map_or_else(own, |from| Ok(from.mailbox()))?;
+    if let Some(Text(name)) = name {
+        from.name = name;
+    }
+    Ok(from)
+}
+
+/// Attachments, and pictures that the HTML refers to.
+fn files(files: Option<List<Attachment, 0, FILES_MAX>>) -> (Vec<File>, Vec<Inline>) {
+    let (mut attachments, mut images) = (Vec::new(), Vec::new());
+    for Attachment { filename, content: Base64(content), content_type, content_id } in files.map_or(Vec::new(), |f| f.0)
+    {
+        let name = filename.map_or(String::new(), |Text(name)| name);
+        let file = File { name, content_type: content_type.unwrap_or_default(), content };
+        match content_id {
+            Some(cid) => images.push(Inline { cid, file }),
+            None => attachments.push(file),
+        }
+    }
+    (attachments, images)
+}

@@ -1,0 +1,157 @@
+//! What there is under `/api/v1`.
+
+use super::super::operation::{Operation, Parameter, parameter};
+use super::super::query::{AFTER_PARAMETER, LIMIT_PARAMETER};
+use super::super::shape::{Text, When};
+use super::agents::{Agent, AgentChange, NewAgent};
+use super::domains::{NewDomain, SendingDomain};
+use super::emails::{AcceptedEmail, Email};
+use super::events::EventBody;
+use super::keys::{Key, NewKey};
+use super::new_email::NewEmail;
+use super::statistics::DayCounts;
+use super::tenants::{NewTenant, Tenant, TenantChange};
+use super::webhook_shapes::{NewWebhook, TestedWebhook, Webhook, WebhookChange, WebhookTest};
+use super::{agents, domains, emails, events, keys, statistics, tenants, webhooks};
+
+const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
+const MAIL_AGENT: Parameter =
+    parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; the key's own unless given.");
+
+/// Everything that Mailtura's API can do.
+pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::post("/api/v1/emails", "sendEmail", "Send a mail", |call| Box::pin(emails::send(call)))
+        .takes::<NewEmail>()
+        .large()
+        .gives::<AcceptedEmail>(),
+    Operation::get("/api/v1/emails", "listEmails", "List mails, newest first", |call| Box::pin(emails::list(call)))
+        .query(PAGE)
+        .gives::<Vec<Email>>(),
+    Operation::get("/api/v1/emails/{id}", "getEmail", "Show a mail and what became of it", |call| {
+        Box::pin(emails::get(call))
+    })
+    .gives::<Email>(),
+    Operation::get("/api/v1/emails/{id}/events", "listEmailEvents", "List what happened to a mail", |call| {
+        Box::pin(events::of_email(call))
+    })
+    .gives::<Vec<EventBody>>(),
+    Operation::get("/api/v1/events", "listEvents", "List events, oldest first", |call| Box::pin(events::list(call)))
+        .query(&[
+            LIMIT_PARAMETER,
+            AFTER_PARAMETER,
+            parameter::<When>("since", "Not those that happened before."),
+            parameter::<Text<1, 200>>("type", "Only these types, as in `delivered,bounced`."),
+            parameter::<Text<1, 100>>("emailId", "Only those of this mail."),
+        ])
+        .gives::<Vec<EventBody>>(),
+    Operation::get("/api/v1/statistics", "getStatistics", "Count what happened, by day", |call| {
+        Box::pin(statistics::list(call))
+    })
+    .query(&[
+        parameter::<Text<10, 10>>("from", "The first day, as `2026-03-01`; thirty days up to `to` unless given."),
+        parameter::<Text<10, 10>>("to", "The last day; today unless given."),
+        parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; of all unless given."),
+    ])
+    .gives::<Vec<DayCounts>>(),
+    Operation::get("/api/v1/webhooks", "listWebhooks", "List webhooks", |call| {
+        Box::pin(async move { webhooks::list(&call.server, &call.grant, &call.query).await })
+    })
+    .query(PAGE)
+    .gives::<Vec<Webhook>>(),
+    Operation::post("/api/v1/webhooks", "addWebhook", "Add a webhook", |call| {
+        Box::pin(async move { webhooks::add(&call.server, &call.grant, &call.body.bytes).await })
+    })
+    .takes::<NewWebhook>()
+    .gives::<Webhook>(),
+    Operation::get("/api/v1/webhooks/{id}", "getWebhook", "Show a webhook", |call| {
+        Box::pin(async move { webhooks::view(&call.server, &call.grant, call.place()).await })
+    })
+    .gives::<Webhook>(),
+    Operation::patch("/api/v1/webhooks/{id}", "changeWebhook", "Change what is named of a webhook", |call| {
+        Box::pin(async move { webhooks::change(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+    })
+    .takes::<WebhookChange>()
+    .gives::<Webhook>(),
+    Operation::put("/api/v1/webhooks/{id}", "replaceWebhook", "Replace a webhook, but for its secret", |call| {
+        Box::pin(async move { webhooks::replace(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+    })
+    .takes::<NewWebhook>()
+    .gives::<Webhook>(),
+    Operation::delete("/api/v1/webhooks/{id}", "removeWebhook", "Remove a webhook", |call| {
+        Box::pin(async move { webhooks::remove(&call.server, &call.grant, call.place()).await })
+    }),
+    Operation::post("/api/v1/webhooks/{id}/test", "testWebhook", "Post a test event to a webhook", |call| {
+        Box::pin(async move { webhooks::test(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+    })
+    .may_take::<WebhookTest>()
+    .status(200)
+    .gives::<TestedWebhook>(),
+    Operation::get("/api/v1/domains", "listDomains", "List the domains that a mail agent may send from", |call| {
+        Box::pin(domains::list(call))
+    })
+    .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, MAIL_AGENT])
+    .gives::<Vec<SendingDomain>>(),
+    Operation::post("/api/v1/domains", "addDomain", "Let a mail agent send from a domain", |call| {
+        Box::pin(domains::add(call))
+    })
+    .takes::<NewDomain>()
+    .gives::<SendingDomain>(),
+    Operation::get("/api/v1/domains/{name}", "getDomain", "Show a domain", |call| Box::pin(domains::get(call)))
+        .query(&[MAIL_AGENT])
+        .gives::<SendingDomain>(),
+    Operation::delete("/api/v1/domains/{name}", "removeDomain", "Take a domain from a mail agent", |call| {
+        Box::pin(domains::remove(call))
+    })
+    .query(&[MAIL_AGENT]),
+    Operation::get("/api/v1/keys", "listKeys", "List API keys and SMTP passwords", |call| Box::pin(keys::list(call)))
+        .query(PAGE)
+        .gives::<Vec<Key>>(),
+    Operation::post("/api/v1/keys", "addKey", "Make an API key or SMTP password", |call| Box::pin(keys::add(call)))
+        .takes::<NewKey>()
+        .gives::<Key>(),
+    Operation::get("/api/v1/keys/{id}", "getKey", "Show a key, without its secret", |call| Box::pin(keys::get(call)))
+        .gives::<Key>(),
+    Operation::delete("/api/v1/keys/{id}", "removeKey", "Revoke a key", |call| Box::pin(keys::remove(call))),
+    Operation::get("/api/v1/agents", "listAgents", "List mail agents", |call| Box::pin(agents::list(call)))
+        .query(PAGE)
+        .gives::<Vec<Agent>>(),
+    Operation::post("/api/v1/agents", "addAgent", "Add a mail agent", |call| Box::pin(agents::add(call)))
+        .takes::<NewAgent>()
+        .gives::<Agent>(),
+    Operation::get("/api/v1/agents/{name}", "getAgent", "Show a mail agent", |call| Box::pin(agents::get(call)))
+        .gives::<Agent>(),
+    Operation::patch("/api/v1/agents/{name}", "changeAgent", "Change a mail agent", |call| {
+        Box::pin(agents::change(call))
+    })
+    .takes::<AgentChange>()
+    .gives::<Agent>(),
+    Operation::put("/api/v1/agents/{name}", "updateAgent", "Change a mail agent", |call| {
+        Box::pin(agents::change(call))
+    })
+    .takes::<AgentChange>()
+    .gives::<Agent>(),
+    Operation::delete("/api/v1/agents/{name}", "removeAgent", "Remove a mail agent", |call| {
+        Box::pin(agents::remove(call))
+    }),
+    Operation::get("/api/v1/tenants", "listTenants", "List tenants", |call| Box::pin(tenants::list(call)))
+        .query(PAGE)
+        .gives::<Vec<Tenant>>(),
+    Operation::post("/api/v1/tenants", "addTenant", "Add a tenant", |call| Box::pin(tenants::add(call)))
+        .takes::<NewTenant>()
+        .gives::<Tenant>(),
+    Operation::get("/api/v1/tenants/{tenant}", "getTenant", "Show a tenant", |call| Box::pin(tenants::get(call)))
+        .gives::<Tenant>(),
+    Operation::patch("/api/v1/tenants/{tenant}", "changeTenant", "Change a tenant", |call| {
+        Box::pin(tenants::change(call))
+    })
+    .takes::<TenantChange>()
+    .gives::<Tenant>(),
+    Operation::put("/api/v1/tenants/{tenant}", "updateTenant", "Change a tenant", |call| {
+        Box::pin(tenants::change(call))
+    })
+    .takes::<TenantChange>()
+    .gives::<Tenant>(),
+    Operation::delete("/api/v1/tenants/{tenant}", "removeTenant", "Remove a tenant", |call| {
+        Box::pin(tenants::remove(call))
+    }),
+];

@@ -1,0 +1,216 @@
+//! `/openapi.json`: both APIs described as OpenAPI 3.1, and `/docs`: the same to read.
+//!
+//! Made of the tables that the router works with and of the shapes that bodies are read and written by, once, when it is
+//! first asked for. Nothing in it depends on who asks: it may be kept, and needs no key.
+
+mod page;
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::mailtura;
+use super::operation::{Operation, Parameter};
+use super::server::Answer;
+use super::shape::{Schemas, described};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(DOCUMENT.to_string()));
+static PAGE: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(page::html(&DOCUMENT)));
+
+/// The answer when the path is one of ours.
+pub(super) fn answer(method: &Method, path: &str) -> Option<Answer> {
+    let (body, kind) = match path.strip_suffix('/').unwrap_or(path) {
+        "/openapi.json" => (&*JSON, "application/json"),
+        "/docs" => (&*PAGE, "text/html; charset=utf-8"),
+        _ => return None,
+    };
+    let mut answer = Response::new(Full::new(body.clone()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut refused = super::json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "message": "only GET here" }));
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        return Some(refused);
+    }
+    Some(answer)
+}
+
+described! {
+    /// What was wrong with a request.
+    struct Problem {
+        /// In a sentence.
+        "message": String,
+        /// Which field, and what is wrong with it, as ajv tells it.
+        "validation": Option<Vec<Flaw>>,
+    }
+
+    /// What is wrong with a field.
+    struct Flaw {
+        /// Where it is (JSON pointer).
+        "instancePath": String,
+        /// Which rule it breaks.
+        "keyword": String,
+        /// What is wrong with it.
+        "message": String,
+        /// What the rule wants.
+        "params": Map<String, Value>,
+    }
+}
+
+fn document() -> Value {
+    use super::shape::Shape;
+    let mut schemas = Schemas::default();
+    let mut paths = Map::new();
+    for operation in mailtura::OPERATIONS {
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        path[operation.method.as_str().to_ascii_lowercase()] = described_operation(operation, &mut schemas);
+    }
+    let event = mailtura::EventBody::schema(&mut schemas);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Postback",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Send mail, and learn what became of it.",
+            "description": "Mailtura's API is under `/api/v1`, ZeptoMail's under `/v1.1`. A POST with an `Idempotency-Key` is carried out once in 24 hours: the same again gets the first answer, marked `Idempotent-Replayed: true`. Lists page by key: follow `Link` with `rel=\"next\"`.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "mailtura": [] }],
+        "paths": paths,
+        "webhooks": {
+            "event": {
+                "post": {
+                    "summary": "Something happened to a mail",
+                    "description": "Any 2xx answer is taken for \"heard\"; anything else is tried again for three days.",
+                    "security": [],
+                    "requestBody": { "required": true, "content": { "application/json": { "schema": event } } },
+                    "responses": { "2XX": { "description": "Heard" } },
+                },
+            },
+        },
+        "components": {
+            "securitySchemes": {
+                "mailtura": { "type": "http", "scheme": "bearer", "description": "An API key." },
+            },
+            "schemas": schemas.into_value(),
+        },
+    })
+}
+
+fn described_operation(operation: &Operation, schemas: &mut Schemas) -> Value {
+    let mut parameters: Vec<Value> = operation
+        .places_named()
+        .map(|name| {
+            json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
+        })
+        .collect();
+    parameters.extend(operation.query.iter().map(|parameter| query_parameter(parameter, schemas)));
+    parameters.push(json!({
+        "name": "X-Tenant-ID", "in": "header", "description": "For which tenant; the key's own unless given.",
+        "schema": { "type": "string", "maxLength": 63 },
+    }));
+    if operation.method == Method::POST {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "description": "Carry this out once only.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+        }));
+    }
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.about,
+        "parameters": parameters,
+        "responses": responses(operation, schemas),
+    });
+    if let Some(schema) = operation.takes {
+        described["requestBody"] = json!({
+            "required": !operation.body_is_optional,
+            "content": { "application/json": { "schema": schema(schemas) } },
+        });
+    }
+    described
+}
+
+fn query_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
+    json!({
+        "name": parameter.name, "in": "query", "description": parameter.about, "schema": (parameter.schema)(schemas),
+    })
+}
+
+/// What an operation may answer: what it gives, and what can go wrong.
+fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
+    use super::shape::Shape;
+    let mut good = json!({ "description": "Done" });
+    if let Some(schema) = operation.gives {
+        good["content"] = json!({ "application/json": { "schema": schema(schemas) } });
+    }
+    let mut responses = Map::from_iter([(operation.status.to_string(), good)]);
+    let problem = Problem::schema(schemas);
+    let is_change = operation.method != Method::GET;
+    let faults = [
+        ("400", "The body is no JSON, or there is nothing to do", true),
+        ("401", "No API key, or a wrong one", true),
+        ("403", "Not with this key", true),
+        ("404", "No such thing, or another tenant's", true),
+        ("408", "The body came too slowly", operation.takes.is_some()),
+        ("409", "It contradicts what is there, or is still under way", is_change),
+        ("413", "Too large", operation.takes.is_some()),
+        ("415", "The body is compressed", operation.takes.is_some()),
+        ("422", "A field or parameter is not as it must be", true),
+        ("429", "Too many requests, or too many mails today: see `Retry-After`", true),
+        ("503", "Not now: see `Retry-After`; nothing was done", true),
+    ];
+    for (status, about, _) in faults.into_iter().filter(|(_, _, is_possible)| *is_possible) {
+        let content =
+            json!({ "application/json": { "schema": problem }, "application/problem+json": { "schema": problem } });
+        responses.insert(status.to_owned(), json!({ "description": about, "content": content }));
+    }
+    responses.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_name_is_one() {
+        let text = DOCUMENT.to_string();
+        for (at, found) in text.match_indices("\"#/components/schemas/") {
+            let name = text[at + found.len()..].split('"').next().unwrap();
+            assert!(DOCUMENT["components"]["schemas"][name].is_object(), "{name}");
+        }
+        let ids: Vec<&str> = mailtura::OPERATIONS.iter().map(|operation| operation.id).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn places_are_parameters() {
+        let email = &DOCUMENT["paths"]["/api/v1/emails/{id}"]["get"];
+        assert_eq!((&email["parameters"][0]["name"], &email["parameters"][0]["in"]), (&json!("id"), &json!("path")));
+        assert_eq!(
+            email["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+            "#/components/schemas/Email"
+        );
+    }
+
+    #[test]
+    fn the_page_names_every_operation_and_loads_nothing() {
+        let page = std::str::from_utf8(&PAGE).unwrap();
+        for operation in mailtura::OPERATIONS {
+            assert!(page.contains(&format!("id=\"{}\"", operation.id)), "{}", operation.id);
+        }
+        for outside in ["<script", "<link", "<img", "@import", "url(", "http://", "https://"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}

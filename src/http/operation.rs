@@ -1,0 +1,274 @@
+//! What an API can do, as a table: the router reads it, and so does `/openapi.json`.
+//!
+//! An [`Operation`] is a method, a path with `{places}`, who may ask, what it takes and gives, and the function that does
+//! it. A route that is not described cannot exist, nor a description of what is not there.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::Server;
+use super::body;
+use super::once::Ticket;
+use super::problem::Problem;
+use super::query::Query;
+use super::server::Answer;
+use super::shape::{Schemas, Shape};
+use crate::model::tenant::Grant;
+
+/// A request that may be answered: who asks, and for what.
+pub(super) struct Call {
+    pub server: Server,
+    pub grant: Arc<Grant>,
+    /// What stands in the places of the path, in order.
+    pub places: Vec<String>,
+    pub query: Query,
+    pub body: body::Read,
+    /// Where the answer is kept, when the request is to be carried out once only.
+    pub ticket: Option<Arc<Ticket>>,
+}
+
+impl Call {
+    /// What stands in the first place of the path.
+    pub(super) fn place(&self) -> &str {
+        self.places.first().map_or("", String::as_str)
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
+
+/// How large a body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// As a request that sends no mail.
+    Small,
+    /// As a mail.
+    Mail,
+}
+
+/// A parameter of a query.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameter {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub schema: fn(&mut Schemas) -> Value,
+}
+
+/// A parameter with the shape `T`.
+pub(super) const fn parameter<T: Shape>(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, schema: T::schema }
+}
+
+/// One thing that an API can do.
+pub(super) struct Operation {
+    pub method: Method,
+    pub path: &'static str,
+    /// Its name among all operations.
+    pub id: &'static str,
+    pub about: &'static str,
+    pub query: &'static [Parameter],
+    pub takes: Option<fn(&mut Schemas) -> Value>,
+    pub body_is_optional: bool,
+    pub size: Size,
+    pub status: u16,
+    pub gives: Option<fn(&mut Schemas) -> Value>,
+    pub work: fn(Call) -> Work,
+}
+
+impl Operation {
+    const fn new(
+        method: Method,
+        status: u16,
+        path: &'static str,
+        id: &'static str,
+        about: &'static str,
+        work: fn(Call) -> Work,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            id,
+            about,
+            query: &[],
+            takes: None,
+            body_is_optional: false,
+            size: Size::Small,
+            status,
+            gives: None,
+            work,
+        }
+    }
+
+    /// Something to look at.
+    pub(super) const fn get(path: &'static str, id: &'static str, about: &'static str, work: fn(Call) -> Work) -> Self {
+        Self::new(Method::GET, 200, path, id, about, work)
+    }
+
+    /// Something to make.
+    pub(super) const fn post(
+        path: &'static str,
+        id: &'static str,
+        about: &'static str,
+        work: fn(Call) -> Work,
+    ) -> Self {
+        Self::new(Method::POST, 201, path, id, about, work)
+    }
+
+    /// Something to change.
+    pub(super) const fn patch(
+        path: &'static str,
+        id: &'static str,
+        about: &'static str,
+        work: fn(Call) -> Work,
+    ) -> Self {
+        Self::new(Method::PATCH, 200, path, id, about, work)
+    }
+
+    /// Something to replace.
+    pub(super) const fn put(path: &'static str, id: &'static str, about: &'static str, work: fn(Call) -> Work) -> Self {
+        Self::new(Method::PUT, 200, path, id, about, work)
+    }
+
+    /// Something to remove.
+    pub(super) const fn delete(
+        path: &'static str,
+        id: &'static str,
+        about: &'static str,
+        work: fn(Call) -> Work,
+    ) -> Self {
+        Self::new(Method::DELETE, 204, path, id, about, work)
+    }
+
+    /// It takes a body of this shape.
+    pub(super) const fn takes<T: Shape>(mut self) -> Self {
+        self.takes = Some(T::schema);
+        self
+    }
+
+    /// It takes a body of this shape, or none.
+    pub(super) const fn may_take<T: Shape>(mut self) -> Self {
+        self.body_is_optional = true;
+        self.takes::<T>()
+    }
+
+    /// The body may be as large as a mail.
+    pub(super) const fn large(mut self) -> Self {
+        self.size = Size::Mail;
+        self
+    }
+
+    /// It answers with a body of this shape.
+    pub(super) const fn gives<T: Shape>(mut self) -> Self {
+        self.gives = Some(T::schema);
+        self
+    }
+
+    /// It answers with this status.
+    pub(super) const fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// It understands these parameters in its query.
+    pub(super) const fn query(mut self, parameters: &'static [Parameter]) -> Self {
+        self.query = parameters;
+        self
+    }
+
+    /// The names of the places of its path.
+    pub(super) fn places_named(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+    }
+
+    /// What stands in the places of its path, when `segments` are of that form.
+    fn places(&self, segments: &[&str]) -> Option<Vec<String>> {
+        let pattern = self.path.split('/').skip(1);
+        if pattern.clone().count() != segments.len() {
+            return None;
+        }
+        let mut places = Vec::new();
+        for (wanted, segment) in pattern.zip(segments) {
+            if wanted.starts_with('{') {
+                places.push(decoded(segment)?);
+            } else if wanted != *segment {
+                return None;
+            }
+        }
+        Some(places)
+    }
+}
+
+/// A segment of a path as it was meant; nothing when it is empty or no text.
+fn decoded(segment: &str) -> Option<String> {
+    let text = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
+    (!text.is_empty()).then(|| text.into_owned())
+}
+
+/// The operation that a request asks for, and what stands in the places of its path. A final slash does not matter;
+/// who may GET may HEAD.
+///
+/// # Errors
+/// No operation has this path, or not with this method.
+pub(super) fn find(
+    operations: &'static [Operation],
+    method: &Method,
+    path: &str,
+) -> Result<(&'static Operation, Vec<String>), Problem> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let mut allowed = Vec::new();
+    for operation in operations {
+        let Some(places) = operation.places(&segments) else { continue };
+        if operation.method == *method {
+            return Ok((operation, places));
+        }
+        allowed.push(operation.method.as_str());
+    }
+    if allowed.is_empty() { Err(Problem::NoRoute) } else { Err(Problem::Method { allowed: allow(&allowed) }) }
+}
+
+/// The methods as `Allow` lists them.
+fn allow(methods: &[&str]) -> &'static str {
+    let mut methods = methods.to_vec();
+    methods.sort_unstable();
+    let listed = methods.join(", ");
+    ALLOW.iter().find(|known| **known == listed).copied().unwrap_or("GET")
+}
+
+/// Every combination of methods that a path has.
+const ALLOW: &[&str] = &[
+    "DELETE",
+    "DELETE, GET",
+    "DELETE, GET, PATCH, PUT",
+    "DELETE, GET, POST, PUT",
+    "DELETE, GET, PUT",
+    "DELETE, POST, PUT",
+    "GET",
+    "GET, POST",
+    "GET, PATCH, PUT",
+    "GET, PUT",
+    "PATCH, PUT",
+    "POST",
+    "PUT",
+];
+
+/// The first path of which the methods are not in [`ALLOW`].
+#[cfg(test)]
+pub(super) fn unlisted(operations: &'static [Operation]) -> Option<&'static str> {
+    let methods_of = |path: &str| -> Vec<&str> {
+        operations
+            .iter()
+            .filter(|operation| operation.path == path)
+            .map(|operation| operation.method.as_str())
+            .collect()
+    };
+    let is_listed = |path: &str| {
+        let mut methods = methods_of(path);
+        methods.sort_unstable();
+        ALLOW.contains(&methods.join(", ").as_str())
+    };
+    operations.iter().map(|operation| operation.path).find(|path| !is_listed(path))
+}

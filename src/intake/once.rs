@@ -1,0 +1,137 @@
+//! The same request again: answered again, not carried out again.
+//!
+//! A client that did not hear an answer asks once more with the same key. While the first is under way the second is
+//! turned back; afterwards, for a day, it gets the first one's answer; another request with that key is refused. Doors
+//! take a [`Ticket`] before they begin and keep their answer with it: for a mail, in the commit that accepts it
+//! ([`Intake::submit_once`]), else right after ([`Intake::keep`]). Only what was done is kept: a request that was refused
+//! changed nothing, and may be put right and sent again under its key. Both doors use this.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::Intake;
+use super::submission::{Receipt, Refusal, Submission};
+use crate::model::id::AgentId;
+use crate::model::once::{Answered, Asked, KEPT, KeptAnswer, key};
+use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nobody has asked this before.
+    First(Ticket),
+    /// It was asked before, and this was the answer.
+    Again(Answered),
+}
+
+/// Why it is nobody's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTurn {
+    /// The key is none: see [`key`].
+    BadKey,
+    /// The first request with this key is still under way.
+    Running,
+    /// The key came with another request before.
+    Differs,
+    /// The store cannot be asked now.
+    Unavailable,
+}
+
+/// The right to carry out a request. Nobody else has it until this is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    asked: Asked,
+    until: Timestamp,
+    is_kept: AtomicBool,
+    running: Arc<Running>,
+}
+
+/// Requests under way on this node.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<HashSet<(AgentId, [u8; 32])>>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut running = self.running.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&(self.asked.agent, self.asked.key));
+    }
+}
+
+impl Ticket {
+    /// Whether the answer is kept already.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    fn keeps(&self, answer: Answered) -> KeptAnswer {
+        KeptAnswer { asked: self.asked, answer, until: self.until }
+    }
+}
+
+impl Intake {
+    /// The turn of the request that came with this key. `said` is everything that it says: parts that are told apart.
+    ///
+    /// # Errors
+    /// See [`NoTurn`].
+    pub async fn turn(&self, grant: &Grant, text: &str, said: &[&[u8]]) -> Result<Turn, NoTurn> {
+        let key = Sha256::digest(key(text).ok_or(NoTurn::BadKey)?).into();
+        let asked = Asked { agent: grant.agent.id, key, fingerprint: fingerprint(said) };
+        let running = self.0.running.clone();
+        let is_first = running.0.lock().unwrap_or_else(PoisonError::into_inner).insert((asked.agent, asked.key));
+        if !is_first {
+            return Err(NoTurn::Running);
+        }
+        let ticket = Ticket { asked, until: self.0.clock.now() + KEPT, is_kept: AtomicBool::new(false), running };
+        match self.0.store.kept_answer(&asked).await {
+            Ok(None) => Ok(Turn::First(ticket)),
+            Ok(Some((fingerprint, answer))) if fingerprint == asked.fingerprint => Ok(Turn::Again(answer)),
+            Ok(Some(_)) => Err(NoTurn::Differs),
+            Err(fault) => {
+                tracing::error!(%fault, "cannot look for an answer that was kept");
+                Err(NoTurn::Unavailable)
+            }
+        }
+    }
+
+    /// Keeps the answer to what has been done. A failure is only logged: what was done stays done.
+    pub async fn keep(&self, ticket: &Ticket, answer: Answered) {
+        match self.0.store.keep_answer(ticket.keeps(answer)).await {
+            Ok(()) | Err(StoreError::Conflict) => ticket.is_kept.store(true, Ordering::Relaxed),
+            Err(fault) => tracing::error!(%fault, "cannot keep an answer"),
+        }
+    }
+
+    /// [`Intake::submit_all`], and the answer that `answer` makes of the receipts is kept with the mails.
+    ///
+    /// # Errors
+    /// See [`Refusal`]: nothing was accepted, and nothing is kept.
+    pub async fn submit_once(
+        &self,
+        grant: &Grant,
+        submissions: Vec<Submission>,
+        ticket: Option<&Ticket>,
+        answer: impl FnOnce(&[Receipt]) -> Answered,
+    ) -> Result<Vec<Receipt>, Refusal> {
+        let keep = |receipts: &[Receipt]| ticket.map(|ticket| ticket.keeps(answer(receipts)));
+        let receipts = self.submit_keeping(grant, submissions, keep).await?;
+        if let Some(ticket) = ticket {
+            ticket.is_kept.store(true, Ordering::Relaxed);
+        }
+        Ok(receipts)
+    }
+}
+
+/// SHA-256 of the parts, each with its length before it.
+fn fingerprint(said: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in said {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,145 @@
+//! A write transaction on either engine.
+//!
+//! SQLite works on a thread of its own, and the way there and back costs more than most statements: those whose rows
+//! nobody wants wait for the next that has to be run, and go together. PostgreSQL runs each at once.
+
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite, Transaction};
+
+use super::db::Result;
+use super::value::{LENGTHS, Places, Row, Value, bound, pieces};
+
+/// Values of statements that go together, at most: their text is prepared and kept as a whole, and there are as many
+/// texts as there are ways to fill a batch.
+const TOGETHER_MAX: usize = 256;
+
+/// A write transaction. Dropped before [`Self::commit`], it never was.
+pub(super) struct Tx {
+    engine: Engine,
+    /// What SQLite has still to run: texts in which values are counted, and their values.
+    waiting: Vec<(String, Vec<Value>)>,
+}
+
+enum Engine {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    pub(super) fn sqlite(tx: Transaction<'static, Sqlite>) -> Self {
+        Self { engine: Engine::Sqlite(tx), waiting: Vec::new() }
+    }
+
+    pub(super) fn postgres(tx: Transaction<'static, Postgres>) -> Self {
+        Self { engine: Engine::Postgres(tx), waiting: Vec::new() }
+    }
+
+    /// Runs a statement; the number of rows changed.
+    pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        self.settle_up().await?;
+        Ok(match &mut self.engine {
+            Engine::Sqlite(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+            Engine::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    /// Runs a statement and gives its rows.
+    pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.settle_up().await?;
+        self.rows_safe(sql, values).await
+    }
+
+    /// Runs a statement in which `$list` stands for ids in brackets, possibly none. The list is filled up to one of a
+    /// few fixed lengths, so that prepared statements are found again; what does not fit the longest is left out.
+    pub(super) async fn rows_listed(
+        &mut self,
+        sql: &'static str,
+        mut values: Vec<Value>,
+        mut list: Vec<Value>,
+    ) -> Result<Vec<Row>> {
+        self.settle_up().await?;
+        let length = LENGTHS.into_iter().rev().find(|length| *length >= list.len()).unwrap_or(LENGTHS[0]);
+        list.resize(length, Value::Bytes(Some(Vec::new())));
+        let places: Vec<String> = (1..=length).map(|place| format!("${}", values.len() + place)).collect();
+        values.append(&mut list);
+        self.rows_safe(AssertSqlSafe(sql.replace("$list", &places.join(", "))), values).await
+    }
+
+    /// The first row.
+    pub(super) async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs `head`, a list of value tuples made of placeholders, and `tail`, for all of `tuples`; the rows that it
+    /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
+    pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for (sql, values) in pieces(self.places(), head, tail, tuples) {
+            let (sql, values) = self.with_waiting(sql, values).await?;
+            rows.extend(self.rows_safe(AssertSqlSafe(sql), values).await?);
+        }
+        Ok(rows)
+    }
+
+    /// As [`Self::many`] for what returns no rows: it is run before whatever is run next, and a fault shows there.
+    pub(super) async fn later(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<()> {
+        let statements = pieces(self.places(), head, tail, tuples);
+        match &self.engine {
+            Engine::Sqlite(_) => self.waiting.extend(statements),
+            Engine::Postgres(_) => {
+                for (sql, values) in statements {
+                    self.rows_safe(AssertSqlSafe(sql), values).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits and this statement as one, or this alone when they would be too large.
+    async fn with_waiting(&mut self, sql: String, values: Vec<Value>) -> Result<(String, Vec<Value>)> {
+        let waiting: usize = self.waiting.iter().map(|(_, values)| values.len()).sum();
+        if waiting + values.len() > TOGETHER_MAX {
+            self.settle_up().await?;
+        }
+        let (mut texts, mut all): (Vec<String>, Vec<Vec<Value>>) = self.waiting.drain(..).unzip();
+        texts.push(sql);
+        all.push(values);
+        Ok((texts.join(";"), all.into_iter().flatten().collect()))
+    }
+
+    /// Runs what waits, each by itself.
+    async fn settle_up(&mut self) -> Result<()> {
+        for (sql, values) in std::mem::take(&mut self.waiting) {
+            self.rows_safe(AssertSqlSafe(sql), values).await?;
+        }
+        Ok(())
+    }
+
+    async fn rows_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
+        Ok(match &mut self.engine {
+            Engine::Sqlite(tx) => {
+                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            Engine::Postgres(tx) => {
+                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The engine's own fragment where the two truly differ: rows that another node is leasing are passed over.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
+    fn places(&self) -> Places {
+        if self.is_shared() { Places::Numbered } else { Places::Counted }
+    }
+
+    pub(super) async fn commit(mut self) -> Result<()> {
+        self.settle_up().await?;
+        match self.engine {
+            Engine::Sqlite(tx) => tx.commit().await?,
+            Engine::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Tenants, mail agents, domains and keys over Mailtura's surface: whose they are, and what each answer says.
+
+use serde_json::{Value, json};
+
+use super::{House, KEY, OTHER_KEY};
+
+const TENANTS: &str = "/api/v1/tenants";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_adds_a_tenant_that_can_send_at_once() {
+    let house = House::new().await;
+    let new = r#"{"name":"acme-corp","domain":"Acme.example","settings":{"fromEmail":"noreply@acme.example","fromName":"Acme"}}"#;
+    let made = house.operator("", "POST", TENANTS, new).await;
+    made.is(
+        201,
+        r#"{"id":"acme-corp","name":"acme-corp","domain":"acme.example","settings":{"fromEmail":"noreply@acme.example","fromName":"Acme","dailyLimit":null,"rateLimit":null},"createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
+    );
+    assert_eq!(made.field("location"), "/api/v1/tenants/acme-corp");
+    let mail = r#"{"to":"reader@example.com","subject":"Your receipt","html":"<p>Thanks</p>"}"#;
+    assert_eq!(house.operator("acme-corp", "POST", "/api/v1/emails", mail).await.status, 201);
+    let listed = house.operator("ACME-corp", "GET", "/api/v1/emails", "").await.json();
+    assert_eq!((listed[0]["from"]["name"].as_str(), listed.as_array().unwrap().len()), (Some("Acme"), 1));
+
+    house.operator("", "POST", TENANTS, new).await.is(409, r#"{"message":"it exists already"}"#);
+    let named = house.operator("", "POST", TENANTS, r#"{"name":"Blue & Sons, Ltd."}"#).await;
+    assert_eq!(named.json()["id"], "blue-sons-ltd");
+    for (bad, expected) in [
+        ("{}", "must have required property 'name'"),
+        (r#"{"name":"!"}"#, "body/name: an id is up to 63"),
+        (r#"{"name":"x","id":"-x"}"#, "body/id: an id is up to 63"),
+        (r#"{"name":"x","domain":"localhost"}"#, "body/domain must match format"),
+        (r#"{"name":"x","settings":{"fromName":"X"}}"#, "must have required property 'fromEmail'"),
+        (r#"{"name":"x","settings":{"dailyLimit":-1}}"#, "body/settings/dailyLimit: must be from 0"),
+        (r#"{"name":"x","settings":{"dailyLimit":1.5}}"#, "body/settings/dailyLimit must be integer"),
+        (r#"{"name":"x","settings":{"rateLimit":0}}"#, "body/settings/rateLimit: must be from 1"),
+        (r#"{"name":"a\u0007b"}"#, "body/name: control characters"),
+    ] {
+        let refused = house.operator("", "POST", TENANTS, bad).await;
+        assert!(refused.status == 422 && refused.text().contains(expected), "{bad}: {}", refused.text());
+    }
+    assert_eq!(house.operator("", "DELETE", "/api/v1/tenants/acme-corp", "").await.status, 204);
+    assert_eq!(house.operator("", "DELETE", "/api/v1/tenants/acme-corp", "").await.status, 404);
+    assert_eq!(house.operator("", "DELETE", "/api/v1/tenants/ours", "").await.status, 409);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_page_by_key_and_others_see_their_own() {
+    let house = House::new().await;
+    let ids = |reply: &Value| -> Vec<String> {
+        reply.as_array().unwrap().iter().map(|tenant| tenant["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = house.operator("", "GET", "/api/v1/tenants?limit=1", "").await;
+    assert_eq!(ids(&first.json()), ["ours"]);
+    assert_eq!(first.field("link"), "</api/v1/tenants?limit=1&after=ours>; rel=\"next\"");
+    let second = house.operator("", "GET", "/api/v1/tenants?limit=1&after=ours", "").await;
+    assert_eq!((ids(&second.json()), second.field("link")), (vec!["theirs".to_owned()], ""));
+
+    assert_eq!(ids(&house.mailtura("GET", TENANTS, "").await.json()), ["ours"]);
+    assert_eq!(house.mailtura("GET", "/api/v1/tenants/theirs", "").await.status, 404);
+    assert_eq!(house.mailtura("PATCH", "/api/v1/tenants/theirs", r#"{"name":"x"}"#).await.status, 404);
+    for (method, path) in [("POST", TENANTS), ("DELETE", "/api/v1/tenants/theirs"), ("DELETE", "/api/v1/tenants/ours")]
+    {
+        assert_eq!(house.mailtura(method, path, r#"{"name":"x"}"#).await.status, 403, "{method} {path}");
+    }
+    let limited = house.mailtura("PATCH", "/api/v1/tenants/ours", r#"{"settings":{"dailyLimit":9}}"#).await;
+    assert!(limited.status == 403 && limited.text().contains("--operator"));
+    let named = house.mailtura(
+        "PATCH",
+        "/api/v1/tenants/ours",
+        r#"{"name":"Ours!","settings":{"fromEmail":"a@ours.example"}}"#,
+    );
+    assert_eq!(named.await.json()["settings"]["fromEmail"], "a@ours.example");
+    let change = r#"{"settings":{"dailyLimit":9,"fromEmail":null}}"#;
+    let changed = house.operator("", "PUT", "/api/v1/tenants/ours", change).await.json();
+    let settings = json!({ "fromEmail": null, "fromName": null, "dailyLimit": 9, "rateLimit": null });
+    assert_eq!((&changed["name"], &changed["settings"]), (&json!("Ours!"), &settings));
+    assert_eq!(house.mailtura("PATCH", "/api/v1/tenants/ours", "{}").await.status, 400);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_agents() {
+    let house = House::new().await;
+    let made =
+        house.mailtura("POST", "/api/v1/agents", r#"{"name":"news/letter","settings":{"trackOpens":false}}"#).await;
+    assert_eq!((made.status, made.field("location")), (201, "/api/v1/agents/news%2Fletter"));
+    let path = made.field("location").to_owned();
+    let body = made.json();
+    assert_eq!((&body["settings"]["trackOpens"], &body["settings"]["trackClicks"]), (&json!(false), &json!(true)));
+    assert_eq!((body["key"].as_str().unwrap().len(), &body["domains"]), (16, &json!([])));
+    house
+        .mailtura("POST", "/api/v1/agents", r#"{"name":"news/letter"}"#)
+        .await
+        .is(409, r#"{"message":"it exists already"}"#);
+    let change = r#"{"settings":{"privacy":"aggregate_only","dailyLimit":5,"bounceAddress":"b@ours.example"}}"#;
+    let changed = house.mailtura("PATCH", &path, change).await.json();
+    assert_eq!(
+        (&changed["settings"]["privacy"], &changed["settings"]["dailyLimit"]),
+        (&json!("aggregate_only"), &json!(5))
+    );
+    let bad = house.mailtura("PATCH", &path, r#"{"settings":{"privacy":"none"}}"#).await;
+    assert_eq!(bad.json()["validation"][0]["keyword"], "enum");
+    let names: Vec<Value> = house
+        .mailtura("GET", "/api/v1/agents", "")
+        .await
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["name"].clone())
+        .collect();
+    assert_eq!(names, ["default", "news/letter"]);
+
+    let domain = r#"{"name":"News.Example","mailAgent":"news/letter"}"#;
+    house
+        .mailtura("POST", "/api/v1/domains", domain)
+        .await
+        .is(201, r#"{"name":"news.example","mailAgent":"news/letter"}"#);
+    assert_eq!(house.mailtura("POST", "/api/v1/domains", domain).await.status, 409);
+    let listed = house.mailtura("GET", "/api/v1/domains?mailAgent=news%2Fletter", "").await;
+    listed.is(200, r#"[{"name":"news.example","mailAgent":"news/letter"}]"#);
+    assert_eq!(house.mailtura("GET", "/api/v1/domains/news.example", "").await.status, 404);
+    assert_eq!(house.mailtura("DELETE", "/api/v1/domains/NEWS.example?mailAgent=news%2Fletter", "").await.status, 204);
+    assert_eq!(house.mailtura("GET", "/api/v1/domains/not%20one", "").await.status, 404);
+
+    assert_eq!(house.mailtura("DELETE", "/api/v1/agents/default", "").await.status, 409);
+    assert_eq!(house.mailtura("DELETE", &path, "").await.status, 204);
+    assert_eq!(house.mailtura("GET", &path, "").await.status, 404);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_told_once_and_revoked() {
+    let house = House::new().await;
+    let made = house.mailtura("POST", "/api/v1/keys", r#"{"name":"the shop"}"#).await.json();
+    let (id, secret) = (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned());
+    let with = |key: &str| [("Authorization", format!("Bearer {key}"))];
+    let ask = async |key: &str, method: &str, path: &str| {
+        let fields = with(key);
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        house.ask(method, path, &fields, b"").await
+    };
+    assert_eq!(ask(&secret, "GET", "/api/v1/emails").await.status, 200);
+    let path = format!("/api/v1/keys/{id}");
+    let seen = house.mailtura("GET", &path, "").await.json();
+    assert_eq!((&seen["name"], seen.get("secret"), &seen["kind"]), (&json!("the shop"), None, &json!("api_key")));
+    assert_eq!(ask(OTHER_KEY, "GET", &path).await.status, 404);
+    assert_eq!(ask(OTHER_KEY, "DELETE", &path).await.status, 404);
+    assert_eq!(house.mailtura("POST", "/api/v1/keys", r#"{"kind":"operator_key"}"#).await.status, 403);
+    assert_eq!(house.operator("", "POST", "/api/v1/keys", r#"{"kind":"operator_key"}"#).await.status, 201);
+    let password = house.mailtura("POST", "/api/v1/keys", r#"{"kind":"smtp_password"}"#).await.json();
+    assert_eq!(ask(password["secret"].as_str().unwrap(), "GET", "/api/v1/emails").await.status, 401);
+
+    let page = house.mailtura("GET", "/api/v1/keys?limit=2", "").await;
+    assert_eq!(page.json().as_array().unwrap().len(), 2);
+    assert!(page.field("link").contains("rel=\"next\"") && !page.text().contains("\"secret\""));
+    assert_eq!(house.mailtura("DELETE", &path, "").await.status, 204);
+    house.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(ask(&secret, "GET", "/api/v1/emails").await.status, 401);
+    assert_eq!(ask(KEY, "GET", "/api/v1/emails").await.status, 200);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_tenants_things_are_not_there() {
+    let house = House::new().await;
+    let hook = r#"{"url":"https://hooks.example.com/","events":["delivered"]}"#;
+    let theirs = format!("Bearer {OTHER_KEY}");
+    let theirs = [("Authorization", theirs.as_str())];
+    for (path, body) in [
+        ("/api/v1/emails", r#"{"from":"a@theirs.example","to":"b@example.com","subject":"s","text":"t"}"#),
+        ("/api/v1/webhooks", hook),
+        ("/api/v1/keys", "{}"),
+    ] {
+        let made = house.ask("POST", path, &theirs, body.as_bytes()).await;
+        assert_eq!(made.status, 201, "{path}");
+        let place = made.field("location").to_owned();
+        assert_eq!(house.ask("GET", &place, &theirs, b"").await.status, 200, "{place}");
+        for method in ["GET", "PATCH", "PUT", "DELETE"] {
+            let reply = house.mailtura(method, &place, hook).await;
+            assert!(matches!(reply.status, 404 | 405), "{method} {place}: {}", reply.status);
+        }
+        assert_eq!(house.mailtura("GET", &format!("{place}/events"), "").await.status, 404);
+    }
+    house.shut().await;
+}

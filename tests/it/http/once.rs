@@ -1,0 +1,197 @@
+//! `Idempotency-Key`, limits a minute and a day, and problems as `application/problem+json`.
+
+use std::time::Duration;
+
+use postback::http::Settings;
+use postback::intake::once::Turn;
+use postback::model::tenant::{AgentSettings, Grant, TenantSettings};
+
+use super::{House, KEY, OTHER_KEY};
+use crate::support::engines::on_both_engines;
+
+const EMAILS: &str = "/api/v1/emails";
+const MAIL: &str = r#"{"from":"a@ours.example","to":"reader@example.com","subject":"Your receipt","text":"Thanks"}"#;
+
+on_both_engines! {
+    async fn the_same_again_is_answered_again(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let first = house.once("order-12", "POST", EMAILS, MAIL).await;
+        assert_eq!((first.status, first.field("idempotent-replayed")), (201, ""));
+        let again = house.once("\"order-12\"", "POST", EMAILS, MAIL).await;
+        assert_eq!((again.status, again.field("idempotent-replayed")), (201, "true"));
+        assert_eq!((&again.body, again.field("location")), (&first.body, first.field("location")));
+        assert_eq!(house.messages().await, 1);
+
+        let other = house.once("order-12", "POST", EMAILS, &MAIL.replace("Thanks", "Bye")).await;
+        other.is(422, r#"{"message":"This Idempotency-Key came with another request before"}"#);
+        assert_eq!(house.once("order-12", "POST", "/api/v1/keys", "{}").await.status, 422);
+        assert_eq!(house.once("order-13", "POST", EMAILS, MAIL).await.status, 201);
+        assert_eq!(house.messages().await, 2);
+        let theirs = [("Authorization", format!("Bearer {OTHER_KEY}")), ("Idempotency-Key", "order-12".to_owned())];
+        let theirs = theirs.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>();
+        let mail = MAIL.replace("ours", "theirs");
+        let reply = house.ask("POST", EMAILS, &theirs, mail.as_bytes()).await;
+        assert_eq!((reply.status, reply.field("idempotent-replayed")), (201, ""));
+
+        // It survives a restart, and ends after a day.
+        let store = engine.store("another node", &house.clock).await;
+        assert!(store.kept_answer(&asked(&house)).await.unwrap().is_some());
+        house.clock.advance(Duration::from_secs(86_400));
+        assert!(store.kept_answer(&asked(&house)).await.unwrap().is_none());
+        assert_eq!(house.once("order-12", "POST", EMAILS, &MAIL.replace("Thanks", "Bye")).await.status, 201);
+        assert_eq!(house.messages().await, 3);
+        store.close().await;
+        house.close().await;
+    }
+
+    async fn of_two_nodes_one_carries_it_out(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let grant = grant(&house);
+        let asked = [b"POST".as_slice(), b"/x", MAIL.as_bytes()];
+        let Ok(Turn::First(ticket)) = house.intake.turn(&grant, "k", &asked).await else { panic!() };
+        assert!(house.intake.turn(&grant, "k", &asked).await.is_err());
+        // What the other node was faster with is there when this one commits.
+        let other = House::beside(engine).await;
+        let Ok(Turn::First(theirs)) = other.intake.turn(&grant, "k", &asked).await else { panic!() };
+        let submit = async |house: &House, ticket: &postback::intake::once::Ticket| {
+            let submission = house.submission("once@example.com");
+            house.intake.submit_once(&grant, vec![submission], Some(ticket), |_| Default::default()).await
+        };
+        submit(&other, &theirs).await.unwrap();
+        assert!(submit(&house, &ticket).await.is_err());
+        assert_eq!(house.messages().await, 1);
+        drop(ticket);
+        let Ok(Turn::Again(_)) = house.intake.turn(&grant, "k", &asked).await else { panic!() };
+        other.close().await;
+        house.close().await;
+    }
+
+    async fn a_day_has_so_many_recipients(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let tenant = TenantSettings { daily_limit: Some(10), ..TenantSettings::default() };
+        let mut changed = house.ours.0.clone();
+        changed.settings = tenant;
+        house.store.change_tenant(changed, None).await.unwrap();
+        house.clock.advance(Duration::from_secs(6));
+        let send = || house.mailtura("POST", EMAILS, MAIL);
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            let (a, b, c) = tokio::join!(send(), send(), send());
+            statuses.extend([a.status, b.status, c.status]);
+        }
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 10);
+        assert_eq!(house.messages().await, 10);
+        let refused = send().await;
+        refused.is(429, r#"{"message":"The daily limit is reached; try again tomorrow"}"#);
+        assert_eq!(refused.field("retry-after"), (56_700 - 6 + 1).to_string());
+        let zepto = r#"{"from":{"address":"a@ours.example"},"to":[{"email_address":{"address":"b@example.com"}}],"subject":"s","textbody":"t"}"#;
+        let zepto = house.zeptomail(zepto).await;
+        assert_eq!((zepto.status, &zepto.json()["error"]["details"][0]["code"]), (429, &"SMI_115".into()));
+        house.clock.advance(Duration::from_secs(56_700));
+        assert_eq!(send().await.status, 201);
+        house.close().await;
+    }
+}
+
+fn grant(house: &House) -> Grant {
+    Grant {
+        tenant: house.ours.0.clone(),
+        agent: house.ours.1.clone(),
+        credential: postback::model::id::CredentialId::from_bytes([0; 16]),
+        digest: [0; 32],
+        kind: postback::model::tenant::CredentialKind::ApiKey,
+        networks: Vec::new(),
+        domains: vec!["ours.example".into()],
+    }
+}
+
+fn asked(house: &House) -> postback::model::once::Asked {
+    use sha2::{Digest, Sha256};
+    postback::model::once::Asked {
+        agent: house.ours.1.id,
+        key: Sha256::digest("order-12").into(),
+        fingerprint: [0; 32],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_post_has_it_and_no_secret_is_kept() {
+    let house = House::new().await;
+    let hook = r#"{"url":"https://hooks.example.com/","events":["delivered"]}"#;
+    let first = house.once("hook", "POST", "/api/v1/webhooks", hook).await;
+    let again = house.once("hook", "POST", "/api/v1/webhooks", hook).await;
+    assert_eq!((&again.body, again.field("idempotent-replayed")), (&first.body, "true"));
+    assert_eq!(house.mailtura("GET", "/api/v1/webhooks", "").await.json().as_array().unwrap().len(), 1);
+    let made = house.once("key", "POST", "/api/v1/keys", "{}").await.json();
+    let again = house.once("key", "POST", "/api/v1/keys", "{}").await;
+    assert_eq!((&again.json()["id"], again.json().get("secret")), (&made["id"], None));
+
+    // What was refused changed nothing, and may be put right under its key.
+    assert_eq!(house.once("mail", "POST", EMAILS, "{}").await.status, 422);
+    assert_eq!(house.once("mail", "POST", EMAILS, MAIL).await.status, 201);
+    for bad in ["é", &"x".repeat(256)] {
+        assert_eq!(house.once(bad, "POST", EMAILS, MAIL).await.status, 400, "{bad}");
+    }
+    assert_eq!(house.messages().await, 1);
+    // It means nothing where nothing is made.
+    assert_eq!(house.once("mail", "GET", EMAILS, "").await.status, 200);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_has_so_many_requests_a_minute() {
+    let settings = Settings { requests_per_minute_max: Some(3), ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    for left in ["2", "1", "0"] {
+        let reply = house.mailtura("POST", EMAILS, MAIL).await;
+        let told = [reply.field("ratelimit-limit"), reply.field("ratelimit-remaining")];
+        assert_eq!((reply.status, told), (201, ["3", left]));
+    }
+    let refused = house.mailtura("POST", EMAILS, MAIL).await;
+    refused.is(429, r#"{"message":"Too many requests; try again later"}"#);
+    let told = ["retry-after", "ratelimit-remaining", "ratelimit-reset"].map(|name| refused.field(name));
+    assert_eq!(told, ["20", "0", "60"]);
+    let token = format!("Bearer {OTHER_KEY}");
+    assert_eq!(house.ask("GET", EMAILS, &[("Authorization", &token)], b"").await.field("ratelimit-remaining"), "2");
+    // Refused requests are told too what is left, and cost what others cost.
+    house.clock.advance(Duration::from_secs(20));
+    let bad = house.mailtura("POST", EMAILS, "{}").await;
+    assert_eq!((bad.status, bad.field("ratelimit-remaining")), (422, "0"));
+    assert_eq!(house.messages().await, 3);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_has_a_limit_of_its_own() {
+    let house = House::new().await;
+    let mut agent = house.ours.1.clone();
+    agent.settings = AgentSettings { daily_limit: Some(2), ..AgentSettings::default() };
+    house.store.change_agent(&agent).await.unwrap();
+    let many = MAIL.replace("\"reader@example.com\"", r#"["a@example.com","b@example.com","c@example.com"]"#);
+    assert_eq!(house.mailtura("POST", EMAILS, &many).await.status, 429);
+    assert_eq!(house.mailtura("POST", EMAILS, MAIL).await.status, 201);
+    assert_eq!(house.messages().await, 1);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn problems_for_those_who_ask_for_them() {
+    let house = House::new().await;
+    let token = format!("Bearer {KEY}");
+    let ask = async |accept: &str, path: &str| {
+        house.ask("POST", path, &[("Authorization", &token), ("Accept", accept)], b"{}").await
+    };
+    let told = ask("application/json, Application/Problem+JSON; q=0.9", "/api/v1/keys/x").await;
+    told.is(
+        405,
+        r#"{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"Method not allowed; use DELETE, GET","message":"Method not allowed; use DELETE, GET"}"#,
+    );
+    assert_eq!(told.field("content-type"), "application/problem+json");
+    let invalid = ask("application/problem+json", EMAILS).await;
+    assert!(
+        invalid.status == 422 && invalid.text().contains(r#""validation":[{"instancePath":"","keyword":"required""#)
+    );
+    let plain = ask("application/json", EMAILS).await;
+    assert_eq!((plain.field("content-type"), plain.json().get("type")), ("application/json", None));
+    house.shut().await;
+}
