@@ -151,6 +151,12 @@ impl Bench {
         if self.wants("webhook") {
             self.webhook().await;
         }
+        if self.wants("queued") {
+            self.queued().await;
+        }
+        if self.wants("grown") {
+            self.grown().await;
+        }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -253,6 +259,64 @@ impl Bench {
             rounds.push(Round { count: 2 * MAILS, took: begun.elapsed(), cpu, ..Round::default() });
         }
         print(&Row { name: "webhook".to_owned(), rounds });
+    }
+}
+
+impl Bench {
+    /// Memory with a long queue, and how soon the program is ready on it.
+    async fn queued(&self) {
+        const MAILS: usize = 100_000;
+        let home = Home::make(self.postgres.as_deref()).await;
+        let (idle, doors) = (home.start(&[]), r#"roles=["doors"]"#.to_owned());
+        let memory_idle_mib = idle.memory_peak_mib();
+        idle.stop();
+        let filling = home.start(&[doors]);
+        smtp::send(&filling.smtp, 50, MAILS).await;
+        let memory_filling_mib = filling.memory_peak_mib();
+        filling.stop();
+        // Nobody listens there.
+        let away = Sink::start().await.settings();
+        let away: Vec<String> = away
+            .into_iter()
+            .map(|set| if set.contains(".port=") { "deliver.smarthost.port=1".into() } else { set })
+            .collect();
+        let begun = Instant::now();
+        let program = home.start(&away);
+        let ready = begun.elapsed();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        println!(
+            "queued {MAILS}: idle {memory_idle_mib} MiB, while they came {memory_filling_mib} MiB, ready on them after \
+             {} ms, {} MiB after 5 s of trying",
+            ready.as_millis(),
+            program.memory_peak_mib()
+        );
+    }
+
+    /// Processor time of a mail in an empty store and in one with many rows.
+    async fn grown(&self) {
+        const MAILS: usize = 20_000;
+        const BEFORE: usize = 300_000;
+        let sink = Sink::start().await;
+        let home = Home::make(self.postgres.as_deref()).await;
+        let program = home.start(&sink.settings());
+        let mut costs = Vec::new();
+        let mut sent = 0;
+        for before in [1_000, BEFORE] {
+            smtp::send(&program.smtp, 50, before).await;
+            sent += before;
+            sink.wait_for(sent).await;
+            let cpu = program.cpu();
+            smtp::send(&program.smtp, 10, MAILS).await;
+            sent += MAILS;
+            sink.wait_for(sent).await;
+            costs.push((program.cpu() - cpu).as_secs_f64() * 1e6 / MAILS as f64);
+        }
+        println!(
+            "grown: {:.0} µs a mail after 1,000, {:.0} µs after {sent} mails ({:.2} times)",
+            costs[0],
+            costs[1],
+            costs[1] / costs[0]
+        );
     }
 }
 
