@@ -1,13 +1,15 @@
-//! One GET, to where the policy allows: for what we look up ourselves, on our own behalf. Nothing is followed and
-//! nothing is read past a limit. Callers: the check of tracking hosts, `postback geoip update`.
+//! One request, to where the policy allows: for what we ask ourselves, on our own behalf. Nothing is followed and
+//! nothing is read past a limit. Callers: the check of tracking hosts, MTA-STS, `postback geoip update`, and the orders
+//! of certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, LOCATION, USER_AGENT};
+use hyper::body::Body;
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderValue, LOCATION, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -87,41 +89,86 @@ impl Fetcher {
     }
 
     async fn exchange(&self, url: &str, ask: &Ask) -> Result<Fetched, FetchError> {
+        let (stream, vetted) = self.connect(url).await?;
+        let (head, body) = converse(stream, request(&vetted, ask)?, ask.bytes_max).await?.into_parts();
+        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Fetched { status: head.status, location, body })
+    }
+
+    /// Sends a request with an absolute URL, and reads its answer up to so many bytes.
+    ///
+    /// # Errors
+    /// [`FetchError`]; an answer of any status is none.
+    pub async fn send<B>(
+        &self,
+        request: hyper::Request<B>,
+        bytes_max: usize,
+        patience: Duration,
+    ) -> Result<hyper::Response<Full<Bytes>>, FetchError>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        let exchanged = timeout(patience, async {
+            let url = request.uri().to_string();
+            let (stream, vetted) = self.connect(&url).await?;
+            let mut request = request;
+            let target = vetted.url()[Position::BeforePath..Position::AfterQuery].parse();
+            *request.uri_mut() = target.map_err(|_| FetchError::Http("the URL is none".to_owned()))?;
+            let host = HeaderValue::try_from(host_of(&vetted));
+            request.headers_mut().insert(HOST, host.map_err(|fault| FetchError::Http(fault.to_string()))?);
+            converse(stream, request, bytes_max).await
+        });
+        let response = exchanged.await.unwrap_or(Err(FetchError::Slow(patience)))?;
+        Ok(response.map(Full::new))
+    }
+
+    async fn connect(&self, url: &str) -> Result<(Box<dyn Stream>, Vetted), FetchError> {
         let unreachable = |why: String| FetchError::Unreachable(why);
         let vetted = self.guard.vet(url).map_err(|refused| unreachable(refused.to_string()))?;
         let pinned = self.guard.pin(&vetted).await.map_err(|failure| unreachable(failure.to_string()))?;
         let stream = self.guard.connect(&pinned).await.map_err(|failure| unreachable(failure.to_string()))?;
         if !vetted.is_https() {
-            return answer(stream, &vetted, ask).await;
+            return Ok((Box::new(stream), vetted));
         }
         let name = vetted.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|fault| FetchError::Tls(fault.to_string()))?;
         let stream = self.tls.connect(name, stream).await.map_err(|fault| FetchError::Tls(fault.to_string()))?;
-        answer(stream, &vetted, ask).await
+        Ok((Box::new(stream), vetted))
     }
 }
 
-async fn answer<S>(stream: S, vetted: &Vetted, ask: &Ask) -> Result<Fetched, FetchError>
+/// In clear text, or TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn converse<B>(
+    stream: Box<dyn Stream>,
+    request: hyper::Request<B>,
+    bytes_max: usize,
+) -> Result<hyper::Response<Bytes>, FetchError>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let http = |fault: hyper::Error| FetchError::Http(fault.to_string());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request(vetted, ask)?).await.map_err(http)?;
+    let response = sender.send_request(request).await.map_err(http)?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, ask.bytes_max).collect().await;
+    let body = Limited::new(body, bytes_max).collect().await;
     let body = body.map_err(|fault| FetchError::Http(fault.to_string()))?.to_bytes();
     connection.abort();
-    let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Fetched { status: head.status, location, body })
+    Ok(hyper::Response::from_parts(head, body))
+}
+
+/// The value of `Host`.
+fn host_of(vetted: &Vetted) -> String {
+    vetted.url().port().map_or_else(|| vetted.host().to_owned(), |port| format!("{}:{port}", vetted.host()))
 }
 
 fn request(vetted: &Vetted, ask: &Ask) -> Result<hyper::Request<Empty<Bytes>>, FetchError> {
     let url = vetted.url();
-    let host = url.port().map_or_else(|| vetted.host().to_owned(), |port| format!("{}:{port}", vetted.host()));
     let request = hyper::Request::get(&url[Position::BeforePath..Position::AfterQuery])
-        .header(HOST, host)
+        .header(HOST, host_of(vetted))
         .header(USER_AGENT, concat!("Postback/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT_ENCODING, "identity");
     let request = match &ask.authorization {

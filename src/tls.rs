@@ -4,9 +4,12 @@
 //! to encrypt and for nobody to trust. [`Certificates::reload`] swaps the pair for new handshakes only; a pair that
 //! cannot be read, or whose key is not the certificate's, leaves the old one in place. TLS 1.2 and 1.3 (RFC 5246,
 //! RFC 8446), with the cryptography of aws-lc-rs. Single hosts may have pairs of their own ([`hosts`]). Who may connect and
-//! what is said inside is the doors' affair.
+//! what is said inside is the doors' affair, and who orders a pair from an authority is `app`'s: it puts the pair into one
+//! file, and answers into [`challenges`].
 
+pub mod challenges;
 pub mod hosts;
+mod validity;
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 pub use tokio_rustls::server::TlsStream;
 
+pub use validity::Validity;
+
 /// Where the pair comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +36,45 @@ pub struct Settings {
     pub certificate: Option<PathBuf>,
     /// PEM file of the certificate's key.
     pub key: Option<PathBuf>,
+    /// An authority that certificates are ordered from, instead of files.
+    pub acme: Option<Acme>,
+}
+
+/// An authority that gives certificates by ACME (RFC 8555), and what it wants to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Acme {
+    /// Where its directory is.
+    pub directory: String,
+    /// A mail address that it may write to; empty for none.
+    pub contact: String,
+    /// Its terms of service were read, and are agreed to.
+    pub agree_to_terms: bool,
+    /// The names on the certificate; none: `hostname`.
+    pub names: Vec<String>,
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        Self {
+            directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+            contact: String::new(),
+            agree_to_terms: false,
+            names: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// What makes no sense, in one line.
+    pub fn complaint(&self) -> Option<String> {
+        let acme = self.acme.as_ref()?;
+        if self.certificate.is_some() || self.key.is_some() {
+            return Some("tls: a certificate comes from files, or by `acme`, not both".to_owned());
+        }
+        let unasked = "tls.acme.agree_to_terms: read the authority's terms of service, then set it to true";
+        (!acme.agree_to_terms).then(|| unasked.to_owned())
+    }
 }
 
 /// Why there is no pair to serve with.
@@ -109,10 +153,12 @@ impl Certificates {
     /// # Errors
     /// Any [`Error`]; nothing can be served over TLS then.
     pub fn open(settings: &Settings, data_folder: &Path, hostname: &str) -> Result<Self, Error> {
-        let (certificate, key) = match (&settings.certificate, &settings.key) {
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-            (None, None) => own_pair(&data_folder.join("tls"), hostname)?,
-            (Some(_), None) | (None, Some(_)) => return Err(Error::HalfAPair),
+        let folder = data_folder.join("tls");
+        let (certificate, key) = match (&settings.certificate, &settings.key, &settings.acme) {
+            (Some(certificate), Some(key), _) => (certificate.clone(), key.clone()),
+            (None, None, None) => own_pair(&folder, hostname)?,
+            (None, None, Some(_)) => ordered_pair(&folder, hostname)?,
+            (Some(_), None, _) | (None, Some(_), _) => return Err(Error::HalfAPair),
         };
         let own = ArcSwap::from_pointee(read_pair(&certificate, &key)?);
         // A host's pair that cannot be used must not keep the doors shut; the next look tells of it.
@@ -129,6 +175,24 @@ impl Certificates {
         self.current.hosts.store(Arc::new(hosts));
         self.current.own.store(Arc::new(read_pair(&self.certificate, &self.key)?));
         fault.map_or(Ok(()), Err)
+    }
+
+    /// Puts a pair, key and chain as PEM, in the place of the one that was ordered before, and shows it from now on.
+    ///
+    /// # Errors
+    /// Any [`Error`]; the pair shown so far stays, and what is no pair is not kept.
+    pub fn replace(&self, pem: &str) -> Result<(), Error> {
+        let new = self.certificate.with_extension("new");
+        write(&new, pem)?;
+        read_pair(&new, &new)?;
+        let path = self.certificate.clone();
+        fs::rename(&new, &path).map_err(|source| Error::Write { path, source })?;
+        self.reload()
+    }
+
+    /// When the certificate that is shown is valid; `None` when that cannot be read.
+    pub fn validity(&self) -> Option<Validity> {
+        self.current.own.load().cert.first().and_then(|certificate| validity::validity(certificate))
     }
 
     /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
@@ -190,6 +254,20 @@ fn own_pair(folder: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), Error> 
     Ok((certificate, key))
 }
 
+/// Key and chain in one file, so that they are replaced together; a pair of our own until one is ordered.
+fn ordered_pair(folder: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), Error> {
+    let both = folder.join("acme.pem");
+    if !both.exists() {
+        let (certificate, key) = own_pair(folder, hostname)?;
+        let read = |path: &Path| {
+            fs::read_to_string(path)
+                .map_err(|source| Error::Read { path: path.to_owned(), source: pem::Error::Io(source) })
+        };
+        write(&both, &(read(&key)? + &read(&certificate)?))?;
+    }
+    Ok((both.clone(), both))
+}
+
 fn self_signed(hostname: &str) -> Result<rcgen::CertifiedKey<rcgen::KeyPair>, rcgen::Error> {
     let names = [hostname, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut parameters = rcgen::CertificateParams::new(names)?;
@@ -200,7 +278,10 @@ fn self_signed(hostname: &str) -> Result<rcgen::CertifiedKey<rcgen::KeyPair>, rc
 }
 
 /// Writes a whole file that only its owner may read.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -253,7 +334,23 @@ mod tests {
 
     #[test]
     fn half_a_pair_is_refused() {
-        let settings = Settings { certificate: Some("x.pem".into()), key: None };
+        let settings = Settings { certificate: Some("x.pem".into()), ..Settings::default() };
         assert!(matches!(Certificates::open(&settings, Path::new("."), "a.example"), Err(Error::HalfAPair)));
+    }
+
+    #[test]
+    fn an_ordered_pair_is_replaced_as_a_whole() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let settings = Settings { acme: Some(Acme::default()), ..Settings::default() };
+        let certificates = Certificates::open(&settings, folder.path(), "mail.example.com").unwrap();
+        let before = shown(&certificates);
+        let both = |folder: &Path| fs::read_to_string(folder.join("tls/acme.pem")).unwrap();
+        let replacement = Certificates::open(&settings, other.path(), "mail.example.com").unwrap();
+        assert!(certificates.replace("junk").is_err());
+        assert_eq!(shown(&certificates), before);
+        certificates.replace(&both(other.path())).unwrap();
+        assert_eq!(shown(&certificates), shown(&replacement));
+        assert_eq!(both(folder.path()), both(other.path()));
+        assert!(certificates.validity().is_some());
     }
 }

@@ -6,10 +6,13 @@
 //!
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
 //! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *redirect*
-//! counts answers, and says how long recording took to catch up. *webhook* counts arrivals of a backlog.
+//! counts answers, and says how long recording took to catch up. *webhook* counts arrivals of a backlog. *reports* counts
+//! bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is *accepted* beside
+//! 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 
+mod crowd;
 mod http;
 mod postfix;
 mod program;
@@ -151,11 +154,11 @@ impl Bench {
         if self.wants("webhook") {
             self.webhook().await;
         }
-        if self.wants("queued") {
-            self.queued().await;
+        if self.wants("reports-10") {
+            self.reports(10).await;
         }
-        if self.wants("grown") {
-            self.grown().await;
+        if self.wants("crowd") {
+            self.crowd().await;
         }
     }
 
@@ -263,59 +266,67 @@ impl Bench {
 }
 
 impl Bench {
-    /// Memory with a long queue, and how soon the program is ready on it.
-    async fn queued(&self) {
-        const MAILS: usize = 100_000;
-        let home = Home::make(self.postgres.as_deref()).await;
-        let (idle, doors) = (home.start(&[]), r#"roles=["doors"]"#.to_owned());
-        let memory_idle_mib = idle.memory_peak_mib();
-        idle.stop();
-        let filling = home.start(&[doors]);
-        smtp::send(&filling.smtp, 50, MAILS).await;
-        let memory_filling_mib = filling.memory_peak_mib();
-        filling.stop();
-        // Nobody listens there.
-        let away = Sink::start().await.settings();
-        let away: Vec<String> = away
-            .into_iter()
-            .map(|set| if set.contains(".port=") { "deliver.smarthost.port=1".into() } else { set })
-            .collect();
-        let begun = Instant::now();
-        let program = home.start(&away);
-        let ready = begun.elapsed();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        println!(
-            "queued {MAILS}: idle {memory_idle_mib} MiB, while they came {memory_filling_mib} MiB, ready on them after \
-             {} ms, {} MiB after 5 s of trying",
-            ready.as_millis(),
-            program.memory_peak_mib()
-        );
+    /// Bounces of mail that was delivered.
+    async fn reports(&self, sessions: usize) {
+        const MAILS: usize = 10_000;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let sink = Sink::start().await;
+            let home = Home::make(self.postgres.as_deref()).await;
+            let return_path = format!("reports.return_path_domain={}", smtp::REPORTS_TO);
+            let program = home.start(&[sink.settings(), vec![return_path]].concat());
+            smtp::send(&program.smtp, sessions, MAILS).await;
+            sink.wait_for(MAILS).await;
+            let copies = sink.copies();
+            assert_eq!(copies.len(), MAILS);
+            let (cpu, begun) = (program.cpu(), Instant::now());
+            let took = smtp::report(&program.smtp.address, sessions, &copies).await;
+            rounds.push(Round {
+                count: MAILS,
+                took: begun.elapsed(),
+                p99: p99(took),
+                cpu: Some(program.cpu() - cpu),
+                memory_mib: Some(program.memory_peak_mib()),
+            });
+        }
+        print(&Row { name: format!("reports {sessions}"), rounds });
     }
 
-    /// Processor time of a mail in an empty store and in one with many rows.
-    async fn grown(&self) {
-        const MAILS: usize = 20_000;
-        const BEFORE: usize = 300_000;
-        let sink = Sink::start().await;
-        let home = Home::make(self.postgres.as_deref()).await;
-        let program = home.start(&sink.settings());
-        let mut costs = Vec::new();
-        let mut sent = 0;
-        for before in [1_000, BEFORE] {
-            smtp::send(&program.smtp, 50, before).await;
-            sent += before;
-            sink.wait_for(sent).await;
-            let cpu = program.cpu();
-            smtp::send(&program.smtp, 10, MAILS).await;
-            sent += MAILS;
-            sink.wait_for(sent).await;
-            costs.push((program.cpu() - cpu).as_secs_f64() * 1e6 / MAILS as f64);
+    /// A client that is in a hurry, alone and in a crowd.
+    async fn crowd(&self) {
+        const IDLE: usize = 5_000;
+        const SLOW: usize = 200;
+        const SESSIONS: usize = 10;
+        const MAILS: usize = 5_000;
+        let (mut alone, mut beside, mut session_kib) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let sink = Sink::start().await;
+            let home = Home::make(self.postgres.as_deref()).await;
+            let program = home.start(&sink.settings());
+            let hurry = async |before: usize| {
+                let begun = Instant::now();
+                let took = smtp::send(&program.smtp, SESSIONS, MAILS).await;
+                let round = Round { count: MAILS, took: begun.elapsed(), p99: p99(took), ..Round::default() };
+                sink.wait_for(before + MAILS).await;
+                round
+            };
+            hurry(0).await;
+            alone.push(hurry(MAILS).await);
+            let before = program.memory_now_kib();
+            let idle = crowd::idle(&program.smtp.address, IDLE).await;
+            session_kib.push(program.memory_now_kib().saturating_sub(before) as f64 / IDLE as f64);
+            let slow = crowd::slow_writers(&program.smtp, SLOW).await;
+            beside.push(hurry(2 * MAILS).await);
+            assert_eq!(slow.len(), SLOW);
+            drop((idle, slow));
         }
+        let rate = |rounds: &[Round]| median(rounds.iter().map(Round::per_second)).unwrap_or_default();
+        let slower = 100.0 * (1.0 - rate(&beside) / rate(&alone));
+        print(&Row { name: "crowd: alone".to_owned(), rounds: alone });
+        print(&Row { name: "crowd: beside it".to_owned(), rounds: beside });
+        let kib = median(session_kib.into_iter()).unwrap_or_default();
         println!(
-            "grown: {:.0} µs a mail after 1,000, {:.0} µs after {sent} mails ({:.2} times)",
-            costs[0],
-            costs[1],
-            costs[1] / costs[0]
+            "  beside {IDLE} idle sessions and {SLOW} slow writers {slower:.0} % slower; {kib:.1} KiB an idle session"
         );
     }
 }

@@ -96,9 +96,18 @@ impl Program {
 
     /// The most memory that it has held, in MiB.
     pub fn memory_peak_mib(&self) -> u64 {
+        self.memory_kib("VmHWM:") / 1024
+    }
+
+    /// The memory that it holds, in KiB.
+    pub fn memory_now_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, label: &str) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(label)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     fn proc(&self, file: &str) -> String {

@@ -1,4 +1,5 @@
-//! Where relayed mail ends: an SMTP server that takes everything, counts it and keeps a few tracked links.
+//! Where relayed mail ends: an SMTP server that takes everything, counts it, and keeps a few tracked links and whose
+//! copies came.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Links kept.
+/// Links kept, and copies.
 const LINKS_MAX: usize = 30_000;
 /// How long a round may take in all.
 const ROUND_MAX: Duration = Duration::from_secs(120);
@@ -23,6 +24,22 @@ pub struct Sink {
 struct Seen {
     mails: AtomicUsize,
     links: Mutex<Vec<String>>,
+    copies: Mutex<Vec<Copy>>,
+}
+
+/// A recipient's copy.
+#[derive(Clone)]
+pub struct Copy {
+    /// The local part of its return path.
+    pub reference: String,
+    pub recipient: String,
+}
+
+/// Where a session is.
+#[derive(Default)]
+struct State {
+    is_in_data: bool,
+    recipient: String,
 }
 
 impl Sink {
@@ -67,6 +84,10 @@ impl Sink {
             .unwrap_or_else(|_| panic!("{} of {mails} mails arrived", seen()));
     }
 
+    pub fn copies(&self) -> Vec<Copy> {
+        self.seen.copies.lock().unwrap().clone()
+    }
+
     pub fn links(&self) -> Vec<String> {
         self.seen.links.lock().unwrap().clone()
     }
@@ -76,7 +97,7 @@ async fn converse(mut socket: TcpStream, seen: Arc<Seen>) {
     let _ = socket.set_nodelay(true);
     let mut buffer = Vec::with_capacity(64 * 1024);
     let mut replies = b"220 sink\r\n".to_vec();
-    let mut is_in_data = false;
+    let mut state = State::default();
     loop {
         if socket.write_all(&replies).await.is_err() {
             return;
@@ -85,34 +106,49 @@ async fn converse(mut socket: TcpStream, seen: Arc<Seen>) {
         if !matches!(socket.read_buf(&mut buffer).await, Ok(count) if count > 0) {
             return;
         }
-        while let Some(used) = step(&buffer, &mut is_in_data, &mut replies, &seen) {
+        while let Some(used) = step(&buffer, &mut state, &mut replies, &seen) {
             buffer.drain(..used);
         }
     }
 }
 
 /// Answers one command or one mail at the start of the buffer; how much of it was used.
-fn step(buffer: &[u8], is_in_data: &mut bool, replies: &mut Vec<u8>, seen: &Seen) -> Option<usize> {
-    if *is_in_data {
+fn step(buffer: &[u8], state: &mut State, replies: &mut Vec<u8>, seen: &Seen) -> Option<usize> {
+    if state.is_in_data {
         let end = memmem::find(buffer, b"\r\n.\r\n")?;
         keep_link(&buffer[..end], seen);
+        keep_copy(&buffer[..end], &state.recipient, seen);
         seen.mails.fetch_add(1, Ordering::Relaxed);
         replies.extend_from_slice(b"250 2.0.0 ok\r\n");
-        *is_in_data = false;
+        state.is_in_data = false;
         return Some(end + 5);
     }
     let end = memchr::memchr(b'\n', buffer)?;
     let reply: &[u8] = match buffer.get(..4).unwrap_or_default().to_ascii_uppercase().as_slice() {
         b"EHLO" => b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
         b"DATA" => {
-            *is_in_data = true;
+            state.is_in_data = true;
             b"354 go\r\n"
+        }
+        b"RCPT" => {
+            let command = String::from_utf8_lossy(&buffer[..end]);
+            state.recipient = command.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+            b"250 2.0.0 ok\r\n"
         }
         b"QUIT" => b"221 bye\r\n",
         _ => b"250 2.0.0 ok\r\n",
     };
     replies.extend_from_slice(reply);
     Some(end + 1)
+}
+
+/// Keeps whose the first copies are: what their own header says.
+fn keep_copy(mail: &[u8], recipient: &str, seen: &Seen) {
+    let mut copies = seen.copies.lock().unwrap();
+    let reference = mail.strip_prefix(b"X-Postback-Ref: ").and_then(|rest| rest.split(|byte| *byte == b'\r').next());
+    if let (Some(Ok(reference)), true) = (reference.map(std::str::from_utf8), copies.len() < LINKS_MAX) {
+        copies.push(Copy { reference: reference.to_owned(), recipient: recipient.to_owned() });
+    }
 }
 
 /// Keeps the first tracked link of the first mails.

@@ -4,7 +4,7 @@
 //! cargo run --release --example bounces -- FOLDER [--misses N]
 //! ```
 //!
-//! The folder holds mails and `labels.jsonl`, a line each: `file`, `source`, `kind`, `original_message_id`, and
+//! `tests/reports` is such a folder, of one mail a format. It holds mails and `labels.jsonl`, a line each: `file`, `source`, `kind`, `original_message_id`, and
 //! `recipients` with `address`, `status`, `class` and `reason`; `address_alt` and `status_alt` are as good, and
 //! `disputed` classes do not count. Figures are printed for each source, and again with its phrases left out: those that
 //! stand in no mail of another source. The second is what a stranger's mail may expect.
@@ -43,11 +43,14 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let all = table(&mut out, "as it is", &sources, |_| Rules::default())?;
     let heard = heard(&mails);
-    table(&mut out, "without the phrases that only this source has", &sources, |source| {
+    let strange = table(&mut out, "without the phrases that only this source has", &sources, |source| {
         Rules::without(&only_in(&heard, source))
     })?;
-    for miss in all.misses.iter().take(misses) {
-        writeln!(out, "{miss}")?;
+    for (title, score) in [("misses as it is", all), ("misses without", strange)].iter().filter(|_| misses > 0) {
+        writeln!(out, "\n== {title}")?;
+        for miss in score.misses.iter().take(misses) {
+            writeln!(out, "{miss}")?;
+        }
     }
     writeln!(out, "\n{:.0} reports/s on one core, slowest {:.1} ms", speed(&mails), slowest(&mails))?;
     Ok(())

@@ -4,6 +4,7 @@
 //! nothing behind; nothing is accepted on them before everything stands. Going down: not ready, doors shut, workers
 //! finish what they hold, store closed. Callers: `main`, and the demo, which runs a whole one inside itself.
 
+mod acme;
 mod chores;
 mod first_run;
 pub mod hosts;
@@ -39,6 +40,7 @@ use crate::store::db::Options;
 use crate::store::retention::Keep;
 use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
+use crate::tls::challenges::Challenges;
 use crate::wake::Wake;
 use crate::webhooks;
 use crate::webhooks::client::{Client, Limits};
@@ -112,6 +114,7 @@ struct Ground {
     ring: KeyRing,
     enricher: Arc<Enricher>,
     rules: Rules,
+    challenges: Challenges,
     addresses: Addresses,
 }
 
@@ -158,6 +161,9 @@ impl App {
         }
         let (free_bytes_min, data) = (settings.disk_free_bytes_min, settings.data.clone());
         background.spawn(chores::watch_disk(intake.clone(), data, free_bytes_min, clock.clone()));
+        if let Some(orders) = ground.orders(&certificates)? {
+            background.spawn(acme::keep(orders, clock.clone()));
+        }
         background.spawn(chores::reload(certificates.clone(), enricher.clone(), clock.clone(), look.clone()));
         background.spawn(hosts::watch(store.clone(), intake.clone(), ground.checker()?, clock.clone()));
 
@@ -235,13 +241,32 @@ impl Ground {
         let ring = store.key_ring(world.ids.bytes()).await.context("read the token keys")?;
         let enricher = Arc::new(Enricher::new(open_geo(settings)?));
         let rules = settings.rules()?;
-        Ok(Self { settings: settings.clone(), world, store, ring, enricher, rules, addresses })
+        let challenges = Challenges::default();
+        Ok(Self { settings: settings.clone(), world, store, ring, enricher, rules, challenges, addresses })
     }
 
     /// What checks tracking hosts.
     fn checker(&self) -> anyhow::Result<Checker> {
         let fetcher = open_fetcher(&self.settings, self.world.resolver.clone())?;
         Ok(Checker { fetcher, ring: self.ring.clone(), ids: self.world.ids.clone() })
+    }
+
+    /// What orders certificates, where an authority is set and this node has doors for it to look at.
+    fn orders(&self, certificates: &Certificates) -> anyhow::Result<Option<acme::Orders>> {
+        let has_doors = self.settings.roles.contains(&Role::Doors);
+        let Some(settings) = self.settings.tls.acme.clone().filter(|_| has_doors) else { return Ok(None) };
+        let names = match settings.names.as_slice() {
+            [] => vec![self.settings.hostname.clone()],
+            names => names.to_vec(),
+        };
+        Ok(Some(acme::Orders {
+            settings,
+            names,
+            account: self.settings.data.join("tls").join("acme.json"),
+            certificates: certificates.clone(),
+            challenges: self.challenges.clone(),
+            fetcher: open_fetcher(&self.settings, self.world.resolver.clone())?,
+        }))
     }
 
     fn intake(&self) -> Intake {
@@ -280,6 +305,7 @@ impl Ground {
             vet_url,
             resolver: self.world.resolver.clone(),
             show_event: Arc::new(webhooks::formats::shown),
+            challenges: self.challenges.clone(),
         }))
     }
 

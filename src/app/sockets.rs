@@ -4,14 +4,15 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
 
 use crate::config::{Role, Settings};
 use crate::smtp::settings::{Kind, Listener};
 
 /// Connections that the system may hold for each port until they are accepted, if it allows so many: clients that come
 /// all at once, after a restart of theirs or ours, are not turned away.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// Bound, and not yet accepting.
 pub(super) struct Sockets {
@@ -32,6 +33,8 @@ impl Sockets {
     /// Binds what `settings` ask for: the doors only for a node that has them.
     pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let has_doors = settings.roles.contains(&Role::Doors);
+        let all = all(settings);
+        let bind = |key: &str, address| bind(key, address, families(address, &all));
         let mut smtp = Vec::new();
         for (number, listener) in settings.smtp.listeners.iter().enumerate().filter(|_| has_doors) {
             let socket = bind(&format!("smtp.listeners.{number}.address"), listener.address)?;
@@ -66,16 +69,46 @@ impl Sockets {
     }
 }
 
-fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen(address).with_context(|| format!("{key}: listen on {address}"))
+/// Whom a socket hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    /// Those of its address's family.
+    Own,
+    /// Clients of IPv4, too, although its address is `[::]`.
+    Both,
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+/// `[::]` hears both families, unless IPv4 has a listener of its own at that port.
+fn families(address: SocketAddr, all: &[SocketAddr]) -> Families {
+    let has_own = all.iter().any(|other| other.is_ipv4() && other.port() == address.port() && other.port() != 0);
+    match address {
+        SocketAddr::V6(address) if address.ip().is_unspecified() && !has_own => Families::Both,
+        _ => Families::Own,
+    }
+}
+
+/// Every address that `settings` name.
+fn all(settings: &Settings) -> Vec<SocketAddr> {
+    let smtp = settings.smtp.listeners.iter().map(|listener| listener.address);
+    smtp.chain([settings.http.address, settings.admin.address]).chain(settings.http.tls_address).collect()
+}
+
+fn bind(key: &str, address: SocketAddr, families: Families) -> anyhow::Result<TcpListener> {
+    listen(address, families).with_context(|| format!("{key}: listen on {address}"))
+}
+
+fn listen(address: SocketAddr, families: Families) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Said, since systems differ in what they take for granted.
+        socket.set_only_v6(families == Families::Own)?;
+    }
     // A restart must not wait for the connections of the run before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Where the program can be reached, with the ports that it really has. Prints as `smtp=127.0.0.1:2525 admin=…`.
@@ -111,5 +144,48 @@ impl fmt::Display for Addresses {
             write!(out, "{}{door}={address}", if at == 0 { "" } else { " " })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn an_unspecified_address_of_ipv6_hears_both_unless_ipv4_has_its_own() {
+        let check = |address: &str, others: &[&str], expected| {
+            let others: Vec<SocketAddr> = others.iter().map(|other| other.parse().unwrap()).collect();
+            assert_eq!(families(address.parse().unwrap(), &others), expected, "{address} beside {others:?}");
+        };
+        check("[::]:587", &["[::]:587", "0.0.0.0:465"], Families::Both);
+        check("[::]:587", &["[::]:587", "0.0.0.0:587"], Families::Own);
+        check("[::]:587", &["[::]:587", "127.0.0.1:587"], Families::Own);
+        check("[::]:0", &["[::]:0", "127.0.0.1:0"], Families::Both);
+        check("[::1]:587", &[], Families::Own);
+        check("0.0.0.0:587", &[], Families::Own);
+    }
+
+    #[tokio::test]
+    async fn each_family_is_heard_where_it_should_be() {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let both = listen(any, Families::Both).unwrap();
+        let port = both.local_addr().unwrap().port();
+        for address in [v4, v6] {
+            TcpStream::connect((address, port)).await.unwrap();
+            let (_, peer) = both.accept().await.unwrap();
+            assert_eq!(peer.ip().to_canonical(), address);
+        }
+        let own = listen(any, Families::Own).unwrap();
+        let port = own.local_addr().unwrap().port();
+        let beside = listen(SocketAddr::new(v4, port), Families::Own).unwrap();
+        TcpStream::connect((v4, port)).await.unwrap();
+        assert_eq!(beside.accept().await.unwrap().1.ip(), v4);
+        TcpStream::connect((v6, port)).await.unwrap();
+        assert_eq!(own.accept().await.unwrap().1.ip(), v6);
     }
 }

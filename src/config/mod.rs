@@ -251,6 +251,7 @@ impl Settings {
         let egress = self.egress_policy().err().map(|bad| bad.to_string());
         egress
             .or_else(|| self.tracking.complaint())
+            .or_else(|| self.tls.complaint())
             .or_else(|| self.smtp.complaint())
             .or_else(|| self.http.complaint())
             .or_else(|| self.deliver.complaint())

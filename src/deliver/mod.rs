@@ -14,6 +14,7 @@
 //! | `signing` | our signatures |
 //! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
 //! | `attempt`, `copy` | one delivery tried once; what its recipient gets |
+//! | `letters` | what its submitter gets |
 //! | `judge` | what that means |
 //!
 //! Started by `app`.
@@ -27,6 +28,7 @@ pub mod exchangers;
 pub mod fetch;
 pub mod health;
 pub mod judge;
+mod letters;
 pub mod offers;
 pub mod opening;
 pub mod pace;
@@ -56,7 +58,7 @@ use crate::dns::Resolver;
 use crate::egress::Guard;
 use crate::ids::IdSource;
 use crate::mail::rules::Rules;
-use crate::model::bearing::Policy;
+use crate::model::bearing::{Bearing, Policy};
 use crate::model::delivery::{Lease, Next, Outcome, is_late};
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, DeliveryId, EventId};
@@ -280,7 +282,12 @@ impl Queue for Deliver {
         // The next conversation need not wait for our commit.
         drop(turn);
         self.tell(&leased, &tried, stopwatch);
-        Done::Settled(self.settle(settled(&self.parts, &self.schedule, leased, tried, started_at)).await)
+        let asked = letters::asked(&leased);
+        let mut settlement = settled(&self.parts, &self.schedule, leased, tried, started_at);
+        if let Some(asked) = asked {
+            settlement.letter = self.letter(&asked, &settlement).await;
+        }
+        Done::Settled(self.settle(settlement).await)
     }
 
     async fn close(&self) {
@@ -450,7 +457,7 @@ fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, s
         rule: cause.map(|cause| cause.rule.clone()).unwrap_or_default(),
         dialogue: tried.dialogue,
     };
-    Settlement {
+    let settlement = Settlement {
         id: leased.delivery.id,
         lease: leased.lease,
         attempt,
@@ -458,5 +465,11 @@ fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, s
         reason: consequence.reason,
         events: std::iter::once(consequence.event).chain(late).collect(),
         bearing: consequence.bearing,
+        letter: None,
+    };
+    match leased.message.facts.is_report {
+        // A report of ours is nobody's mail: its fate is told to nobody, and counts for nothing.
+        true => Settlement { events: Vec::new(), bearing: Bearing::Nothing, ..settlement },
+        false => settlement,
     }
 }

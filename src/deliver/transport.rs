@@ -33,7 +33,7 @@ const RESET: &str = "RSET\r\n";
 /// A mail to hand over.
 #[derive(Clone, Copy, Debug)]
 pub struct Mail<'a> {
-    /// The envelope's sender.
+    /// The envelope's sender; empty for the null sender.
     pub return_path: &'a str,
     /// Its one recipient.
     pub recipient: &'a Address,
@@ -164,9 +164,10 @@ impl Connection {
         if self.offers.utf8 && mail.needs_utf8() {
             parameters.push(MailParameter::SmtpUtfEight);
         }
+        let sender = (!mail.return_path.is_empty()).then(|| for_lettre(mail.return_path));
         let recipient = for_lettre(&mail.recipient.to_string());
         [
-            (Stage::Mail, MailFrom::new(Some(for_lettre(mail.return_path)), parameters).to_string()),
+            (Stage::Mail, MailFrom::new(sender, parameters).to_string()),
             (Stage::Rcpt, Rcpt::new(recipient, Vec::new()).to_string()),
             (Stage::Data, Data.to_string()),
         ]

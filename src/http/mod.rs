@@ -77,6 +77,7 @@ use crate::model::once::Answered;
 use crate::model::tenant::Grant;
 use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
+use crate::tls::challenges::Challenges;
 use brake::{Brake, Left};
 pub use counters::{Counters, read};
 use once::Ticket;
@@ -187,6 +188,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolver>,
     /// What is told of an event.
     pub show_event: ShowEvent,
+    /// What certificate authorities look for.
+    pub challenges: Challenges,
 }
 
 /// The HTTP doors of one installation. Cheap to clone; clones share everything.
@@ -308,6 +311,9 @@ impl Server {
 
 impl Answerer for Server {
     async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Answer {
+        if let Some(answer) = self.0.parts.challenges.answer(request.uri().path()) {
+            return text_answer(answer);
+        }
         if let Some(answer) = track::answer(self, &request, peer).await {
             return answer;
         }
@@ -392,6 +398,13 @@ fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Bytes that nobody takes for a page.
+fn text_answer(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     answer
 }
 

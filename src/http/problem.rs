@@ -170,6 +170,7 @@ fn flaw_of(rejection: &Rejection, words: Words) -> Option<Flaw> {
         Rejection::BadSender(value) => at(Field::From, Wrong::Format("email")).showing(value),
         Rejection::NoRecipients => at(Field::To, Wrong::Missing),
         Rejection::TooManyRecipients { max } => at(Field::To, Wrong::TooMany(*max)),
+        Rejection::NoSuchFile { key } => Flaw::at("/headers", Wrong::Other(rejection.to_string())).showing(key),
         Rejection::Unfit(unfit) => match unfit {
             Unfit::Address { field, value, .. } => at(*field, Wrong::Format("email")).showing(value),
             Unfit::Control { field } => at(*field, Wrong::Other(unfit.to_string())),

@@ -7,7 +7,6 @@
 
 mod fields;
 mod files;
-mod keys;
 mod manage;
 pub(super) mod oauth;
 mod send;
@@ -23,6 +22,7 @@ use super::server::Answer;
 use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, json_answer, problem_answer, segments};
 use crate::mail::compose::Field;
 use crate::model::id::MessageId;
+use crate::model::key as keys;
 use crate::model::template::Part;
 use crate::model::tenant::Grant;
 pub(super) use fields::FILES_MAX;

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::Intake;
-use super::submission::{Receipt, Refusal, Submission};
+use super::submission::{Content, Receipt, Refusal, Rejection, Submission, Unreadable};
+use crate::mail::headers;
+use crate::model::address::Address;
 use crate::model::id::AgentId;
 use crate::model::once::{Answered, Asked, KEPT, KeptAnswer, key};
 use crate::model::tenant::Grant;
@@ -123,6 +125,51 @@ impl Intake {
             ticket.is_kept.store(true, Ordering::Relaxed);
         }
         Ok(receipts)
+    }
+}
+
+/// What became of a mail whose header may name a key.
+#[derive(Debug)]
+pub enum Taken {
+    /// It was accepted.
+    Now(Receipt),
+    /// The same was accepted before, as the message with this id.
+    Before(String),
+}
+
+/// The header that carries the key of a raw mail.
+const KEY_HEADER: &str = "X-Postback-Idempotency-Key";
+const SMTP_TAKEN: u16 = 250;
+
+impl Intake {
+    /// [`Intake::submit`] for a raw mail whose header may name a key: sender, recipients and text are what it says.
+    ///
+    /// # Errors
+    /// See [`Refusal`]. A mail with the same key that is still under way makes this one `Unavailable`.
+    pub async fn submit_by_header(&self, grant: &Grant, submission: Submission) -> Result<Taken, Refusal> {
+        let key = match &submission.content {
+            Content::Raw { bytes, .. } => headers::first(bytes, KEY_HEADER).map(|field| (field.text(), bytes.clone())),
+            Content::Parts(_) => None,
+        };
+        let Some((key, content)) = key else { return self.submit(grant, submission).await.map(Taken::Now) };
+        let sender = submission.sender.as_ref().map(Address::to_string).unwrap_or_default();
+        let recipients: Vec<String> = submission.recipients.iter().map(Address::to_string).collect();
+        let recipients = recipients.join(",");
+        let said: [&[u8]; 3] = [sender.as_bytes(), recipients.as_bytes(), &content];
+        let ticket = match self.turn(grant, &key, &said).await {
+            Ok(Turn::First(ticket)) => ticket,
+            Ok(Turn::Again(answered)) => return Ok(Taken::Before(answered.body)),
+            Err(NoTurn::BadKey) => return Err(Rejection::Unreadable(Unreadable::Switch(KEY_HEADER)).into()),
+            Err(NoTurn::Differs) => return Err(Rejection::Unreadable(Unreadable::KeyTaken).into()),
+            Err(NoTurn::Running | NoTurn::Unavailable) => return Err(Refusal::Unavailable),
+        };
+        let answer = |receipts: &[Receipt]| Answered {
+            status: SMTP_TAKEN,
+            body: receipts.first().map(|receipt| receipt.message.to_string()).unwrap_or_default(),
+            ..Answered::default()
+        };
+        let mut receipts = self.submit_once(grant, vec![submission], Some(&ticket), answer).await?;
+        Ok(Taken::Now(receipts.remove(0)))
     }
 }
 

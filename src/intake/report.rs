@@ -24,12 +24,15 @@ pub use again::{Replayed, Verdict};
 
 use super::Intake;
 use crate::mail::report::{self, BYTES_MAX, Report};
+use crate::mail::reporting::{self, News};
 use crate::model::address::Address;
-use crate::model::id::{DeliveryId, EventId, ReportId};
+use crate::model::event::{Event, EventKind};
+use crate::model::id::{DeliveryId, EventId, MessageId, ReportId};
+use crate::model::message::Letter;
 use crate::model::time::Timestamp;
 use crate::model::token;
 use crate::store::StoreError;
-use crate::store::reports::KeptReport;
+use crate::store::reports::{KeptReport, ReportSettlement};
 use judge::Judged;
 
 /// How often a report is judged anew because its delivery moved meanwhile. A delivery moves a few times in its life.
@@ -116,7 +119,8 @@ impl Intake {
                 outcome = judged.outcome,
                 "report received"
             );
-            match self.0.store.settle_report(kept, judged.settlement).await {
+            let letter = self.letter(&judged.settlement).await.map_err(|fault| unavailable(&fault))?;
+            match self.0.store.settle_report(kept, ReportSettlement { letter, ..judged.settlement }).await {
                 // The delivery's state has moved since it was read.
                 Err(StoreError::LostLease) => {}
                 Err(fault) => return Err(unavailable(&fault)),
@@ -130,6 +134,23 @@ impl Intake {
         let link = self.link(to, report, now).await?;
         let draw = || EventId::from_uuid(self.0.ids.uuid(now));
         Ok(judge::judge(report, link, &self.0.settings.suppression, now, draw))
+    }
+
+    /// The mail that tells the submitter of what a report changes, where that was asked for.
+    async fn letter(&self, settlement: &ReportSettlement) -> Result<Option<Letter>, StoreError> {
+        let ends = |event: &&Event| {
+            matches!(event.kind, EventKind::Delivered | EventKind::HardBounced | EventKind::SoftBounced)
+        };
+        let Some(event) = settlement.events.iter().find(ends) else { return Ok(None) };
+        let Some(message) = self.0.store.message(event.delivery.message).await? else { return Ok(None) };
+        if reporting::occasion(&message, event).is_none() {
+            return Ok(None);
+        }
+        let content = self.0.store.content(message.id).await.ok().flatten();
+        let (message, content) = (&message, content.as_deref());
+        let news = News { message, event, remote: "", expires_at: event.at, content };
+        let id = MessageId::from_uuid(self.0.ids.uuid(event.at));
+        Ok(reporting::letter(&news, &self.0.settings.hostname, id))
     }
 
     /// A report as it is kept, without sender and content.

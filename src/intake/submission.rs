@@ -12,10 +12,12 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::Intake;
-use crate::mail::compose::{self, Field, Unfit};
+use crate::mail::compose::{self, Field, File, Unfit};
 use crate::mail::submitted::{self, Additions, Submitted};
 pub use crate::mail::submitted::{Switches, Unreadable};
 use crate::model::address::{Address, Mailbox};
+use crate::model::dsn::Wishes;
+use crate::model::file;
 use crate::model::id::MessageId;
 use crate::model::message::{Plan, Source};
 use crate::model::once::KeptAnswer;
@@ -167,6 +169,12 @@ pub enum Rejection {
         /// The limit.
         max_bytes: usize,
     },
+    /// It names a file that is not in the agent's cache.
+    #[error("the mail agent has no file {key:?}")]
+    NoSuchFile {
+        /// How it is named.
+        key: String,
+    },
     /// The parts do not make a mail.
     #[error(transparent)]
     Unfit(#[from] Unfit),
@@ -243,7 +251,10 @@ impl Intake {
         for submission in &submissions {
             self.check_size(submission)?;
             let id = MessageId::from_uuid(self.0.ids.uuid(now));
-            let mail = self.sane(grant, submission, id, now)?;
+            let mut mail = self.sane(grant, submission, id, now)?;
+            if !mail.submitted.file_keys.is_empty() {
+                mail.content = self.with_files(grant, &mail, id).await?;
+            }
             bytes += mail.content.len();
             sane.push((id, mail));
             if is_batch {
@@ -253,16 +264,25 @@ impl Intake {
                 tokio::task::yield_now().await;
             }
         }
-        let addresses: Vec<Address> =
-            submissions.iter().flat_map(|submission| submission.recipients.iter().cloned()).collect();
+        // Whoever wants to be told of them may be left alone as well.
+        let asking = |submission: &Submission| match submission.switches.wishes == Wishes::default() {
+            true => None,
+            false => submission.sender.clone(),
+        };
+        let addresses: Vec<Address> = submissions
+            .iter()
+            .flat_map(|submission| submission.recipients.iter().cloned().chain(asking(submission)))
+            .collect();
         let suppressed = self.0.store.suppressed(grant.tenant.id, grant.agent.id, &addresses).await;
         let suppressed = suppressed.map_err(|fault| unavailable(&fault))?;
         let request_id = self.request_id(sane.first().map(|(id, _)| *id), now);
         let planned = submissions.into_iter().zip(sane).map(|(submission, (id, mail))| {
             self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, &suppressed)
         });
-        let plans: Vec<Plan> = planned.collect();
+        let mut plans: Vec<Plan> = planned.collect();
         let receipts: Vec<Receipt> = plans.iter().map(receipt).collect();
+        let letters: Vec<Plan> = plans.iter().flat_map(|plan| self.letters(plan, &suppressed)).collect();
+        plans.extend(letters);
         let terms = Terms { kept: keep(&receipts), limits: grant.limits() };
         match self.0.store.accept_all(plans, terms).await {
             Ok(()) => Ok(receipts),
@@ -323,6 +343,25 @@ impl Intake {
                 Ok(Sane { from, submitted: of_parts(parts), message_id, content })
             }
         }
+    }
+
+    /// The mail with the files of the agent's cache that it names.
+    async fn with_files(&self, grant: &Grant, mail: &Sane, id: MessageId) -> Result<Bytes, Refusal> {
+        let max_bytes = self.0.settings.message_bytes_max;
+        let (mut files, mut bytes) = (Vec::new(), mail.content.len());
+        for key in &mail.submitted.file_keys {
+            let none = || Rejection::NoSuchFile { key: key.clone() };
+            let file = file::id_of(key).ok_or_else(none)?;
+            let found = self.0.store.cached_file(grant.agent.id, file).await.map_err(|fault| unavailable(&fault))?;
+            let (file, content) = found.ok_or_else(none)?;
+            bytes += content.len();
+            if bytes > max_bytes {
+                return Err(Rejection::TooLarge { max_bytes }.into());
+            }
+            files.push(File { name: file.name, content_type: file.content_type, content });
+        }
+        let boundary = format!("=_{}", id.uuid().simple());
+        Ok(compose::with_files(&mail.content, &files, &boundary).map_err(Rejection::from)?.into())
     }
 
     /// Who sends: `From`, else the envelope sender, else what the agent has set; of a domain that the agent may use.

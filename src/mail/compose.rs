@@ -18,7 +18,7 @@ use mail_builder::headers::text::Text;
 use mail_builder::mime::MimePart;
 use sha2::{Digest, Sha256};
 
-use super::plain;
+use super::{headers, plain};
 use crate::model::address::{Address, BadAddress, Mailbox};
 use crate::model::time::Timestamp;
 
@@ -373,6 +373,39 @@ fn inline(image: &Inline) -> Result<MimePart<'_>, Unfit> {
     }
     let part = encoded(file_type(Field::InlineImages, &image.file)?, &image.file.content);
     Ok(part.header("Content-Disposition", disposition).cid(cid))
+}
+
+/// A mail that was handed in whole, with more files: it becomes the first part of a multipart/mixed, otherwise as it was.
+///
+/// # Errors
+/// The first file that cannot be attached.
+pub fn with_files(mail: &[u8], files: &[File], boundary: &str) -> Result<Vec<u8>, Unfit> {
+    let is_of_body = |field: &headers::Field<'_>| {
+        field.is("MIME-Version") || field.name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"))
+    };
+    let mut out = Vec::with_capacity(mail.len() + files.iter().map(|file| file.content.len() * 3 / 2).sum::<usize>());
+    let mut of_body = Vec::new();
+    for field in headers::fields(mail) {
+        let whole = &mail[field.range.clone()];
+        match is_of_body(&field) {
+            false => out.extend_from_slice(whole),
+            true if field.is("MIME-Version") => {}
+            true => of_body.extend_from_slice(whole),
+        }
+    }
+    let head = format!("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n");
+    let edge = format!("\r\n--{boundary}\r\n");
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(&edge.as_bytes()[2..]);
+    out.extend_from_slice(&of_body);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&mail[headers::body_start(mail)..]);
+    for file in files {
+        out.extend_from_slice(edge.as_bytes());
+        attachment(file)?.write_part(&mut out);
+    }
+    out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    Ok(out)
 }
 
 /// Files are base64 whatever they are: then every byte of them arrives.

@@ -167,7 +167,8 @@ fn encoded(content: &[u8], entity: &Entity) -> Option<(&'static str, Vec<u8>)> {
     })
 }
 
-fn packed(bytes: &[u8]) -> Vec<u8> {
+/// Base64, in lines (RFC 2045 §6.8).
+pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
     let text = STANDARD.encode(bytes);
     let lines = text.as_bytes().chunks(ENCODED_LINE_MAX);
     lines.flat_map(|line| line.iter().chain(b"\r\n")).copied().collect()

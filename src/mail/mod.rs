@@ -15,6 +15,7 @@ pub mod preview;
 pub mod render;
 pub mod reply;
 pub mod report;
+pub mod reporting;
 pub mod rewrite;
 pub mod rules;
 pub mod submitted;

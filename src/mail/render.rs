@@ -26,7 +26,7 @@ const TAKEN_OUT: [&str; 3] = ["Bcc", "Resent-Bcc", "Return-Path"];
 pub struct Rendered {
     /// Header and body; every line ends in CRLF.
     pub bytes: Vec<u8>,
-    /// The envelope sender.
+    /// The envelope sender; empty for the null sender.
     pub return_path: String,
     /// What tracking made of it.
     pub tracked: Tracked,
@@ -72,7 +72,11 @@ pub fn render(
     let (content, tracked) = track(content, &message.facts, delivery, ring, signature);
     // `dkim` puts our signatures on top, over exactly this.
     let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), &content);
-    Some(Rendered { bytes, return_path: format!("{sealed}@{return_path_domain}"), tracked })
+    let return_path = match message.facts.is_report {
+        true => String::new(),
+        false => format!("{sealed}@{return_path_domain}"),
+    };
+    Some(Rendered { bytes, return_path, tracked })
 }
 
 /// How many links each copy of a message has that are tracked: as many as their tokens count.

@@ -28,6 +28,8 @@ pub const HOPS_MAX: usize = 100;
 pub const OWN_HOPS_MAX: usize = 3;
 /// Tags of one message.
 pub const TAGS_MAX: usize = 10;
+/// Files of the cache that one message may name.
+pub const FILE_KEYS_MAX: usize = 60;
 
 /// What a submitter may set about one message, by header or by API field.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +77,8 @@ pub struct Submitted {
     pub has_date: bool,
     /// Switches set by header.
     pub switches: Switches,
+    /// Files of the agent's cache that are to be attached, by their keys.
+    pub file_keys: Vec<String>,
 }
 
 /// Why a submitted mail cannot be taken.
@@ -98,6 +102,9 @@ pub enum Unreadable {
     /// A switch has a value that makes no sense.
     #[error("{0} has a value that cannot be understood")]
     Switch(&'static str),
+    /// Its key came with another message before.
+    #[error("the idempotency key was used for another message")]
+    KeyTaken,
     /// It holds a NUL, which no mail may (RFC 5322 §2.1).
     #[error("the message holds a NUL")]
     Nul,
@@ -186,6 +193,14 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
         "subject" => submitted.subject = field.decoded(),
         "message-id" => submitted.message_id = field.text().trim_matches(['<', '>']).to_owned(),
         "date" => submitted.has_date = true,
+        "x-tm-file-key" => {
+            let keys = field.text();
+            let keys = keys.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned);
+            submitted.file_keys.extend(keys);
+            if submitted.file_keys.len() > FILE_KEYS_MAX {
+                return Err(Unreadable::Switch("X-TM-FILE-KEY"));
+            }
+        }
         _ => switch(&mut submitted.switches, field)?,
     }
     Ok(())
@@ -308,7 +323,7 @@ mod tests {
     fn people_subject_and_switches() {
         let mail = b"From: =?utf-8?q?J=C3=B6rg?= <joerg@acme.example>\r\nTo: a@x.example, \"B, C\" <b@x.example>\r\n\
             Cc: Team: c@x.example, d@x.example;\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <7@acme.example>\r\n\
-            X-TM-CLIENT-REF: order-7\r\nx-tm-open-track: FALSE\r\nX-Postback-Tag: a, b\r\n\
+            X-TM-CLIENT-REF: order-7\r\nx-tm-open-track: FALSE\r\nX-Postback-Tag: a, b\r\nX-TM-FILE-KEY: k1, k2\r\n\
             X-Postback-Metadata: {\"z\":1,\"a\":\"x\"}\r\n\r\nHi\r\n";
         let submitted = read(mail, "mail.example").unwrap();
         assert_eq!(submitted.from, Some(Mailbox { address: "joerg@acme.example".into(), name: "Jörg".into() }));
@@ -319,6 +334,7 @@ mod tests {
         assert_eq!(submitted.switches.client_reference, "order-7");
         assert_eq!(submitted.switches.track_opens, Some(false));
         assert_eq!(submitted.switches.tags, ["a", "b"]);
+        assert_eq!(submitted.file_keys, ["k1", "k2"]);
         assert_eq!(submitted.switches.metadata.keys().collect::<Vec<_>>(), ["z", "a"]);
         let kept = String::from_utf8(kept(mail, &submitted, &ADDITIONS)).unwrap();
         assert!(kept.starts_with("Received: by mail.example\r\nDate: Mon"));

@@ -1,6 +1,7 @@
 //! Files that are kept ready, to be attached to many mails without being sent each time.
 
 use super::id::{AgentId, FileId, TenantId};
+use super::key;
 use super::time::Timestamp;
 
 /// A file of a mail agent's cache; its bytes are kept apart.
@@ -20,4 +21,16 @@ pub struct CachedFile {
     pub size_bytes: u64,
     /// When it came.
     pub created_at: Timestamp,
+}
+
+impl CachedFile {
+    /// By what mails name it.
+    pub fn key(&self) -> String {
+        key::key(key::FILE, self.id.uuid(), self.created_at)
+    }
+}
+
+/// The id in such a key.
+pub fn id_of(text: &str) -> Option<FileId> {
+    key::uuid_of(text, key::FILE, FileId::PREFIX).map(FileId::from_uuid)
 }

@@ -1,12 +1,14 @@
 //! One accepted submission: its envelope facts and everything that later events tell about it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::address::{Address, Mailbox};
 use super::dsn::DsnRequest;
 use super::event::Event;
-use super::id::{AgentId, DeliveryId, MessageId, TenantId};
+use super::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
 use super::reason::Reason;
 use super::time::Timestamp;
 
@@ -100,6 +102,9 @@ pub struct Facts {
     /// Who is to be told by mail what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dsn: Option<Box<DsnRequest>>,
+    /// It is such a mail itself: it leaves with the null sender, and nobody is told what became of it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_report: bool,
 }
 
 /// One accepted submission.
@@ -164,4 +169,13 @@ pub struct Plan {
     pub deliveries: Vec<PlannedDelivery>,
     /// What acceptance tells the world: `sent`, or `failed` for suppressed recipients.
     pub events: Vec<Event>,
+}
+
+/// A mail of our own that tells of an event: written with it, or, if the event was told before, not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Of what it tells.
+    pub event: EventId,
+    /// The mail. Its content is small enough for a row.
+    pub plan: Arc<Plan>,
 }

@@ -13,6 +13,7 @@ pub mod event;
 pub mod file;
 pub mod hit;
 pub mod id;
+pub mod key;
 pub mod message;
 pub mod network;
 pub mod notice;

@@ -199,7 +199,9 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
         Rejection::NoRecipients => NO_VALID_RECIPIENT,
         Rejection::TooManyRecipients { .. } => told(554, "5.5.3", rejection.to_string()),
         Rejection::TooLarge { .. } => MESSAGE_TOO_LARGE,
-        Rejection::NoSender | Rejection::Unfit(_) => told(554, "5.6.0", rejection.to_string()),
+        Rejection::NoSender | Rejection::NoSuchFile { .. } | Rejection::Unfit(_) => {
+            told(554, "5.6.0", rejection.to_string())
+        }
         Rejection::Unreadable(why) => {
             let (code, enhanced) = match why {
                 Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Nul | Unreadable::Switch(_) => {
@@ -207,7 +209,7 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
                 }
                 Unreadable::TooManyParts | Unreadable::TooDeep => (554, "5.6.0"),
                 Unreadable::HeaderTooLarge => (552, "5.3.4"),
-                Unreadable::Twice(_) | Unreadable::BadName => (550, "5.6.0"),
+                Unreadable::Twice(_) | Unreadable::BadName | Unreadable::KeyTaken => (550, "5.6.0"),
                 Unreadable::Loop => (554, "5.4.6"),
             };
             told(code, enhanced, why.to_string())

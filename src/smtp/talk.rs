@@ -18,6 +18,7 @@ use tracing::{debug, info};
 
 use crate::clock::{Clock, Stopwatch};
 use crate::intake::caller::AuthFailure;
+use crate::intake::once::Taken;
 use crate::intake::report::{ReportTo, Unavailable};
 use crate::intake::submission::{Content, Refusal, Submission, Switches};
 use crate::model::address::Address;
@@ -305,11 +306,12 @@ impl Talk<'_> {
         let switches = Switches { wishes, ..Switches::default() };
         let submission = Submission { source: Source::Smtp, sender, recipients, content, switches };
         let watch = Stopwatch::start();
-        let answer = self.server.intake.submit(&grant, submission).await;
+        let answer = self.server.intake.submit_by_header(&grant, submission).await;
         let counters = &self.server.counters;
         counters.replied(watch.elapsed());
         match &answer {
-            Ok(receipt) => {
+            Ok(Taken::Before(message)) => info!(message.id = message, peer = %self.peer, "message taken before"),
+            Ok(Taken::Now(receipt)) => {
                 add(&counters.messages, 1);
                 add(&counters.message_bytes, size_bytes);
                 let (tenant, agent) = (&grant.tenant.slug, &grant.agent.name);
@@ -328,7 +330,10 @@ impl Talk<'_> {
             }
             Err(Refusal::Unavailable) => add(&counters.unavailable, 1),
         }
-        self.connection.submitted(answer.map(|receipt| receipt.message.to_string()));
+        self.connection.submitted(answer.map(|taken| match taken {
+            Taken::Now(receipt) => receipt.message.to_string(),
+            Taken::Before(message) => message,
+        }));
     }
 
     async fn report(&mut self, to: &[ReportTo], sender: Option<&Address>, content: Vec<u8>) {

@@ -22,7 +22,7 @@ use crate::model::bearing::Bearing;
 use crate::model::delivery::{Delivery, Lease, Next, State};
 use crate::model::event::Event;
 use crate::model::id::{AgentId, DeliveryId, TenantId};
-use crate::model::message::{Fate, Message};
+use crate::model::message::{Fate, Letter, Message};
 use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::retry::LEASE;
@@ -91,6 +91,8 @@ pub struct Settlement {
     pub events: Vec<Event>,
     /// What it means for the address.
     pub bearing: Bearing,
+    /// The mail that tells the submitter of one of the events.
+    pub letter: Option<Letter>,
 }
 
 impl Store {

@@ -20,24 +20,34 @@ const INSERT: &str = "
         relay, relay_at, is_test)
     values";
 
-/// Writes events, counts those that are new, and fans them out to the webhooks that want them; whether any dispatch is
-/// owed.
-pub(super) async fn insert(tx: &mut Tx, events: &[&Event], tally: &mut Tally) -> Result<bool> {
+/// What writing events came to.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Any dispatch is owed.
+    pub(super) owes: bool,
+    /// Those that had not been told before.
+    pub(super) new: HashSet<EventId>,
+}
+
+/// Writes events, counts those that are new, and fans them out to the webhooks that want them.
+pub(super) async fn insert(tx: &mut Tx, events: &[&Event], tally: &mut Tally) -> Result<Told> {
     if events.is_empty() {
-        return Ok(false);
+        return Ok(Told::default());
     }
     let rows = events.iter().map(|event| values(event)).collect();
     let written = tx.many(INSERT, "on conflict do nothing returning id", rows).await?;
-    let written: HashSet<[u8; 16]> = written.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
-    let told: Vec<_> = events.iter().filter(|event| written.contains(event.id.as_bytes())).collect();
+    let new: HashSet<EventId> =
+        written.iter().map(|row| Ok(EventId::from_bytes(row.id("id")?))).collect::<Result<_>>()?;
+    let told: Vec<_> = events.iter().filter(|event| new.contains(&event.id)).collect();
     told.iter().for_each(|event| tally.event(event));
-    fan_out(tx, told.iter().map(|event| vec![event.id.into()]).collect()).await
+    let owes = fan_out(tx, told.iter().map(|event| vec![event.id.into()]).collect()).await?;
+    Ok(Told { owes, new })
 }
 
 /// Writes and counts the events of a transaction that is not a writer's; whether any dispatch is owed.
 pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
     let mut tally = Tally::default();
-    let is_owed = insert(tx, events, &mut tally).await?;
+    let is_owed = insert(tx, events, &mut tally).await?.owes;
     tally.write(tx, Share::COMMON).await?;
     Ok(is_owed)
 }

@@ -12,6 +12,7 @@ use crate::model::bearing::Bearing;
 use crate::model::delivery::{Delivery, State};
 use crate::model::event::Event;
 use crate::model::id::{DeliveryId, ReportId};
+use crate::model::message::Letter;
 use crate::model::reason::{Cause, Reason};
 use crate::model::time::Timestamp;
 
@@ -88,6 +89,8 @@ pub struct ReportSettlement {
     pub events: Vec<Event>,
     /// What it means for the address.
     pub bearing: Bearing,
+    /// The mail that tells the submitter of one of the events. Left out where a report is judged again.
+    pub letter: Option<Letter>,
 }
 
 /// A change of one delivery's state by a report.

@@ -22,7 +22,7 @@ use super::reports::Arrived;
 use super::statistics::{Share, Tally};
 use super::{address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics};
 use crate::model::event::Event;
-use crate::model::message::Plan;
+use crate::model::message::{Letter, Plan};
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
 
@@ -288,7 +288,11 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(&from_hits)
         .chain(&notices)
         .collect();
-    written.has_due_dispatches = events::insert(&mut tx, &all, &mut tally).await?;
+    let told = events::insert(&mut tx, &all, &mut tally).await?;
+    written.has_due_dispatches = told.owes;
+    let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
+    let letters = letters.chain(reported.iter().filter_map(|arrived| arrived.settlement.letter.as_ref()));
+    written.has_due_deliveries |= send(&mut tx, letters.filter(|letter| told.new.contains(&letter.event))).await?;
     tally.write(&mut tx, ground.share).await?;
     if tx.is_shared() {
         super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;
@@ -313,6 +317,20 @@ async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) 
     }
     written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
     Ok(accepts)
+}
+
+/// Accepts letters of our own, each due for whoever leases it; whether there are any.
+async fn send(tx: &mut Tx, letters: impl Iterator<Item = &Letter>) -> Result<bool> {
+    let accepts: Vec<Accept> = letters
+        .map(|letter| Accept {
+            plan: letter.plan.clone(),
+            file: None,
+            holder: None,
+            now: letter.plan.message.accepted_at,
+        })
+        .collect();
+    messages::insert(tx, &accepts.iter().collect::<Vec<_>>()).await?;
+    Ok(!accepts.is_empty())
 }
 
 /// Settles the deliveries of a batch; those whose lease was held.

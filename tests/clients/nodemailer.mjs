@@ -1,10 +1,8 @@
 // Nodemailer with a pool, as most services run it, and with the settings that ZeptoMail's page shows.
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import assert from 'node:assert';
+import nodemailer from 'nodemailer';
 
-const require = createRequire(process.env.NODE_MODULES + '/');
-const nodemailer = require('nodemailer');
 const { HOST: host, FROM: from, TO: to } = process.env;
 const tls = { ca: readFileSync(process.env.CA_FILE) };
 

@@ -31,10 +31,10 @@ use crate::support::engines::{Engine, on_both_engines};
 use crate::support::node::{Node, START};
 
 /// A node with its store, an exchanger to send to, and what tests make mail with.
-struct House {
+pub struct House {
     node: Node,
     ring: KeyRing,
-    exchanger: Exchanger,
+    pub exchanger: Exchanger,
     counters: Arc<Counters>,
 }
 
@@ -47,7 +47,7 @@ impl std::ops::Deref for House {
 }
 
 impl House {
-    async fn build(engine: &Engine, handoff: usize, script: Script) -> Self {
+    pub async fn build(engine: &Engine, handoff: usize, script: Script) -> Self {
         let node = Node::build(engine, handoff, AgentSettings::default()).await;
         let ring = node.store.key_ring(node.ids.bytes()).await.unwrap();
         let exchanger = Exchanger::start(script).await;
@@ -64,7 +64,7 @@ impl House {
         Settings { mode: Mode::Smarthost, smarthost, ..Settings::default() }
     }
 
-    async fn start(&self) -> Worker {
+    pub async fn start(&self) -> Worker {
         self.start_on(&self.store, &self.settings()).await
     }
 
@@ -88,7 +88,7 @@ impl House {
     }
 
     /// The first delivery of a message, once `is` holds for it.
-    async fn until(&self, message: MessageId, is: impl Fn(&DeliveryView) -> bool) -> DeliveryView {
+    pub async fn until(&self, message: MessageId, is: impl Fn(&DeliveryView) -> bool) -> DeliveryView {
         loop {
             let view = self.store.deliveries(message).await.unwrap().remove(0);
             if is(&view) {
@@ -102,11 +102,11 @@ impl House {
         self.until(message, |view| view.delivery.state == state).await
     }
 
-    async fn until_waiting(&self, message: MessageId) -> DeliveryView {
+    pub async fn until_waiting(&self, message: MessageId) -> DeliveryView {
         self.until(message, |view| view.delivery.attempts > 0 && !view.is_leased).await
     }
 
-    async fn kinds(&self, message: MessageId) -> Vec<EventKind> {
+    pub async fn kinds(&self, message: MessageId) -> Vec<EventKind> {
         let events = self.store.events(DeliveryId { message, recipient: 0 }).await.unwrap();
         events.into_iter().map(|event| event.kind).filter(|kind| *kind != EventKind::Sent).collect()
     }
@@ -126,7 +126,7 @@ impl House {
     }
 }
 
-const AWHILE: Duration = Duration::from_secs(60);
+pub const AWHILE: Duration = Duration::from_secs(60);
 
 on_both_engines! {
     async fn each_recipient_gets_a_copy_of_its_own_over_kept_connections(engine: &Engine) {

@@ -372,7 +372,7 @@ fn report_to(address: &Address) -> Result<ReportTo, NotHere> {
     }
 }
 
-fn grant() -> Arc<Grant> {
+pub fn grant() -> Arc<Grant> {
     let created_at = Timestamp::default();
     let (tenant, agent) = (TenantId::from_uuid(Uuid::from_u128(1)), AgentId::from_uuid(Uuid::from_u128(2)));
     Arc::new(Grant {

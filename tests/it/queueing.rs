@@ -76,7 +76,7 @@ impl House {
         let now = self.clock.now();
         let attempt = Attempt { started_at: now, ended_at: now, outcome: "deferred".into(), ..Attempt::default() };
         let (id, lease) = (leased.delivery.id, leased.lease.clone());
-        Settlement { id, lease, attempt, next, reason, events: vec![], bearing: Bearing::Nothing }
+        Settlement { id, lease, attempt, next, reason, events: vec![], bearing: Bearing::Nothing, letter: None }
     }
 
     fn teller(&self) -> impl Fn(&Delivery) -> Option<Event> + Send + Sync + Clone + 'static {

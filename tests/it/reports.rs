@@ -71,6 +71,7 @@ impl House {
                 reason: None,
                 events: vec![],
                 bearing: Policy::success(&leased.delivery, now),
+                letter: None,
             };
             self.node.store.settle_delivery(settlement).await.unwrap();
         }

@@ -126,6 +126,7 @@ impl House {
             reason: None,
             events,
             bearing: Bearing::Nothing,
+            letter: None,
         }
     }
 
@@ -647,7 +648,7 @@ on_both_engines! {
             let (from, to, reason) = (State::Delivered, State::Bounced, Some(Reason::UserUnknown));
             let change = ReportChange { id, from, to, reason, at: START };
             let events = vec![house.event(id, EventKind::HardBounced, Detail::Bounced { cause: cause() })];
-            (kept, ReportSettlement { change: Some(change), events, bearing: Bearing::Nothing })
+            (kept, ReportSettlement { change: Some(change), events, ..ReportSettlement::default() })
         };
         let (kept, settlement) = report(&house);
         house.store.settle_report(kept, settlement).await.unwrap();

@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("enrich", &["model"]),
     ("log", &["clock"]),
     ("wake", &[]),
-    ("tls", &[]),
+    ("tls", &["model"]),
     ("egress", &["model", "dns"]),
     ("fetch", &["egress"]),
     ("store", &["model", "wake", "clock"]),

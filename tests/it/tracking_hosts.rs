@@ -40,7 +40,7 @@ async fn mail_is_rewritten_for_a_host_once_it_has_passed_its_check() {
         std::fs::write(folder.path().join(name), text).unwrap();
         Some(folder.path().join(name))
     };
-    settings.tls = tls::Settings { certificate: file("own.pem", &own.0), key: file("own.key", &own.1) };
+    settings.tls = tls::Settings { certificate: file("own.pem", &own.0), key: file("own.key", &own.1), acme: None };
     settings.egress.ca_file = file("believed.pem", &format!("{}{}", own.0, other.0));
     let clock = Clock::standing(START);
     let resolver = Table::new().with_addresses(NAME, [any.ip()]).with_addresses("l.shop.example", [any.ip()]);

@@ -13,10 +13,10 @@ use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Wrong};
 use super::super::{Server, json_answer, no_content};
 use super::fields::{Cached, FILE_LISTS, FILE_NAME_CHARS_MAX};
-use super::{keys, times};
+use super::times;
 use crate::intake::submission::Rejection;
 use crate::mail::compose::{self, File};
-use crate::model::file::CachedFile;
+use crate::model::file::{CachedFile, id_of};
 use crate::model::id::FileId;
 use crate::model::tenant::Grant;
 
@@ -55,7 +55,7 @@ pub(super) async fn upload(
         size_bytes: content.len() as u64,
         created_at: now,
     };
-    let key = key(&cached);
+    let key = cached.key();
     if !server.store().add_cached_file(cached, content).await? {
         return Err(Problem::Full("The mail agent's file cache is full"));
     }
@@ -73,7 +73,7 @@ pub(super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Probl
     let files = server.store().cached_files(grant.agent.id, None, LIST_MAX).await?;
     let shown = |file: &CachedFile| {
         json!({
-            "file_cache_key": key(file),
+            "file_cache_key": file.key(),
             "file_name": file.name,
             "content_type": file.content_type,
             "size": file.size_bytes,
@@ -86,7 +86,7 @@ pub(super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Probl
 
 /// Removes a file.
 pub(super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
-    let id = id(key).ok_or(Problem::NotFound("File"))?;
+    let id = id_of(key).ok_or(Problem::NotFound("File"))?;
     match server.store().remove_cached_file(grant.agent.id, id).await? {
         true => Ok(no_content()),
         false => Err(Problem::NotFound("File")),
@@ -102,7 +102,7 @@ pub(super) async fn named(server: &Server, grant: &Grant, fields: &Fields<'_, '_
         for (place, item) in fields.list(list)?.iter().enumerate().take(super::fields::FILES_MAX) {
             let item = wire::fields_of(item, format!("{}/{place}", fields.path(list)))?;
             let Some(key) = item.text("file_cache_key")?.filter(|key| !cached.contains_key(*key)) else { continue };
-            let Some(id) = id(key) else { continue };
+            let Some(id) = id_of(key) else { continue };
             let Some((file, content)) = server.store().cached_file(grant.agent.id, id).await? else { continue };
             bytes += content.len();
             if bytes > max_bytes {
@@ -112,12 +112,4 @@ pub(super) async fn named(server: &Server, grant: &Grant, fields: &Fields<'_, '_
         }
     }
     Ok(cached)
-}
-
-fn key(file: &CachedFile) -> String {
-    keys::key(keys::FILE, file.id.uuid(), file.created_at)
-}
-
-fn id(key: &str) -> Option<FileId> {
-    keys::uuid_of(key, keys::FILE, FileId::PREFIX).map(FileId::from_uuid)
 }

@@ -13,7 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::journal::Journal;
 use super::kept::kept;
@@ -26,8 +25,8 @@ use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict, Visitor, Who};
 use crate::model::id::{DeliveryId, EventId, MessageId};
 use crate::model::tenant::Privacy;
 use crate::model::time::Timestamp;
+use crate::store::StoreError;
 use crate::store::hits::{Firsts, HitBatch, HitContext, HitKey, RecordedHit, Rejudged};
-use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
 const BATCH_MAX: usize = 1024;
@@ -75,67 +74,33 @@ impl Recorder {
         Self { parts, journal, window: Window::default(), links: HashMap::new() }
     }
 
-    /// Records what comes until nothing more can come, or the store is closed. While a batch is written the next is
-    /// looked up and judged.
+    /// Records what comes until nothing more can come, or the store is closed.
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, count: watch::Sender<u64>) {
-        let mut written: Option<Writing> = None;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            if written.is_none() && !self.journal.is_empty() && !self.outlast(&mut waiting, &count).await {
+            if !self.journal.is_empty() && !self.outlast(&mut waiting, &count).await {
                 return;
             }
-            let mut batch = Vec::with_capacity(BATCH_MAX);
-            let over = tokio::select! {
-                biased;
-                _ = waiting.recv_many(&mut batch, BATCH_MAX) => None,
-                result = over(&mut written) => Some(result),
-            };
-            let is_end = batch.is_empty() && written.is_none();
-            let judged = self.judge(&batch, Time::First).await;
-            if let Some(mut before) = written.take() {
-                let result = match over {
-                    Some(result) => result,
-                    None => before.over().await,
-                };
-                if !self.ended(before.batch, result, &count).await {
+            if waiting.recv_many(&mut batch, BATCH_MAX).await == 0 {
+                return;
+            }
+            let taken = batch.len() as u64;
+            match self.record(&batch, Time::First).await {
+                Ok(()) => batch.clear(),
+                Err(StoreError::Closed) => {
+                    self.put_aside(&mut batch).await;
                     return;
                 }
-            }
-            match judged {
-                _ if is_end => return,
-                _ if batch.is_empty() => {}
-                Ok(judged) => written = Some(Writing::start(&self.parts.store, batch, judged)),
                 Err(fault) => {
-                    if !self.ended(batch, Err(fault), &count).await {
+                    tracing::warn!(%fault, hits = taken, "hits wait for the database");
+                    if !self.put_aside(&mut batch).await && !self.insist(&batch).await {
                         return;
                     }
+                    batch.clear();
                 }
             }
+            count.send_modify(|recorded| *recorded += taken);
         }
-    }
-
-    /// What could not be recorded goes to the journal, or is tried until it can; false when the store is closed.
-    async fn ended(
-        &mut self,
-        mut batch: Vec<Waiting>,
-        result: Result<(), StoreError>,
-        count: &watch::Sender<u64>,
-    ) -> bool {
-        let taken = batch.len() as u64;
-        match result {
-            Ok(()) => {}
-            Err(StoreError::Closed) => {
-                self.put_aside(&mut batch).await;
-                return false;
-            }
-            Err(fault) => {
-                tracing::warn!(%fault, hits = taken, "hits wait for the database");
-                if !self.put_aside(&mut batch).await && !self.insist(&batch).await {
-                    return false;
-                }
-            }
-        }
-        count.send_modify(|recorded| *recorded += taken);
-        true
     }
 
     /// Writes hits to the journal; whether it could.
@@ -225,20 +190,11 @@ impl Recorder {
     }
 
     async fn record(&mut self, batch: &[Waiting], time: Time) -> Result<(), StoreError> {
-        match self.judge(batch, time).await? {
-            Some(judged) => self.parts.store.record_hits(judged).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The hits of a batch with their visitors, and earlier verdicts that they change, to be written; `None` when there
-    /// is nothing to write. Both are remembered from now on, written or not: judging them again comes to the same.
-    async fn judge(&mut self, batch: &[Waiting], time: Time) -> Result<Option<HitBatch>, StoreError> {
         let mut by_copy = ByCopy::new();
         batch.iter().for_each(|waiting| by_copy.entry(waiting.delivery).or_default().push(waiting));
         let mut copies = self.copies(&by_copy).await?;
         let mut judged: Vec<Judged<'_>> = Vec::with_capacity(batch.len());
-        let mut crowded: HashMap<(DeliveryId, EventId), FanOut> = HashMap::new();
+        let mut crowded = Vec::new();
         for waiting in batch {
             // A delivery that is no longer known: the link works, nothing is left to record the hit with.
             let Some(copy) = copies.get_mut(&waiting.delivery) else { continue };
@@ -249,13 +205,15 @@ impl Recorder {
             judged.push(self.judged(waiting, copy, fan_out));
         }
         if judged.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let mut changed = Changed::new();
         for (delivery, copy) in &copies {
             changed.extend(copy.judged_again(by_copy.get(delivery).map_or(&[], Vec::as_slice)));
         }
-        changed.extend(self.in_crowds(crowded, &judged));
+        for ((delivery, hit), fan_out) in crowded {
+            changed.extend(self.one_of_a_crowd(delivery, hit, fan_out, &judged));
+        }
         for copy in copies.values_mut() {
             copy.see_as(&changed);
         }
@@ -264,24 +222,35 @@ impl Recorder {
                 hit.visitor.machine = verdict;
             }
         }
-        let now = self.parts.clock.now();
-        let hits = judged.iter().filter_map(|hit| Some(recorded(hit, copies.get(&hit.waiting.delivery)?))).collect();
-        self.remember(judged, &changed);
-        let rejudged = changed.into_iter().map(|(hit, verdict)| {
-            let told_as = EventId::from_uuid(self.parts.ids.uuid(now));
-            Rejudged { hit, verdict, told_as }
-        });
-        Ok(Some(HitBatch { hits, rejudged: rejudged.collect(), now, is_again: matches!(time, Time::Again) }))
+        self.write(judged, changed, &copies, time).await
     }
 
-    fn remember(&mut self, judged: Vec<Judged<'_>>, changed: &Changed) {
+    /// Writes the hits of a batch and the verdicts that changed, and remembers both.
+    async fn write(
+        &mut self,
+        judged: Vec<Judged<'_>>,
+        changed: Changed,
+        copies: &HashMap<DeliveryId, Copy>,
+        time: Time,
+    ) -> Result<(), StoreError> {
+        let now = self.parts.clock.now();
+        let rejudged = changed.iter().map(|(hit, verdict)| Rejudged {
+            hit: *hit,
+            verdict: verdict.clone(),
+            told_as: EventId::from_uuid(self.parts.ids.uuid(now)),
+        });
+        let hits = judged.iter().filter_map(|hit| Some(recorded(hit, copies.get(&hit.waiting.delivery)?)));
+        let is_again = matches!(time, Time::Again);
+        let batch = HitBatch { hits: hits.collect(), rejudged: rejudged.collect(), now, is_again };
+        self.parts.store.record_hits(batch).await?;
         for Judged { waiting, visitor, .. } in judged {
             let Waiting { id, delivery, kind, link, at, .. } = *waiting;
             self.window.remember(delivery, Remembered { id, hit: EarlierHit { kind, link, at, visitor } });
         }
         for (hit, verdict) in changed {
-            self.window.see_as(*hit, verdict);
+            self.window.see_as(hit, &verdict);
         }
+        Ok(())
     }
 
     /// What is known of the deliveries of a batch.
@@ -341,58 +310,25 @@ impl Recorder {
         Judged { waiting, visitor, hold }
     }
 
-    /// Judges hits again whose visitor turned up at the mail of many others.
-    fn in_crowds(&self, crowded: HashMap<(DeliveryId, EventId), FanOut>, judged: &[Judged<'_>]) -> Changed {
-        let of_the_batch: HashMap<EventId, &Judged<'_>> = judged.iter().map(|hit| (hit.waiting.id, hit)).collect();
-        let again = crowded.into_iter().filter_map(|((delivery, id), fan_out)| {
-            let known = match of_the_batch.get(&id) {
-                Some(hit) => hit.as_earlier(),
-                None => self.window.hits(delivery).find(|known| known.id == id)?.hit.clone(),
-            };
-            let ip = known.visitor.place.ip_address.parse().ok()?;
-            let verdict = machine::judge_in_a_crowd(&known, fan_out, self.parts.enricher.geo().network(ip))?;
-            Some((key(delivery, &known), verdict))
+    /// Judges a hit again whose visitor turned up at the mail of many others.
+    fn one_of_a_crowd(
+        &self,
+        delivery: DeliveryId,
+        hit: EventId,
+        fan_out: FanOut,
+        judged: &[Judged<'_>],
+    ) -> Option<(HitKey, Verdict)> {
+        let of_the_batch = judged.iter().find(|judged| judged.waiting.id == hit).map(|judged| {
+            let Waiting { kind, link, at, .. } = *judged.waiting;
+            EarlierHit { kind, link, at, visitor: judged.visitor.clone() }
         });
-        again.collect()
-    }
-}
-
-impl Judged<'_> {
-    fn as_earlier(&self) -> EarlierHit {
-        let Waiting { kind, link, at, .. } = *self.waiting;
-        EarlierHit { kind, link, at, visitor: self.visitor.clone() }
-    }
-}
-
-/// A batch on its way to the store.
-struct Writing {
-    batch: Vec<Waiting>,
-    task: JoinHandle<Result<(), StoreError>>,
-}
-
-impl Writing {
-    fn start(store: &Store, batch: Vec<Waiting>, judged: Option<HitBatch>) -> Self {
-        let store = store.clone();
-        let task = tokio::spawn(async move {
-            match judged {
-                Some(judged) => store.record_hits(judged).await,
-                None => Ok(()),
-            }
-        });
-        Self { batch, task }
-    }
-
-    /// What came of it. To be asked once.
-    async fn over(&mut self) -> Result<(), StoreError> {
-        (&mut self.task).await.unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-/// What came of the batch that is being written; never when none is.
-async fn over(written: &mut Option<Writing>) -> Result<(), StoreError> {
-    match written {
-        Some(writing) => writing.over().await,
-        None => std::future::pending().await,
+        let known = of_the_batch.or_else(|| {
+            let known = self.window.hits(delivery).find(|known| known.id == hit);
+            known.map(|known| known.hit.clone())
+        })?;
+        let ip = known.visitor.place.ip_address.parse().ok()?;
+        let verdict = machine::judge_in_a_crowd(&known, fan_out, self.parts.enricher.geo().network(ip))?;
+        Some((key(delivery, &known), verdict))
     }
 }
 

@@ -109,6 +109,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             change: Some(self.change(state, Some(cause.reason))),
             events: vec![self.told(kind, detail)],
             bearing: self.policy.bearing(self.delivery, cause, naming, self.now),
+            letter: None,
         };
         let outcome = format!("bounced: {} ({})", cause.reason, cause.class.as_str());
         Judged { effect: Effect::Bounced, settlement, ..Judged::noted(&outcome) }
@@ -139,6 +140,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             change,
             events: vec![self.told(EventKind::Delivered, detail)],
             bearing: Policy::success(self.delivery, self.now),
+            letter: None,
         };
         Judged { effect: Effect::Delivered, settlement, ..Judged::noted("delivered") }
     }
@@ -164,6 +166,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             change: None,
             events: vec![self.told(EventKind::Complained, detail)],
             bearing: Bearing::Suppressed(Suppression::for_good(self.delivery, reason, self.now)),
+            letter: None,
         };
         Judged { effect: Effect::Complained, settlement, ..Judged::noted(&format!("complained: {reason}")) }
     }

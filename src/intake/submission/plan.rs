@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Hop, Sane, Submission};
 use crate::intake::Intake;
+use crate::mail::reporting::{self, News};
 use crate::mail::submitted::Switches;
 use crate::model::address::{Address, Mailbox};
 use crate::model::dsn::DsnRequest;
@@ -149,6 +151,7 @@ impl Intake {
             tracking: self.tracking(grant, &sane.from, tracked),
             untracked: Vec::new(),
             dsn: None,
+            is_report: false,
         }
     }
 
@@ -175,6 +178,22 @@ impl Intake {
         let salt = u64::from_be_bytes(self.0.ids.bytes());
         let first = first.map(|id| id.uuid()).unwrap_or_default();
         format!("2d6f.{salt:016x}.m1.{first}.{:x}", now.as_millis())
+    }
+
+    /// The mails that tell the submitter of recipients who were left alone at once, where that was asked for.
+    pub(super) fn letters(&self, plan: &Plan, suppressed: &HashMap<String, Found>) -> Vec<Plan> {
+        let to = plan.message.facts.dsn.as_ref().map(|dsn| Suppression::key(&dsn.to));
+        if to.is_none_or(|to| suppressed.get(&to).is_some_and(|found| found.action != Action::SuppressTracking)) {
+            return Vec::new();
+        }
+        let letter = |(event, planned): (&Event, &PlannedDelivery)| {
+            let (message, expires_at, content) = (&plan.message, planned.expires_at, Some(&*plan.content));
+            let news = News { message, event, remote: "", expires_at, content };
+            let id = MessageId::from_uuid(self.0.ids.uuid(event.at));
+            reporting::letter(&news, &self.0.settings.hostname, id)
+        };
+        let letters = plan.events.iter().zip(&plan.deliveries).filter_map(letter);
+        letters.map(|letter| Arc::unwrap_or_clone(letter.plan)).collect()
     }
 
     fn told(&self, message: &Message, delivery: &PlannedDelivery, now: Timestamp) -> Event {

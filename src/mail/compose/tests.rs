@@ -157,3 +157,38 @@ fn types_that_files_may_have() {
         assert_eq!(file_type(Field::Attachments, &file("x", kind)), Ok(expected));
     }
 }
+
+#[test]
+fn files_join_a_whole_mail() {
+    let check = |mail: &str, expected: &[&str]| {
+        let files = [file("Übersicht 12.pdf", "application/pdf"), file("", "")];
+        let bytes = with_files(mail.as_bytes(), &files, "=_edge").unwrap();
+        let parsed = MessageParser::new().parse(&bytes).unwrap();
+        assert_eq!(parsed.attachment_count(), 2);
+        assert_eq!(parsed.attachment(0).unwrap().attachment_name(), Some("Übersicht 12.pdf"));
+        assert_eq!(parsed.attachment(1).unwrap().contents(), b"a\r\n\0\xff");
+        let text = String::from_utf8(bytes).unwrap();
+        for expected in expected {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        assert!(
+            !text.contains('\n') || text.split("\r\n").all(|line| line.len() <= 998 && !line.contains('\n')),
+            "{text}"
+        );
+    };
+    check(
+        "Subject: a\r\nTo: b@c.example\r\n\r\nHello",
+        &[
+            "Subject: a\r\nTo: b@c.example\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"=_edge\"\r\n\r\n\
+         --=_edge\r\n\r\nHello\r\n--=_edge\r\n",
+        ],
+    );
+    check(
+        "MIME-Version: 1.0\r\nSubject: a\r\nContent-Type: text/html;\r\n charset=utf-8\r\n\r\n<p>Hello</p>\r\n",
+        &["--=_edge\r\nContent-Type: text/html;\r\n charset=utf-8\r\n\r\n<p>Hello</p>\r\n\r\n--=_edge\r\n"],
+    );
+    check(
+        "Content-type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
+        &["--=_edge\r\nContent-type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\none"],
+    );
+}

@@ -27,6 +27,13 @@ fn refusal(case: &Case<'_>) -> Option<Report> {
     }
     let address = mdn.groups.first()?.address()?.to_owned();
     let cause = case.letter.rules.weigh_prose(None, &case.letter.prose, &case.plain).0;
+    let cause = match cause.reason {
+        // It is the recipient's own filter that speaks.
+        Reason::Unknown => {
+            Cause { reason: Reason::RecipientFiltered, class: Class::Soft, rule: "recipient-s-filter".into(), ..cause }
+        }
+        _ => cause,
+    };
     Some(Report {
         kind: Kind::Bounce,
         recipients: vec![Recipient { address, action: Action::Failed, cause }],

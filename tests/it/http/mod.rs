@@ -42,6 +42,7 @@ use postback::model::message::Source;
 use postback::model::tenant::{Credential, CredentialKind, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::store::Store;
+use postback::tls::challenges::Challenges;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,6 +140,7 @@ impl House {
             vet_url: Arc::new(vet),
             resolver: Arc::new(dns),
             show_event: Arc::new(postback::webhooks::formats::shown),
+            challenges: Challenges::default(),
         };
         let (server, (stop, stopped)) = (Server::new(parts), watch::channel(false));
         let serving = tokio::spawn({

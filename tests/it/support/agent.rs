@@ -1,6 +1,5 @@
 //! The true program: started on ports that the system chooses, stopped by its process id.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,10 +20,15 @@ pub struct Agent {
     /// What it printed before it was ready: on a first run, the credentials.
     pub greeting: String,
     /// Where it listens: `smtp`, `http`, `admin`.
-    ready: BTreeMap<String, SocketAddr>,
+    ready: Vec<(String, SocketAddr)>,
 }
 
 impl Agent {
+    /// Starts one in `folder` with nothing but what its `postback.toml` says.
+    pub fn start_as_set(folder: &Path) -> Self {
+        Self::spawn(folder, command(folder).arg("serve"))
+    }
+
     /// Starts one in `folder`, where its data goes unless `more` says otherwise, and waits until it is ready.
     pub fn start(folder: &Path, more: &[&str]) -> Self {
         Self::start_with(folder, more, &[])
@@ -34,14 +38,17 @@ impl Agent {
     pub fn start_with(folder: &Path, more: &[&str], environment: &[(&str, PathBuf)]) -> Self {
         let mut command = command(folder);
         command.envs(environment.iter().map(|(name, value)| (*name, value)));
-        let log = File::create(folder.join("stderr.log")).unwrap();
         let ports = ["--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        command.arg("serve").args(ports).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().unwrap();
+        Self::spawn(folder, command.arg("serve").args(ports).args(more))
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
+        let log = File::create(folder.join("stderr.log")).unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || read_greeting(stdout, &tell));
-        let mut agent = Self { child, folder: folder.to_owned(), greeting: String::new(), ready: BTreeMap::new() };
+        let mut agent = Self { child, folder: folder.to_owned(), greeting: String::new(), ready: Vec::new() };
         match told.recv_timeout(PATIENCE) {
             Ok((greeting, ready)) => (agent.greeting, agent.ready) = (greeting, ready),
             Err(_) => panic!("postback did not become ready; it wrote: {}", agent.log()),
@@ -51,7 +58,12 @@ impl Agent {
 
     /// Where one of its doors listens.
     pub fn address(&self, door: &str) -> SocketAddr {
-        *self.ready.get(door).unwrap_or_else(|| panic!("there is no {door} in {:?}", self.ready))
+        *self.addresses(door).first().unwrap_or_else(|| panic!("there is no {door} in {:?}", self.ready))
+    }
+
+    /// Where all its doors of this name listen, in the order of the settings.
+    pub fn addresses(&self, door: &str) -> Vec<SocketAddr> {
+        self.ready.iter().filter(|(name, _)| name == door).map(|(_, address)| *address).collect()
     }
 
     /// What follows a label in the greeting: `credential("API key")`.
@@ -103,7 +115,7 @@ impl Drop for Agent {
     }
 }
 
-fn read_greeting(stdout: ChildStdout, tell: &mpsc::Sender<(String, BTreeMap<String, SocketAddr>)>) {
+fn read_greeting(stdout: ChildStdout, tell: &mpsc::Sender<(String, Vec<(String, SocketAddr)>)>) {
     let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
     let mut greeting = String::new();
     for line in lines.by_ref() {

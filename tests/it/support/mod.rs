@@ -5,6 +5,8 @@ pub mod agent;
 pub mod dns;
 pub mod engines;
 pub mod node;
+pub mod postfix;
 pub mod postgres;
 pub mod receiver;
+pub mod root;
 pub mod submitter;

@@ -98,6 +98,7 @@ impl Node {
                 reason: None,
                 events: Vec::new(),
                 bearing: Bearing::Nothing,
+                letter: None,
             };
             self.store.settle_delivery(settlement).await.unwrap();
         }

@@ -63,6 +63,18 @@ impl Submitter {
         self.text(mail)
     }
 
+    /// After DATA: sends a text and its end; the reply to it.
+    pub fn finish(&mut self, text: &[u8]) -> io::Result<String> {
+        self.text(text)
+    }
+
+    /// Sends a whole text as one chunk (RFC 3030); the reply to it.
+    pub fn chunk(&mut self, text: &[u8]) -> io::Result<String> {
+        self.stream.get_mut().write_all(format!("BDAT {} LAST\r\n", text.len()).as_bytes())?;
+        self.stream.get_mut().write_all(text)?;
+        self.reply()
+    }
+
     fn text(&mut self, mail: &[u8]) -> io::Result<String> {
         self.stream.get_mut().write_all(mail)?;
         self.stream.get_mut().write_all(b".\r\n")?;

@@ -1,9 +1,13 @@
-"""Python's own library: STARTTLS, TLS at once, many mails over one session, a recipient that is refused."""
+"""Python's own library: STARTTLS, TLS at once, many mails over one session, a recipient that is refused.
+
+Bytes given to `sendmail` go out as they are, so they must be made with the line ends of SMTP; text need not.
+"""
 
 import os
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.policy import SMTP
 
 context = ssl.create_default_context(cafile=os.environ["CA_FILE"])
 host, sender, to = os.environ["HOST"], os.environ["FROM"], os.environ["TO"]
@@ -22,10 +26,10 @@ with smtplib.SMTP(host, int(os.environ["PORT_STARTTLS"])) as client:
     client.login("emailapikey", os.environ["API_KEY"])
     for number in range(3):
         client.send_message(mail(f"starttls {number}"))
-    refused = client.sendmail(sender, [to, "nobody@localhost"], mail("partial").as_bytes())
+    refused = client.sendmail(sender, [to, "nobody@localhost"], mail("partial").as_bytes(policy=SMTP))
     assert list(refused) == ["nobody@localhost"], refused
     try:
-        client.sendmail("someone@elsewhere.example", [to], mail("foreign").as_bytes())
+        client.sendmail("someone@elsewhere.example", [to], mail("foreign").as_bytes(policy=SMTP))
     except smtplib.SMTPSenderRefused as refusal:
         assert refusal.smtp_code == 553, refusal
     else:
@@ -38,4 +42,5 @@ with smtplib.SMTP_SSL(host, int(os.environ["PORT_TLS"]), context=context) as cli
 with smtplib.SMTP(host, int(os.environ["PORT_CLEAR"])) as client:
     client.ehlo()
     client.login("emailapikey", os.environ["API_KEY"])
-    client.sendmail(sender, [to], mail("dsn").as_bytes(), ["RET=HDRS", "ENVID=python"], ["NOTIFY=FAILURE"])
+    text = f"From: {sender}\nTo: {to}\nSubject: smtplib dsn\n\nhello\n.\n"
+    client.sendmail(sender, [to], text, ["RET=HDRS", "ENVID=python"], ["NOTIFY=FAILURE"])

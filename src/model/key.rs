@@ -3,23 +3,23 @@
 
 use uuid::Uuid;
 
-use crate::model::time::Timestamp;
+use super::time::Timestamp;
 
 /// A mail's request.
-pub(super) const REQUEST: &str = "m1";
+pub const REQUEST: &str = "m1";
 /// A file of the cache.
-pub(super) const FILE: &str = "h1";
+pub const FILE: &str = "h1";
 /// A template.
-pub(super) const TEMPLATE: &str = "k1";
+pub const TEMPLATE: &str = "k1";
 
 /// The key of what has this id.
-pub(super) fn key(kind: &str, id: Uuid, made_at: Timestamp) -> String {
+pub fn key(kind: &str, id: Uuid, made_at: Timestamp) -> String {
     let (high, low) = id.as_u64_pair();
     format!("2d6f.{:016x}.{kind}.{id}.{:x}", high ^ low, made_at.as_millis())
 }
 
 /// The id in such a key, or in our own spelling of it: `prefix` and 32 digits.
-pub(super) fn uuid_of(text: &str, kind: &str, prefix: &str) -> Option<Uuid> {
+pub fn uuid_of(text: &str, kind: &str, prefix: &str) -> Option<Uuid> {
     if let Some(digits) = text.strip_prefix(prefix).filter(|digits| digits.len() == 32) {
         return Uuid::try_parse(digits).ok();
     }
