@@ -142,8 +142,9 @@ pub(super) async fn run(loaded: &Loaded, command: SuppressionCommand) -> anyhow:
             say(format!("removed suppression of {}", printable(target.as_str())));
         }
         SuppressionCommand::History { target, list } => {
-            let history = guest.store.suppression_history(list.scope(&guest).await?, &target).await;
-            let rows: Vec<_> = history.context("read the history")?.iter().map(history_row).collect();
+            let history = guest.store.suppression_history(&[list.scope(&guest).await?], &target).await;
+            let history = history.context("read the history")?;
+            let rows: Vec<_> = history.iter().map(|(_, change)| history_row(change)).collect();
             say_table(["AT", "CHANGE", "REASON", "ACTION", "BY", "NOTE"], &rows);
         }
         SuppressionCommand::Import { file, list } => import(&guest, &file, list.scope(&guest).await?).await?,

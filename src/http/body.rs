@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, EXPECT};
+use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -72,7 +72,7 @@ impl Memory {
     /// # Errors
     /// The body is too large, too slow, cut short or encoded; or there is no memory for it now.
     pub(super) async fn read(&self, request: &mut Request<Incoming>, bytes_max: usize) -> Result<Read, Problem> {
-        let is_encoded = |value: &hyper::header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+        let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
         if request.headers().get(CONTENT_ENCODING).is_some_and(is_encoded) {
             return Err(Problem::BodyEncoded);
         }

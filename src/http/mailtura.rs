@@ -22,6 +22,10 @@ mod routes;
 
 mod statistics;
 
+mod suppressions;
+
+mod templates;
+
 mod tenants;
 
 mod webhook_shapes;
@@ -37,16 +41,19 @@ use hyper::{Method, Request};
 use serde::Serialize;
 
 use super::brake::Left;
-use super::operation::{self, Call, Size};
+use super::operation::{self, Call};
 use super::problem::Problem;
 use super::query::Query;
 use super::server::Answer;
-use super::{SMALL_BYTES_MAX, Server, body, client, finish, header, json_answer, no_content, once, problem_answer};
+use super::{Server, body, client, finish, header, json_answer, no_content, problem_answer};
 use crate::mail::compose::Field;
 use crate::model::template::Part;
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent};
 pub(super) use events::EventBody;
 pub(super) use routes::OPERATIONS;
+
+/// Mail agents of one tenant.
+const AGENTS_MAX: u32 = 500;
 
 /// What this API calls a part of a mail.
 pub(super) fn word(field: Field) -> &'static str {
@@ -102,29 +109,10 @@ pub(super) fn refused(problem: &Problem, headers: &HeaderMap) -> Answer {
     answer
 }
 
-/// Carries out a request; what its key has left is put into `left` as soon as that is known.
 async fn respond(server: &Server, request: &mut Request<Incoming>, left: &mut Option<Left>) -> Result<Answer, Problem> {
     let (operation, places) = operation::find(OPERATIONS, request.method(), request.uri().path())?;
     let grant = caller(server, request).await?;
-    server.spend(&grant, left)?;
-    let bytes_max = match operation.size {
-        Size::Mail => server.settings().send_bytes_max,
-        Size::Small => SMALL_BYTES_MAX,
-    };
-    let body = server.0.memory.read(request, bytes_max).await?;
-    let ticket = match once::turn(server, &grant, &once::Said::new(request), &body.bytes).await? {
-        Ok(ticket) => ticket,
-        Err(replay) => return Ok(replay),
-    };
-    let query = Query::read(request.uri().query().unwrap_or_default());
-    let call = Call { server: server.clone(), grant, places, query, body, ticket: ticket.clone() };
-    let server = server.clone();
-    finish(async move {
-        let answer = (operation.work)(call).await?;
-        once::keep(&server, ticket.as_ref(), &answer).await;
-        Ok(answer)
-    })
-    .await
+    operation.carry_out(server, &grant, places, request, left).await
 }
 
 /// What a person at the console asks for, as if with a key of the tenant: the console can do nothing that this API
@@ -139,7 +127,8 @@ pub(super) async fn call(
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let (operation, places) = operation::find(OPERATIONS, method, path)?;
     let (server, grant, body) = (server.clone(), grant.clone(), body::Read::of(body));
-    let call = Call { server, grant, places, query: Query::read(query), body, ticket: None };
+    let content_type = String::new();
+    let call = Call { server, grant, places, query: Query::read(query), body, content_type, ticket: None };
     finish((operation.work)(call)).await
 }
 
@@ -175,6 +164,11 @@ async fn agent(server: &Server, grant: &Grant, name: &str) -> Result<MailAgent, 
 /// The mail agent that a request names, or the caller's own.
 async fn agent_or_own(server: &Server, grant: &Grant, name: Option<&str>) -> Result<MailAgent, Problem> {
     agent(server, grant, name.unwrap_or(&grant.agent.name)).await
+}
+
+/// The tenant's mail agents, for their names.
+async fn all_agents(server: &Server, grant: &Grant) -> Result<Vec<MailAgent>, Problem> {
+    Ok(server.store().agents(grant.tenant.id, "", AGENTS_MAX).await?)
 }
 
 /// Something made, and where it is from now on.

@@ -9,6 +9,8 @@ mod server;
 
 mod pace;
 
+mod unread;
+
 mod brake;
 
 mod once;
@@ -28,6 +30,8 @@ mod json;
 mod wire;
 
 mod extras;
+
+mod claims;
 
 mod openapi;
 
@@ -254,12 +258,8 @@ impl Server {
         }
     }
 
-    /// Hands in mails that belong together, all of them or none, and tells the log as the other door does.
-    async fn submit_all(&self, grant: &Grant, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Refusal> {
-        self.submit_once(grant, submissions, None, |_| Answered::default()).await
-    }
-
-    /// The same; with a ticket, what `answer` makes of the receipts is kept with the mails.
+    /// Hands in mails that belong together, all of them or none, and tells the log as the other door does. With a ticket,
+    /// what `answer` makes of the receipts is kept with them.
     async fn submit_once(
         &self,
         grant: &Grant,
@@ -364,17 +364,6 @@ impl Surface {
     }
 }
 
-/// The parts of a path after `prefix`, a final slash aside; `None` when the path does not begin so.
-fn segments<'p>(path: &'p str, prefix: &str) -> Option<Vec<&'p str>> {
-    let rest = path.strip_prefix(prefix)?;
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    match rest.strip_prefix('/') {
-        Some(rest) => Some(rest.split('/').collect()),
-        None if rest.is_empty() => Some(Vec::new()),
-        None => None,
-    }
-}
-
 /// Runs what must not stop half-way when the client goes away.
 async fn finish<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
@@ -431,24 +420,4 @@ fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme
         _ => {}
     }
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths() {
-        let check = |path: &str, expected: Option<&[&str]>| {
-            assert_eq!(segments(path, "/api/v1").as_deref(), expected, "{path}");
-        };
-        check("/api/v1", Some(&[]));
-        check("/api/v1/", Some(&[]));
-        check("/api/v1/emails", Some(&["emails"]));
-        check("/api/v1/emails/", Some(&["emails"]));
-        check("/api/v1/emails//", Some(&["emails", ""]));
-        check("/api/v1//emails", Some(&["", "emails"]));
-        check("/api/v12", None);
-        check("/", None);
-    }
 }

@@ -8,58 +8,72 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use hyper::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::{Method, Request, Response, StatusCode};
 
-use super::Server;
+use super::brake::Left;
 use super::problem::Problem;
 use super::server::Answer;
+use super::{Server, body};
 pub(super) use crate::intake::once::Ticket;
 use crate::intake::once::{NoTurn, Turn};
 use crate::model::once::Answered;
 use crate::model::tenant::Grant;
 
 /// The field that carries the key.
-pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The body to keep in place of an answer's own.
 #[derive(Clone, Debug)]
 pub(super) struct KeptInstead(pub String);
 
-/// What a request says, for telling it from another.
-#[derive(Debug)]
-pub(super) struct Said {
-    method: Method,
-    target: String,
-    key: Option<HeaderValue>,
-}
-
-impl Said {
-    pub(super) fn new<B>(request: &hyper::Request<B>) -> Self {
-        let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
-        Self { method: request.method().clone(), target, key: key(request.headers()) }
-    }
-}
-
-fn key(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(IDEMPOTENCY_KEY).cloned()
+/// Carries out a request of a key that has requests left, and once only when it comes with an `Idempotency-Key`. What the
+/// key has left is put into `left` as soon as that is known. Once begun, `work` is finished, whether the client waits or
+/// not.
+///
+/// # Errors
+/// What stands in its way, or what `work` says.
+pub(super) async fn carry_out<W>(
+    server: &Server,
+    grant: &Grant,
+    request: &mut Request<Incoming>,
+    bytes_max: usize,
+    left: &mut Option<Left>,
+    work: impl FnOnce(body::Read, Option<Arc<Ticket>>) -> W,
+) -> Result<Answer, Problem>
+where
+    W: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    server.spend(grant, left)?;
+    let body = server.0.memory.read(request, bytes_max).await?;
+    let ticket = match turn(server, grant, request, &body.bytes).await? {
+        Ok(ticket) => ticket,
+        Err(replay) => return Ok(replay),
+    };
+    let (work, server) = (work(body, ticket.clone()), server.clone());
+    super::finish(async move {
+        let answer = work.await?;
+        keep(&server, ticket.as_ref(), &answer).await;
+        Ok(answer)
+    })
+    .await
 }
 
 /// The turn of a request: a ticket when it came with a key, or the answer that it got before.
-///
-/// # Errors
-/// Why it has no turn.
-pub(super) async fn turn(
+async fn turn(
     server: &Server,
     grant: &Grant,
-    said: &Said,
+    request: &Request<Incoming>,
     body: &[u8],
 ) -> Result<Result<Option<Arc<Ticket>>, Answer>, Problem> {
-    let Some(key) = said.key.as_ref().filter(|_| said.method == Method::POST) else { return Ok(Ok(None)) };
+    let key = request.headers().get(IDEMPOTENCY_KEY).filter(|_| request.method() == Method::POST);
+    let Some(key) = key else { return Ok(Ok(None)) };
     // What is no text is no key either.
     let text = key.to_str().unwrap_or_default();
-    let parts = [said.method.as_str().as_bytes(), said.target.as_bytes(), body];
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let parts = [request.method().as_str().as_bytes(), target.as_bytes(), body];
     match server.intake().turn(grant, text, &parts).await {
         Ok(Turn::First(ticket)) => Ok(Ok(Some(Arc::new(ticket)))),
         Ok(Turn::Again(answered)) => Ok(Err(replay(answered))),
@@ -69,7 +83,7 @@ pub(super) async fn turn(
 }
 
 /// Keeps an answer that its work has not kept itself, if it tells of something done.
-pub(super) async fn keep(server: &Server, ticket: Option<&Arc<Ticket>>, answer: &Answer) {
+async fn keep(server: &Server, ticket: Option<&Arc<Ticket>>, answer: &Answer) {
     let Some(ticket) = ticket.filter(|ticket| answer.status().is_success() && !ticket.is_kept()) else { return };
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = match answer.extensions().get::<KeptInstead>() {

@@ -14,9 +14,10 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::mailtura;
-use super::operation::{Operation, Parameter};
+use super::operation::{Credential, Operation, Parameter};
 use super::server::Answer;
 use super::shape::{Schemas, described};
+use super::zeptomail::{self, ZeptoError};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(DOCUMENT.to_string()));
@@ -65,14 +66,20 @@ described! {
     }
 }
 
+/// Everything that both APIs can do.
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    mailtura::OPERATIONS.iter().chain(zeptomail::OPERATIONS)
+}
+
 fn document() -> Value {
     use super::shape::Shape;
     let mut schemas = Schemas::default();
     let mut paths = Map::new();
-    for operation in mailtura::OPERATIONS {
+    for operation in operations() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_ascii_lowercase()] = described_operation(operation, &mut schemas);
     }
+    paths.insert(zeptomail::oauth::PATH.to_owned(), json!({ "post": access_token() }));
     let event = mailtura::EventBody::schema(&mut schemas);
     json!({
         "openapi": "3.1.0",
@@ -100,6 +107,14 @@ fn document() -> Value {
         "components": {
             "securitySchemes": {
                 "mailtura": { "type": "http", "scheme": "bearer", "description": "An API key." },
+                "zeptomailSend": {
+                    "type": "apiKey", "in": "header", "name": "Authorization",
+                    "description": "`Zoho-enczapikey` and an API key, or the key alone.",
+                },
+                "zeptomailManage": {
+                    "type": "apiKey", "in": "header", "name": "Authorization",
+                    "description": "`Zoho-oauthtoken` and an access token of `/oauth/v2/token`.",
+                },
             },
             "schemas": schemas.into_value(),
         },
@@ -114,10 +129,18 @@ fn described_operation(operation: &Operation, schemas: &mut Schemas) -> Value {
         })
         .collect();
     parameters.extend(operation.query.iter().map(|parameter| query_parameter(parameter, schemas)));
-    parameters.push(json!({
-        "name": "X-Tenant-ID", "in": "header", "description": "For which tenant; the key's own unless given.",
-        "schema": { "type": "string", "maxLength": 63 },
-    }));
+    let (security, tag) = match operation.credential {
+        Credential::Key => ("mailtura", "Mailtura"),
+        Credential::SendToken => ("zeptomailSend", "ZeptoMail: sending"),
+        Credential::AccessToken => ("zeptomailManage", "ZeptoMail: managing"),
+    };
+    let of_tenant = (operation.credential == Credential::Key).then(|| {
+        json!({
+            "name": "X-Tenant-ID", "in": "header", "description": "For which tenant; the key's own unless given.",
+            "schema": { "type": "string", "maxLength": 63 },
+        })
+    });
+    parameters.extend(of_tenant);
     if operation.method == Method::POST {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "description": "Carry this out once only.",
@@ -127,16 +150,54 @@ fn described_operation(operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.about,
+        "tags": [tag],
+        "security": [{ security: [] }],
         "parameters": parameters,
         "responses": responses(operation, schemas),
     });
+    let mut content = Map::new();
     if let Some(schema) = operation.takes {
-        described["requestBody"] = json!({
-            "required": !operation.body_is_optional,
-            "content": { "application/json": { "schema": schema(schemas) } },
-        });
+        content.insert("application/json".to_owned(), json!({ "schema": schema(schemas) }));
+    }
+    if !operation.also_takes.is_empty() {
+        content.insert(operation.also_takes.to_owned(), json!({ "schema": { "type": "string" } }));
+    }
+    if !content.is_empty() {
+        described["requestBody"] = json!({ "required": !operation.body_is_optional, "content": content });
     }
     described
+}
+
+/// Where access tokens come from.
+fn access_token() -> Value {
+    let text = || json!({ "type": "string" });
+    let form = json!({
+        "type": "object",
+        "required": ["grant_type", "client_id", "client_secret", "refresh_token"],
+        "properties": {
+            "grant_type": { "type": "string", "enum": ["refresh_token"] },
+            "client_id": { "type": "string", "description": "An API key's id." },
+            "client_secret": { "type": "string", "description": "The key." },
+            "refresh_token": { "type": "string", "description": "The key." },
+        },
+    });
+    let answer = json!({
+        "type": "object",
+        "properties": {
+            "access_token": text(), "api_domain": text(), "token_type": text(), "expires_in": { "type": "integer" },
+            "error": { "type": "string", "description": "What is wrong; there is no token then." },
+        },
+    });
+    json!({
+        "operationId": "zeptoAccessToken",
+        "summary": "Get an access token for what manages",
+        "security": [],
+        "requestBody": { "required": true, "content": { "application/x-www-form-urlencoded": { "schema": form } } },
+        "responses": {
+            "200": { "description": "A token, or `error`", "content": { "application/json": { "schema": answer } } },
+            "default": { "description": "No answer of this API" },
+        },
+    })
 }
 
 fn query_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
@@ -153,24 +214,28 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
         good["content"] = json!({ "application/json": { "schema": schema(schemas) } });
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), good)]);
-    let problem = Problem::schema(schemas);
+    let is_zeptomail = operation.credential != Credential::Key;
+    let problem = if is_zeptomail { ZeptoError::schema(schemas) } else { Problem::schema(schemas) };
+    let takes_body = operation.takes.is_some() || !operation.also_takes.is_empty();
     let is_change = operation.method != Method::GET;
     let faults = [
         ("400", "The body is no JSON, or there is nothing to do", true),
         ("401", "No API key, or a wrong one", true),
         ("403", "Not with this key", true),
         ("404", "No such thing, or another tenant's", true),
-        ("408", "The body came too slowly", operation.takes.is_some()),
+        ("408", "The body came too slowly", takes_body),
         ("409", "It contradicts what is there, or is still under way", is_change),
-        ("413", "Too large", operation.takes.is_some()),
-        ("415", "The body is compressed", operation.takes.is_some()),
+        ("413", "Too large", takes_body),
+        ("415", "The body is compressed", takes_body),
         ("422", "A field or parameter is not as it must be", true),
         ("429", "Too many requests, or too many mails today: see `Retry-After`", true),
         ("503", "Not now: see `Retry-After`; nothing was done", true),
     ];
     for (status, about, _) in faults.into_iter().filter(|(_, _, is_possible)| *is_possible) {
-        let content =
-            json!({ "application/json": { "schema": problem }, "application/problem+json": { "schema": problem } });
+        let mut content = json!({ "application/json": { "schema": problem } });
+        if !is_zeptomail {
+            content["application/problem+json"] = json!({ "schema": problem });
+        }
         responses.insert(status.to_owned(), json!({ "description": about, "content": content }));
     }
     responses.into()
@@ -189,7 +254,7 @@ mod tests {
             let name = text[at + found.len()..].split('"').next().unwrap();
             assert!(DOCUMENT["components"]["schemas"][name].is_object(), "{name}");
         }
-        let ids: Vec<&str> = mailtura::OPERATIONS.iter().map(|operation| operation.id).collect();
+        let ids: Vec<&str> = operations().map(|operation| operation.id).collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
     }
 
@@ -206,7 +271,7 @@ mod tests {
     #[test]
     fn the_page_names_every_operation_and_loads_nothing() {
         let page = std::str::from_utf8(&PAGE).unwrap();
-        for operation in mailtura::OPERATIONS {
+        for operation in operations() {
             assert!(page.contains(&format!("id=\"{}\"", operation.id)), "{}", operation.id);
         }
         for outside in ["<script", "<link", "<img", "@import", "url(", "http://", "https://"] {

@@ -6,16 +6,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::Method;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request};
 use serde_json::Value;
 
-use super::Server;
-use super::body;
-use super::once::Ticket;
+use super::brake::Left;
+use super::once::{self, Ticket};
 use super::problem::Problem;
 use super::query::Query;
 use super::server::Answer;
 use super::shape::{Schemas, Shape};
+use super::{SMALL_BYTES_MAX, Server, body, header};
 use crate::model::tenant::Grant;
 
 /// A request that may be answered: who asks, and for what.
@@ -26,6 +28,8 @@ pub(super) struct Call {
     pub places: Vec<String>,
     pub query: Query,
     pub body: body::Read,
+    /// What the body is said to be.
+    pub content_type: String,
     /// Where the answer is kept, when the request is to be carried out once only.
     pub ticket: Option<Arc<Ticket>>,
 }
@@ -35,17 +39,39 @@ impl Call {
     pub(super) fn place(&self) -> &str {
         self.places.first().map_or("", String::as_str)
     }
+
+    /// What stands in the second place of the path.
+    pub(super) fn second_place(&self) -> &str {
+        self.places.get(1).map_or("", String::as_str)
+    }
+
+    /// Whether the body is a mail as it is.
+    pub(super) fn is_mail(&self) -> bool {
+        let essence = self.content_type.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("message/rfc822")
+    }
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
 
+/// What a request shows in `Authorization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// `Bearer` and an API key.
+    Key,
+    /// `Zoho-enczapikey` and an API key, or the key alone.
+    SendToken,
+    /// `Zoho-oauthtoken` and an access token.
+    AccessToken,
+}
+
 /// How large a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// As a request that sends no mail.
-    Small,
-    /// As a mail.
+    /// As a request that sends mail.
     Mail,
+    /// So many bytes.
+    UpTo(usize),
 }
 
 /// A parameter of a query.
@@ -71,6 +97,9 @@ pub(super) struct Operation {
     pub query: &'static [Parameter],
     pub takes: Option<fn(&mut Schemas) -> Value>,
     pub body_is_optional: bool,
+    /// What the body may be instead of JSON; empty for nothing.
+    pub also_takes: &'static str,
+    pub credential: Credential,
     pub size: Size,
     pub status: u16,
     pub gives: Option<fn(&mut Schemas) -> Value>,
@@ -94,7 +123,9 @@ impl Operation {
             query: &[],
             takes: None,
             body_is_optional: false,
-            size: Size::Small,
+            also_takes: "",
+            credential: Credential::Key,
+            size: Size::UpTo(SMALL_BYTES_MAX),
             status,
             gives: None,
             work,
@@ -153,9 +184,33 @@ impl Operation {
         self.takes::<T>()
     }
 
-    /// The body may be as large as a mail.
+    /// The body may be of this media type instead of JSON.
+    pub(super) const fn also_takes(mut self, media: &'static str) -> Self {
+        self.also_takes = media;
+        self
+    }
+
+    /// The body may be as large as one that sends mail.
     pub(super) const fn large(mut self) -> Self {
         self.size = Size::Mail;
+        self
+    }
+
+    /// The body may be so large.
+    pub(super) const fn up_to(mut self, bytes: usize) -> Self {
+        self.size = Size::UpTo(bytes);
+        self
+    }
+
+    /// Who sends mail in ZeptoMail's way may ask.
+    pub(super) const fn by_send_token(mut self) -> Self {
+        self.credential = Credential::SendToken;
+        self
+    }
+
+    /// Who manages in ZeptoMail's way may ask.
+    pub(super) const fn by_access_token(mut self) -> Self {
+        self.credential = Credential::AccessToken;
         self
     }
 
@@ -175,6 +230,31 @@ impl Operation {
     pub(super) const fn query(mut self, parameters: &'static [Parameter]) -> Self {
         self.query = parameters;
         self
+    }
+
+    /// Does it for who may ask; see [`once::carry_out`].
+    ///
+    /// # Errors
+    /// What stands in the way of the request, or what comes of it.
+    pub(super) async fn carry_out(
+        &'static self,
+        server: &Server,
+        grant: &Arc<Grant>,
+        places: Vec<String>,
+        request: &mut Request<Incoming>,
+        left: &mut Option<Left>,
+    ) -> Result<Answer, Problem> {
+        let bytes_max = match self.size {
+            Size::Mail => server.settings().send_bytes_max,
+            Size::UpTo(bytes_max) => bytes_max,
+        };
+        let content_type = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+        let query = Query::read(request.uri().query().unwrap_or_default());
+        let work = |body, ticket| {
+            let (server, grant) = (server.clone(), grant.clone());
+            (self.work)(Call { server, grant, places, query, body, content_type, ticket })
+        };
+        once::carry_out(server, grant, request, bytes_max, left, work).await
     }
 
     /// The names of the places of its path.
@@ -244,6 +324,7 @@ const ALLOW: &[&str] = &[
     "DELETE, GET",
     "DELETE, GET, PATCH, PUT",
     "DELETE, GET, POST, PUT",
+    "DELETE, POST",
     "DELETE, GET, PUT",
     "DELETE, POST, PUT",
     "GET",

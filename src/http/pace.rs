@@ -3,7 +3,8 @@
 //! A [`Paced`] stream ends with a time-out when its client is silent between requests, takes too long over a request's
 //! header, or does not read what it is sent. While a request is being answered the stream waits with whoever answers:
 //! bodies have limits of their own (`body.rs`). The tasks are told apart by [`Pace`], which the service moves on.
-//! One timer a connection, set again only when it has run out: a request costs a look at the time and no more.
+//! One timer a connection, set again only when it has run out: a request costs a look at the time and no more. On its way
+//! out, what hyper says by itself is exchanged (`unread`).
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::framing::Framing;
+use super::unread;
 
 /// How long each phase may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub(super) struct Paced<S> {
     framing: Framing,
     /// When the client stopped reading.
     stuck: Option<Instant>,
+    /// What is still to be said in place of what hyper said.
+    exchanged: Vec<u8>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -79,6 +83,7 @@ impl<S> Paced<S> {
             since: Instant::now(),
             framing: Framing::default(),
             stuck: None,
+            exchanged: Vec::new(),
             timer,
         }
     }
@@ -144,6 +149,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(told) = unread::exchanged(bytes) {
+            self.exchanged = told;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.poll_stuck(written, cx)
     }
@@ -153,6 +162,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = slices {
+            return self.poll_write(cx, only);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.poll_stuck(written, cx)
     }
@@ -162,8 +174,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.poll_stuck(flushed, cx)
+        let this = &mut *self;
+        while !this.exchanged.is_empty() {
+            let written = Pin::new(&mut this.stream).poll_write(cx, &this.exchanged);
+            let count = ready!(this.poll_stuck(written, cx))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            this.exchanged.drain(..count);
+        }
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.poll_stuck(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

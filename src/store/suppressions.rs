@@ -16,6 +16,9 @@ use crate::model::reason::Reason;
 use crate::model::suppression::{Action, Found, Scope, Suppression, Target};
 use crate::model::time::Timestamp;
 
+/// Greater than the bytes of any list.
+const BEYOND_ALL: [u8; 17] = [0xff; 17];
+
 /// Which suppressions to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -29,8 +32,10 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Only those made before.
     pub until: Option<Timestamp>,
-    /// Only those after this target, by target.
+    /// Only those after this target, by target and list.
     pub after: String,
+    /// On this list; beyond all lists unless given.
+    pub after_list: Option<Scope>,
     /// How many of these to pass over.
     pub offset: u32,
 }
@@ -152,7 +157,8 @@ impl Store {
                     from suppressions
                     where ",
                     $which,
-                    " = $1 and target > $2 and ($3 = '' or kind = $3) and ($4 = '' or target like $4 escape '\\')
+                    " = $1 and (target, scope) > ($2, $11) and ($3 = '' or kind = $3)
+                        and ($4 = '' or target like $4 escape '\\')
                         and ($5 = '' or reason = $5) and created_at >= $6 and created_at < $7
                         and (expires_at is null or expires_at > $8)
                     order by target, scope
@@ -175,23 +181,51 @@ impl Store {
             self.now().into(),
             limit.into(),
             filter.offset.into(),
+            filter.after_list.map_or(BEYOND_ALL.to_vec(), scope_bytes).into(),
         ];
         self.rows(sql, values).await?.iter().map(read).collect()
     }
 
-    /// What was done to the suppression of one target on one list, newest first, at most 1,000.
+    /// A tenant's suppressions of one target, on its own list and those of its agents, at most 1,000.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn suppression_history(&self, scope: Scope, target: &Target) -> Result<Vec<Change>> {
+    pub async fn suppressions_of_target(&self, tenant: TenantId, target: &Target) -> Result<Vec<Suppression>> {
         const SQL: &str = "
-            select at, change, action, reason, note, actor, expires_at
-            from suppression_history
-            where target = $1 and scope = $2
+            select target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at
+            from suppressions
+            where target = $1 and tenant_id = $2 and (expires_at is null or expires_at > $3)
+            order by scope
+            limit 1000";
+        let values = vec![target.as_str().into(), tenant.into(), self.now().into()];
+        self.rows(SQL, values).await?.iter().map(read).collect()
+    }
+
+    /// What was done to the suppressions of one target on these lists, newest first; at most 1,000 of each piece of
+    /// lists that is one statement.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn suppression_history(&self, lists: &[Scope], target: &Target) -> Result<Vec<(Scope, Change)>> {
+        const HEAD: &str = "
+            with wanted (target, scope) as (values";
+        const TAIL: &str = ")
+            select history.scope, at, change, action, reason, note, actor, expires_at
+            from wanted
+            join suppression_history as history on history.target = wanted.target and history.scope = wanted.scope
             order by at desc, change
             limit 1000";
-        let rows = self.rows(SQL, vec![target.as_str().into(), scope_bytes(scope).into()]).await?;
-        rows.iter().map(read_change).collect()
+        let tuples = lists.iter().map(|list| vec![target.as_str().into(), scope_bytes(*list).into()]).collect();
+        let mut changes = Vec::new();
+        for row in self.lookup(HEAD, TAIL, tuples).await? {
+            let scope = row.bytes("scope")?;
+            let list = lists.iter().find(|list| scope_bytes(**list) == scope);
+            if let Some(list) = list {
+                changes.push((*list, read_change(&row)?));
+            }
+        }
+        changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.at));
+        Ok(changes)
     }
 }
 

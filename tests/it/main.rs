@@ -18,6 +18,7 @@ mod demo;
 mod dialog;
 mod dispatching;
 mod dkim;
+mod documents;
 mod door;
 mod engines;
 mod exchanger;

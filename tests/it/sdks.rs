@@ -116,3 +116,32 @@ fn crates_io_zeptomail_rs() {
     client.args([&house.base, &house.key]);
     assert_eq!(house.run(&mut client), 7);
 }
+
+/// What schemathesis makes of a part of the API's description: no 5xx, and no answer that is not described.
+fn schemathesis(tag: &str, authorization: impl Fn(&House) -> String) {
+    let house = House::new();
+    let mut python = Command::new("python3");
+    python.args(["-m", "schemathesis.cli", "run", &format!("{}/openapi.json", house.base)]);
+    python.args(["--include-tag", tag, "--header", &format!("Authorization: {}", authorization(&house))]);
+    python.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1", "--no-shrink"]);
+    python.args(["--generation-deterministic", "--suppress-health-check", "all", "--warnings", "off"]);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    python.args(["--checks", checks, "--continue-on-failure", "--workers", "1"]);
+    python.env("PYTHONPATH", installed("python/schemathesis")).current_dir(house.folder.path());
+    house.run(&mut python);
+}
+
+#[test]
+fn schemathesis_of_mailturas_surface() {
+    schemathesis("Mailtura", |house| format!("Bearer {}", house.key));
+}
+
+#[test]
+fn schemathesis_of_zeptomails_sending() {
+    schemathesis("ZeptoMail: sending", |house| format!("Zoho-enczapikey {}", house.key));
+}
+
+#[test]
+fn schemathesis_of_zeptomails_management() {
+    schemathesis("ZeptoMail: managing", |house| house.access.clone());
+}

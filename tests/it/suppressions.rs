@@ -73,8 +73,8 @@ on_both_engines! {
         let angry = ["angry@example.com".parse().unwrap()];
         assert_eq!(store.remove_suppressions(house.own(), &angry, "test").await.unwrap(), 1);
         assert_eq!(store.remove_suppressions(house.own(), &angry, "test").await.unwrap(), 0);
-        let history = store.suppression_history(house.own(), &angry[0]).await.unwrap();
-        let told: Vec<_> = history.iter().map(|change| (change.change.as_str(), change.actor.as_str(), change.at)).collect();
+        let history = store.suppression_history(&[house.own()], &angry[0]).await.unwrap();
+        let told: Vec<_> = history.iter().map(|(_, change)| (change.change.as_str(), change.actor.as_str(), change.at)).collect();
         assert_eq!(told, [("removed", "test", START + DAY * 181), ("added", "complaint", START)]);
     }
 

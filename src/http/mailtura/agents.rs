@@ -14,12 +14,9 @@ use super::super::shape::{
 };
 use super::super::wire::{Flaw, Wrong};
 use super::tenants::{DAILY_LIMIT_MAX, set_sender, shown_sender};
-use super::{made, no_content};
+use super::{AGENTS_MAX, made, no_content};
 use crate::intake::provision;
 use crate::model::tenant::{AgentSettings, Clicks, DEFAULT_AGENT, MailAgent, Privacy};
-
-/// Mail agents of one tenant.
-const AGENTS_MAX: u32 = 500;
 
 vocabulary! { Privacy:
     "full" Privacy::Full,

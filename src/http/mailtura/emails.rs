@@ -1,4 +1,4 @@
-//! `/api/v1/emails`: send one mail, list them, and see what became of one.
+//! `/api/v1/emails`: send one mail or many, list them, see what became of one, take one back.
 //!
 //! `mailAgent` names another mail agent of the tenant than the key's own. What a mail may bring, `new_email` says.
 
@@ -10,11 +10,12 @@ use serde_json::{Map, Value};
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::server::Answer;
-use super::super::shape::{self, Text, When, answer};
+use super::super::shape::{self, List, Text, When, answer};
+use super::super::wire::{Flaw, Wrong};
 use super::super::{Server, json_answer, once, query};
 use super::agent;
-use super::new_email::{NewEmail, submission};
-use crate::intake::submission::Receipt;
+use super::new_email::{NewEmail, Writing};
+use crate::intake::submission::{Receipt, Submission, Switches};
 use crate::model::address::Mailbox;
 use crate::model::delivery::State;
 use crate::model::id::MessageId;
@@ -22,6 +23,14 @@ use crate::model::message::Message;
 use crate::model::once::Answered;
 use crate::model::tenant::Grant;
 use crate::store::views::DeliveryView;
+
+/// Mails of one batch.
+const BATCH_MAX: usize = 500;
+/// Recipients that the mails of one batch may have together.
+const BATCH_RECIPIENTS_MAX: usize = 5_000;
+
+/// Mails that are accepted together.
+pub(super) type Batch = List<NewEmail, 1, BATCH_MAX>;
 
 answer! {
     /// A mail that was accepted: it is on the disk.
@@ -39,24 +48,83 @@ answer! {
     }
 }
 
-/// `POST /api/v1/emails`.
+/// `POST /api/v1/emails`. A body of `message/rfc822` is a mail that goes as it is to whom its header names.
 pub(super) async fn send(call: Call) -> Result<Answer, Problem> {
-    let Call { server, grant, body, ticket, .. } = call;
-    let new: NewEmail = shape::read(&body.bytes)?;
+    let is_mail = call.is_mail();
+    let Call { server, grant, body, ticket, query, .. } = call;
+    let (grant, (submission, to)) = if is_mail {
+        let grant = sending_grant(&server, &grant, query.text("mailAgent")).await?;
+        let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
+        let to = submission.recipients.iter().map(ToString::to_string).collect();
+        (grant, (submission, to))
+    } else {
+        let new: NewEmail = shape::read(&body.bytes)?;
+        let named = new.mail_agent.as_ref().map(|Text(name)| name.as_str());
+        let grant = sending_grant(&server, &grant, named.or(query.text("mailAgent"))).await?;
+        let written = Writing::new(&server, &grant).submission(new, "").await?;
+        (grant, written)
+    };
     drop(body);
-    let grant = sending_grant(&server, &grant, new.mail_agent.as_ref().map(|Text(name)| name.as_str())).await?;
-    let (submission, to) = submission(new, &grant, server.clock().now())?;
     let told = |receipts: &[Receipt]| receipts.first().map(|receipt| accepted(receipt, to.clone())).unwrap_or_default();
     let receipts = server.submit_once(&grant, vec![submission], ticket.as_deref(), told).await?;
     Ok(once::told(told(&receipts)))
 }
 
+/// `POST /api/v1/emails/batch`: all of them are accepted, in one commit, or none.
+pub(super) async fn send_batch(call: Call) -> Result<Answer, Problem> {
+    let Call { server, grant, body, ticket, query, .. } = call;
+    let List(news): Batch = shape::read(&body.bytes)?;
+    drop(body);
+    let agent = |new: &NewEmail| new.mail_agent.as_ref().map(|Text(name)| name.clone());
+    let named = news.first().and_then(agent);
+    if let Some(at) = news.iter().position(|new| agent(new) != named) {
+        let wrong = Wrong::Other("must be the same in all mails of a batch".into());
+        return Err(Flaw::at(format!("/{at}/mailAgent"), wrong).into());
+    }
+    let grant = sending_grant(&server, &grant, named.as_deref().or(query.text("mailAgent"))).await?;
+    let mut writing = Writing::new(&server, &grant);
+    let (mut submissions, mut addresses) = (Vec::with_capacity(news.len()), Vec::with_capacity(news.len()));
+    let mut recipients = 0;
+    for (at, new) in news.into_iter().enumerate() {
+        let (submission, to) = writing.submission(new, &format!("/{at}")).await?;
+        recipients += submission.recipients.len();
+        if recipients > BATCH_RECIPIENTS_MAX {
+            return Err(Flaw::at(format!("/{at}/to"), Wrong::TooMany(BATCH_RECIPIENTS_MAX)).into());
+        }
+        submissions.push(submission);
+        addresses.push(to);
+        // Hundreds of mails are made here: others shall have their turn.
+        tokio::task::yield_now().await;
+    }
+    let told = |receipts: &[Receipt]| {
+        let each = receipts.iter().zip(&addresses).map(|(receipt, to)| accepted_email(receipt, to.clone()));
+        let body = serde_json::json!(each.collect::<Vec<_>>()).to_string();
+        Answered { status: 201, location: String::new(), body }
+    };
+    let receipts = server.submit_once(&grant, submissions, ticket.as_deref(), told).await?;
+    Ok(once::told(told(&receipts)))
+}
+
+/// `POST /api/v1/emails/{id}/cancel`: what is not under way yet does not go out.
+pub(super) async fn cancel(call: Call) -> Result<Answer, Problem> {
+    let nothing = Problem::NotFound("Email");
+    let id: MessageId = call.place().parse().map_err(|_| nothing.clone())?;
+    match call.server.cancel(&call.grant, id).await? {
+        None => Err(nothing),
+        Some(cancelled) if cancelled.is_empty() => Err(Problem::Conflict("Nothing of this mail waits to be sent")),
+        Some(_) => get(call).await,
+    }
+}
+
 fn accepted(receipt: &Receipt, to: Vec<String>) -> Answered {
-    let id = receipt.message.to_string();
-    let created_at = When(receipt.accepted_at);
-    let location = format!("/api/v1/emails/{id}");
-    let body = AcceptedEmail { email_id: id.clone(), id, status: "queued", to, created_at };
-    Answered { status: 201, location, body: serde_json::json!(body).to_string() }
+    let email = accepted_email(receipt, to);
+    let location = format!("/api/v1/emails/{}", email.id);
+    Answered { status: 201, location, body: serde_json::json!(email).to_string() }
+}
+
+fn accepted_email(receipt: &Receipt, to: Vec<String>) -> AcceptedEmail {
+    let (id, created_at) = (receipt.message.to_string(), When(receipt.accepted_at));
+    AcceptedEmail { email_id: id.clone(), id, status: "queued", to, created_at }
 }
 
 /// The caller's grant, or the one that it would have as the mail agent that the request names.

@@ -9,7 +9,7 @@ use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
 use super::super::shape::{self, Line, When, Word, answer, request, vocabulary};
-use super::{agent_or_own, made, no_content};
+use super::{agent_or_own, all_agents, made, no_content};
 use crate::intake::provision;
 use crate::model::id::CredentialId;
 use crate::model::tenant::{Credential, CredentialKind, MailAgent};
@@ -59,7 +59,7 @@ pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     let after: Option<CredentialId> = call.query.value("after", "key id")?;
     let keys = call.server.store().credentials(call.grant.tenant.id).await?;
     let page = keys.into_iter().filter(|key| after.is_none_or(|after| key.id > after)).take(limit + 1).collect();
-    let agents = agents(&call).await?;
+    let agents = all_agents(&call.server, &call.grant).await?;
     query::page(("/api/v1/keys", &call.query), page, |key: &Credential| key.id.to_string(), |key| shown(key, &agents))
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
     let id = of_path(&call)?;
     let keys = call.server.store().credentials(call.grant.tenant.id).await?;
     let key = keys.into_iter().find(|key| key.id == id).ok_or(Problem::NotFound("Key"))?;
-    Ok(json_answer(StatusCode::OK, &shown(key, &agents(&call).await?)))
+    Ok(json_answer(StatusCode::OK, &shown(key, &all_agents(&call.server, &call.grant).await?)))
 }
 
 /// `DELETE /api/v1/keys/{id}`: it stops working within five seconds.
@@ -105,10 +105,6 @@ pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
 
 fn of_path(call: &Call) -> Result<CredentialId, Problem> {
     call.place().parse().map_err(|_| Problem::NotFound("Key"))
-}
-
-async fn agents(call: &Call) -> Result<Vec<MailAgent>, Problem> {
-    Ok(call.server.store().agents(call.grant.tenant.id, "", 500).await?)
 }
 
 fn shown(key: Credential, agents: &[MailAgent]) -> Key {

@@ -1,21 +1,27 @@
 //! A mail as `POST /api/v1/emails` brings it, and the submission that it becomes.
 //!
-//! `to` is text or a list, as the documents have it; people may also be written as objects. Templates are not kept yet,
-//! so naming one finds nothing.
+//! `to` is text or a list, as the documents have it; people may also be written as objects. The texts are a template's
+//! or the mail's own; with `variables` its own are filled in like a template's. A subject stands before a template's.
 
-use serde_json::{Value, json};
+use std::collections::HashMap;
 
+use serde_json::{Map, Value, json};
+
+use super::super::Server;
 use super::super::extras::{self, HeaderFields, Metadata, Tags, TimeToLive};
 use super::super::json::Json;
 use super::super::problem::Problem;
 use super::super::shape::{Base64, List, People, Read, Schemas, Shape, Text, When, request};
 use super::super::wire::{self, Flaw, Person, Wrong};
 use super::super::zeptomail::FILES_MAX;
+use super::templates;
 use crate::intake::submission::{Content, Rejection, Submission};
 use crate::mail::compose::{File, Inline, Parts};
 use crate::mail::submitted::Switches;
+use crate::mail::template::{Budget, Compiled};
 use crate::model::address::Mailbox;
 use crate::model::message::Source;
+use crate::model::template::Texts;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
@@ -40,8 +46,10 @@ request! {
         html "html": Option<String>,
         /// The body for those that do not.
         text "text": Option<String>,
-        /// The name of a template, in place of subject and bodies.
+        /// The name of a template, in place of bodies and, unless one is given, of the subject.
         template "template": Option<Text<1, 100>>,
+        /// What the template, or the mail's own texts, are filled in with.
+        variables "variables": Option<Map<String, Value>>,
         /// Files. One with a `contentId` is a picture that the HTML refers to.
         attachments "attachments": Option<List<Attachment, 0, FILES_MAX>>,
         /// Further header fields.
@@ -100,51 +108,101 @@ impl Read for Tracking {
     }
 }
 
-/// What is to be sent, and the addresses in `to`.
-pub(super) fn submission(new: NewEmail, grant: &Grant, now: Timestamp) -> Result<(Submission, Vec<String>), Problem> {
-    if new.template.is_some() {
-        return Err(Problem::NotFound("Template"));
+/// Makes submissions of mails that come together: templates are read once, and filling in all of them has one limit.
+pub(super) struct Writing<'s> {
+    server: &'s Server,
+    grant: &'s Grant,
+    now: Timestamp,
+    templates: HashMap<String, (Texts, Compiled)>,
+    budget: Budget,
+}
+
+impl<'s> Writing<'s> {
+    pub(super) fn new(server: &'s Server, grant: &'s Grant) -> Self {
+        let (now, templates, budget) = (server.clock().now(), HashMap::new(), Budget::default());
+        Self { server, grant, now, templates, budget }
     }
-    let People(to) = new.to;
-    if to.is_empty() {
-        return Err(Flaw::at("/to", Wrong::NoItems).into());
+
+    /// What is to be sent, and the addresses in `to`. `path` is where the mail stands in the request.
+    pub(super) async fn submission(
+        &mut self,
+        mut new: NewEmail,
+        path: &str,
+    ) -> Result<(Submission, Vec<String>), Problem> {
+        let Texts { subject, html, text } = self.texts(&mut new, path).await?;
+        let People(to) = new.to;
+        if to.is_empty() {
+            return Err(Flaw::at(format!("{path}/to"), Wrong::NoItems).into());
+        }
+        let from = sender(new.from, new.from_name, self.grant)?;
+        let [cc, bcc, reply_to] =
+            [new.cc, new.bcc, new.reply_to].map(|people| people.map_or(Vec::new(), |people| people.0));
+        let recipients = wire::recipients(to.iter().chain(&cc).chain(&bcc));
+        let mailboxes = |people: &[Person]| people.iter().map(Person::mailbox).collect();
+        let (attachments, inline_images) = files(new.attachments);
+        let parts = Parts {
+            from,
+            to: mailboxes(&to),
+            cc: mailboxes(&cc),
+            reply_to: mailboxes(&reply_to),
+            subject,
+            html,
+            text,
+            headers: new.headers.unwrap_or_default().0,
+            attachments,
+            inline_images,
+        };
+        let tracking = new.tracking.map_or(Switched { opens: None, clicks: None }, |tracking| tracking.0);
+        let switches = Switches {
+            track_opens: tracking.opens,
+            track_clicks: tracking.clicks,
+            tags: new.tags.unwrap_or_default().0,
+            metadata: new.metadata.unwrap_or_default().0,
+            send_at: extras::not_before(new.scheduled_at, &format!("{path}/scheduledAt"), self.now)?,
+            time_to_live: extras::duration(new.time_to_live),
+            ..Switches::default()
+        };
+        let to = to.iter().map(|person| person.address.to_string()).collect();
+        let content = Content::Parts(Box::new(parts));
+        Ok((Submission { source: Source::Http, sender: None, recipients, content, switches }, to))
     }
-    let from = sender(new.from, new.from_name, grant)?;
-    let [cc, bcc, reply_to] =
-        [new.cc, new.bcc, new.reply_to].map(|people| people.map_or(Vec::new(), |people| people.0));
-    let recipients = wire::recipients(to.iter().chain(&cc).chain(&bcc));
-    let mailboxes = |people: &[Person]| people.iter().map(Person::mailbox).collect();
-    let [html, text] = [new.html, new.text].map(|body| body.filter(|body| !body.is_empty()));
-    if html.is_none() && text.is_none() {
-        return Err(Flaw::at("/html", Wrong::Missing).into());
+
+    /// The texts of a mail, filled in.
+    async fn texts(&mut self, new: &mut NewEmail, path: &str) -> Result<Texts, Problem> {
+        let at = |field: &str, wrong| Problem::from(Flaw::at(format!("{path}/{field}"), wrong));
+        let subject = new.subject.take().map(|Text(subject)| subject);
+        let [html, text] = [new.html.take(), new.text.take()].map(|body| body.filter(|body| !body.is_empty()));
+        let data = new.variables.take().map(Value::Object);
+        if let Some(Text(name)) = new.template.take() {
+            for (field, body) in [("html", &html), ("text", &text)] {
+                if body.is_some() {
+                    return Err(at(field, Wrong::Other("must not stand beside a template".into())));
+                }
+            }
+            return self.filled(name, subject, &data.unwrap_or_else(|| Value::Object(Map::new()))).await;
+        }
+        if html.is_none() && text.is_none() {
+            return Err(at("html", Wrong::Missing));
+        }
+        let texts = Texts { subject: subject.ok_or_else(|| at("subject", Wrong::Missing))?, html, text };
+        let Some(data) = data else { return Ok(texts) };
+        let compiled = Compiled::new(&texts).map_err(Problem::Template)?;
+        compiled.fill(&data, &mut self.budget).map_err(Problem::Template)
     }
-    let Text(subject) = new.subject.ok_or_else(|| Flaw::at("/subject", Wrong::Missing))?;
-    let (attachments, inline_images) = files(new.attachments);
-    let parts = Parts {
-        from,
-        to: mailboxes(&to),
-        cc: mailboxes(&cc),
-        reply_to: mailboxes(&reply_to),
-        subject,
-        html,
-        text,
-        headers: new.headers.unwrap_or_default().0,
-        attachments,
-        inline_images,
-    };
-    let tracking = new.tracking.map_or(Switched { opens: None, clicks: None }, |tracking| tracking.0);
-    let switches = Switches {
-        track_opens: tracking.opens,
-        track_clicks: tracking.clicks,
-        tags: new.tags.unwrap_or_default().0,
-        metadata: new.metadata.unwrap_or_default().0,
-        send_at: extras::not_before(new.scheduled_at, "/scheduledAt", now)?,
-        time_to_live: extras::duration(new.time_to_live),
-        ..Switches::default()
-    };
-    let to = to.iter().map(|person| person.address.to_string()).collect();
-    let content = Content::Parts(Box::new(parts));
-    Ok((Submission { source: Source::Http, sender: None, recipients, content, switches }, to))
+
+    /// The texts of a template, but for a subject that stands before its own.
+    async fn filled(&mut self, name: String, subject: Option<String>, data: &Value) -> Result<Texts, Problem> {
+        if !self.templates.contains_key(&name) {
+            let template = templates::named(self.server, &self.grant.agent, &name).await?;
+            let texts = template.ok_or(Problem::NotFound("Template"))?.texts;
+            let compiled = Compiled::new(&texts).map_err(Problem::Template)?;
+            self.templates.insert(name.clone(), (texts, compiled));
+        }
+        let (texts, compiled) = self.templates.get(&name).ok_or(Problem::Broken)?;
+        let other = subject.map(|subject| Compiled::new(&Texts { subject, ..texts.clone() })).transpose();
+        let other = other.map_err(Problem::Template)?;
+        other.as_ref().unwrap_or(compiled).fill(data, &mut self.budget).map_err(Problem::Template)
+    }
 }
 
 /// `from`, else the agent's own sender; `fromName` names either.

@@ -2,34 +2,52 @@
 
 use super::super::operation::{Operation, Parameter, parameter};
 use super::super::query::{AFTER_PARAMETER, LIMIT_PARAMETER};
-use super::super::shape::{Text, When};
+use super::super::shape::{Count, Text, When};
 use super::agents::{Agent, AgentChange, NewAgent};
 use super::domains::{NewDomain, SendingDomain};
-use super::emails::{AcceptedEmail, Email};
+use super::emails::{AcceptedEmail, Batch, Email};
 use super::events::EventBody;
 use super::keys::{Key, NewKey};
 use super::new_email::NewEmail;
 use super::statistics::DayCounts;
+use super::suppressions::{NewSuppression, Suppression, SuppressionChange};
+use super::templates::{DraftPreview, NewTemplate, Preview, PreviewData, Template, TemplateChange, TemplateVersion};
 use super::tenants::{NewTenant, Tenant, TenantChange};
 use super::webhook_shapes::{NewWebhook, TestedWebhook, Webhook, WebhookChange, WebhookTest};
-use super::{agents, domains, emails, events, keys, statistics, tenants, webhooks};
+use super::{agents, domains, emails, events, keys, statistics, suppressions, templates, tenants, webhooks};
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
 const MAIL_AGENT: Parameter =
     parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; the key's own unless given.");
+const SUPPRESSED_FOR: Parameter =
+    parameter::<Text<1, 100>>("mailAgent", "Only on the list of this mail agent; on all lists unless given.");
 
 /// Everything that Mailtura's API can do.
 pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::post("/api/v1/emails", "sendEmail", "Send a mail", |call| Box::pin(emails::send(call)))
+        .query(&[MAIL_AGENT])
         .takes::<NewEmail>()
+        .also_takes("message/rfc822")
         .large()
         .gives::<AcceptedEmail>(),
+    Operation::post("/api/v1/emails/batch", "sendBatch", "Send many mails: all of them or none", |call| {
+        Box::pin(emails::send_batch(call))
+    })
+    .query(&[MAIL_AGENT])
+    .takes::<Batch>()
+    .large()
+    .gives::<Vec<AcceptedEmail>>(),
     Operation::get("/api/v1/emails", "listEmails", "List mails, newest first", |call| Box::pin(emails::list(call)))
         .query(PAGE)
         .gives::<Vec<Email>>(),
     Operation::get("/api/v1/emails/{id}", "getEmail", "Show a mail and what became of it", |call| {
         Box::pin(emails::get(call))
     })
+    .gives::<Email>(),
+    Operation::post("/api/v1/emails/{id}/cancel", "cancelEmail", "Take back what is not under way yet", |call| {
+        Box::pin(emails::cancel(call))
+    })
+    .status(200)
     .gives::<Email>(),
     Operation::get("/api/v1/emails/{id}/events", "listEmailEvents", "List what happened to a mail", |call| {
         Box::pin(events::of_email(call))
@@ -44,6 +62,94 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
             parameter::<Text<1, 100>>("emailId", "Only those of this mail."),
         ])
         .gives::<Vec<EventBody>>(),
+    Operation::get("/api/v1/templates", "listTemplates", "List templates", |call| Box::pin(templates::list(call)))
+        .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, MAIL_AGENT])
+        .gives::<Vec<Template>>(),
+    Operation::post("/api/v1/templates", "addTemplate", "Keep a mail ready", |call| Box::pin(templates::add(call)))
+        .takes::<NewTemplate>()
+        .large()
+        .gives::<Template>(),
+    Operation::post("/api/v1/templates/preview", "previewDraft", "Show how texts look filled in", |call| {
+        Box::pin(templates::preview_draft(call))
+    })
+    .takes::<DraftPreview>()
+    .large()
+    .status(200)
+    .gives::<Preview>(),
+    Operation::get("/api/v1/templates/{name}", "getTemplate", "Show a template", |call| Box::pin(templates::get(call)))
+        .query(&[
+            MAIL_AGENT,
+            parameter::<Count<1, 4_294_967_295>>("version", "Which version; the newest unless given."),
+        ])
+        .gives::<Template>(),
+    Operation::patch("/api/v1/templates/{name}", "changeTemplate", "Change what is named of a template", |call| {
+        Box::pin(templates::change(call))
+    })
+    .query(&[MAIL_AGENT])
+    .takes::<TemplateChange>()
+    .large()
+    .gives::<Template>(),
+    Operation::put("/api/v1/templates/{name}", "replaceTemplate", "Replace a template", |call| {
+        Box::pin(templates::replace(call))
+    })
+    .query(&[MAIL_AGENT])
+    .takes::<NewTemplate>()
+    .large()
+    .gives::<Template>(),
+    Operation::delete("/api/v1/templates/{name}", "removeTemplate", "Remove a template, all its versions", |call| {
+        Box::pin(templates::remove(call))
+    })
+    .query(&[MAIL_AGENT]),
+    Operation::get("/api/v1/templates/{name}/versions", "listTemplateVersions", "List a template's versions", |call| {
+        Box::pin(templates::versions(call))
+    })
+    .query(&[MAIL_AGENT])
+    .gives::<Vec<TemplateVersion>>(),
+    Operation::post("/api/v1/templates/{name}/preview", "previewTemplate", "Show how a template looks", |call| {
+        Box::pin(templates::preview(call))
+    })
+    .query(&[MAIL_AGENT])
+    .may_take::<PreviewData>()
+    .status(200)
+    .gives::<Preview>(),
+    Operation::get("/api/v1/suppressions", "listSuppressions", "List suppressed addresses and domains", |call| {
+        Box::pin(suppressions::list(call))
+    })
+    .query(&[
+        LIMIT_PARAMETER,
+        AFTER_PARAMETER,
+        parameter::<Text<1, 100>>("mailAgent", "Only those of this mail agent alone."),
+        parameter::<Text<1, 20>>("kind", "Only those of `address` or `domain`."),
+        parameter::<Text<1, 40>>("reason", "Only those with this reason, as in `complaint`."),
+        parameter::<Text<1, 320>>("search", "Only those that contain this."),
+        parameter::<When>("since", "Only those that were made since."),
+    ])
+    .gives::<Vec<Suppression>>(),
+    Operation::post("/api/v1/suppressions", "addSuppression", "Suppress an address or a domain", |call| {
+        Box::pin(suppressions::add(call))
+    })
+    .takes::<NewSuppression>()
+    .gives::<Suppression>(),
+    Operation::get(
+        "/api/v1/suppressions/{value}",
+        "getSuppression",
+        "Show what is done to an address or domain",
+        |call| Box::pin(suppressions::get(call)),
+    )
+    .query(&[SUPPRESSED_FOR])
+    .gives::<Suppression>(),
+    Operation::delete("/api/v1/suppressions/{value}", "removeSuppression", "Let mail go there again", |call| {
+        Box::pin(suppressions::remove(call))
+    })
+    .query(&[SUPPRESSED_FOR]),
+    Operation::get(
+        "/api/v1/suppressions/{value}/history",
+        "listSuppressionHistory",
+        "List what was done to it",
+        |call| Box::pin(suppressions::history(call)),
+    )
+    .query(&[SUPPRESSED_FOR])
+    .gives::<Vec<SuppressionChange>>(),
     Operation::get("/api/v1/statistics", "getStatistics", "Count what happened, by day", |call| {
         Box::pin(statistics::list(call))
     })
@@ -99,6 +205,12 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::get("/api/v1/domains/{name}", "getDomain", "Show a domain", |call| Box::pin(domains::get(call)))
         .query(&[MAIL_AGENT])
         .gives::<SendingDomain>(),
+    Operation::post("/api/v1/domains/{name}/verify", "verifyDomain", "Look whether a domain is the tenant's", |call| {
+        Box::pin(domains::verify(call))
+    })
+    .query(&[MAIL_AGENT])
+    .status(200)
+    .gives::<SendingDomain>(),
     Operation::delete("/api/v1/domains/{name}", "removeDomain", "Take a domain from a mail agent", |call| {
         Box::pin(domains::remove(call))
     })

@@ -17,7 +17,7 @@ use super::super::query::{self, Query};
 use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Wrong, text_of};
 use super::super::{Server, json_answer};
-use super::{agent, no_content};
+use super::{agent, all_agents, no_content};
 use crate::model::event::{EventKind, EventSet};
 use crate::model::id::WebhookId;
 use crate::model::sample;
@@ -166,7 +166,7 @@ pub(super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<A
         webhook.secret = Secret::new(server.ids().webhook_secret());
     }
     server.store().add_webhook(webhook.clone()).await?;
-    let agents = agents(server, grant).await?;
+    let agents = all_agents(server, grant).await?;
     let mut answer = json_answer(StatusCode::CREATED, &shown(&webhook, &agents, Telling::Secret));
     if let Ok(place) = HeaderValue::try_from(format!("/api/v1/webhooks/{}", webhook.id)) {
         answer.headers_mut().insert(LOCATION, place);
@@ -189,14 +189,9 @@ pub(super) async fn list(server: &Server, grant: &Grant, query: &Query) -> Resul
     let limit = query.limit()?;
     let after = query.value::<WebhookId>("after", "webhook id")?;
     let webhooks = server.store().webhooks(grant.tenant.id, after, limit + 1).await?;
-    let agents = agents(server, grant).await?;
+    let agents = all_agents(server, grant).await?;
     let view = |webhook: Webhook| json!(shown(&webhook, &agents, Telling::NoSecret));
     query::page(("/api/v1/webhooks", query), webhooks, |webhook| webhook.id.to_string(), view)
-}
-
-/// The tenant's mail agents, for their names.
-async fn agents(server: &Server, grant: &Grant) -> Result<Vec<MailAgent>, Problem> {
-    Ok(server.store().agents(grant.tenant.id, "", 500).await?)
 }
 
 async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Webhook, Problem> {
@@ -208,7 +203,7 @@ async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Webhook, Probl
 /// `GET /api/v1/webhooks/{id}`.
 pub(super) async fn view(server: &Server, grant: &Grant, id: &str) -> Result<Answer, Problem> {
     let webhook = find(server, grant, id).await?;
-    let agents = agents(server, grant).await?;
+    let agents = all_agents(server, grant).await?;
     Ok(json_answer(StatusCode::OK, &shown(&webhook, &agents, Telling::NoSecret)))
 }
 
@@ -239,7 +234,7 @@ async fn keep(server: &Server, grant: &Grant, webhook: Webhook) -> Result<Answer
     if !server.store().change_webhook(&webhook).await? {
         return Err(Problem::NotFound("Webhook"));
     }
-    let agents = agents(server, grant).await?;
+    let agents = all_agents(server, grant).await?;
     Ok(json_answer(StatusCode::OK, &shown(&webhook, &agents, Telling::NoSecret)))
 }
 
@@ -379,7 +374,7 @@ pub(super) async fn test(server: &Server, grant: &Grant, id: &str, body: &[u8]) 
     }
     let kind = tested_kind(body)?;
     let agent = match webhook.agent {
-        Some(id) => agents(server, grant).await?.into_iter().find(|agent| agent.id == id),
+        Some(id) => all_agents(server, grant).await?.into_iter().find(|agent| agent.id == id),
         None => None,
     };
     let agent = agent.unwrap_or_else(|| grant.agent.clone());

@@ -24,9 +24,9 @@ pub(super) const FILE_BYTES_MAX: usize = 15 << 20;
 /// Characters of a file's name.
 pub(super) const FILE_NAME_CHARS_MAX: usize = 150;
 /// Characters of a subject.
-const SUBJECT_CHARS_MAX: usize = 500;
+pub(super) const SUBJECT_CHARS_MAX: usize = 500;
 /// Characters of a person's name.
-const NAME_CHARS_MAX: usize = 250;
+pub(super) const NAME_CHARS_MAX: usize = 250;
 /// The lists that hold files.
 pub(super) const FILE_LISTS: [&str; 3] = ["attachments", "attachment", "inline_images"];
 

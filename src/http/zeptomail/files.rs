@@ -27,12 +27,10 @@ const LIST_MAX: u32 = 1_000;
 pub(super) async fn upload(
     server: &Server,
     grant: &Grant,
-    query: &str,
+    name: String,
     content_type: &str,
     body: Read,
 ) -> Result<Answer, Problem> {
-    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "name");
-    let name = named.map(|(_, name)| name.into_owned()).unwrap_or_default();
     if name.is_empty() {
         return Err(Flaw::at("/name", Wrong::Missing).into());
     }

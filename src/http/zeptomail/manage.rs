@@ -4,27 +4,25 @@
 //! `"status": "success"`, a removal 204 without a body; refusals carry what the official clients read beside what all
 //! refusals of this surface carry. Bodies where none belong are read and ignored: the clients send `{}` with a GET.
 
-mod agents;
-mod domains;
-mod logs;
-mod suppressions;
-mod templates;
+pub(super) mod agents;
+pub(super) mod domains;
+pub(super) mod logs;
+pub(super) mod suppressions;
+pub(super) mod templates;
 
 use std::time::Duration;
 
 use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::body::Read;
 use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::wire::{Fields, Flaw, Wrong};
-use super::super::{Server, header, json_answer, problem_answer};
+use super::super::{Server, header, json_answer, problem_answer, query};
 use super::times;
-use crate::model::tenant::{CredentialKind, Grant, MailAgent};
+use crate::model::tenant::{Grant, MailAgent};
 use crate::model::time::Timestamp;
 
 /// Before the access token, in any case of letters.
@@ -33,19 +31,14 @@ const SCHEME: &str = "Zoho-oauthtoken";
 /// Largest body: a template's texts.
 pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
 
-/// A request that manages.
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) segments: Vec<String>,
-    pub(super) query: String,
-    pub(super) body: Read,
-}
-
-/// Whether a request is for here, by the parts of its path after `/v1.1`.
-pub(super) fn is_for(method: &Method, segments: &[&str]) -> bool {
-    match segments {
-        ["agents" | "mailagents" | "suppressions" | "domains", ..] | ["email", "email-reference", ..] => true,
-        ["email"] => method == Method::GET,
+/// Whether a path is for what manages.
+pub(super) fn is_for(method: &Method, path: &str) -> bool {
+    let mut segments = path.split('/').skip(2);
+    match (segments.next(), segments.next()) {
+        (Some("agents" | "mailagents" | "suppressions" | "domains"), _) | (Some("email"), Some("email-reference")) => {
+            true
+        }
+        (Some("email"), None | Some("")) => method == Method::GET,
         _ => false,
     }
 }
@@ -56,83 +49,9 @@ pub(super) fn token<T>(request: &Request<T>) -> Option<&str> {
     scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim())
 }
 
-/// The parts of a path, decoded.
-pub(super) fn decoded(segments: &[&str]) -> Vec<String> {
-    segments.iter().map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect()
-}
-
 /// A problem in the words of what manages.
 pub(super) fn refused(server: &Server, problem: &Problem) -> Answer {
     problem_answer(problem, problem.zeptomail_management(&super::fresh_request_id(server)), SCHEME)
-}
-
-/// Does what is asked.
-pub(super) async fn answer(server: &Server, grant: &Grant, asked: Asked) -> Result<Answer, Problem> {
-    let segments: Vec<&str> = asked.segments.iter().map(String::as_str).collect();
-    let body = &asked.body.bytes;
-    match (segments.as_slice(), asked.method.as_str()) {
-        (["email"], _) => logs::list(server, grant, &asked.query).await,
-        (["email", "email-reference", id], "GET") => logs::detail(server, grant, id).await,
-        (["agents"], "GET") => agents::list(server, grant).await,
-        (["agents"], "POST") => agents::add(server, grant, body).await,
-        (["agents", key], "GET") => agents::show(server, grant, key).await,
-        (["agents", key], "PUT") => agents::change(server, grant, key, body).await,
-        (["agents", key], "DELETE") => agents::remove(server, grant, key).await,
-        (["agents", key, kind], "GET") => agents::keys(server, grant, key, credential_kind(kind)?).await,
-        (["agents", key, kind], "POST") => agents::add_key(server, grant, key, credential_kind(kind)?).await,
-        (["agents", key, kind, id], "DELETE") => {
-            agents::remove_key(server, grant, key, credential_kind(kind)?, id).await
-        }
-        (["domains"], "GET") => domains::list(server, grant).await,
-        (["domains"], "POST") => domains::add(server, grant, body).await,
-        (["domains", key], "GET") => domains::show(server, grant, key).await,
-        (["domains", key], "PUT") => domains::change(server, grant, key, body).await,
-        (["domains", key], "DELETE") => domains::remove(server, grant, key).await,
-        (["domains", key, "verify"], "PUT") => domains::verify(server, grant, key).await,
-        (["suppressions", kind], method) => {
-            let kind = suppressions::Kind::from_word(kind).ok_or(Problem::NoRoute)?;
-            match method {
-                "GET" => suppressions::list(server, grant, kind, &asked.query).await,
-                "POST" => suppressions::put(server, grant, kind, body, true).await,
-                "PUT" => suppressions::put(server, grant, kind, body, false).await,
-                "DELETE" => suppressions::remove(server, grant, kind, body).await,
-                _ => Err(Problem::Method { allowed: "GET, POST, PUT, DELETE" }),
-            }
-        }
-        (["mailagents", agent, "templates"], "GET") => templates::list(server, grant, agent, &asked.query).await,
-        (["mailagents", agent, "templates"], "POST") => templates::add(server, grant, agent, body).await,
-        (["mailagents", agent, "templates", key], "GET") => templates::show(server, grant, agent, key).await,
-        (["mailagents", agent, "templates", key], "PUT") => templates::change(server, grant, agent, key, body).await,
-        (["mailagents", agent, "templates", key], "DELETE") => templates::remove(server, grant, agent, key).await,
-        (["mailagents", agent, "templates", key, "preview"], "POST") => {
-            templates::preview(server, grant, agent, key, body).await
-        }
-        (path, _) => Err(not_so(path)),
-    }
-}
-
-/// A path that is there with another method, or not at all.
-fn not_so(path: &[&str]) -> Problem {
-    match path {
-        ["agents" | "domains"] | ["mailagents", _, "templates"] => Problem::Method { allowed: "GET, POST" },
-        ["agents" | "domains", _] | ["mailagents", _, "templates", _] => {
-            Problem::Method { allowed: "GET, PUT, DELETE" }
-        }
-        ["agents", _, kind] if credential_kind(kind).is_ok() => Problem::Method { allowed: "GET, POST" },
-        ["agents", _, kind, _] if credential_kind(kind).is_ok() => Problem::Method { allowed: "DELETE" },
-        ["mailagents", _, "templates", _, "preview"] => Problem::Method { allowed: "POST" },
-        ["domains", _, "verify"] => Problem::Method { allowed: "PUT" },
-        ["email", "email-reference", _] => Problem::Method { allowed: "GET" },
-        _ => Problem::NoRoute,
-    }
-}
-
-fn credential_kind(word: &str) -> Result<CredentialKind, Problem> {
-    match word {
-        "apikeys" => Ok(CredentialKind::ApiKey),
-        "short-passwords" => Ok(CredentialKind::SmtpPassword),
-        _ => Err(Problem::NoRoute),
-    }
 }
 
 /// The tenant's mail agent with this key, or of this name.
@@ -174,18 +93,13 @@ struct Part {
     limit: usize,
 }
 
-/// The parameters of a query, by name; the first of a name counts.
-struct Query(Vec<(String, String)>);
+/// The parameters of a query, as this API means them.
+struct Query<'q>(&'q query::Query);
 
-impl Query {
-    fn new(query: &str) -> Self {
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
-    }
-
+impl<'q> Query<'q> {
     /// A parameter that is there and not empty.
-    fn text(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
-        Some(value.as_str()).filter(|value| !value.is_empty())
+    fn text(&self, name: &str) -> Option<&'q str> {
+        self.0.text(name)
     }
 
     fn flag(&self, name: &str) -> Result<bool, Flaw> {

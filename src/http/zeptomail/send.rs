@@ -5,23 +5,24 @@
 //! none; the two are never mixed. A body of `message/rfc822` at `/v1.1/email` is a mail that goes as it is to whom its
 //! header names.
 
-use hyper::StatusCode;
 use serde_json::Value;
 
+use super::super::Server;
 use super::super::body::Read;
 use super::super::json::{self, Json};
+use super::super::once::{self, Ticket};
 use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::wire::{self, Fields, Flaw, Person, Wrong};
-use super::super::{Server, json_answer};
 use super::fields::{self, Common, PEOPLE_MAX, REFERENCE_CHARS_MAX};
 use super::{accepted, files, keys};
-use crate::intake::submission::{Content, Submission};
+use crate::intake::submission::{Content, Receipt, Submission};
 use crate::mail::compose::Parts;
 use crate::mail::submitted::Switches;
 use crate::mail::template::{Budget, Compiled, Escape, Flawed, Script};
 use crate::model::id::TemplateId;
 use crate::model::message::Source;
+use crate::model::once::Answered;
 use crate::model::template::{Part, Template, Texts};
 use crate::model::tenant::{Grant, MailAgent};
 
@@ -40,23 +41,42 @@ pub(super) struct Kind {
 }
 
 /// Sends what a body says.
-pub(super) async fn send(server: &Server, grant: &Grant, kind: Kind, body: Read) -> Result<Answer, Problem> {
+pub(super) async fn send(
+    server: &Server,
+    grant: &Grant,
+    kind: Kind,
+    body: Read,
+    ticket: Option<&Ticket>,
+) -> Result<Answer, Problem> {
     let submissions = read(server, grant, kind, &body.bytes).await?;
     drop(body);
-    submit(server, grant, submissions).await
+    submit(server, grant, submissions, ticket).await
 }
 
 /// Sends a mail that is one already.
-pub(super) async fn send_raw(server: &Server, grant: &Grant, body: Read) -> Result<Answer, Problem> {
+pub(super) async fn send_raw(
+    server: &Server,
+    grant: &Grant,
+    body: Read,
+    ticket: Option<&Ticket>,
+) -> Result<Answer, Problem> {
     let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
     drop(body);
-    submit(server, grant, vec![submission]).await
+    submit(server, grant, vec![submission], ticket).await
 }
 
-async fn submit(server: &Server, grant: &Grant, submissions: Vec<Submission>) -> Result<Answer, Problem> {
-    let receipts = server.submit_all(grant, submissions).await?;
-    let request_id = receipts.first().map(|receipt| receipt.request_id.as_str()).unwrap_or_default();
-    Ok(json_answer(StatusCode::CREATED, &accepted(request_id)))
+async fn submit(
+    server: &Server,
+    grant: &Grant,
+    submissions: Vec<Submission>,
+    ticket: Option<&Ticket>,
+) -> Result<Answer, Problem> {
+    let told = |receipts: &[Receipt]| {
+        let request_id = receipts.first().map(|receipt| receipt.request_id.as_str()).unwrap_or_default();
+        Answered { status: 201, location: String::new(), body: accepted(request_id).to_string() }
+    };
+    let receipts = server.submit_once(grant, submissions, ticket, told).await?;
+    Ok(once::told(told(&receipts)))
 }
 
 async fn read(server: &Server, grant: &Grant, kind: Kind, body: &[u8]) -> Result<Vec<Submission>, Problem> {

@@ -156,7 +156,7 @@ async fn bad_mails_leave_nothing_behind() {
     check(with("headers", "[]"), 422, "body/headers must be object").await;
     check(with("text", "null"), 422, "must have required property 'html'").await;
     check(with("html", "{}"), 422, "body/html must be string").await;
-    check(with("template", "\"welcome\""), 404, "Template not found").await;
+    check(with("template", "\"welcome\""), 422, "body/text: must not stand beside a template").await;
     check(with("mailAgent", "\"other\""), 404, "Mail agent not found").await;
     check(with("attachments", r#"[{"filename":"x","content":"*"}]"#), 422, "/attachments/0/content must match format")
         .await;

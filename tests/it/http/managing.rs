@@ -309,7 +309,7 @@ async fn paths_that_are_none() {
         ("PATCH", "/mailagents/x/templates", 405),
         ("GET", "/mailagents/x/templates/y/preview", 405),
         ("DELETE", "/email/email-reference/x", 405),
-        ("GET", "/email/email-reference", 404),
+        ("GET", "/email/email-reference", 405),
         ("GET", "/agents/%00", 404),
         ("GET", "/agents/%FF%2F..", 404),
     ] {

@@ -4,6 +4,8 @@
 
 mod hostile;
 
+mod hostile_mailtura;
+
 mod limits;
 
 mod mailtura;
@@ -17,6 +19,10 @@ mod once;
 mod reading;
 
 mod sending;
+
+mod suppressing;
+
+mod templates;
 
 mod track;
 

@@ -195,3 +195,31 @@ async fn problems_for_those_who_ask_for_them() {
     assert_eq!((plain.field("content-type"), plain.json().get("type")), ("application/json", None));
     house.shut().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeptomails_surface_has_all_of_it_too() {
+    let settings = Settings { requests_per_minute_max: Some(7), ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let token = format!("Zoho-enczapikey {KEY}");
+    let mail = r#"{"from":{"address":"a@ours.example"},"to":[{"email_address":{"address":"b@example.com"}}],"subject":"s","textbody":"t"}"#;
+    let send = async |key: &str, path: &str, body: &str| {
+        house.ask("POST", path, &[("Authorization", &token), ("Idempotency-Key", key)], body.as_bytes()).await
+    };
+    let first = send("order-12", "/v1.1/email", mail).await;
+    let told = [first.field("ratelimit-limit"), first.field("ratelimit-remaining"), first.field("idempotent-replayed")];
+    assert_eq!((first.status, told), (201, ["7", "6", ""]));
+    let again = send("order-12", "/v1.1/email", mail).await;
+    assert_eq!((again.status, again.field("idempotent-replayed"), &again.body), (201, "true", &first.body));
+    assert_eq!(house.messages().await, 1);
+    let other = send("order-12", "/v1.1/email/batch", mail).await;
+    assert_eq!((other.status, &other.json()["error"]["details"][0]["code"]), (422, &"PB_422".into()));
+    assert_eq!(send("é", "/v1.1/email", mail).await.status, 400);
+    // A file is kept once; and what is managed is done once, its secret told once.
+    let file = send("file", "/v1.1/files?name=a.txt", "x").await;
+    assert_eq!((file.status, send("file", "/v1.1/files?name=a.txt", "x").await.body), (201, file.body));
+    assert_eq!(send("order-13", "/v1.1/email", "{}").await.status, 400);
+    let refused = send("order-13", "/v1.1/email", mail).await;
+    let code = &refused.json()["error"]["details"][0]["code"];
+    assert_eq!((refused.status, code, refused.field("retry-after")), (429, &"PB_429".into(), "9"));
+    house.shut().await;
+}

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::super::json;
+use super::super::super::once::KeptInstead;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::{self, Fields, Flaw, Wrong};
@@ -27,19 +28,21 @@ const NAME_CHARS_MAX: usize = 100;
 const DESCRIPTION_CHARS_MAX: usize = 500;
 /// Keys of one kind that one agent may have.
 const KEYS_MAX: usize = 100;
+/// All that is kept of a secret is its digest.
+const MASKED: &str = "****************";
 /// What an agent can be told to be.
 const STATUSES: [&str; 2] = ["active", "shutdown"];
 
-pub(super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Problem> {
+pub(in super::super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Problem> {
     let agents = server.store().agents(grant.tenant.id, "", AGENTS_MAX).await?;
     Ok(success(StatusCode::OK, agents.iter().map(shown).collect::<Vec<_>>()))
 }
 
-pub(super) async fn show(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn show(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
     Ok(success(StatusCode::OK, shown(&agent(server, grant, key).await?)))
 }
 
-pub(super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<Answer, Problem> {
     let (name, description) = {
         let json = json::read(body).map_err(Problem::Json)?;
         let fields = wire::body(&json)?;
@@ -55,7 +58,12 @@ pub(super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<A
     Ok(success(StatusCode::CREATED, shown(&agent)))
 }
 
-pub(super) async fn change(server: &Server, grant: &Grant, key: &str, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn change(
+    server: &Server,
+    grant: &Grant,
+    key: &str,
+    body: &[u8],
+) -> Result<Answer, Problem> {
     let mut agent = agent(server, grant, key).await?;
     {
         let json = json::read(body).map_err(Problem::Json)?;
@@ -80,7 +88,7 @@ pub(super) async fn change(server: &Server, grant: &Grant, key: &str, body: &[u8
     if changed { Ok(success(StatusCode::OK, shown(&agent))) } else { Err(Problem::NotFound("Mail agent")) }
 }
 
-pub(super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
     let agent = agent(server, grant, key).await?;
     if !agent.settings.is_shut_down {
         let wrong = Wrong::Other("only a mail agent that is shut down can be removed".into());
@@ -92,19 +100,22 @@ pub(super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<
     }
 }
 
-pub(super) async fn keys(server: &Server, grant: &Grant, key: &str, kind: CredentialKind) -> Result<Answer, Problem> {
+pub(in super::super) async fn keys(
+    server: &Server,
+    grant: &Grant,
+    key: &str,
+    kind: CredentialKind,
+) -> Result<Answer, Problem> {
     let agent = agent(server, grant, key).await?;
     let credentials = credentials(server, &agent, kind).await?;
     let shown = |credential: &Credential| {
-        // All that is kept of a secret is its digest.
-        let masked = "*".repeat(16);
         let secret = match kind {
             CredentialKind::ApiKey | CredentialKind::OperatorKey => "apikey",
             CredentialKind::SmtpPassword => "password",
         };
         json!({
             "id": credential.id,
-            secret: masked,
+            secret: MASKED,
             "username": username(&agent, kind),
             "created_time": times::told(credential.created_at),
         })
@@ -112,7 +123,7 @@ pub(super) async fn keys(server: &Server, grant: &Grant, key: &str, kind: Creden
     Ok(success(StatusCode::OK, credentials.iter().map(shown).collect::<Vec<_>>()))
 }
 
-pub(super) async fn add_key(
+pub(in super::super) async fn add_key(
     server: &Server,
     grant: &Grant,
     key: &str,
@@ -123,17 +134,23 @@ pub(super) async fn add_key(
         return Err(Problem::Full("The mail agent has as many keys of this kind as it may have"));
     }
     let (credential, secret) = provision::credential(&agent, kind, "ZeptoMail API", server.clock(), server.ids());
-    let told = json!({
-        "id": credential.id,
-        "password": secret.reveal(),
-        "username": username(&agent, kind),
-        "created_time": times::told(credential.created_at),
-    });
+    let told = |secret: &str| {
+        json!({
+            "id": credential.id,
+            "password": secret,
+            "username": username(&agent, kind),
+            "created_time": times::told(credential.created_at),
+        })
+    };
+    let (told, again) = (told(secret.reveal()), told(MASKED));
     server.store().add_credential(credential).await?;
-    Ok(success(StatusCode::CREATED, told))
+    let mut answer = success(StatusCode::CREATED, told);
+    let kept = json!({ "data": again, "status": "success" });
+    answer.extensions_mut().insert(KeptInstead(kept.to_string()));
+    Ok(answer)
 }
 
-pub(super) async fn remove_key(
+pub(in super::super) async fn remove_key(
     server: &Server,
     grant: &Grant,
     key: &str,

@@ -1,62 +1,63 @@
 //! `/v1.1/domains`: the domains that a tenant sends from.
 //!
 //! A new one gives nobody anything until its owner has shown that it is the tenant's: by a TXT record that an answer
-//! names in `verification`, beside what the original's answers have. In capture mode nothing leaves the machine, and
-//! nobody is asked. Domains that an operator gave to an agent by hand are there too, verified.
+//! names in `verification`, beside what the original's answers have (see `claims`). Domains that an operator gave to an
+//! agent by hand are there too, verified.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::super::super::claims;
 use super::super::super::json;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::{self, Fields, Flaw, Wrong};
 use super::super::super::{Server, no_content};
 use super::{agent, success};
-use crate::dns::DnsError;
 use crate::model::address::domain_name;
 use crate::model::domain::ClaimedDomain;
 use crate::model::id::AgentId;
+use crate::model::signing_key::{Algorithm, KeyState, SigningKey};
 use crate::model::tenant::{Grant, MailAgent};
 
-/// Domains of one tenant.
-const DOMAINS_MAX: usize = 100;
 /// Agents that one request may name.
 const AGENTS_MAX: usize = 50;
 
-pub(super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Problem> {
+pub(in super::super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Problem> {
     let agents = agents(server, grant).await?;
-    let domains = server.store().claimed_domains(grant.tenant.id).await?;
+    let domains = claims::all(server, grant.tenant.id).await?;
     let data: Vec<Value> = domains.iter().map(|domain| summary(domain, &agents)).collect();
     Ok(success(StatusCode::OK, data))
 }
 
-pub(super) async fn show(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn show(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
     let domain = find(server, grant, key).await?;
-    Ok(success(StatusCode::OK, [detail(server, &domain, &agents(server, grant).await?)]))
+    let keys = claims::keys(server, &domain).await?;
+    Ok(success(StatusCode::OK, [detail(server, &domain, &keys, &agents(server, grant).await?)]))
 }
 
-pub(super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -> Result<Answer, Problem> {
     let (name, bounce_prefix, keys) = {
         let json = json::read(body).map_err(Problem::Json)?;
         let fields = wire::body(&json)?;
         let name = domain(&fields, "domain_name")?.ok_or_else(|| Flaw::at("/domain_name", Wrong::Missing))?;
         (name, prefix(&fields, "sub_domain_prefix")?.unwrap_or_default(), keys(&fields, "mailagent_keys")?)
     };
-    let domains = server.store().claimed_domains(grant.tenant.id).await?;
+    let domains = claims::all(server, grant.tenant.id).await?;
     if domains.iter().any(|domain| domain.name == name) {
         return Err(Problem::Taken { field: "domain_name", value: name, what: "Domain" });
     }
-    if domains.len() >= DOMAINS_MAX {
-        return Err(Problem::Full("The tenant has as many domains as it may have"));
-    }
     let agents = ids(server, grant, &keys).await?;
-    let created_at = server.clock().now();
-    let domain = ClaimedDomain { tenant: grant.tenant.id, name, bounce_prefix, agents, created_at, verified_at: None };
-    put(server, grant, domain, StatusCode::CREATED).await
+    let domain = claims::add(server, grant, (name, bounce_prefix), agents).await?;
+    told(server, grant, &domain, StatusCode::CREATED).await
 }
 
-pub(super) async fn change(server: &Server, grant: &Grant, key: &str, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn change(
+    server: &Server,
+    grant: &Grant,
+    key: &str,
+    body: &[u8],
+) -> Result<Answer, Problem> {
     let mut changed = find(server, grant, key).await?;
     let (name, prefix, more, fewer) = {
         let json = json::read(body).map_err(Problem::Json)?;
@@ -72,51 +73,38 @@ pub(super) async fn change(server: &Server, grant: &Grant, key: &str, body: &[u8
     changed.agents.extend(more);
     changed.bounce_prefix = prefix.unwrap_or(changed.bounce_prefix);
     if let Some(name) = name.filter(|name| *name != changed.name) {
-        let domains = server.store().claimed_domains(grant.tenant.id).await?;
+        let domains = claims::all(server, grant.tenant.id).await?;
         if domains.iter().any(|domain| domain.name == name) {
             return Err(Problem::Taken { field: "new_domain", value: name, what: "Domain" });
         }
-        server.store().remove_claimed_domain(grant.tenant.id, &changed.name).await?;
+        claims::remove(server, &changed).await?;
         // Another name is another claim.
         (changed.name, changed.verified_at) = (name, None);
     }
-    put(server, grant, changed, StatusCode::OK).await
+    server.store().put_claimed_domain(changed.clone()).await?;
+    claims::make_keys(server, &changed).await?;
+    told(server, grant, &changed, StatusCode::OK).await
 }
 
 /// Looks whether the domain is the tenant's; the answer says what came of it.
-pub(super) async fn verify(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn verify(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
     let mut domain = find(server, grant, key).await?;
-    let (host, value) = domain.proof();
-    let is_shown = server.intake().settings().is_capture
-        || match server.0.parts.resolver.txt(&host).await {
-            Ok(records) => records.iter().any(|record| record.trim() == value),
-            Err(DnsError::NoSuchName) => false,
-            Err(fault) => {
-                tracing::warn!(%fault, host, "a domain cannot be verified");
-                false
-            }
-        };
-    if is_shown && domain.verified_at.is_none() {
-        domain.verified_at = Some(server.clock().now());
-    }
-    put(server, grant, domain, StatusCode::OK).await
+    claims::verify(server, grant, &mut domain).await?;
+    told(server, grant, &domain, StatusCode::OK).await
 }
 
-pub(super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
     let domain = find(server, grant, key).await?;
-    match server.store().remove_claimed_domain(grant.tenant.id, &domain.name).await? {
-        true => Ok(no_content()),
-        false => Err(Problem::NotFound("Domain")),
-    }
+    if claims::remove(server, &domain).await? { Ok(no_content()) } else { Err(Problem::NotFound("Domain")) }
 }
 
-async fn put(server: &Server, grant: &Grant, domain: ClaimedDomain, status: StatusCode) -> Result<Answer, Problem> {
-    server.store().put_claimed_domain(domain.clone()).await?;
-    Ok(success(status, detail(server, &domain, &agents(server, grant).await?)))
+async fn told(server: &Server, grant: &Grant, domain: &ClaimedDomain, status: StatusCode) -> Result<Answer, Problem> {
+    let keys = claims::keys(server, domain).await?;
+    Ok(success(status, detail(server, domain, &keys, &agents(server, grant).await?)))
 }
 
 async fn find(server: &Server, grant: &Grant, key: &str) -> Result<ClaimedDomain, Problem> {
-    let domains = server.store().claimed_domains(grant.tenant.id).await?;
+    let domains = claims::all(server, grant.tenant.id).await?;
     domains.into_iter().find(|domain| domain.key() == key).ok_or(Problem::NotFound("Domain"))
 }
 
@@ -170,11 +158,18 @@ fn summary(domain: &ClaimedDomain, agents: &[MailAgent]) -> Value {
     })
 }
 
-fn detail(server: &Server, domain: &ClaimedDomain, agents: &[MailAgent]) -> Value {
+fn detail(server: &Server, domain: &ClaimedDomain, keys: &[SigningKey], agents: &[MailAgent]) -> Value {
     let (host, value) = domain.proof();
     let mut detail = summary(domain, agents);
-    // Signing has keys of its own, which are no tenant's to publish here yet.
-    detail["dkim"] = json!({ "public_key": "", "host": "", "selector": 0, "status": "unverified" });
+    // Of several, the one that signs; and of the two algorithms the one that every receiver knows.
+    let key = keys.iter().max_by_key(|key| (key.state == KeyState::Signing, key.algorithm == Algorithm::Rsa));
+    let (record, name, selector) =
+        key.map_or_else(Default::default, |key| (key.record(), key.record_name(), key.selector.clone()));
+    let signs = match key {
+        Some(key) if key.state == KeyState::Signing => "verified",
+        Some(_) | None => "unverified",
+    };
+    detail["dkim"] = json!({ "public_key": record, "host": name, "selector": selector, "status": signs });
     detail["cname"] = json!({
         "host": domain.bounce_host(),
         "cname_record": server.intake().settings().return_path_domain,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::Flaw;
-use super::super::super::{Server, json_answer};
+use super::super::super::{Server, json_answer, query};
 use super::super::keys;
 use super::{Query, success};
 use crate::model::address::Mailbox;
@@ -73,7 +73,7 @@ const OUTCOMES: [(&str, EventKind); 4] = [
 ];
 
 impl Filter {
-    fn new(query: &Query) -> Result<Self, Flaw> {
+    fn new(query: &Query<'_>) -> Result<Self, Flaw> {
         let texts = FIELDS.into_iter().filter_map(|(name, field)| Some((field, query.text(name)?.to_lowercase())));
         let mut outcomes = Vec::new();
         for (name, kind) in OUTCOMES {
@@ -110,8 +110,8 @@ impl Filter {
     }
 }
 
-pub(super) async fn list(server: &Server, grant: &Grant, query: &str) -> Result<Answer, Problem> {
-    let query = Query::new(query);
+pub(in super::super) async fn list(server: &Server, grant: &Grant, query: &query::Query) -> Result<Answer, Problem> {
+    let query = Query(query);
     let (filter, part) = (Filter::new(&query)?, query.part(LIST, LIST_MAX, SCANNED_MAX)?);
     let found = match filter.text(Field::Request) {
         Some(request) => {
@@ -128,7 +128,7 @@ pub(super) async fn list(server: &Server, grant: &Grant, query: &str) -> Result<
     Ok(json_answer(StatusCode::OK, &told))
 }
 
-pub(super) async fn detail(server: &Server, grant: &Grant, id: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn detail(server: &Server, grant: &Grant, id: &str) -> Result<Answer, Problem> {
     let message = find(server, grant, id.trim_matches(['<', '>'])).await?.ok_or(Problem::NotFound("Email"))?;
     let events = server.store().events_of(message.id).await?;
     Ok(success(StatusCode::OK, told(&message, tracked(&events), delivered(&events))))

@@ -10,7 +10,7 @@ use super::super::super::json;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::{self, Fields, Flaw, Wrong};
-use super::super::super::{Server, json_answer, no_content};
+use super::super::super::{Server, json_answer, no_content, query};
 use super::super::times;
 use super::{Query, agent, name, success};
 use crate::model::reason::Reason;
@@ -37,20 +37,12 @@ const ACTIONS: [&str; 3] = ["reject", "suppress", "suppress_tracking"];
 
 /// What the values are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     Email,
     Domain,
 }
 
 impl Kind {
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "email" => Some(Kind::Email),
-            "domain" => Some(Kind::Domain),
-            _ => None,
-        }
-    }
-
     fn word(self) -> &'static str {
         match self {
             Kind::Email => "email",
@@ -67,8 +59,13 @@ impl Kind {
     }
 }
 
-pub(super) async fn list(server: &Server, grant: &Grant, kind: Kind, query: &str) -> Result<Answer, Problem> {
-    let query = Query::new(query);
+pub(in super::super) async fn list(
+    server: &Server,
+    grant: &Grant,
+    kind: Kind,
+    query: &query::Query,
+) -> Result<Answer, Problem> {
+    let query = Query(query);
     let part = query.part(LIST, LIST_MAX, OFFSET_MAX)?;
     let lists = match query.text("mailagent_key") {
         Some(key) => Lists::Of(Scope::Agent(grant.tenant.id, agent(server, grant, key).await?.id)),
@@ -90,7 +87,7 @@ pub(super) async fn list(server: &Server, grant: &Grant, kind: Kind, query: &str
 }
 
 /// Adds entries, or replaces those that their values have.
-pub(super) async fn put(
+pub(in super::super) async fn put(
     server: &Server,
     grant: &Grant,
     kind: Kind,
@@ -133,16 +130,18 @@ pub(super) async fn put(
 }
 
 /// Removes entries, wherever in the tenant they stand.
-pub(super) async fn remove(server: &Server, grant: &Grant, kind: Kind, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn remove(
+    server: &Server,
+    grant: &Grant,
+    kind: Kind,
+    body: &[u8],
+) -> Result<Answer, Problem> {
     let targets = {
         let json = json::read(body).map_err(Problem::Json)?;
         targets(&wire::body(&json)?, kind)?
     };
     for target in targets {
-        let contains = target.as_str().to_owned();
-        let filter = Filter { kind: kind.of_target(), contains, ..Filter::default() };
-        let near = server.store().suppressions(Lists::OfTenant(grant.tenant.id), &filter, 1_000).await?;
-        for one in near.into_iter().filter(|one| one.target == target) {
+        for one in server.store().suppressions_of_target(grant.tenant.id, &target).await? {
             server.store().remove_suppressions(one.scope, std::slice::from_ref(&target), ACTOR).await?;
         }
     }

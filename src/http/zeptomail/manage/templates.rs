@@ -7,7 +7,7 @@ use super::super::super::json;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::{self, Fields, Flaw, Wrong};
-use super::super::super::{Server, no_content};
+use super::super::super::{Server, no_content, query};
 use super::super::{keys, send, times};
 use super::{Query, agent, name, needed_name, templates_told};
 use crate::mail::template::Compiled;
@@ -22,21 +22,26 @@ const TITLE_CHARS_MAX: usize = 250;
 /// Templates in one list, unless asked otherwise.
 const LIST: usize = 50;
 
-pub(super) async fn list(server: &Server, grant: &Grant, of: &str, query: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn list(
+    server: &Server,
+    grant: &Grant,
+    of: &str,
+    query: &query::Query,
+) -> Result<Answer, Problem> {
     let agent = agent(server, grant, of).await?;
-    let part = Query::new(query).part(LIST, TEMPLATES_MAX as usize, TEMPLATES_MAX as usize)?;
+    let part = Query(query).part(LIST, TEMPLATES_MAX as usize, TEMPLATES_MAX as usize)?;
     let templates = server.store().templates(agent.id, "", TEMPLATES_MAX).await?;
     let data: Vec<Value> = templates.iter().skip(part.offset).take(part.limit).map(listed).collect();
     let metadata = json!({ "offset": part.offset, "count": data.len(), "limit": part.limit });
     Ok(templates_told(StatusCode::OK, json!({ "metadata": metadata, "data": data })))
 }
 
-pub(super) async fn show(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn show(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
     let template = find(server, grant, of, key).await?;
     Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template) })))
 }
 
-pub(super) async fn add(server: &Server, grant: &Grant, of: &str, body: &[u8]) -> Result<Answer, Problem> {
+pub(in super::super) async fn add(server: &Server, grant: &Grant, of: &str, body: &[u8]) -> Result<Answer, Problem> {
     let agent = agent(server, grant, of).await?;
     let now = server.clock().now();
     let mut template = Template {
@@ -67,7 +72,7 @@ pub(super) async fn add(server: &Server, grant: &Grant, of: &str, body: &[u8]) -
     Ok(templates_told(StatusCode::CREATED, json!({ "data": shown(&template) })))
 }
 
-pub(super) async fn change(
+pub(in super::super) async fn change(
     server: &Server,
     grant: &Grant,
     of: &str,
@@ -85,7 +90,7 @@ pub(super) async fn change(
     Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template) })))
 }
 
-pub(super) async fn remove(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
+pub(in super::super) async fn remove(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
     let template = find(server, grant, of, key).await?;
     match server.store().remove_template(grant.tenant.id, template.id).await? {
         true => Ok(no_content()),
@@ -94,7 +99,7 @@ pub(super) async fn remove(server: &Server, grant: &Grant, of: &str, key: &str) 
 }
 
 /// The template filled in with `merge_info`; an extension.
-pub(super) async fn preview(
+pub(in super::super) async fn preview(
     server: &Server,
     grant: &Grant,
     of: &str,

@@ -1,0 +1,70 @@
+//! What the documents promise: the examples of `docs/api.md`, run as they stand there against the true program, each in a
+//! program of its own; and the tests that `docs/compatibility.md` names.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::agent::Agent;
+
+/// The fenced blocks of a document, each with its language.
+fn blocks(document: &str) -> Vec<(&str, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push((language, block.join("\n")));
+        }
+    }
+    blocks
+}
+
+fn program(language: &str, folder: &Path, block: &str) -> Option<Command> {
+    let (runner, name) = match language {
+        "sh" => ("bash", "example.sh"),
+        "python" => ("python3", "example.py"),
+        "js" => ("node", "example.mjs"),
+        _ => return None,
+    };
+    let strict = if language == "sh" { "set -euo pipefail\n" } else { "" };
+    std::fs::write(folder.join(name), format!("{strict}{block}\n")).unwrap();
+    let mut command = Command::new(runner);
+    command.arg(folder.join(name)).current_dir(folder);
+    Some(command)
+}
+
+#[test]
+fn every_example_of_the_api_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    let (url, key) = (format!("http://{}", agent.address("http")), agent.credential("API key"));
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap();
+    let mut run = Vec::new();
+    for (language, block) in blocks(&document) {
+        let Some(mut command) = program(language, folder.path(), &block) else { continue };
+        let output = command.env("POSTBACK_URL", &url).env("POSTBACK_KEY", &key).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !out.is_empty(), "{block}\n{out}{err}\n{}", agent.log());
+        run.push(language);
+    }
+    let count = |wanted: &str| run.iter().filter(|language| **language == wanted).count();
+    assert_eq!((count("sh"), count("python"), count("js")), (5, 2, 2), "{run:?}");
+}
+
+#[test]
+fn every_test_that_is_named_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
+    let mut checked = 0;
+    for name in document.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')) {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let place = module.replace("::", "/");
+        let files =
+            [format!("tests/it/{place}.rs"), format!("src/http/{place}.rs"), format!("tests/it/{place}/mod.rs")];
+        let texts: String = files.iter().filter_map(|file| std::fs::read_to_string(root.join(file)).ok()).collect();
+        let is_there = texts.contains(&format!("fn {test}(")) || texts.contains(&format!("mod {test};"));
+        assert!(is_there, "{name} is no test");
+        checked += 1;
+    }
+    assert!(checked > 80, "{checked}");
+}
