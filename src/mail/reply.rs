@@ -14,6 +14,8 @@ use crate::model::reason::{Cause, Class, Reason};
 
 /// Longest diagnostic that is kept, in bytes (see [`Cause::diagnostic`]).
 pub const DIAGNOSTIC_BYTES_MAX: usize = 1024;
+/// With fewer words, a reply says nothing but its code.
+const WORDS_MIN: usize = 3;
 /// How far a transcript is followed.
 const TRANSCRIPT_LINES_MAX: usize = 200;
 /// Longest wait that a reply may wish for.
@@ -85,6 +87,13 @@ impl<'a> Heard<'a> {
             (None, Some(status)) => status.class == 4,
             (None, None) => false,
         }
+    }
+
+    /// Whether it is a reply with words of its own. Where nobody knows them they are seldom about the address: what is
+    /// said of those is known best.
+    pub(super) fn says_something(&self) -> bool {
+        let words = self.plain.words.split(' ').filter(|word| word.chars().count() > 1);
+        (self.code.is_some() || self.status.is_some_and(|status| status.subject != 0)) && words.count() >= WORDS_MIN
     }
 
     /// The cause that a rule makes of it.

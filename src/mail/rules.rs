@@ -168,7 +168,8 @@ impl Rules {
 
     fn cause(&self, heard: &Heard<'_>, rule: Option<&Rule>) -> Cause {
         let reason = rule.map_or(Reason::Unknown, |rule| rule.reason);
-        let class = rule.and_then(|rule| rule.class).unwrap_or(reason.class());
+        let presumed = if rule.is_none() && heard.says_something() { Class::Soft } else { reason.class() };
+        let class = rule.and_then(|rule| rule.class).unwrap_or(presumed);
         self.at(heard.cause(reason, class, rule.map_or("none", |rule| &rule.name)), || heard.stage)
     }
 

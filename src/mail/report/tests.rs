@@ -83,6 +83,18 @@ fn actions_make_the_kind() {
 }
 
 #[test]
+fn words_that_nobody_knows_are_not_about_the_address() {
+    let group = |diagnostic: &str| {
+        let group = format!("Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.0.0{diagnostic}");
+        notification("Sorry.", &group)
+    };
+    let unknown = |class: &str| format!("bounce\nkim@there.example failed 5.0.0 unknown {class}");
+    check(&group("\nDiagnostic-Code: smtp; 550 the tea is cold today"), &unknown("soft"));
+    check(&group("\nDiagnostic-Code: smtp; 550 no"), &unknown("undetermined"));
+    check(&group(""), &unknown("undetermined"));
+}
+
+#[test]
 fn several_recipients_are_told_apart() {
     let groups = "Final-Recipient: rfc822; a@there.example\nAction: failed\nStatus: 5.2.2\n\n\
                   Final-Recipient: rfc822; b@there.example\nAction: delivered\nStatus: 2.0.0\n\n\
