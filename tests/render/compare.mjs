@@ -15,7 +15,9 @@ const HEIGHT_MAX = 12000;
 const PIXEL = 'R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==';
 
 const flags = ['--headless=new', '--remote-debugging-pipe', '--no-sandbox', '--disable-gpu', '--disable-extensions',
-  '--hide-scrollbars', '--disable-background-networking', '--no-first-run', '--force-device-scale-factor=1'];
+  '--hide-scrollbars', '--disable-background-networking', '--no-first-run', '--force-device-scale-factor=1',
+  // Painted in one go by one thread: else the seams of its tiles differ by a shade from one time to the next.
+  '--run-all-compositor-stages-before-draw', '--num-raster-threads=1', '--disable-partial-raster'];
 const browser = spawn('chromium', flags, { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
 const waiting = new Map();
 const heard = new Map();

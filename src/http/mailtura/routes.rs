@@ -9,12 +9,15 @@ use super::emails::{AcceptedEmail, Batch, Email};
 use super::events::EventBody;
 use super::keys::{Key, NewKey};
 use super::new_email::NewEmail;
+use super::recipients::{ErasedRecipient, KeptMail};
 use super::statistics::DayCounts;
 use super::suppressions::{NewSuppression, Suppression, SuppressionChange};
 use super::templates::{DraftPreview, NewTemplate, Preview, PreviewData, Template, TemplateChange, TemplateVersion};
 use super::tenants::{NewTenant, Tenant, TenantChange};
 use super::webhook_shapes::{NewWebhook, TestedWebhook, Webhook, WebhookChange, WebhookTest};
-use super::{agents, domains, emails, events, keys, statistics, suppressions, templates, tenants, webhooks};
+use super::{
+    agents, domains, emails, events, keys, recipients, statistics, suppressions, templates, tenants, webhooks,
+};
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
 const MAIL_AGENT: Parameter =
@@ -159,6 +162,16 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; of all unless given."),
     ])
     .gives::<Vec<DayCounts>>(),
+    Operation::get("/api/v1/recipients/{address}", "exportRecipient", "Give out what is kept of a recipient", |call| {
+        Box::pin(recipients::export(call))
+    })
+    .query(PAGE)
+    .gives::<Vec<KeptMail>>(),
+    Operation::delete("/api/v1/recipients/{address}", "eraseRecipient", "Erase what is kept of a recipient", |call| {
+        Box::pin(recipients::erase(call))
+    })
+    .status(200)
+    .gives::<ErasedRecipient>(),
     Operation::get("/api/v1/webhooks", "listWebhooks", "List webhooks", |call| {
         Box::pin(async move { webhooks::list(&call.server, &call.grant, &call.query).await })
     })

@@ -17,6 +17,7 @@ mod managing;
 mod once;
 
 mod reading;
+mod recipients;
 
 mod sending;
 

@@ -87,21 +87,7 @@ impl Node {
 
     /// Settles all that is due as delivered now.
     pub async fn deliver_all(&self) {
-        let now = self.clock.now();
-        for leased in self.store.lease_deliveries(1_000).await.unwrap() {
-            let attempt = Attempt { started_at: now, ended_at: now, outcome: "delivered".into(), ..Attempt::default() };
-            let settlement = Settlement {
-                id: leased.delivery.id,
-                lease: leased.lease.clone(),
-                attempt,
-                next: Next::Ends(State::Delivered),
-                reason: None,
-                events: Vec::new(),
-                bearing: Bearing::Nothing,
-                letter: None,
-            };
-            self.store.settle_delivery(settlement).await.unwrap();
-        }
+        deliver_all(&self.store, self.clock.now()).await;
     }
 
     fn sent(&self, planned: &PlannedDelivery) -> Event {
@@ -128,5 +114,23 @@ impl Node {
         let id = plan.message.id;
         self.store.accept(plan).await.unwrap();
         id
+    }
+}
+
+/// Settles all that is due in a store as delivered now.
+pub async fn deliver_all(store: &Store, now: Timestamp) {
+    for leased in store.lease_deliveries(1_000).await.unwrap() {
+        let attempt = Attempt { started_at: now, ended_at: now, outcome: "delivered".into(), ..Attempt::default() };
+        let settlement = Settlement {
+            id: leased.delivery.id,
+            lease: leased.lease.clone(),
+            attempt,
+            next: Next::Ends(State::Delivered),
+            reason: None,
+            events: Vec::new(),
+            bearing: Bearing::Nothing,
+            letter: None,
+        };
+        store.settle_delivery(settlement).await.unwrap();
     }
 }
