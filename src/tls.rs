@@ -195,6 +195,13 @@ impl Certificates {
         self.current.own.load().cert.first().and_then(|certificate| validity::validity(certificate))
     }
 
+    /// The same of a host that has a pair of its own; `None` for one that has none.
+    pub fn validity_of(&self, host: &str) -> Option<Validity> {
+        let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let hosts = self.current.hosts.load();
+        hosts.get(&name)?.cert.first().and_then(|certificate| validity::validity(certificate))
+    }
+
     /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
     pub fn acceptor(&self, protocols: &[&[u8]]) -> Acceptor {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -3,8 +3,10 @@
 //!
 //! The authority looks for its answer at our HTTP door, by http and port 80 under each name (`http-01`). What is got
 //! stands in one file of the data folder, key and chain, replaced as a whole; the account stands beside it. Until there is
-//! a certificate the doors show the self-signed one. Nothing of this holds up the start, or mail.
+//! a certificate the doors show the self-signed one. Tracking hosts get certificates of their own, in the same way, once
+//! their DNS leads here; those that were put there by hand are renewed too. Nothing of this holds up the start, or mail.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,13 +22,19 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::fetch::Fetcher;
 use crate::model::time::Timestamp;
+use crate::model::tracking::TrackingHost;
+use crate::store::Store;
 use crate::tls::challenges::Challenges;
-use crate::tls::{Acme, Certificates};
+use crate::tls::{Acme, Certificates, hosts};
 
 /// How often there is a look whether it is time, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(12 * 3600);
 /// How long it takes until an order that failed is tried again. Authorities count failures by the hour.
 const RETRY_EVERY: Duration = Duration::from_secs(3600);
+/// How often there is a look for tracking hosts that want a certificate.
+const HOSTS_EVERY: Duration = Duration::from_secs(60);
+/// Certificates of tracking hosts that are ordered in one go.
+const HOSTS_MAX: usize = 5;
 /// A certificate that lasts longer is the one that we made ourselves.
 const LASTS_MAX: Duration = Duration::from_secs(800 * 86_400);
 /// How long an authority may think, and answer.
@@ -39,6 +47,8 @@ pub(super) struct Orders {
     pub(super) names: Vec<String>,
     /// Where the account is kept.
     pub(super) account: PathBuf,
+    pub(super) data: PathBuf,
+    pub(super) store: Store,
     pub(super) certificates: Certificates,
     pub(super) challenges: Challenges,
     pub(super) fetcher: Fetcher,
@@ -53,11 +63,20 @@ struct Kept {
     credentials: AccountCredentials,
 }
 
+/// What an order brought, as PEM.
+struct Ordered {
+    key: String,
+    chain: String,
+}
+
 /// Orders when it is time, for ever.
 pub(super) async fn keep(orders: Orders, clock: Clock) {
+    let mut look_at = clock.now();
+    let mut failed = HashMap::new();
     loop {
         let now = clock.now();
-        let next = match orders.due_at() {
+        look_at = match orders.due_at() {
+            _ if look_at > now => look_at,
             Some(due_at) if due_at > now => due_at.min(now + LOOK_EVERY),
             _ => match orders.renew().await {
                 Ok(()) => {
@@ -73,7 +92,8 @@ pub(super) async fn keep(orders: Orders, clock: Clock) {
                 }
             },
         };
-        clock.sleep_until(next).await;
+        orders.look_at_hosts(&mut failed, now).await;
+        clock.sleep_until(look_at.min(clock.now() + HOSTS_EVERY)).await;
     }
 }
 
@@ -86,6 +106,42 @@ impl Orders {
         is_theirs.then(|| validity.from + lasts * 2 / 3)
     }
 
+    /// Orders for tracking hosts that have no certificate that readers believe, or one that should be replaced. What
+    /// `failed` is not tried again for a while.
+    async fn look_at_hosts(&self, failed: &mut HashMap<String, Timestamp>, now: Timestamp) {
+        failed.retain(|_, at| now.since(*at) < RETRY_EVERY);
+        // The store says itself that it is away.
+        let hosts = self.store.tracking_hosts().await.unwrap_or_default();
+        let is_due = |host: &&TrackingHost| match self.certificates.validity_of(&host.host) {
+            Some(validity) => now >= validity.from + validity.until.since(validity.from) * 2 / 3,
+            None => !host.is_ready(),
+        };
+        let due = hosts.iter().filter(is_due).filter(|host| !failed.contains_key(&host.host));
+        for host in due.take(HOSTS_MAX).cloned().collect::<Vec<_>>() {
+            match self.order_for(&host.host).await {
+                Ok(()) => tracing::info!(host = host.host, "a certificate was got for a tracking host"),
+                Err(fault) => {
+                    let fault = format!("{fault:#}");
+                    tracing::warn!(
+                        host = host.host,
+                        fault,
+                        "no certificate was got for a tracking host; in an hour again"
+                    );
+                    failed.insert(host.host, now);
+                }
+            }
+        }
+    }
+
+    async fn order_for(&self, host: &str) -> anyhow::Result<()> {
+        let name = host.split(':').next().unwrap_or(host).to_owned();
+        let ordered = tokio::time::timeout(PATIENCE * 2, self.order(&[name])).await;
+        self.challenges.clear();
+        let Ordered { key, chain } = ordered.context("the authority took too long")??;
+        hosts::put(&self.data, host, &chain, &key).context("use the new certificate")?;
+        self.certificates.reload().context("use the new certificate")
+    }
+
     fn kept(&self) -> Option<Kept> {
         let text = std::fs::read_to_string(&self.account).ok()?;
         let kept: Kept = serde_json::from_str(&text).ok()?;
@@ -93,11 +149,11 @@ impl Orders {
     }
 
     async fn renew(&self) -> anyhow::Result<()> {
-        let ordered = tokio::time::timeout(PATIENCE * 2, self.order()).await;
+        let ordered = tokio::time::timeout(PATIENCE * 2, self.order(&self.names)).await;
         self.challenges.clear();
-        let pem = ordered.context("the authority took too long")??;
-        self.certificates.replace(&pem).context("use the new certificate")?;
-        Ok(())
+        let Ordered { key, chain } = ordered.context("the authority took too long")??;
+        self.certificates.replace(&format!("{key}{chain}")).context("use the new certificate")?;
+        self.kept().map_or(Ok(()), |kept| self.note(kept.credentials))
     }
 
     /// The account, made now if there is none.
@@ -121,11 +177,10 @@ impl Orders {
         write(&self.account, &serde_json::to_string(&kept)?)
     }
 
-    /// Key and chain, as PEM.
-    async fn order(&self) -> anyhow::Result<String> {
+    async fn order(&self, names: &[String]) -> anyhow::Result<Ordered> {
         let account = self.account().await?;
-        let names: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut order = account.new_order(&NewOrder::new(&names)).await.context("order")?;
+        let identifiers: Vec<Identifier> = names.iter().cloned().map(Identifier::Dns).collect();
+        let mut order = account.new_order(&NewOrder::new(&identifiers)).await.context("order")?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.context("read what must be shown")?;
@@ -140,14 +195,11 @@ impl Orders {
         }
         let patience = RetryPolicy::new().timeout(PATIENCE);
         if order.poll_ready(&patience).await.context("wait to be believed")? != OrderStatus::Ready {
-            bail!("the authority did not find its answer by http, at port 80 under {}", self.names.join(", "));
+            bail!("the authority did not find its answer by http, at port 80 under {}", names.join(", "));
         }
         let key = order.finalize().await.context("ask for the certificate")?;
         let chain = order.poll_certificate(&patience).await.context("fetch the certificate")?;
-        if let Some(kept) = self.kept() {
-            self.note(kept.credentials)?;
-        }
-        Ok(format!("{key}{chain}"))
+        Ok(Ordered { key, chain })
     }
 }
 

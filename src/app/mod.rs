@@ -263,6 +263,8 @@ impl Ground {
             settings,
             names,
             account: self.settings.data.join("tls").join("acme.json"),
+            data: self.settings.data.clone(),
+            store: self.store.clone(),
             certificates: certificates.clone(),
             challenges: self.challenges.clone(),
             fetcher: open_fetcher(&self.settings, self.world.resolver.clone())?,

@@ -92,6 +92,14 @@ fn hands_in(root: &Path, door: SocketAddr, key: &str, mail: &Path) -> bool {
     curl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
 }
 
+/// Whether a client that believes this root is answered by this host over https.
+fn is_believed(root: &Path, host: &str) -> bool {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--resolve", &format!("{host}:127.0.0.1"), "--cacert"]).arg(root);
+    curl.arg(format!("https://{host}/robots.txt"));
+    curl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
 #[test]
 fn a_certificate_is_ordered_and_taken_into_use_under_way() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +107,7 @@ fn a_certificate_is_ordered_and_taken_into_use_under_way() {
     let our_http = free();
     let authority = Authority::start(folder, our_http);
     let settings = format!(
-        "hostname = \"{NAME}\"\nhttp.address = \"127.0.0.1:{our_http}\"\nadmin.address = \"127.0.0.1:0\"\n\
+        "hostname = \"{NAME}\"\nhttp.address = \"127.0.0.1:{our_http}\"\nhttp.tls_address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n\
          [egress]\nallow = [\"127.0.0.1\"]\nca_file = \"authority.pem\"\n\
          [tls.acme]\ndirectory = \"https://127.0.0.1:{}/dir\"\nagree_to_terms = true\ncontact = \"app@tests.example\"\n\
          [[smtp.listeners]]\naddress = \"127.0.0.1:0\"\nkind = \"submission\"\nauth_without_tls = \"loopback\"\n",
@@ -118,6 +126,12 @@ fn a_certificate_is_ordered_and_taken_into_use_under_way() {
         assert!(stopwatch.elapsed().as_secs() < PATIENCE_SECS, "{}", agent.log());
     }
     before.say("NOOP").unwrap();
+    // A tracking host gets a certificate of its own.
+    let links = format!("links.tests.example:{}", agent.address("https").port());
+    printed(folder, &["tracking", "add-host", &links, "--domain", "tests.example"]);
+    while !is_believed(&root, &links) {
+        assert!(stopwatch.elapsed().as_secs() < 2 * PATIENCE_SECS, "{}", agent.log());
+    }
     assert!(folder.join("data/tls/acme.json").exists());
     assert!(agent.stop().success());
     // The next start has it already, and needs no authority.
