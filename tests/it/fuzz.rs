@@ -40,7 +40,7 @@ const RUNS: u64 = 10_000;
 const INPUT_BYTES_MAX: usize = 8 * 1024;
 
 /// A small generator of numbers (xorshift64*), the same on every machine.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -50,7 +50,7 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 { 0 } else { usize::try_from(self.roll() >> 1).unwrap() % bound }
     }
 
@@ -119,7 +119,7 @@ impl Dice {
 }
 
 /// What is kept for a target, and more.
-fn corpus(target: &str, more: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+pub fn corpus(target: &str, more: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(target);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -142,13 +142,13 @@ fn dialogs() -> Vec<Vec<u8>> {
 }
 
 /// Tries the corpus as it is, then spoilt, as long as it is asked to. `check` says what is wrong with an input.
-fn fuzz(corpus: &[Vec<u8>], check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
+pub fn fuzz(corpus: &[Vec<u8>], check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
     fuzz_some(corpus, RUNS, check);
 }
 
 /// The same with so many inputs in an ordinary run.
 #[expect(clippy::disallowed_methods, reason = "by hand it runs for a time")]
-fn fuzz_some(corpus: &[Vec<u8>], inputs: u64, check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
+pub fn fuzz_some(corpus: &[Vec<u8>], inputs: u64, check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
     let time = std::env::var("POSTBACK_FUZZ_SECS").ok().map(|secs| Duration::from_secs(secs.parse().unwrap()));
     let begun = Instant::now();
     let seed = time.map_or(1, |_| u64::from(std::process::id()) << 20 | u64::from(begun.elapsed().subsec_nanos()) | 1);
@@ -168,7 +168,7 @@ fn fuzz_some(corpus: &[Vec<u8>], inputs: u64, check: impl Fn(&[u8], &mut Dice) -
     eprintln!("{runs} inputs");
 }
 
-fn must(is_right: bool, why: &str) -> Result<(), String> {
+pub fn must(is_right: bool, why: &str) -> Result<(), String> {
     if is_right { Ok(()) } else { Err(why.to_owned()) }
 }
 

@@ -6,6 +6,8 @@
 mod crowd;
 mod support;
 mod tidy;
+#[path = "../unharmed/mod.rs"]
+mod unharmed;
 
 mod acme;
 mod cli;
@@ -24,6 +26,7 @@ mod engines;
 mod exchanger;
 mod formats;
 mod fuzz;
+mod fuzz_tracking;
 mod geoip;
 mod hits;
 mod http;

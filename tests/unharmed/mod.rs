@@ -13,6 +13,8 @@ use postback::mail::rewrite::{LinkReport, Rewritten};
 
 /// What the pixel of a demonstration begins with.
 const PIXEL: &[u8] = b"<img src=\"https://t.example.com/o/";
+/// What a pixel may stand in the place of.
+const MARK: &[u8] = b"{{open_pixel}}";
 
 /// Where, in each rewritten body as decoded, the links stood; or what harm was done.
 pub fn unharmed(mail: &[u8], done: &Rewritten<'_>) -> Result<Vec<Range<usize>>, String> {
@@ -84,6 +86,8 @@ impl<'l> Walk<'_, 'l> {
             } else if begins(rest, PIXEL) {
                 let end = rest.iter().position(|unit| unit.byte == b'>').ok_or("the pixel does not end")?;
                 self.now += end + 1;
+                let is_marked = self.old.get(self.at..).is_some_and(|rest| begins(rest, MARK));
+                self.at += if is_marked { MARK.len() } else { 0 };
             } else if self.break_is_ours && begins(&rest[line_end(rest)..], PIXEL) {
                 self.now += line_end(rest);
             } else if self.is_same(self.now) {
