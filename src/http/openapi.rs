@@ -106,7 +106,7 @@ fn document() -> Value {
         },
         "components": {
             "securitySchemes": {
-                "mailtura": { "type": "http", "scheme": "bearer", "description": "An API key." },
+                "mailtura": { "type": "http", "scheme": "bearer", "description": "`Bearer` and an API key." },
                 "zeptomailSend": {
                     "type": "apiKey", "in": "header", "name": "Authorization",
                     "description": "`Zoho-enczapikey` and an API key, or the key alone.",

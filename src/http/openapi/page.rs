@@ -38,7 +38,12 @@ pub(super) fn html(document: &Value) -> String {
         let (id, about) = (text(&operation["operationId"]), text(&operation["summary"]));
         tell(&mut page, format_args!("<a href=\"#{id}\"><code>{} {}</code> {about}</a>\n", method, escaped(path)));
     }
-    page += "</nav>\n<h2>Operations</h2>\n";
+    page += "</nav>\n<h2>Authorization</h2>\n<table>";
+    for (name, scheme) in fields(&document["components"]["securitySchemes"]) {
+        tell(&mut page, format_args!("<tr id=\"by-{0}\"><td><code>{0}</code></td>", escaped(name)));
+        tell(&mut page, format_args!("<td>{}</td></tr>\n", prose(&scheme["description"])));
+    }
+    page += "</table>\n<h2>Operations</h2>\n";
     for (path, method, operation) in operations(document) {
         tell_operation(&mut page, path, &method, operation);
     }
@@ -70,6 +75,10 @@ fn tell_operation(page: &mut String, path: &str, method: &str, operation: &Value
     tell(page, format_args!("<h3 id=\"{id}\"><code><b>{method}</b>{}</code></h3><p>{about}.</p>\n", escaped(path)));
     let body = &operation["requestBody"];
     page.push_str("<table>");
+    for (scheme, _) in operation["security"].as_array().into_iter().flatten().flat_map(fields) {
+        let scheme = escaped(scheme);
+        row(page, "Authorization", true, "header", &format!("<a href=\"#by-{scheme}\">{scheme}</a>"));
+    }
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let (place, is_must) = (text(&parameter["in"]), parameter["required"] == true);
         let (name, about) = (text(&parameter["name"]), prose(&parameter["description"]));
