@@ -202,6 +202,11 @@ impl Certificates {
         hosts.get(&name)?.cert.first().and_then(|certificate| validity::validity(certificate))
     }
 
+    /// The file that the certificate is in.
+    pub fn file(&self) -> &Path {
+        &self.certificate
+    }
+
     /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
     pub fn acceptor(&self, protocols: &[&[u8]]) -> Acceptor {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

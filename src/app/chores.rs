@@ -12,6 +12,7 @@ use crate::dns::check::{self, Verdict};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Reload;
 use crate::intake::Intake;
+use crate::model::node::NodeFacts;
 use crate::store::retention::Keep;
 use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
@@ -34,6 +35,39 @@ pub(super) async fn forget(store: Store, keep: Keep, clock: Clock) {
             }
         }
         clock.sleep_until(clock.now() + FORGET_EVERY).await;
+    }
+}
+
+/// How often new messages are made findable by their words.
+const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// How long the writer is left to others between two bites, while there is more to do.
+const INDEX_PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes messages findable by their words, for ever.
+pub(super) async fn index(store: Store, clock: Clock) {
+    loop {
+        let pause = match store.index_messages().await {
+            Ok(true) => INDEX_PAUSE,
+            Ok(false) => INDEX_EVERY,
+            Err(fault) => {
+                tracing::warn!(%fault, "new messages cannot be made findable now");
+                INDEX_EVERY * 10
+            }
+        };
+        clock.sleep_until(clock.now() + pause).await;
+    }
+}
+
+/// How often a node says that it runs.
+const RUNS_EVERY: Duration = Duration::from_secs(30);
+
+/// Says over and over that this node runs, for ever.
+pub(super) async fn say_that_we_run(store: Store, facts: NodeFacts, clock: Clock) {
+    loop {
+        if let Err(fault) = store.node_runs(&facts).await {
+            tracing::warn!(%fault, "this node cannot say that it runs");
+        }
+        clock.sleep_until(clock.now() + RUNS_EVERY).await;
     }
 }
 

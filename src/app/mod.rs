@@ -8,6 +8,7 @@ mod acme;
 mod chores;
 mod first_run;
 pub mod hosts;
+mod house;
 mod lock;
 mod master_key;
 mod metrics;
@@ -134,7 +135,7 @@ impl App {
         let intake = ground.intake();
         intake.refresh().await.context("read what is set about tracking")?;
         let smtp = ground.smtp(&certificates, intake.clone());
-        let http = ground.http(intake.clone())?;
+        let http = ground.http(intake.clone(), &certificates)?;
         let (deliveries, dispatches) = Default::default();
         let workers = ground.workers(&deliveries, &dispatches).await?;
         // Last of what may fail: credentials are shown once, so they must not be made for a start that fails.
@@ -155,6 +156,8 @@ impl App {
         let mut background = JoinSet::new();
         let token = settings.admin.token.clone();
         background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
+        background.spawn(chores::index(store.clone(), clock.clone()));
+        background.spawn(chores::say_that_we_run(store.clone(), ground.facts(), clock.clone()));
         background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
         if !settings.is_capture() && settings.roles.contains(&Role::Deliver) {
             background.spawn(chores::look_for_keys(store.clone(), ground.world.resolver.clone(), clock.clone()));
@@ -229,6 +232,9 @@ impl App {
         });
         drains.join_all().await;
         self.background.shutdown().await;
+        if let Err(fault) = self.store.node_stops().await {
+            tracing::warn!(%fault, "this node is listed for a while yet");
+        }
         self.store.close().await;
     }
 }
@@ -292,7 +298,7 @@ impl Ground {
         smtp::server::Server::new(settings, Some(certificates.acceptor(&[])), intake, self.world.clock.clone())
     }
 
-    fn http(&self, intake: Intake) -> anyhow::Result<http::Server> {
+    fn http(&self, intake: Intake, certificates: &Certificates) -> anyhow::Result<http::Server> {
         let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
         let vet_url: VetUrl = Arc::new(move |url| match policy.judge_url(url) {
             Ok(_) => Ok(()),
@@ -308,6 +314,7 @@ impl Ground {
             resolver: self.world.resolver.clone(),
             show_event: Arc::new(webhooks::formats::shown),
             challenges: self.challenges.clone(),
+            house: self.house(certificates),
         }))
     }
 

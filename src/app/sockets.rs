@@ -128,6 +128,11 @@ impl Addresses {
         self.0.iter().map(|(_, address)| *address)
     }
 
+    /// Each door, and where it listens.
+    pub(super) fn named(&self) -> Vec<(String, String)> {
+        self.0.iter().map(|(door, address)| ((*door).to_owned(), address.to_string())).collect()
+    }
+
     /// What tracked URLs begin with when nothing else is set: where the HTTP door listens.
     pub(super) fn base_url(&self) -> Option<String> {
         let mut address = self.of("http")?;

@@ -20,6 +20,14 @@ pub(super) enum UserCommand {
         #[arg(long, value_name = "SLUG")]
         tenant: Option<String>,
     },
+    /// Print a link by which somebody chooses a new password
+    Renew {
+        /// With which address they sign in
+        email: String,
+        /// Remove their second factor, too
+        #[arg(long)]
+        without_code: bool,
+    },
     /// Show everybody who can sign in
     List,
     /// Remove somebody, and end what they have open
@@ -33,6 +41,7 @@ pub(super) async fn run(loaded: &Loaded, command: UserCommand) -> anyhow::Result
     let guest = Guest::open(loaded).await?;
     match command {
         UserCommand::Invite { role, tenant } => invite(&guest, loaded, &role, tenant.as_deref()).await?,
+        UserCommand::Renew { email, without_code } => renew(&guest, loaded, &email, without_code).await?,
         UserCommand::List => list(&guest).await?,
         UserCommand::Remove { email } => {
             removed(guest.store.remove_user(&email.to_ascii_lowercase()).await, &format!("user {email}"))?;
@@ -54,6 +63,19 @@ async fn invite(guest: &Guest, loaded: &Loaded, role: &str, tenant: Option<&str>
     let (invitation, secret) = provision::invitation(role, tenant, &guest.clock, &guest.ids);
     guest.store.invite(invitation).await.context("keep the invitation")?;
     say("Good for one person, within seven days:");
+    say(format!("http://{}/console/join/{}", loaded.settings.http.address, secret.reveal()));
+    Ok(())
+}
+
+async fn renew(guest: &Guest, loaded: &Loaded, email: &str, without_code: bool) -> anyhow::Result<()> {
+    let user = guest.store.user(&email.to_ascii_lowercase()).await.context("look for the user")?;
+    let Some(user) = user else { bail!("there is no user {email:?}") };
+    if without_code {
+        guest.store.set_second_factor(user.id, None).await.context("remove the second factor")?;
+    }
+    let (invitation, secret) = provision::renewal(&user, &guest.clock, &guest.ids);
+    guest.store.invite(invitation).await.context("keep the link")?;
+    say(format!("A new password for {}, within a day:", user.email));
     say(format!("http://{}/console/join/{}", loaded.settings.http.address, secret.reveal()));
     Ok(())
 }

@@ -173,6 +173,11 @@ impl Loaded {
 }
 
 impl Settings {
+    /// Every setting as it is in force, secrets masked.
+    pub fn in_force(&self) -> Vec<(String, String)> {
+        layers::leaves(self).into_iter().map(|(key, value)| (key, value.to_string())).collect()
+    }
+
     /// What follows from other settings, where it was not set.
     fn completed(mut self) -> Self {
         if self.database.reveal().is_empty() {

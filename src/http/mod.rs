@@ -48,6 +48,8 @@ pub mod problem;
 
 mod console;
 
+mod house;
+
 mod counters;
 
 use std::collections::HashSet;
@@ -83,7 +85,9 @@ use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
 use crate::tls::challenges::Challenges;
 use brake::{Brake, Left};
+pub use console::routes as console_routes;
 pub use counters::{Counters, read};
+pub use house::{House, Places};
 use once::Ticket;
 use problem::{Problem, RETRY_AFTER_SECS};
 use server::{Answer, Answerer, Limits, Peer};
@@ -194,6 +198,8 @@ pub struct Parts {
     pub show_event: ShowEvent,
     /// What certificate authorities look for.
     pub challenges: Challenges,
+    /// What the console tells of the installation.
+    pub house: House,
 }
 
 /// The HTTP doors of one installation. Cheap to clone; clones share everything.
@@ -294,6 +300,14 @@ impl Server {
 
     fn store(&self) -> &Store {
         &self.0.parts.store
+    }
+
+    fn house(&self) -> &House {
+        &self.0.parts.house
+    }
+
+    fn resolver(&self) -> &dyn Resolver {
+        &*self.0.parts.resolver
     }
 
     fn sign_ins(&self) -> &console::SignIns {

@@ -29,8 +29,11 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::enrich::Enricher;
 use crate::ids::IdSource;
+use crate::mail::render::{Rendered, Signature, render};
 use crate::mail::rules::Rules;
 use crate::model::bearing::Policy;
+use crate::model::id::DeliveryId;
+use crate::model::message::Message;
 use crate::model::retry::MAIL_LIFETIME;
 use crate::model::token::{KeyRing, Opener};
 use crate::store::Store;
@@ -172,5 +175,11 @@ impl Intake {
     /// What intake knows about the installation.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// One recipient's copy of a message as it is sent, signatures aside, to be looked at; `None` without a key.
+    pub fn copy(&self, content: &[u8], message: &Message, delivery: DeliveryId) -> Option<Rendered> {
+        let domain = &self.0.settings.return_path_domain;
+        render(content, message, delivery, domain, &self.0.ring, Signature::None)
     }
 }

@@ -11,10 +11,12 @@ use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::secret::Secret;
 use crate::model::signing_key::{Algorithm, SigningKey};
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant, TenantSettings};
-use crate::model::user::{Invitation, Role};
+use crate::model::user::{Invitation, Role, User};
 
 /// How long an invitation holds.
 const INVITATION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a link to a new password holds.
+const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 
 /// A tenant.
 pub fn tenant(slug: &str, name: &str, clock: &Clock, ids: &IdSource) -> Tenant {
@@ -69,7 +71,15 @@ pub fn credential(
 pub fn invitation(role: Role, tenant: Option<TenantId>, clock: &Clock, ids: &IdSource) -> (Invitation, Secret) {
     let secret = ids.secret("");
     let digest = Sha256::digest(secret.as_bytes()).into();
-    (Invitation { digest, role, tenant, expires_at: clock.now() + INVITATION }, Secret::new(secret))
+    let expires_at = clock.now() + INVITATION;
+    (Invitation { digest, role, tenant, user: None, expires_at }, Secret::new(secret))
+}
+
+/// A link by which a person chooses a new password, and its secret, which is nowhere else.
+pub fn renewal(user: &User, clock: &Clock, ids: &IdSource) -> (Invitation, Secret) {
+    let (invitation, secret) = invitation(user.role, user.tenant, clock, ids);
+    let expires_at = clock.now() + RENEWAL;
+    (Invitation { user: Some(user.id), expires_at, ..invitation }, secret)
 }
 
 /// Keys of both algorithms that will sign for a domain, each with its private half in PKCS#8. Their selectors are drawn,

@@ -270,7 +270,7 @@ pub fn seal_return_path(ring: &KeyRing, key_id: u8, delivery: DeliveryId) -> Opt
 /// The case of letters does not matter.
 pub fn open_return_path(ring: &KeyRing, local_part: &str, now: Timestamp, age_max: Duration) -> Option<DeliveryId> {
     let folded = local_part.to_ascii_lowercase();
-    let bytes = unbase32(folded.strip_prefix("b+")?)?;
+    let bytes = unbase32(folded.strip_prefix("b+").filter(|text| text.len() == RETURN_BYTES / 5 * 8)?)?;
     let (said, mac) = bytes.split_at_checked(RETURN_BYTES - MAC_BYTES)?;
     let first = *said.first()?;
     if first & !KEY_ID_MASK != RETURN_VERSION {
@@ -284,8 +284,8 @@ pub fn open_return_path(ring: &KeyRing, local_part: &str, now: Timestamp, age_ma
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// RFC 4648 §6 in lower case, without padding. Thirty-five bytes are exactly fifty-six characters.
-fn base32(bytes: &[u8]) -> String {
+/// RFC 4648 §6 in lower case, of bytes in fives, which take no padding. Thirty-five are exactly fifty-six characters.
+pub(super) fn base32(bytes: &[u8]) -> String {
     bytes
         .chunks(5)
         .flat_map(|chunk| {
@@ -297,11 +297,11 @@ fn base32(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn unbase32(text: &str) -> Option<Vec<u8>> {
-    if text.len() != RETURN_BYTES / 5 * 8 {
+pub(super) fn unbase32(text: &str) -> Option<Vec<u8>> {
+    if text.len() % 8 != 0 {
         return None;
     }
-    let mut bytes = Vec::with_capacity(RETURN_BYTES);
+    let mut bytes = Vec::with_capacity(text.len() / 8 * 5);
     for chunk in text.as_bytes().chunks(8) {
         let bits = chunk.iter().try_fold(0u64, |bits, char| {
             let value = ALPHABET.iter().position(|known| known == char)?;

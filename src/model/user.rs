@@ -3,6 +3,7 @@
 use super::id::{TenantId, UserId};
 use super::secret::Secret;
 use super::time::Timestamp;
+use super::totp::SecondFactor;
 
 /// What a person may do, from most to least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +76,13 @@ pub struct User {
     pub role: Role,
     /// The one tenant that they see; `None` for all of them.
     pub tenant: Option<TenantId>,
+    /// What they must know besides the password.
+    pub second_factor: Option<SecondFactor>,
     /// When they joined.
     pub created_at: Timestamp,
 }
 
-/// A person asked to join; the link that they got has the secret, we keep its SHA-256.
+/// A person asked to join, or to choose a new password; the link that they got has the secret, we keep its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
     /// SHA-256 of the link's secret.
@@ -88,6 +91,8 @@ pub struct Invitation {
     pub role: Role,
     /// The one tenant that they will see; `None` for all of them.
     pub tenant: Option<TenantId>,
+    /// Who is to choose a new password; `None` for somebody new.
+    pub user: Option<UserId>,
     /// After this time the link leads nowhere.
     pub expires_at: Timestamp,
 }

@@ -58,6 +58,14 @@ pub mod signing_keys;
 
 pub mod sts;
 
+pub mod activity;
+
+pub mod search;
+
+pub mod pulse;
+
+pub mod nodes;
+
 pub mod views;
 
 pub mod recipients;

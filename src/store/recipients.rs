@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::db::{Result, Store, Tx};
 use super::messages::delivery_id;
+use super::search;
 use super::value::{Row, Value};
 use crate::model::address::Address;
 use crate::model::id::{DeliveryId, TenantId};
@@ -156,10 +157,12 @@ impl Store {
 
 async fn erase(tx: &mut Tx, id: DeliveryId) -> Result<Erased> {
     let own = || -> Vec<Value> { vec![id.message.into(), id.recipient.into()] };
+    let found_by = search::of_recipient(tx, id).await?;
     let sql = "delete from deliveries where message_id = $1 and recipient = $2 and state <> 'queued'";
     if tx.run(sql, own()).await? == 0 {
         return Ok(Erased { queued: 1, ..Erased::default() });
     }
+    search::remove(tx, found_by).await?;
     for sql in [
         "delete from dispatch_attempts
         where event_id in (select id from events where message_id = $1 and recipient = $2)",

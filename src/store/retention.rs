@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
 use super::hits::counts::day_of;
-use super::webhooks;
+use super::{messages, pulse, search, webhooks};
 use crate::model::id::{FileId, MessageId, WebhookId};
+use crate::model::message::Message;
 use crate::model::time::Timestamp;
 
 /// Messages forgotten in one transaction.
@@ -24,6 +25,9 @@ const COUNTS: Duration = Duration::from_secs(750 * 86_400);
 const ATTEMPTS_BITE: u32 = 2000;
 /// How long a draft may be there whose test nobody waited for.
 const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// A node that was silent for so long is gone.
+const SILENT: Duration = Duration::from_secs(86_400);
 
 /// A success that no report has turned into a bounce for so long is one.
 const SUCCESS_STOOD: Duration = Duration::from_secs(3 * 86_400);
@@ -67,6 +71,8 @@ impl Store {
         })
         .await?;
         self.run("delete from kept_answers where kept_until < $1", vec![now.into()]).await?;
+        self.run("delete from recent_statistics where slot < $1", vec![pulse::oldest_slot(now).into()]).await?;
+        self.run("delete from nodes where seen_at < $1", vec![(now - SILENT).into()]).await?;
         self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         self.run("delete from statistics where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let events =
@@ -146,16 +152,17 @@ async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<bo
 
 async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId>> {
     const OLD: &str = "
-        select id
+        select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
         from messages
         where accepted_at < $1 and not exists (
             select 1 from deliveries where message_id = messages.id and state = 'queued')
         order by id
         limit $2";
     let rows = tx.rows(OLD, vec![before.into(), BITE.into()]).await?;
-    let mut ids = Vec::with_capacity(rows.len());
-    for row in rows {
-        let id = MessageId::from_bytes(row.id("id")?);
+    let old: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
+    search::forget(tx, &old).await?;
+    let mut ids = Vec::with_capacity(old.len());
+    for Message { id, .. } in old {
         for sql in [
             "delete from dispatch_attempts where event_id in (select id from events where message_id = $1)",
             "delete from dispatches where event_id in (select id from events where message_id = $1)",

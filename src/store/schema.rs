@@ -38,6 +38,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     12 "claimed_domains" "0012_claimed_domains.sql",
     13 "sending" "0013_sending.sql",
     14 "http_api" "0014_http_api.sql",
+    15 "console" "0015_console.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::db::{Result, Store, Tx};
+use super::pulse::Slots;
 use super::value::{Row, Value};
 use super::writer::Together;
 use crate::model::event::{Event, EventKind};
@@ -16,14 +17,19 @@ use crate::model::id::{AgentId, TenantId};
 use crate::model::message::Fate;
 use crate::model::statistics::{Counts, Day, What};
 use crate::model::tenant::DailyLimits;
+use crate::model::time::Timestamp;
 
 /// Counts of a transaction, on their way to be written.
 #[derive(Debug, Default)]
-pub(super) struct Tally(BTreeMap<(TenantId, Day, AgentId, &'static str), i64>);
+pub(super) struct Tally {
+    days: BTreeMap<(TenantId, Day, AgentId, &'static str), i64>,
+    slots: Slots,
+}
 
 impl Tally {
-    fn add(&mut self, tenant: TenantId, agent: AgentId, day: Day, what: What) {
-        *self.0.entry((tenant, day, agent, what.as_str())).or_default() += 1;
+    fn add(&mut self, tenant: TenantId, agent: AgentId, at: Timestamp, what: What) {
+        *self.days.entry((tenant, Day::of(at), agent, what.as_str())).or_default() += 1;
+        self.slots.add(tenant, agent, at, what.as_str(), 1);
     }
 
     /// Counts an event that is told for the first time. Opens and clicks are counted by `hits`.
@@ -46,7 +52,7 @@ impl Tally {
             | EventKind::Delayed => return,
         };
         if !event.is_test {
-            self.add(event.tenant, event.agent, Day::of(event.at), what);
+            self.add(event.tenant, event.agent, event.at, what);
         }
     }
 
@@ -59,10 +65,11 @@ impl Tally {
         const TAIL: &str = "
             on conflict (tenant_id, day, agent_id, what, share) do update
             set total = statistics.total + excluded.total";
-        let rows = self.0.into_iter().map(|((tenant, Day(day), agent, what), total)| {
+        let rows = self.days.into_iter().map(|((tenant, Day(day), agent, what), total)| {
             vec![tenant.into(), day.into(), agent.into(), what.into(), share.0.into(), total.into()]
         });
-        tx.many(HEAD, TAIL, rows.collect()).await.map(drop)
+        tx.many(HEAD, TAIL, rows.collect()).await?;
+        self.slots.write(tx, share.0).await
     }
 }
 

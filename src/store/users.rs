@@ -2,11 +2,13 @@
 //!
 //! Owns those four tables. Cookies and links are kept as their SHA-256 only.
 
-use super::db::{Result, Store};
-use super::value::Row;
+use super::db::{Result, Store, StoreError, Tx};
+use super::value::{Row, json};
 use crate::model::id::{EventId, TenantId, UserId};
+use crate::model::seal::MasterKey;
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
+use crate::model::totp::SecondFactor;
 use crate::model::user::{AuditEntry, Invitation, Role, User};
 
 /// A signed-in browser.
@@ -18,6 +20,17 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When they were last seen, to the minute or so.
     pub seen_at: Timestamp,
+    /// The password was right, the second factor is still asked for.
+    pub is_waiting: bool,
+}
+
+macro_rules! select_users {
+    ($($rest:literal)*) => {
+        concat!(
+            "select id, email, name, password, role, tenant_id, totp, recovery, created_at from users ",
+            $($rest),*
+        )
+    };
 }
 
 impl Store {
@@ -26,9 +39,9 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn invite(&self, invitation: Invitation) -> Result<()> {
-        let sql = "insert into invitations (digest, role, tenant_id, expires_at) values ($1, $2, $3, $4)";
-        let Invitation { digest, role, tenant, expires_at } = invitation;
-        let values = vec![digest.to_vec().into(), role.as_str().into(), tenant.into(), expires_at.into()];
+        let sql = "insert into invitations (digest, role, tenant_id, user_id, expires_at) values ($1, $2, $3, $4, $5)";
+        let Invitation { digest, role, tenant, user, expires_at } = invitation;
+        let values = vec![digest.to_vec().into(), role.as_str().into(), tenant.into(), user.into(), expires_at.into()];
         self.run(sql, values).await.map(drop)
     }
 
@@ -37,13 +50,17 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn invitation(&self, digest: &[u8; 32]) -> Result<Option<Invitation>> {
-        let sql = "select role, tenant_id, expires_at from invitations where digest = $1 and expires_at > $2";
+        let sql = "select role, tenant_id, user_id, expires_at from invitations where digest = $1 and expires_at > $2";
         let row = self.row(sql, vec![digest.to_vec().into(), self.now().into()]).await?;
         let read = |row: Row| {
             Ok(Invitation {
                 digest: *digest,
                 role: row.word("role", Role::from_word)?,
                 tenant: tenant(&row)?,
+                user: match row.maybe_bytes("user_id")? {
+                    None => None,
+                    Some(_) => Some(UserId::from_bytes(row.id("user_id")?)),
+                },
                 expires_at: row.time("expires_at")?,
             })
         };
@@ -57,7 +74,7 @@ impl Store {
     pub async fn join(&self, invitation: [u8; 32], user: User) -> Result<bool> {
         self.transaction(move |tx| {
             Box::pin(async move {
-                let sql = "delete from invitations where digest = $1";
+                let sql = "delete from invitations where digest = $1 and user_id is null";
                 if tx.run(sql, vec![invitation.to_vec().into()]).await? == 0 {
                     return Ok(false);
                 }
@@ -80,13 +97,33 @@ impl Store {
         .await
     }
 
+    /// Sets the password of the user whom this link was made for, which ends all of their sessions, and uses the link
+    /// up; whether that was still there.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn renew(&self, invitation: [u8; 32], id: UserId, password: Secret) -> Result<bool> {
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "delete from invitations where digest = $1 and user_id = $2";
+                if tx.run(sql, vec![invitation.to_vec().into(), id.into()]).await? == 0 {
+                    return Ok(false);
+                }
+                set_password(tx, id, password).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
     /// The user with this address.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn user(&self, email: &str) -> Result<Option<User>> {
-        let sql = "select id, email, name, password, role, tenant_id, created_at from users where email = $1";
-        self.row(sql, vec![email.into()]).await?.as_ref().map(read_user).transpose()
+        let sql = select_users!("where email = $1");
+        let row = self.row(sql, vec![email.into()]).await?;
+        row.map(|row| read_user(&row, &self.0.master)).transpose()
     }
 
     /// Users after `after`, by address, at most `limit`.
@@ -94,13 +131,9 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>> {
-        const SQL: &str = "
-            select id, email, name, password, role, tenant_id, created_at
-            from users
-            where email > $1
-            order by email
-            limit $2";
-        self.rows(SQL, vec![after.into(), limit.into()]).await?.iter().map(read_user).collect()
+        let sql = select_users!("where email > $1 order by email limit $2");
+        let rows = self.rows(sql, vec![after.into(), limit.into()]).await?;
+        rows.iter().map(|row| read_user(row, &self.0.master)).collect()
     }
 
     /// Sets a user's password, which ends all of their sessions.
@@ -108,11 +141,47 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn set_password(&self, id: UserId, password: Secret) -> Result<()> {
+        self.transaction(move |tx| Box::pin(async move { set_password(tx, id, password).await })).await
+    }
+
+    /// Sets or removes a user's second factor.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn set_second_factor(&self, id: UserId, factor: Option<SecondFactor>) -> Result<()> {
+        let sql = "update users set totp = $2, recovery = $3 where id = $1";
+        let (secret, recovery) = factor.map_or((String::new(), Vec::new()), |factor| {
+            (self.0.master.seal(&place(id), factor.secret.reveal()), factor.recovery)
+        });
+        self.run(sql, vec![id.into(), secret.into(), json(&recovery).into()]).await.map(drop)
+    }
+
+    /// Uses up a code's step, so that the code is good once; whether it was not used before.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn use_totp_step(&self, id: UserId, step: i64) -> Result<bool> {
+        let sql = "update users set totp_step = $2 where id = $1 and totp_step < $2";
+        Ok(self.run(sql, vec![id.into(), step.into()]).await? > 0)
+    }
+
+    /// Uses up a recovery code, by its SHA-256 in hexadecimal; whether it was there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn use_recovery_code(&self, id: UserId, digest: String) -> Result<bool> {
         self.transaction(move |tx| {
             Box::pin(async move {
-                let sql = "update users set password = $2 where id = $1";
-                tx.run(sql, vec![id.into(), password.reveal().into()]).await?;
-                tx.run("delete from sessions where user_id = $1", vec![id.into()]).await.map(drop)
+                // Nothing changes, but whoever comes at the same time waits here.
+                tx.run("update users set recovery = recovery where id = $1", vec![id.into()]).await?;
+                let row = tx.row("select recovery from users where id = $1", vec![id.into()]).await?;
+                let Some(row) = row else { return Ok(false) };
+                let mut left: Vec<String> = row.json("recovery")?;
+                let before = left.len();
+                left.retain(|own| *own != digest);
+                let sql = "update users set recovery = $2 where id = $1";
+                tx.run(sql, vec![id.into(), json(&left).into()]).await?;
+                Ok(left.len() < before)
             })
         })
         .await
@@ -126,13 +195,16 @@ impl Store {
         Ok(self.run("delete from users where email = $1", vec![email.into()]).await? > 0)
     }
 
-    /// Begins a session.
+    /// Begins a session; one that `is_waiting` for the second factor opens nothing yet.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn begin_session(&self, digest: [u8; 32], user: UserId) -> Result<()> {
-        let sql = "insert into sessions (digest, user_id, created_at, seen_at) values ($1, $2, $3, $3)";
-        self.run(sql, vec![digest.to_vec().into(), user.into(), self.now().into()]).await.map(drop)
+    pub async fn begin_session(&self, digest: [u8; 32], user: UserId, is_waiting: bool) -> Result<()> {
+        const SQL: &str = "
+            insert into sessions (digest, user_id, created_at, seen_at, is_waiting)
+            values ($1, $2, $3, $3, $4)";
+        let values = vec![digest.to_vec().into(), user.into(), self.now().into(), is_waiting.into()];
+        self.run(SQL, values).await.map(drop)
     }
 
     /// The session of a cookie, however old: how old it may be is the console's affair.
@@ -141,13 +213,19 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn session(&self, digest: &[u8; 32]) -> Result<Option<Session>> {
         const SQL: &str = "
-            select id, email, name, password, role, tenant_id, users.created_at, sessions.created_at as begun_at, seen_at
+            select id, email, name, password, role, tenant_id, totp, recovery, users.created_at,
+                sessions.created_at as begun_at, seen_at, is_waiting
             from sessions
             join users on users.id = sessions.user_id
             where digest = $1";
         let row = self.row(SQL, vec![digest.to_vec().into()]).await?;
         let read = |row: Row| {
-            Ok(Session { user: read_user(&row)?, created_at: row.time("begun_at")?, seen_at: row.time("seen_at")? })
+            Ok(Session {
+                user: read_user(&row, &self.0.master)?,
+                created_at: row.time("begun_at")?,
+                seen_at: row.time("seen_at")?,
+                is_waiting: row.flag("is_waiting")?,
+            })
         };
         row.map(read).transpose()
     }
@@ -231,14 +309,35 @@ fn tenant(row: &Row) -> Result<Option<TenantId>> {
     }
 }
 
-fn read_user(row: &Row) -> Result<User> {
+/// What a user's secret is sealed for.
+fn place(id: UserId) -> String {
+    format!("users.totp/{id}")
+}
+
+async fn set_password(tx: &mut Tx, id: UserId, password: Secret) -> Result<()> {
+    let sql = "update users set password = $2 where id = $1";
+    tx.run(sql, vec![id.into(), password.reveal().into()]).await?;
+    tx.run("delete from sessions where user_id = $1", vec![id.into()]).await.map(drop)
+}
+
+fn read_user(row: &Row, master: &MasterKey) -> Result<User> {
+    let id = UserId::from_bytes(row.id("id")?);
+    let sealed = row.text("totp")?;
+    let second_factor = if sealed.is_empty() {
+        None
+    } else {
+        let opened = master.open(&place(id), &sealed);
+        let secret = opened.map_err(|fault| StoreError::Corrupt(format!("totp of {id}: {fault}")))?;
+        Some(SecondFactor { secret: Secret::new(secret), recovery: row.json("recovery")? })
+    };
     Ok(User {
-        id: UserId::from_bytes(row.id("id")?),
+        id,
         email: row.text("email")?,
         name: row.text("name")?,
         password: Secret::new(row.text("password")?),
         role: row.word("role", Role::from_word)?,
         tenant: tenant(row)?,
+        second_factor,
         created_at: row.time("created_at")?,
     })
 }

@@ -9,9 +9,37 @@ document.addEventListener('submit', (event) => {
 document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  const text = document.getElementById(button.dataset.copy).textContent;
+  const text = document.getElementById(button.dataset.copy).textContent.trim();
   await navigator.clipboard.writeText('origin' in button.dataset ? location.origin + text : text);
   const label = button.textContent;
   button.textContent = 'Copied';
   setTimeout(() => { button.textContent = label; }, 1500);
 });
+
+// Parts marked `data-live` follow what happens: the page is asked for again, and what has changed of them is exchanged.
+// Not while nobody looks, while somebody is at work in one, or when the page came from a form.
+const EVERY = 4000;
+const isOpen = (part) => [...part.querySelectorAll('details')].map((details) => details.open);
+
+async function refresh() {
+  const parts = [...document.querySelectorAll('[data-live]')];
+  if (document.hidden || parts.length === 0) return;
+  const answer = await fetch(location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  for (const part of parts) {
+    const fresh = page.getElementById(part.id);
+    if (!fresh || fresh.innerHTML === part.dataset.seen || part.contains(document.activeElement)) continue;
+    const wasSeen = 'seen' in part.dataset || fresh.innerHTML !== part.innerHTML;
+    part.dataset.seen = fresh.innerHTML;
+    if (!wasSeen) continue;
+    const open = isOpen(part);
+    part.innerHTML = fresh.innerHTML;
+    part.querySelectorAll('details').forEach((details, place) => { details.open = open[place] || false; });
+  }
+}
+
+const canAskAgain = performance.getEntriesByType('navigation')[0]?.type !== undefined && !document.querySelector('.notice[role=status]');
+if (canAskAgain && document.querySelector('[data-live]')) {
+  setInterval(() => refresh().catch(() => {}), EVERY);
+}

@@ -8,6 +8,7 @@ use postback::ids::IdSource;
 use postback::model::id::{EventId, TenantId, UserId};
 use postback::model::secret::Secret;
 use postback::model::time::Timestamp;
+use postback::model::totp::SecondFactor;
 use postback::model::user::{AuditEntry, Invitation, Role, User};
 use postback::store::StoreError;
 
@@ -23,6 +24,7 @@ fn user(ids: &IdSource, email: &str) -> User {
         password: Secret::new("hash"),
         role: Role::Support,
         tenant: None,
+        second_factor: None,
         created_at: START,
     }
 }
@@ -38,7 +40,7 @@ on_both_engines! {
         let store = engine.store("node-1", &clock).await;
         let expires_at = START + Duration::from_secs(60);
         for digest in [[1; 32], [2; 32], [3; 32]] {
-            store.invite(Invitation { digest, role: Role::Support, tenant: None, expires_at }).await.unwrap();
+            store.invite(Invitation { digest, role: Role::Support, tenant: None, user: None, expires_at }).await.unwrap();
         }
         assert_eq!(store.invitation(&[1; 32]).await.unwrap().map(|found| found.role), Some(Role::Support));
         let ann = user(&ids, "ann@example.com");
@@ -59,14 +61,14 @@ on_both_engines! {
         let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
         let store = engine.store("node-1", &clock).await;
         for (digest, email) in [([1; 32], "ann@example.com"), ([2; 32], "bob@example.com")] {
-            let invitation = Invitation { digest, role: Role::Owner, tenant: None, expires_at: START + Duration::from_secs(9) };
+            let invitation = Invitation { digest, role: Role::Owner, tenant: None, user: None, expires_at: START + Duration::from_secs(9) };
             store.invite(invitation).await.unwrap();
             assert!(store.join(digest, user(&ids, email)).await.unwrap());
         }
         let ann = store.user("ann@example.com").await.unwrap().unwrap();
         let bob = store.user("bob@example.com").await.unwrap().unwrap();
         for (digest, whose) in [([1; 32], ann.id), ([2; 32], ann.id), ([3; 32], bob.id), ([4; 32], bob.id)] {
-            store.begin_session(digest, whose).await.unwrap();
+            store.begin_session(digest, whose, false).await.unwrap();
         }
         store.set_password(ann.id, Secret::new("other")).await.unwrap();
         assert!(store.session(&[1; 32]).await.unwrap().is_none());
@@ -80,6 +82,51 @@ on_both_engines! {
         assert!(store.remove_user("bob@example.com").await.unwrap());
         assert!(store.session(&[3; 32]).await.unwrap().is_none());
         assert_eq!(store.users("", 10).await.unwrap().len(), 1);
+        store.close().await;
+    }
+
+    async fn a_second_factor_is_good_once(engine: &Engine) {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
+        let store = engine.store("node-1", &clock).await;
+        let expires_at = START + Duration::from_secs(60);
+        store.invite(Invitation { digest: [1; 32], role: Role::Owner, tenant: None, user: None, expires_at }).await.unwrap();
+        let ann = user(&ids, "ann@example.com");
+        assert!(store.join([1; 32], ann.clone()).await.unwrap());
+        let factor = SecondFactor { secret: Secret::new("ABCDEF"), recovery: vec!["11".into(), "22".into()] };
+        store.set_second_factor(ann.id, Some(factor.clone())).await.unwrap();
+        assert_eq!(store.user("ann@example.com").await.unwrap().unwrap().second_factor, Some(factor));
+        assert!(store.use_totp_step(ann.id, 7).await.unwrap());
+        assert!(!store.use_totp_step(ann.id, 7).await.unwrap());
+        assert!(!store.use_totp_step(ann.id, 6).await.unwrap());
+        assert!(store.use_recovery_code(ann.id, "11".into()).await.unwrap());
+        assert!(!store.use_recovery_code(ann.id, "11".into()).await.unwrap());
+        assert!(!store.use_recovery_code(ann.id, "33".into()).await.unwrap());
+        store.begin_session([5; 32], ann.id, true).await.unwrap();
+        assert!(store.session(&[5; 32]).await.unwrap().unwrap().is_waiting);
+        store.set_second_factor(ann.id, None).await.unwrap();
+        assert_eq!(store.user("ann@example.com").await.unwrap().unwrap().second_factor, None);
+        store.close().await;
+    }
+
+    async fn a_new_password_takes_a_link_that_was_made_for_it(engine: &Engine) {
+        let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
+        let store = engine.store("node-1", &clock).await;
+        let expires_at = START + Duration::from_secs(60);
+        let invitation = |digest, user| Invitation { digest, role: Role::Support, tenant: None, user, expires_at };
+        for digest in [[1; 32], [2; 32]] {
+            store.invite(invitation(digest, None)).await.unwrap();
+        }
+        let ann = user(&ids, "ann@example.com");
+        assert!(store.join([1; 32], ann.clone()).await.unwrap());
+        store.begin_session([5; 32], ann.id, false).await.unwrap();
+        // A link for somebody new is none for a new password, nor the other way round.
+        assert!(!store.renew([2; 32], ann.id, Secret::new("other")).await.unwrap());
+        store.invite(invitation([3; 32], Some(ann.id))).await.unwrap();
+        assert!(!store.join([3; 32], user(&ids, "eve@example.com")).await.unwrap());
+        assert!(store.renew([3; 32], ann.id, Secret::new("other")).await.unwrap());
+        assert!(!store.renew([3; 32], ann.id, Secret::new("third")).await.unwrap());
+        assert_eq!(store.user("ann@example.com").await.unwrap().unwrap().password, Secret::new("other"));
+        assert!(store.session(&[5; 32]).await.unwrap().is_none());
         store.close().await;
     }
 

@@ -2,17 +2,21 @@
 
 use askama::Template;
 
+use super::form::Form;
 use super::page::{self, Frame, Notice, Section, shown};
-use super::{AGENTS_MAX, Fault, Page, Visit, go};
+use super::visit::AGENTS_MAX;
+use super::{Fault, Page, Visit, go};
 use crate::intake::provision;
-use crate::model::address::domain_name;
+use crate::model::address::{Address, Mailbox, domain_name};
 use crate::model::id::CredentialId;
-use crate::model::tenant::{Clicks, Credential, CredentialKind, MailAgent, Privacy};
+use crate::model::tenant::{AgentSettings, Clicks, Credential, CredentialKind, MailAgent, Privacy};
 use crate::model::user::Deed;
 use crate::store::StoreError;
 
 /// Characters of a name.
 const NAME_CHARS_MAX: usize = 100;
+/// Hosts whose links stay as they are.
+const HOSTS_MAX: usize = 100;
 
 /// A mail agent in the list.
 struct Row {
@@ -75,11 +79,10 @@ struct AgentPage<'t> {
     agent: &'t MailAgent,
     tab: &'t str,
     http: String,
-    smtp_host: String,
+    smtp: String,
     keys: Vec<Key>,
     /// A secret that was just made: kind, name and secret.
     fresh: Option<(&'static str, String)>,
-    domains: Vec<String>,
     privacy: &'static str,
     clicks: &'static str,
 }
@@ -101,11 +104,10 @@ async fn tab_with(
     let mut page = AgentPage {
         frame: visit.frame(&agent.name, Section::Agents, notice),
         tab,
-        http: visit.server.settings().address.to_string(),
-        smtp_host: visit.server.settings().address.ip().to_string(),
+        http: visit.server.house().door("http").to_owned(),
+        smtp: visit.server.house().door("smtp").to_owned(),
         keys: Vec::new(),
         fresh,
-        domains: Vec::new(),
         privacy: privacy_word(agent.settings.privacy),
         clicks: clicks_word(agent.settings.track_clicks),
         agent: &agent,
@@ -115,7 +117,6 @@ async fn tab_with(
             let keys = store.credentials(visit.tenant.id).await?;
             page.keys = keys.iter().filter(|key| key.agent == agent.id).map(shown_key).collect();
         }
-        "domains" => page.domains = store.domains(agent.id).await?,
         "settings" => {}
         _ => return Err(Fault::NotFound),
     }
@@ -147,21 +148,13 @@ fn clicks_word(clicks: Clicks) -> &'static str {
     }
 }
 
-/// Sets tracking and privacy.
+/// Sets what may be set.
 pub(super) async fn set(visit: &Visit<'_>, key: &str) -> Page {
-    visit.may(Deed::Manage)?;
     let mut agent = visit.agent(key).await?;
-    agent.settings.track_opens = visit.form.has("track_opens");
-    agent.settings.track_clicks = match visit.form.get("track_clicks") {
-        "on" => Clicks::On,
-        "auto" => Clicks::Auto,
-        _ => Clicks::Off,
-    };
-    agent.settings.privacy = match visit.form.get("privacy") {
-        "truncated" => Privacy::TruncatedAddress,
-        "aggregate" => Privacy::AggregateOnly,
-        _ => Privacy::Full,
-    };
+    visit.may(Deed::Manage)?;
+    if let Err(complaint) = put(&visit.form, &mut agent.settings) {
+        return tab(visit, key, "settings", Notice::bad(complaint)).await;
+    }
     if !visit.server.store().change_agent(&agent).await? {
         return Err(Fault::NotFound);
     }
@@ -169,38 +162,47 @@ pub(super) async fn set(visit: &Visit<'_>, key: &str) -> Page {
     tab(visit, key, "settings", Notice::good("Saved.")).await
 }
 
-/// Adds a domain that the agent may send from.
-pub(super) async fn add_domain(visit: &Visit<'_>, key: &str) -> Page {
-    visit.may(Deed::Manage)?;
-    let agent = visit.agent(key).await?;
-    let Ok(domain) = domain_name(visit.form.get("domain")) else {
-        return tab(visit, key, "domains", Notice::bad("This is no domain name.")).await;
+/// Takes over what a form says; what is wrong with it, when something is.
+fn put(form: &Form, settings: &mut AgentSettings) -> Result<(), String> {
+    let address = |name: &str| match form.get(name) {
+        "" => Ok(String::new()),
+        text => {
+            text.parse::<Address>().map(|address| address.to_string()).map_err(|_| format!("{text} is no address."))
+        }
     };
-    match visit.server.store().add_domain(agent.id, &domain).await {
-        Ok(()) => {}
-        Err(StoreError::Conflict) => return tab(visit, key, "domains", Notice::bad("It is there already.")).await,
-        Err(fault) => return Err(fault.into()),
-    }
-    visit.note("added domain", &domain).await?;
-    tab(visit, key, "domains", Notice::good(format!("Added {domain}."))).await
-}
-
-/// Removes a domain.
-pub(super) async fn remove_domain(visit: &Visit<'_>, key: &str) -> Page {
-    visit.may(Deed::Manage)?;
-    let agent = visit.agent(key).await?;
-    let domain = visit.form.get("domain");
-    if !visit.server.store().remove_domain(agent.id, domain).await? {
-        return Err(Fault::NotFound);
-    }
-    visit.note("removed domain", domain).await?;
-    tab(visit, key, "domains", Notice::good(format!("Removed {domain}."))).await
+    settings.track_opens = form.has("track_opens");
+    settings.track_text_links = form.has("track_text_links");
+    settings.track_clicks = match form.get("track_clicks") {
+        "on" => Clicks::On,
+        "auto" => Clicks::Auto,
+        _ => Clicks::Off,
+    };
+    settings.privacy = match form.get("privacy") {
+        "truncated" => Privacy::TruncatedAddress,
+        "aggregate" => Privacy::AggregateOnly,
+        _ => Privacy::Full,
+    };
+    let hosts = form.lines("untracked_hosts");
+    let hosts = hosts.split_whitespace().map(|host| {
+        let (star, name) = host.strip_prefix("*.").map_or(("", host), |name| ("*.", name));
+        domain_name(name).map(|name| format!("{star}{name}")).map_err(|_| format!("{host} is no host name."))
+    });
+    settings.untracked_hosts = hosts.take(HOSTS_MAX).collect::<Result<_, _>>()?;
+    settings.bounce_address = address("bounce_address")?;
+    let from = address("from_email")?;
+    let name: String = form.get("from_name").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
+    settings.from = (!from.is_empty()).then_some(Mailbox { address: from, name });
+    settings.daily_limit = match form.get("daily_limit") {
+        "" => None,
+        text => Some(text.parse().map_err(|_| "A daily limit is a number of recipients.".to_owned())?),
+    };
+    Ok(())
 }
 
 /// Makes a credential and shows its secret, this once.
 pub(super) async fn add_key(visit: &Visit<'_>, key: &str) -> Page {
-    visit.may(Deed::Manage)?;
     let agent = visit.agent(key).await?;
+    visit.may(Deed::Manage)?;
     let (kind, word) = match visit.form.get("kind") {
         "smtp_password" => (CredentialKind::SmtpPassword, "SMTP password"),
         _ => (CredentialKind::ApiKey, "API key"),
@@ -216,6 +218,7 @@ pub(super) async fn add_key(visit: &Visit<'_>, key: &str) -> Page {
 
 /// Revokes a credential.
 pub(super) async fn remove_key(visit: &Visit<'_>, key: &str) -> Page {
+    visit.agent(key).await?;
     visit.may(Deed::Manage)?;
     let id: CredentialId = visit.form.get("id").parse().map_err(|_| Fault::NotFound)?;
     if !visit.server.store().remove_credential(visit.tenant.id, id).await? {

@@ -1,43 +1,58 @@
 //! `/console`: pages for people. What they change goes through Mailtura's API, called in process with the person's
-//! tenant; what they see comes from the store's views.
+//! tenant, or through the store's verbs that the command line has too; what they see comes from the store's views.
 //!
 //! Nobody gets further than the sign-in page without a session. Each path under `/console/<tenant>/` takes the tenant
 //! from the address and compares it with the person's: another one's is 404, as is whatever is not there. Changes are
-//! POSTs that the browser says come from our own pages; each is written to the audit log.
+//! POSTs that the browser says come from our own pages; each is written to the audit log. What there is stands in
+//! `routes`.
 
+mod account;
+mod activity;
 mod agents;
+mod chart;
+mod domains;
+mod form;
+mod inbox;
+mod mail;
+mod message;
 mod messages;
+mod operations;
 mod overview;
 mod page;
 mod people;
+mod routes;
 mod session;
 mod statics;
+mod suppressions;
+mod templates;
+mod visit;
+mod webhook_log;
 mod webhooks;
 
-use std::sync::Arc;
-
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode};
 
 use super::problem::Problem;
 use super::server::{Answer, Peer};
-use super::{SMALL_BYTES_MAX, Server, header, mailtura};
-use crate::model::id::{CredentialId, EventId};
-use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
-use crate::model::user::{AuditEntry, Deed, User};
-use page::{Form, Frame, Notice, Section};
+use super::{SMALL_BYTES_MAX, Server, header};
+use crate::model::tenant::Tenant;
+use crate::model::user::User;
+use form::Form;
+use visit::{Visit, visit};
 
-/// Mail agents that are shown of one tenant.
-const AGENTS_MAX: u32 = 500;
 /// Tenants that are shown to a person who sees them all.
 const TENANTS_MAX: u32 = 500;
+/// Largest body of a request that carries files or long texts, in bytes.
+const LARGE_BYTES_MAX: usize = 16 << 20;
 
 /// Why there is no page.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// Nobody is signed in.
     SignIn,
+    /// The password was right, the second factor is still asked for.
+    SecondFactor,
     /// There is nothing there, or it is another tenant's.
     NotFound,
     /// The person's role does not reach so far.
@@ -61,6 +76,11 @@ type Page = Result<Answer, Fault>;
 
 pub(super) use session::SignIns;
 
+/// Method and path under the tenant's of each page and change, with names in braces for what is another in each.
+pub fn routes() -> Vec<(&'static str, &'static str)> {
+    routes::ROUTES.iter().map(|route| (if route.is_change { "POST" } else { "GET" }, route.path)).collect()
+}
+
 /// Whether a request is for the console: its paths, and `/` as a browser asks for it.
 pub(super) fn is_for<B>(request: &Request<B>) -> bool {
     let path = request.uri().path();
@@ -78,6 +98,7 @@ pub(super) async fn answer(server: &Server, mut request: Request<Incoming>, peer
 fn refused(fault: &Fault) -> Answer {
     let (status, text) = match fault {
         Fault::SignIn => return go("/console/sign-in"),
+        Fault::SecondFactor => return go("/console/sign-in/code"),
         Fault::NotFound => (StatusCode::NOT_FOUND, "There is nothing here.".to_owned()),
         Fault::Forbidden => (StatusCode::FORBIDDEN, "Your role does not allow this.".to_owned()),
         Fault::Foreign => (StatusCode::FORBIDDEN, "This did not come from a page of this console.".to_owned()),
@@ -104,175 +125,54 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
     if is_change && !comes_from_us(request.headers()) {
         return Err(Fault::Foreign);
     }
+    let browser = session::Browser::of(server.settings(), request, peer);
+    // Nobody hands in large things before we know them.
+    let is_at_the_door = matches!(segments.as_slice(), ["sign-in" | "join", ..]);
+    let user = if is_at_the_door { None } else { Some(session::user(server, &browser).await?) };
+    let route = segments.split_first().and_then(|(_, rest)| routes::find(is_change, rest));
+    let bytes_max = match route.as_ref().filter(|_| user.is_some()) {
+        Some((route, _)) if route.is_large => LARGE_BYTES_MAX,
+        _ => SMALL_BYTES_MAX,
+    };
     let query = Form::parse(request.uri().query().unwrap_or_default().as_bytes());
     let form = if is_change {
-        Form::parse(&server.0.memory.read(request, SMALL_BYTES_MAX).await?.bytes)
+        let kind = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+        Form::of_body(&kind, &server.0.memory.read(request, bytes_max).await?.bytes)
     } else {
         Form::default()
     };
-    let browser = session::Browser::of(server.settings(), request, peer);
-    match (segments.as_slice(), is_change) {
-        (["sign-in"], false) => return session::page(None),
-        (["sign-in"], true) => return session::sign_in(server, &browser, &form).await,
-        (["join", secret], false) => return people::join_page(server, secret, None).await,
-        (["join", secret], true) => return people::join(server, &browser, secret, &form).await,
-        _ => {}
-    }
-    let user = session::user(server, &browser).await?.ok_or(Fault::SignIn)?;
+    let Some(user) = user else { return door_page(server, &browser, &segments, is_change, &form).await };
     match (segments.as_slice(), is_change) {
         (["sign-out"], true) => session::sign_out(server, &browser).await,
         ([], false) => first_page(server, &user).await,
-        (["people"], false) => people::list(server, &user, None).await,
-        (["people"], true) => people::invite(server, &browser, &user, &form).await,
-        (["people", "remove"], true) => people::remove(server, &browser, &user, &form).await,
-        ([slug, rest @ ..], _) => {
+        (["people"], _) | (["people", ..], true) => people::answer(server, &browser, &user, &segments, &form).await,
+        (["account", rest @ ..], _) => account::answer(server, &browser, &user, rest, is_change, &form).await,
+        ([slug, ..], _) => {
             let visit = visit(server, &browser, user, slug, query, form).await?;
-            if is_change { change(&visit, rest).await } else { show(&visit, rest).await }
+            let (route, places) = route.ok_or(Fault::NotFound)?;
+            (route.work)(&visit, routes::Places::of(&places)).await
         }
         _ => Err(Fault::NotFound),
     }
 }
 
-async fn show(visit: &Visit<'_>, path: &[&str]) -> Page {
-    match path {
-        [] => overview::show(visit).await,
-        ["messages"] => messages::list(visit).await,
-        ["messages", id] => messages::show(visit, id).await,
-        ["messages", id, "html"] => messages::html(visit, id).await,
-        ["messages", id, "source"] => messages::source(visit, id).await,
-        ["messages", id, "attachments", place] => messages::attachment(visit, id, place).await,
-        ["agents"] => agents::list(visit, None).await,
-        ["agents", key] => Ok(go(&visit.path(&format!("agents/{key}/setup")))),
-        ["agents", key, "webhooks"] => webhooks::list(visit, key, None).await,
-        ["agents", key, "webhooks", "new"] => webhooks::new(visit, key).await,
-        ["agents", key, "webhooks", id] => webhooks::edit(visit, key, id).await,
-        ["agents", key, tab] => agents::tab(visit, key, tab, None).await,
-        _ => Err(Fault::NotFound),
-    }
-}
-
-async fn change(visit: &Visit<'_>, path: &[&str]) -> Page {
-    match path {
-        ["agents"] => agents::add(visit).await,
-        ["agents", key, "settings"] => agents::set(visit, key).await,
-        ["agents", key, "domains"] => agents::add_domain(visit, key).await,
-        ["agents", key, "domains", "remove"] => agents::remove_domain(visit, key).await,
-        ["agents", key, "keys"] => agents::add_key(visit, key).await,
-        ["agents", key, "keys", "remove"] => agents::remove_key(visit, key).await,
-        ["agents", key, "authentication-key"] => webhooks::set_authentication_key(visit, key).await,
-        ["agents", key, "webhooks"] => webhooks::save(visit, key, None).await,
-        ["agents", key, "webhooks", id] => webhooks::save(visit, key, Some(id)).await,
-        ["agents", key, "webhooks", id, "delete"] => webhooks::remove(visit, key, id).await,
-        ["agents", key, "webhooks", id, "test"] => webhooks::test(visit, key, id).await,
-        _ => Err(Fault::NotFound),
-    }
-}
-
-/// A signed-in person at one tenant.
-struct Visit<'s> {
-    server: &'s Server,
-    user: User,
-    tenant: Tenant,
-    address: String,
-    query: Form,
-    form: Form,
-}
-
-async fn visit<'s>(
-    server: &'s Server,
-    browser: &session::Browser,
-    user: User,
-    slug: &str,
-    query: Form,
-    form: Form,
-) -> Result<Visit<'s>, Fault> {
-    let tenant = server.store().tenant(slug).await?.ok_or(Fault::NotFound)?;
-    if user.tenant.is_some_and(|own| own != tenant.id) {
-        return Err(Fault::NotFound);
-    }
-    Ok(Visit { server, user, tenant, address: browser.address.to_string(), query, form })
-}
-
-impl Visit<'_> {
-    /// The path of a page of this tenant.
-    fn path(&self, rest: &str) -> String {
-        format!("/console/{}/{rest}", self.tenant.slug)
-    }
-
-    fn may(&self, deed: Deed) -> Result<(), Fault> {
-        if self.user.role.may(deed) { Ok(()) } else { Err(Fault::Forbidden) }
-    }
-
-    fn frame(&self, title: &str, section: Section, notice: Option<Notice>) -> Frame {
-        Frame {
-            title: title.to_owned(),
-            section,
-            tenant: Some((self.tenant.slug.clone(), self.tenant.name.clone())),
-            person: self.user.name.clone(),
-            may_manage: self.user.role.may(Deed::Manage),
-            may_govern: self.user.role.may(Deed::Govern) && self.user.tenant.is_none(),
-            notice,
-        }
-    }
-
-    async fn agents(&self) -> Result<Vec<MailAgent>, Fault> {
-        Ok(self.server.store().agents(self.tenant.id, "", AGENTS_MAX).await?)
-    }
-
-    /// The tenant's mail agent with this key.
-    async fn agent(&self, key: &str) -> Result<MailAgent, Fault> {
-        self.agents().await?.into_iter().find(|agent| agent.key == key).ok_or(Fault::NotFound)
-    }
-
-    /// Asks the API for something, as `agent` of this tenant.
-    async fn api(
-        &self,
-        agent: &MailAgent,
-        method: Method,
-        path: &str,
-        body: &serde_json::Value,
-    ) -> Result<serde_json::Value, Problem> {
-        let domains = self.server.store().domains(agent.id).await?;
-        let grant = Arc::new(Grant {
-            tenant: self.tenant.clone(),
-            agent: agent.clone(),
-            credential: CredentialId::from_bytes([0; 16]),
-            digest: [0; 32],
-            networks: Vec::new(),
-            kind: CredentialKind::ApiKey,
-            domains,
-        });
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let answer = mailtura::call(self.server, &grant, &method, path, body).await?;
-        page::json_of(answer).await
-    }
-
-    /// Writes to the audit log what the person has done.
-    async fn note(&self, action: &str, object: &str) -> Result<(), Fault> {
-        note(self.server, &self.user, &self.address, Some(&self.tenant), action, object).await
-    }
-}
-
-async fn note(
+/// Pages for whom we do not know yet.
+async fn door_page(
     server: &Server,
-    user: &User,
-    address: &str,
-    tenant: Option<&Tenant>,
-    action: &str,
-    object: &str,
-) -> Result<(), Fault> {
-    let at = server.clock().now();
-    let id = EventId::from_uuid(server.ids().uuid(at));
-    tracing::info!(user = user.email, action, object, "console");
-    let entry = AuditEntry {
-        at,
-        actor: user.email.clone(),
-        action: action.to_owned(),
-        object: object.to_owned(),
-        address: address.to_owned(),
-        tenant: tenant.map(|tenant| tenant.id),
-    };
-    Ok(server.store().audit(id, entry).await?)
+    browser: &session::Browser,
+    segments: &[&str],
+    is_change: bool,
+    form: &Form,
+) -> Page {
+    match (segments, is_change) {
+        (["sign-in"], false) => session::page(None),
+        (["sign-in"], true) => session::sign_in(server, browser, form).await,
+        (["sign-in", "code"], false) => session::code_page(server, browser, None).await,
+        (["sign-in", "code"], true) => session::pass(server, browser, form).await,
+        (["join", secret], false) => people::join_page(server, secret, None).await,
+        (["join", secret], true) => people::join(server, browser, secret, form).await,
+        _ => Err(Fault::NotFound),
+    }
 }
 
 /// Where a person arrives: at the one tenant that there is for them, or at the list.
@@ -284,14 +184,9 @@ async fn first_page(server: &Server, user: &User) -> Page {
         [one] => Ok(go(&format!("/console/{}/", one.slug))),
         _ => {
             own.sort_by(|a, b| a.name.cmp(&b.name));
-            overview::tenants(user, &own)
+            overview::tenants(server, user, &own)
         }
     }
-}
-
-/// The agent that most pages mean when they name none.
-fn main_agent(agents: &[MailAgent]) -> Option<&MailAgent> {
-    agents.iter().find(|agent| agent.name == DEFAULT_AGENT).or_else(|| agents.first())
 }
 
 /// Whether the browser says that one of our own pages asks (SameSite keeps the cookie away from most others already).

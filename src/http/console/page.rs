@@ -1,4 +1,4 @@
-//! What all pages share: the frame, forms, the headers that keep a page to itself.
+//! What all pages share: the frame, the headers that keep a page to itself, how times and numbers are written.
 
 use askama::Template;
 use bytes::Bytes;
@@ -9,10 +9,12 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
+use super::super::Server;
 use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::{Fault, Page};
 use crate::model::time::Timestamp;
+use crate::model::user::{Deed, User};
 
 /// Our own scripts, styles and pictures; nothing from elsewhere, nothing written into the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -22,10 +24,30 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Overview,
-    Agents,
+    Inbox,
     Messages,
+    Activity,
+    Agents,
+    Operations,
     People,
+    Account,
     None,
+}
+
+impl Section {
+    const fn word(self) -> &'static str {
+        match self {
+            Section::Overview => "overview",
+            Section::Inbox => "inbox",
+            Section::Messages => "messages",
+            Section::Activity => "activity",
+            Section::Agents => "agents",
+            Section::Operations => "operations",
+            Section::People => "people",
+            Section::Account => "account",
+            Section::None => "",
+        }
+    }
 }
 
 /// Something to tell on top of a page.
@@ -53,56 +75,52 @@ pub(super) struct Frame {
     /// Slug and name.
     pub tenant: Option<(String, String)>,
     pub person: String,
+    pub role: &'static str,
+    /// The person sees all tenants.
+    pub is_for_all: bool,
+    pub may_assist: bool,
     pub may_manage: bool,
     pub may_govern: bool,
+    pub is_capture: bool,
     pub notice: Option<Notice>,
 }
 
 impl Frame {
+    /// Around a page of no tenant.
+    pub(super) fn new(server: &Server, user: &User, title: &str, section: Section) -> Self {
+        Self {
+            title: title.to_owned(),
+            section,
+            tenant: None,
+            person: user.name.clone(),
+            role: user.role.as_str(),
+            is_for_all: user.tenant.is_none(),
+            may_assist: user.role.may(Deed::Assist),
+            may_manage: user.role.may(Deed::Manage),
+            may_govern: user.role.may(Deed::Govern) && user.tenant.is_none(),
+            is_capture: server.house().is_capture,
+            notice: None,
+        }
+    }
+
     /// The tenant's slug; only pages of a tenant ask for it.
     pub(super) fn slug(&self) -> &str {
         self.tenant.as_ref().map_or("", |(slug, _)| slug.as_str())
     }
 
+    /// What the paths of a tenant's pages begin with.
+    pub(super) fn base(&self) -> String {
+        format!("/console/{}", self.slug())
+    }
+
+    /// What the paths of a mail agent's pages begin with.
+    pub(super) fn at(&self, key: &str) -> String {
+        format!("{}/agents/{key}", self.base())
+    }
+
     /// For the entry of the menu that the page is in.
     pub(super) fn current(&self, section: &str) -> bool {
-        let own = match self.section {
-            Section::Overview => "overview",
-            Section::Agents => "agents",
-            Section::Messages => "messages",
-            Section::People => "people",
-            Section::None => "",
-        };
-        own == section
-    }
-}
-
-/// The fields of a form or query, in order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Form(Vec<(String, String)>);
-
-impl Form {
-    pub(super) fn parse(bytes: &[u8]) -> Self {
-        Self(form_urlencoded::parse(bytes).into_owned().collect())
-    }
-
-    /// The first field with this name, blanks aside; empty when there is none.
-    pub(super) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.trim())
-    }
-
-    /// A field as it was typed.
-    pub(super) fn raw(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.as_str())
-    }
-
-    /// Every value of the fields with this name.
-    pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
-        self.0.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(field, _)| field == name)
+        self.section.word() == section
     }
 }
 
@@ -128,9 +146,11 @@ pub(super) fn whole(status: StatusCode, content_type: &'static str, body: Bytes)
 }
 
 /// What a browser may do with an answer.
-pub(super) fn guard(answer: &mut Answer, policy: &'static str) {
+pub(super) fn guard(answer: &mut Answer, policy: &str) {
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // A policy that cannot be written allows nothing.
+    let written = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(CONTENT_SECURITY_POLICY, written);
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
@@ -153,8 +173,12 @@ pub(super) fn fault(status: StatusCode, text: &str) -> Answer {
         section: Section::None,
         tenant: None,
         person: String::new(),
+        role: "",
+        is_for_all: false,
+        may_assist: false,
         may_manage: false,
         may_govern: false,
+        is_capture: false,
         notice: None,
     };
     let plain = || whole(status, "text/plain; charset=utf-8", text.to_owned().into());
@@ -182,4 +206,69 @@ pub(super) async fn json_of(answer: Answer) -> Result<Value, Problem> {
 pub(super) fn shown(at: Timestamp) -> String {
     let text = at.rfc3339_seconds();
     text.trim_end_matches('Z').replacen('T', " ", 1)
+}
+
+/// How long ago, or how long until, in the largest unit that fits: `3 min`.
+pub(super) fn span(duration: std::time::Duration) -> String {
+    match duration.as_secs() {
+        secs @ 0..60 => format!("{secs} s"),
+        secs @ 60..3_600 => format!("{} min", secs / 60),
+        secs @ 3_600..172_800 => format!("{} h", secs / 3_600),
+        secs => format!("{} days", secs / 86_400),
+    }
+}
+
+/// A number for people: `12,345`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// A share for people: `97.3 %`; a dash of nothing.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "–".to_owned();
+    }
+    let mills = u128::from(part) * 1_000 / u128::from(whole);
+    format!("{}.{} %", mills / 10, mills % 10)
+}
+
+/// A size for people.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KiB", bytes / 1_024),
+        _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
+}
+
+/// A long text up to a limit, cut between characters; whether it was cut.
+pub(super) fn beginning(text: &str, bytes_max: usize) -> (&str, bool) {
+    match text.len() > bytes_max {
+        true => (&text[..text.floor_char_boundary(bytes_max)], true),
+        false => (text, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_people() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([share(1, 3), share(0, 0), share(5, 5), share(0, 7)], ["33.3 %", "–", "100.0 %", "0.0 %"]);
+        assert_eq!([10, 4_096, 1_600_000].map(size), ["10 bytes", "4 KiB", "1.5 MiB"]);
+        let spans = [5, 65, 7_300, 200_000].map(|secs| span(std::time::Duration::from_secs(secs)));
+        assert_eq!(spans, ["5 s", "1 min", "2 h", "2 days"]);
+        assert_eq!(beginning("añb", 2), ("a", true));
+        assert_eq!(beginning("añb", 4), ("añb", false));
+    }
 }

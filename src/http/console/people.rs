@@ -2,13 +2,15 @@
 
 use askama::Template;
 
-use super::page::{self, Form, Frame, Notice, Section, shown};
+use super::form::Form;
+use super::page::{self, Frame, Notice, Section, shown};
 use super::session::{self, Browser, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-use super::{Fault, Page, note};
+use super::visit::note;
+use super::{Fault, Page};
 use crate::http::Server;
 use crate::intake::provision;
 use crate::model::id::UserId;
-use crate::model::user::{Deed, Role, User};
+use crate::model::user::{Deed, Invitation, Role, User};
 use crate::store::StoreError;
 
 /// People, and lines of the audit log, on one page.
@@ -22,6 +24,8 @@ const EMAIL_BYTES_MAX: usize = 254;
 struct JoinPage<'t> {
     secret: &'t str,
     role: &'static str,
+    /// Somebody who is there chooses a new password.
+    is_renewal: bool,
     complaint: Option<&'t str>,
     chars_min: usize,
 }
@@ -29,22 +33,44 @@ struct JoinPage<'t> {
 /// The page that an invitation leads to.
 pub(super) async fn join_page(server: &Server, secret: &str, complaint: Option<&str>) -> Page {
     let invitation = server.store().invitation(&session::digest(secret)).await?.ok_or(Fault::NotFound)?;
-    page::page(&JoinPage { secret, role: invitation.role.as_str(), complaint, chars_min: PASSWORD_CHARS_MIN })
+    let is_renewal = invitation.user.is_some();
+    let role = invitation.role.as_str();
+    page::page(&JoinPage { secret, role, is_renewal, complaint, chars_min: PASSWORD_CHARS_MIN })
+}
+
+/// What is wrong with a new password.
+pub(super) fn complaint_about(password: &str) -> Option<String> {
+    let is_bad = password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX;
+    is_bad.then(|| format!("A password has at least {PASSWORD_CHARS_MIN} characters."))
+}
+
+/// Somebody who forgot their password has chosen a new one.
+async fn renew(server: &Server, invitation: Invitation, secret: &str, password: &str) -> Page {
+    let Some(user) = invitation.user else { return Err(Fault::NotFound) };
+    if let Some(complaint) = complaint_about(password) {
+        return join_page(server, secret, Some(&complaint)).await;
+    }
+    let password = session::hashed(server, password).await?;
+    match server.store().renew(invitation.digest, user, password).await? {
+        true => session::page_after_renewal(),
+        false => Err(Fault::NotFound),
+    }
 }
 
 /// A person follows an invitation: they are a user now, and signed in.
 pub(super) async fn join(server: &Server, browser: &Browser, secret: &str, form: &Form) -> Page {
     let digest = session::digest(secret);
     let invitation = server.store().invitation(&digest).await?.ok_or(Fault::NotFound)?;
+    if invitation.user.is_some() {
+        return renew(server, invitation, secret, form.raw("password")).await;
+    }
     let (email, name, password) = (form.get("email").to_ascii_lowercase(), form.get("name"), form.raw("password"));
     let complaint = if !is_address(&email) {
         Some("This is no mail address.".to_owned())
     } else if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
         Some("Say how you are called, in at most 100 characters.".to_owned())
-    } else if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
-        Some(format!("A password has at least {PASSWORD_CHARS_MIN} characters."))
     } else {
-        None
+        complaint_about(password)
     };
     if let Some(complaint) = complaint {
         return join_page(server, secret, Some(&complaint)).await;
@@ -57,6 +83,7 @@ pub(super) async fn join(server: &Server, browser: &Browser, secret: &str, form:
         password: session::hashed(server, password).await?,
         role: invitation.role,
         tenant: invitation.tenant,
+        second_factor: None,
         created_at: now,
     };
     match server.store().join(digest, user.clone()).await {
@@ -80,6 +107,7 @@ struct Row {
     role: &'static str,
     tenant: String,
     since: String,
+    has_second_factor: bool,
     is_self: bool,
 }
 
@@ -102,8 +130,33 @@ struct PeoplePage<'t> {
     link: Option<&'t str>,
 }
 
+/// What an owner of the installation asks for.
+pub(super) async fn answer(server: &Server, browser: &Browser, user: &User, path: &[&str], form: &Form) -> Page {
+    match path {
+        ["people"] if !form.has("role") => list(server, user, None).await,
+        ["people"] => invite(server, browser, user, form).await,
+        ["people", "remove"] => remove(server, browser, user, form).await,
+        ["people", "renew"] => forgotten(server, browser, user, form).await,
+        _ => Err(Fault::NotFound),
+    }
+}
+
+/// Makes a link by which somebody chooses a new password; with it their second factor is gone, when that is asked for.
+async fn forgotten(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+    govern(user)?;
+    let person = server.store().user(form.get("email")).await?.ok_or(Fault::NotFound)?;
+    if form.has("second_factor") {
+        server.store().set_second_factor(person.id, None).await?;
+        note(server, user, &browser.address.to_string(), None, "removed second factor", &person.email).await?;
+    }
+    let (invitation, secret) = provision::renewal(&person, server.clock(), server.ids());
+    server.store().invite(invitation).await?;
+    note(server, user, &browser.address.to_string(), None, "made password link", &person.email).await?;
+    list(server, user, Some(&format!("/console/join/{}", secret.reveal()))).await
+}
+
 /// Everybody, and what was done lately. Owners of the installation only.
-pub(super) async fn list(server: &Server, user: &User, link: Option<&str>) -> Page {
+async fn list(server: &Server, user: &User, link: Option<&str>) -> Page {
     govern(user)?;
     let store = server.store();
     let tenants = store.tenants("", ROWS_MAX).await?;
@@ -113,6 +166,7 @@ pub(super) async fn list(server: &Server, user: &User, link: Option<&str>) -> Pa
         role: person.role.as_str(),
         tenant: name(person.tenant).to_owned(),
         since: shown(person.created_at),
+        has_second_factor: person.second_factor.is_some(),
         is_self: person.id == user.id,
         email: person.email,
         name: person.name,
@@ -124,15 +178,8 @@ pub(super) async fn list(server: &Server, user: &User, link: Option<&str>) -> Pa
         object: entry.object,
         address: entry.address,
     });
-    let frame = Frame {
-        title: "People".to_owned(),
-        section: Section::People,
-        tenant: None,
-        person: user.name.clone(),
-        may_manage: true,
-        may_govern: true,
-        notice: link.and_then(|_| Notice::good("Pass this link on; it works once, for seven days.")),
-    };
+    let notice = link.and_then(|_| Notice::good("Pass this link on; it works once."));
+    let frame = Frame { notice, ..Frame::new(server, user, "People", Section::People) };
     let (people, lines) = (people.collect(), lines.collect());
     let tenants = tenants.iter().map(|tenant| (tenant.slug.clone(), tenant.name.clone())).collect();
     page::page(&PeoplePage { frame, people, lines, tenants, roles: Role::ALL.map(Role::as_str), link })
@@ -143,7 +190,7 @@ fn govern(user: &User) -> Result<(), Fault> {
 }
 
 /// Makes a link for somebody else.
-pub(super) async fn invite(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+async fn invite(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
     govern(user)?;
     let role = Role::from_word(form.get("role")).ok_or(Fault::NotFound)?;
     let tenant = match form.get("tenant") {
@@ -157,7 +204,7 @@ pub(super) async fn invite(server: &Server, browser: &Browser, user: &User, form
 }
 
 /// Removes somebody else.
-pub(super) async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
     govern(user)?;
     let email = form.get("email");
     if email == user.email || !server.store().remove_user(email).await? {

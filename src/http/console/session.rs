@@ -2,8 +2,9 @@
 //!
 //! The cookie holds 256 random bits, the store their SHA-256. A session ends after 12 hours without a request and 7 days
 //! in any case. Passwords are Argon2id; hashing runs two at a time on threads of its own, so that sign-ins cannot starve
-//! mail, and an unknown address costs as much time as a known one. Wrong passwords are counted by network: after ten
-//! within fifteen minutes the network waits.
+//! mail, and an unknown address costs as much time as a known one. Whoever has a second factor gets a session that opens
+//! nothing until its code is right, which is then another session. Wrong passwords and codes are counted by network:
+//! after ten within fifteen minutes the network waits.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,16 +23,21 @@ use super::super::client::client_address;
 use super::super::problem::Problem;
 use super::super::server::Peer;
 use super::super::{Server, Settings, header};
-use super::page::{self, Form};
-use super::{Fault, Page, go, note};
+use super::form::Form;
+use super::visit::note;
+use super::{Fault, Page, go, page};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
+use crate::model::totp;
 use crate::model::user::User;
+use crate::store::users::Session;
 
 /// A session that is not used for so long has ended.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 /// A session ends after so long in any case.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// So long may somebody look for their code.
+const WAITING: Duration = Duration::from_secs(15 * 60);
 /// How exactly it is known when a session was last used.
 const TOUCH: Duration = Duration::from_secs(60);
 /// Wrong passwords of one network within [`FAILURE_SPAN`] before it has to wait.
@@ -54,6 +60,8 @@ pub(super) struct Browser {
     /// It talks to us, or to a proxy that we trust, over TLS.
     pub is_https: bool,
     cookie: Option<[u8; 32]>,
+    /// A page that looks for news by itself: nobody need be there.
+    is_watching: bool,
 }
 
 impl Browser {
@@ -71,6 +79,7 @@ impl Browser {
             address: client_address(peer.ip, forwarded, &settings.trusted_proxies),
             is_https,
             cookie: own.map(digest),
+            is_watching: header(headers, "x-live").is_some(),
         }
     }
 }
@@ -85,42 +94,64 @@ pub(super) fn digest(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// Who is signed in, if anybody is.
-pub(super) async fn user(server: &Server, browser: &Browser) -> Result<Option<User>, Fault> {
+/// Who is signed in.
+///
+/// # Errors
+/// `SignIn` when nobody is, `SecondFactor` when somebody is half-way.
+pub(super) async fn user(server: &Server, browser: &Browser) -> Result<User, Fault> {
+    match session(server, browser).await? {
+        Some(session) if session.is_waiting => Err(Fault::SecondFactor),
+        Some(session) => Ok(session.user),
+        None => Err(Fault::SignIn),
+    }
+}
+
+/// The browser's session, if it has not ended.
+async fn session(server: &Server, browser: &Browser) -> Result<Option<Session>, Fault> {
     let Some(cookie) = browser.cookie else { return Ok(None) };
     let Some(session) = server.store().session(&cookie).await? else { return Ok(None) };
     let now = server.clock().now();
-    if now.since(session.created_at) > LIFETIME || now.since(session.seen_at) > IDLE {
+    let lifetime = if session.is_waiting { WAITING } else { LIFETIME };
+    if now.since(session.created_at) > lifetime || now.since(session.seen_at) > IDLE {
         server.store().end_session(&cookie).await?;
         return Ok(None);
     }
-    if now.since(session.seen_at) > TOUCH {
+    if now.since(session.seen_at) > TOUCH && !browser.is_watching {
         server.store().touch_session(&cookie).await?;
     }
-    Ok(Some(session.user))
+    Ok(Some(session))
 }
 
 #[derive(Template)]
 #[template(path = "console/sign_in.html")]
 struct SignInPage<'t> {
     complaint: Option<&'t str>,
+    told: Option<&'t str>,
 }
 
 /// The sign-in page.
 pub(super) fn page(complaint: Option<&str>) -> Page {
-    page::page(&SignInPage { complaint })
+    page::page(&SignInPage { complaint, told: None })
 }
+
+/// The sign-in page for somebody who has just chosen a new password.
+pub(super) fn page_after_renewal() -> Page {
+    page::page(&SignInPage { complaint: None, told: Some("The password is set. Sign in with it.") })
+}
+
+const TOO_MANY: &str = "Too many wrong passwords or codes came from here. Try again in a quarter of an hour.";
 
 /// A person gives address and password.
 pub(super) async fn sign_in(server: &Server, browser: &Browser, form: &Form) -> Page {
     let now = server.clock().now();
     if server.sign_ins().failures(browser.address, now, false) >= FAILURES_MAX {
-        return page(Some("Too many wrong passwords came from here. Try again in a quarter of an hour."));
+        return page(Some(TOO_MANY));
     }
     let user = server.store().user(&form.get("email").to_ascii_lowercase()).await?;
     let known = user.as_ref().map_or_else(|| NOBODY.clone(), |user| user.password.clone());
     let is_right = is_password(server, form.raw("password"), known).await?;
     match user.filter(|_| is_right) {
+        Some(user) if user.second_factor.is_some() => begin_with(server, browser, &user, true).await,
         Some(user) => begin(server, browser, &user).await,
         None => {
             server.sign_ins().failures(browser.address, now, true);
@@ -129,14 +160,68 @@ pub(super) async fn sign_in(server: &Server, browser: &Browser, form: &Form) -> 
     }
 }
 
+#[derive(Template)]
+#[template(path = "console/code.html")]
+struct CodePage<'t> {
+    complaint: Option<&'t str>,
+}
+
+/// The page that asks for the second factor.
+pub(super) async fn code_page(server: &Server, browser: &Browser, complaint: Option<&str>) -> Page {
+    match session(server, browser).await? {
+        Some(session) if session.is_waiting => page::page(&CodePage { complaint }),
+        _ => Ok(go("/console/sign-in")),
+    }
+}
+
+/// A person gives the code of their second factor, or one of their recovery codes.
+pub(super) async fn pass(server: &Server, browser: &Browser, form: &Form) -> Page {
+    let Some(user) = session(server, browser).await?.filter(|session| session.is_waiting).map(|session| session.user)
+    else {
+        return Ok(go("/console/sign-in"));
+    };
+    let now = server.clock().now();
+    if server.sign_ins().failures(browser.address, now, false) >= FAILURES_MAX {
+        return code_page(server, browser, Some(TOO_MANY)).await;
+    }
+    if !is_code(server, &user, form.get("code")).await? {
+        server.sign_ins().failures(browser.address, now, true);
+        return code_page(server, browser, Some("This is not the code, or it was used before.")).await;
+    }
+    if let Some(cookie) = browser.cookie {
+        server.store().end_session(&cookie).await?;
+    }
+    begin(server, browser, &user).await
+}
+
+/// Whether it is a code of the person's second factor, good this once.
+pub(super) async fn is_code(server: &Server, user: &User, typed: &str) -> Result<bool, Fault> {
+    let Some(factor) = &user.second_factor else { return Ok(false) };
+    if let Some(step) = totp::step_of(&factor.secret, typed, server.clock().now()) {
+        return Ok(server.store().use_totp_step(user.id, step).await?);
+    }
+    Ok(server.store().use_recovery_code(user.id, hex(&digest(&totp::folded(typed)))).await?)
+}
+
+/// In hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Begins a session and goes on to the first page. Old sessions are swept out on the way.
 pub(super) async fn begin(server: &Server, browser: &Browser, user: &User) -> Page {
+    begin_with(server, browser, user, false).await
+}
+
+async fn begin_with(server: &Server, browser: &Browser, user: &User, is_waiting: bool) -> Page {
     let now = server.clock().now();
     server.store().forget_sessions(before(now, LIFETIME), before(now, IDLE)).await?;
     let secret = server.ids().secret("");
-    server.store().begin_session(digest(&secret), user.id).await?;
-    note(server, user, &browser.address.to_string(), None, "signed in", "").await?;
-    let mut answer = go("/console/");
+    server.store().begin_session(digest(&secret), user.id, is_waiting).await?;
+    if !is_waiting {
+        note(server, user, &browser.address.to_string(), None, "signed in", "").await?;
+    }
+    let mut answer = go(if is_waiting { "/console/sign-in/code" } else { "/console/" });
     let secure = if browser.is_https { "; Secure" } else { "" };
     let cookie = format!(
         "{}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
@@ -184,7 +269,7 @@ impl Default for SignIns {
 
 impl SignIns {
     /// Runs what takes long on a thread of its own, a few at a time.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    pub(super) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
         let broken = || Fault::Problem(Problem::Broken);
         let turn = self.hashing.clone().acquire_owned().await.map_err(|_| broken())?;
         let done = tokio::task::spawn_blocking(move || {
@@ -226,7 +311,8 @@ pub(super) async fn hashed(server: &Server, password: &str) -> Result<Secret, Fa
     server.sign_ins().aside(hash).await?.map(Secret::new).map_err(|_| Fault::Problem(Problem::Broken))
 }
 
-async fn is_password(server: &Server, password: &str, known: Secret) -> Result<bool, Fault> {
+/// Whether it is the password of this hash.
+pub(super) async fn is_password(server: &Server, password: &str, known: Secret) -> Result<bool, Fault> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Ok(false);
     }

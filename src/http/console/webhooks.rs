@@ -4,7 +4,8 @@ use askama::Template;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::page::{self, Form, Frame, Notice, Section};
+use super::form::Form;
+use super::page::{self, Frame, Notice, Section};
 use super::{Fault, Page, Visit, go};
 use crate::http::problem::Problem;
 use crate::model::tenant::MailAgent;
@@ -34,15 +35,21 @@ const FORMATS: [(&str, &str); 3] = [
 
 /// A webhook as the API tells of it.
 #[derive(Clone, Debug, Default)]
-struct Shown {
-    id: String,
-    url: String,
+pub(super) struct Shown {
+    pub(super) id: String,
+    pub(super) url: String,
     description: String,
     format: String,
     events: Vec<String>,
     is_enabled: bool,
     is_off_by_us: bool,
     is_for_all: bool,
+    /// `ok`, `failing`, `paused`, `off` or `switched_off`.
+    pub(super) state: String,
+    /// How it fares, when it fares badly.
+    trouble: String,
+    /// Until when the secret before counts; empty when there is none.
+    old_secret_until: String,
 }
 
 impl Shown {
@@ -62,6 +69,9 @@ impl Shown {
             is_enabled: webhook.get("enabled").and_then(Value::as_bool).unwrap_or(true),
             is_off_by_us: webhook.get("disabledBy").and_then(Value::as_str) == Some("postback"),
             is_for_all: webhook.get("mailAgent").is_none_or(Value::is_null),
+            state: text("state"),
+            trouble: trouble(webhook),
+            old_secret_until: time(webhook, "/oldSecret/expiresAt"),
         }
     }
 
@@ -74,8 +84,7 @@ impl Shown {
             format: form.get("format").to_owned(),
             events: form.all("events").map(str::to_owned).collect(),
             is_enabled: id.is_none() || form.has("enabled"),
-            is_off_by_us: false,
-            is_for_all: false,
+            ..Self::default()
         }
     }
 
@@ -87,6 +96,24 @@ impl Shown {
         let labels = NOTIFICATIONS.iter().filter(|(word, _)| self.wants(word)).map(|(_, label)| *label);
         labels.collect::<Vec<_>>().join(", ")
     }
+}
+
+fn time(webhook: &Value, path: &str) -> String {
+    let text = webhook.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    text.replacen('T', " ", 1).chars().take(16).collect()
+}
+
+/// How a webhook fares that fails, in a line.
+fn trouble(webhook: &Value) -> String {
+    let Some(health) = webhook.get("health").filter(|health| health.is_object()) else { return String::new() };
+    let failures = health.get("failures").and_then(Value::as_u64).unwrap_or(0);
+    let error = health.get("lastError").and_then(Value::as_str).unwrap_or_default();
+    let mut told = format!("{failures} failures since {}: {error}", time(webhook, "/health/failingSince"));
+    let until = time(webhook, "/health/pausedUntil");
+    if !until.is_empty() {
+        told += &format!("; left alone until {until}");
+    }
+    told
 }
 
 #[derive(Template)]
@@ -163,19 +190,41 @@ pub(super) async fn edit(visit: &Visit<'_>, key: &str, id: &str) -> Page {
     form_page(visit, &agent, webhook, None)
 }
 
-async fn find(visit: &Visit<'_>, agent: &MailAgent, id: &str) -> Result<Shown, Fault> {
-    Ok(Shown::of(&visit.api(agent, Method::GET, &path_of(id), &Value::Null).await?))
+/// The form for one that is there, with what was just done to it.
+pub(super) async fn edit_with(
+    visit: &Visit<'_>,
+    agent: &MailAgent,
+    id: &str,
+    secret: Option<String>,
+    notice: Option<Notice>,
+) -> Page {
+    let webhook = find(visit, agent, id).await?;
+    let frame = visit.frame("Edit webhook", Section::Agents, notice);
+    page::page(&WebhookPage { frame, agent, webhook, is_new: false, secret, tested: None })
+}
+
+/// A webhook that is of this agent, or of all.
+pub(super) async fn find(visit: &Visit<'_>, agent: &MailAgent, id: &str) -> Result<Shown, Fault> {
+    let webhook = visit.api(agent, Method::GET, &path_of(id), &Value::Null).await?;
+    let of = webhook.get("mailAgent").and_then(Value::as_str);
+    if of.is_some_and(|name| name != agent.name) {
+        return Err(Fault::NotFound);
+    }
+    Ok(Shown::of(&webhook))
 }
 
 /// An id is one segment, whatever was typed.
-fn path_of(id: &str) -> String {
+pub(super) fn path_of(id: &str) -> String {
     format!("/api/v1/webhooks/{}", id.replace(['?', '#', '/'], "_"))
 }
 
 /// Adds a webhook, or changes the one with `id`.
 pub(super) async fn save(visit: &Visit<'_>, key: &str, id: Option<&str>) -> Page {
-    visit.may(Deed::Manage)?;
     let agent = visit.agent(key).await?;
+    if let Some(id) = id {
+        find(visit, &agent, id).await?;
+    }
+    visit.may(Deed::Manage)?;
     let typed = Shown::typed(&visit.form, id);
     let mut body = json!({
         "url": typed.url,
@@ -211,8 +260,9 @@ pub(super) async fn save(visit: &Visit<'_>, key: &str, id: Option<&str>) -> Page
 
 /// Deletes a webhook.
 pub(super) async fn remove(visit: &Visit<'_>, key: &str, id: &str) -> Page {
-    visit.may(Deed::Manage)?;
     let agent = visit.agent(key).await?;
+    find(visit, &agent, id).await?;
+    visit.may(Deed::Manage)?;
     visit.api(&agent, Method::DELETE, &path_of(id), &Value::Null).await?;
     visit.note("deleted webhook", id).await?;
     Ok(go(&visit.path(&format!("agents/{key}/webhooks"))))
@@ -220,9 +270,9 @@ pub(super) async fn remove(visit: &Visit<'_>, key: &str, id: &str) -> Page {
 
 /// Sends a test event and shows what came of it.
 pub(super) async fn test(visit: &Visit<'_>, key: &str, id: &str) -> Page {
-    visit.may(Deed::Manage)?;
     let agent = visit.agent(key).await?;
     let webhook = find(visit, &agent, id).await?;
+    visit.may(Deed::Manage)?;
     let body = json!({ "eventType": visit.form.get("event") });
     let told = visit.api(&agent, Method::POST, &format!("{}/test", path_of(id)), &body).await;
     let tested = match told {
@@ -247,8 +297,8 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: &str) -> Page {
 
 /// Sets the key that TransMail webhooks of the agent are signed with, when they have no secret of their own.
 pub(super) async fn set_authentication_key(visit: &Visit<'_>, key: &str) -> Page {
-    visit.may(Deed::Manage)?;
     let mut agent = visit.agent(key).await?;
+    visit.may(Deed::Manage)?;
     let wanted = visit.form.get("authentication_key");
     if wanted.chars().count() > AUTHENTICATION_KEY_CHARS_MAX || wanted.chars().any(char::is_control) {
         return list(visit, key, Notice::bad("An authentication key has at most 256 characters.")).await;

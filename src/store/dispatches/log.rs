@@ -171,7 +171,7 @@ impl Store {
             from (
                 select 1 as one from dispatches
                 where state = 'queued' and lane in ('fresh', 'retry') and webhook_id = $1
-                limit $2) as some";
+                limit $2) as part";
         let row = self.row(SQL, vec![webhook.into(), limit.into()]).await?;
         row.map_or(Ok(0), |row| row.small("waiting"))
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::db::{Result, Store, Tx};
+use super::super::pulse::{self, Slots};
 use super::super::value::{Row, Value};
 use super::{Firsts, RecordedHit, kind_from, kind_word};
 use crate::model::hit::{HitKind, Who};
@@ -121,6 +122,9 @@ fn read(row: &Row) -> Result<HitCount> {
     })
 }
 
+/// The share of whoever is no writer of deliveries.
+const COMMON: i64 = 0;
+
 const DAY_MILLIS: i64 = 86_400_000;
 
 /// Days since 1970 (UTC).
@@ -134,7 +138,10 @@ fn who_from(word: &str) -> Option<Who> {
 
 /// What a batch of hits changes about the counts.
 #[derive(Default)]
-pub(super) struct Deltas(BTreeMap<Key, [i64; 3]>);
+pub(super) struct Deltas {
+    days: BTreeMap<Key, [i64; 3]>,
+    slots: Slots,
+}
 
 /// In the order in which rows are locked, so that two writers never wait for each other.
 type Key = (AgentId, TenantId, i64, &'static str, &'static str);
@@ -142,12 +149,18 @@ type Key = (AgentId, TenantId, i64, &'static str, &'static str);
 impl Deltas {
     fn of(&mut self, hit: &RecordedHit) -> &mut [i64; 3] {
         let (kind, who) = (kind_word(hit.hit.kind), hit.hit.visitor.machine.verdict.as_str());
-        self.0.entry((hit.agent, hit.tenant, day_of(hit.hit.at), kind, who)).or_default()
+        self.days.entry((hit.agent, hit.tenant, day_of(hit.hit.at), kind, who)).or_default()
     }
 
     /// There is one more of these.
     pub(super) fn add(&mut self, hit: &RecordedHit) {
         self.of(hit)[0] += 1;
+        self.slot(hit, 1);
+    }
+
+    fn slot(&mut self, RecordedHit { hit, tenant, agent, .. }: &RecordedHit, count: i64) {
+        let word = pulse::hit_word(hit.kind, hit.visitor.machine.verdict.is_person());
+        self.slots.add(*tenant, *agent, hit.at, word, count);
     }
 
     /// A hit is these firsts.
@@ -159,6 +172,7 @@ impl Deltas {
 
     /// A hit that was counted with its firsts was not what it was counted as.
     pub(super) fn take_back(&mut self, hit: &RecordedHit, won: Firsts) {
+        self.slot(hit, -1);
         let of = self.of(hit);
         of[0] -= 1;
         of[1] -= i64::from(won.by_anyone);
@@ -173,12 +187,14 @@ impl Deltas {
             on conflict (agent_id, day, kind, verdict) do update
             set hits = hit_counts.hits + excluded.hits, firsts = hit_counts.firsts + excluded.firsts,
                 firsts_by_person = hit_counts.firsts_by_person + excluded.firsts_by_person";
-        let rows = self.0.into_iter().filter(|(_, delta)| *delta != [0; 3]).map(|(key, [hits, firsts, by_person])| {
-            let (agent, tenant, day, kind, who) = key;
-            let mut row: Vec<Value> = vec![agent.into(), tenant.into(), day.into(), kind.into(), who.into()];
-            row.extend([hits.into(), firsts.into(), by_person.into()]);
-            row
-        });
-        tx.many(HEAD, TAIL, rows.collect()).await.map(drop)
+        let rows =
+            self.days.into_iter().filter(|(_, delta)| *delta != [0; 3]).map(|(key, [hits, firsts, by_person])| {
+                let (agent, tenant, day, kind, who) = key;
+                let mut row: Vec<Value> = vec![agent.into(), tenant.into(), day.into(), kind.into(), who.into()];
+                row.extend([hits.into(), firsts.into(), by_person.into()]);
+                row
+            });
+        tx.many(HEAD, TAIL, rows.collect()).await?;
+        self.slots.write(tx, COMMON).await
     }
 }

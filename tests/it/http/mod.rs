@@ -148,6 +148,7 @@ impl House {
             resolver: Arc::new(dns),
             show_event: Arc::new(postback::webhooks::formats::shown),
             challenges: Challenges::default(),
+            house: Default::default(),
         };
         let (server, (stop, stopped)) = (Server::new(parts), watch::channel(false));
         let serving = tokio::spawn({

@@ -1,0 +1,124 @@
+//! A person's own account: password, and the second factor.
+
+use askama::Template;
+
+use super::form::Form;
+use super::page::{self, Frame, Notice, Section};
+use super::people::complaint_about;
+use super::session::{self, Browser, PASSWORD_CHARS_MIN};
+use super::visit::note;
+use super::{Fault, Page, go};
+use crate::http::Server;
+use crate::model::secret::Secret;
+use crate::model::totp::{self, RECOVERY_CODES, SecondFactor};
+use crate::model::user::User;
+
+#[derive(Template)]
+#[template(path = "console/account.html")]
+struct AccountPage {
+    frame: Frame,
+    email: String,
+    has_second_factor: bool,
+    codes_left: usize,
+    chars_min: usize,
+    /// Recovery codes that were just made.
+    codes: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/second_factor.html")]
+struct FactorPage {
+    frame: Frame,
+    secret: String,
+    /// The secret as a picture for a telephone: the path of its dark modules, and how many there are a side.
+    picture: Option<(String, i32)>,
+}
+
+/// What a person asks for.
+pub(super) async fn answer(
+    server: &Server,
+    browser: &Browser,
+    user: &User,
+    path: &[&str],
+    is_change: bool,
+    form: &Form,
+) -> Page {
+    match (path, is_change) {
+        ([], false) => show(server, user, Vec::new(), None),
+        (["password"], true) => set_password(server, browser, user, form).await,
+        (["second-factor"], true) if form.has("secret") => begin(server, browser, user, form).await,
+        (["second-factor"], true) => offer(server, user, &totp::secret_of(server.ids().bytes()), None),
+        (["second-factor", "remove"], true) => remove(server, browser, user, form).await,
+        _ => Err(Fault::NotFound),
+    }
+}
+
+fn frame(server: &Server, user: &User, title: &str, notice: Option<Notice>) -> Frame {
+    Frame { notice, ..Frame::new(server, user, title, Section::Account) }
+}
+
+fn show(server: &Server, user: &User, codes: Vec<String>, notice: Option<Notice>) -> Page {
+    let page = AccountPage {
+        frame: frame(server, user, "Your account", notice),
+        email: user.email.clone(),
+        has_second_factor: user.second_factor.is_some(),
+        codes_left: user.second_factor.as_ref().map_or(0, |factor| factor.recovery.len()),
+        chars_min: PASSWORD_CHARS_MIN,
+        codes,
+    };
+    page::page(&page)
+}
+
+/// A new password; whoever is signed in elsewhere is not any more.
+async fn set_password(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+    if !session::is_password(server, form.raw("old"), user.password.clone()).await? {
+        return show(server, user, Vec::new(), Notice::bad("The old password is wrong."));
+    }
+    if let Some(complaint) = complaint_about(form.raw("new")) {
+        return show(server, user, Vec::new(), Notice::bad(complaint));
+    }
+    let password = session::hashed(server, form.raw("new")).await?;
+    server.store().set_password(user.id, password).await?;
+    note(server, user, &browser.address.to_string(), None, "changed password", "").await?;
+    session::begin(server, browser, user).await
+}
+
+/// A secret to be put into an app.
+fn offer(server: &Server, user: &User, secret: &Secret, notice: Option<Notice>) -> Page {
+    let uri = totp::uri(secret, &user.email);
+    let code = qrcodegen::QrCode::encode_text(&uri, qrcodegen::QrCodeEcc::Medium).ok();
+    let picture = code.map(|code| {
+        let size = code.size();
+        let places = (0..size).flat_map(|y| (0..size).map(move |x| (x, y)));
+        let dark = places.filter(|(x, y)| code.get_module(*x, *y));
+        (dark.map(|(x, y)| format!("M{} {}h1v1h-1z", x + 4, y + 4)).collect::<String>(), size + 8)
+    });
+    let frame = frame(server, user, "Second factor", notice);
+    page::page(&FactorPage { frame, secret: secret.reveal().to_owned(), picture })
+}
+
+/// The app knows the secret when it tells its code; from then on it is asked for.
+async fn begin(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+    let secret = Secret::new(form.get("secret"));
+    let Some(step) = totp::step_of(&secret, form.get("code"), server.clock().now()) else {
+        return offer(server, user, &secret, Notice::bad("This is not the code of that secret. Look again."));
+    };
+    let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| totp::recovery_code(server.ids().bytes())).collect();
+    let digests = codes.iter().map(|code| session::hex(&session::digest(&totp::folded(code))));
+    let factor = SecondFactor { secret, recovery: digests.collect() };
+    server.store().set_second_factor(user.id, Some(factor.clone())).await?;
+    server.store().use_totp_step(user.id, step).await?;
+    note(server, user, &browser.address.to_string(), None, "added second factor", "").await?;
+    let user = User { second_factor: Some(factor), ..user.clone() };
+    show(server, &user, codes, Notice::good("From now on you are asked for a code when you sign in."))
+}
+
+/// Removes the second factor of whoever still has it.
+async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+    if !session::is_code(server, user, form.get("code")).await? {
+        return show(server, user, Vec::new(), Notice::bad("This is not the code, or it was used before."));
+    }
+    server.store().set_second_factor(user.id, None).await?;
+    note(server, user, &browser.address.to_string(), None, "removed second factor", "").await?;
+    Ok(go("/console/account"))
+}

@@ -1,0 +1,376 @@
+//! One message: all that happened to it, the mail itself, what tracking changed; and what can be done about it.
+
+use askama::Template;
+
+use super::messages::{Line, find};
+use super::page::{self, Frame, Notice, Section, shown, size};
+use super::{Fault, Page, Visit, go};
+use crate::http::problem::Problem;
+use crate::intake::submission::{Content, Submission};
+use crate::mail::headers;
+use crate::mail::rewrite::{LinkReport, PartReport};
+use crate::mail::submitted::Switches;
+use crate::mail::view::{self, View};
+use crate::model::address::Address;
+use crate::model::delivery::{Delivery, State};
+use crate::model::event::{Detail, Event};
+use crate::model::hit::{Hit, HitKind};
+use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::message::Message;
+use crate::model::once::Answered;
+use crate::model::queue::QueueFilter;
+use crate::model::reason::Cause;
+use crate::model::suppression::Scope;
+use crate::model::time::Timestamp;
+use crate::model::user::Deed;
+use crate::store::deliveries::Attempt;
+use crate::store::dispatches::DispatchStanding;
+use crate::store::views::DeliveryView;
+
+/// Recipients of a message that are told in full.
+const COPIES_MAX: usize = 20;
+/// Steps that are told of one recipient.
+const STEPS_MAX: usize = 60;
+/// Bytes of dialogues and words of others on one page.
+const TIMELINE_BYTES_MAX: usize = 40_000;
+/// Bytes of the mail on one page.
+const MAIL_BYTES_MAX: usize = 40_000;
+/// Links that are listed.
+const LINKS_MAX: usize = 60;
+/// Bytes of a link.
+const LINK_BYTES_MAX: usize = 300;
+
+/// One line of what happened.
+struct Step {
+    at: Timestamp,
+    when: String,
+    class: &'static str,
+    what: String,
+    more: String,
+    dialogue: String,
+}
+
+/// One recipient's copy.
+struct Copy {
+    id: DeliveryId,
+    address: String,
+    state: &'static str,
+    standing: String,
+    steps: Vec<Step>,
+    omitted: usize,
+}
+
+/// A way to look at the mail.
+const VIEWS: [(&str, &str); 5] =
+    [("html", "HTML"), ("text", "Text"), ("source", "Source"), ("header", "Header"), ("tracking", "Tracking")];
+
+#[derive(Template)]
+#[template(path = "console/message.html")]
+struct MessagePage {
+    frame: Frame,
+    message: Line,
+    message_id: String,
+    source: &'static str,
+    size: String,
+    metadata: Vec<(String, String)>,
+    copies: Vec<Copy>,
+    more: usize,
+    can_retry: bool,
+    can_cancel: bool,
+    can_resend: bool,
+    has_content: bool,
+    views: [(&'static str, &'static str); 5],
+    view: &'static str,
+    seen: View,
+    /// The text that the view shows.
+    text: String,
+    is_cut: bool,
+    tracked: TrackedView,
+}
+
+/// What tracking made of the first recipient's copy.
+#[derive(Default)]
+struct TrackedView {
+    pixel: Option<String>,
+    links: Vec<LinkReport>,
+    more: usize,
+    parts: Vec<PartReport>,
+    untouched: Option<&'static str>,
+}
+
+/// One message.
+pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) -> Page {
+    let message = find(visit, id).await?;
+    let store = visit.server.store();
+    let deliveries = store.deliveries(message.id).await?;
+    let now = visit.server.clock().now();
+    let mut copies = Vec::new();
+    let mut budget = TIMELINE_BYTES_MAX;
+    for view in deliveries.iter().take(COPIES_MAX) {
+        copies.push(copy(visit, view, now, &mut budget).await?);
+    }
+    let content = store.content(message.id).await?;
+    let seen = content.as_deref().map(view::view).unwrap_or_default();
+    let fallback = if seen.html.is_some() { "html" } else { "text" };
+    let wanted = visit.query.get("view");
+    let view = VIEWS.iter().map(|(word, _)| *word).find(|word| *word == wanted).unwrap_or(fallback);
+    let text = match (view, &content) {
+        ("text", _) => seen.text.clone().unwrap_or_default(),
+        ("source", Some(content)) => {
+            let start = content.get(..content.len().min(MAIL_BYTES_MAX * 2)).unwrap_or_default();
+            String::from_utf8_lossy(start).into_owned()
+        }
+        _ => String::new(),
+    };
+    let (text, is_cut) = page::beginning(&text, MAIL_BYTES_MAX);
+    let first = deliveries.first().map(|view| view.delivery.id);
+    let tracked = match (view, &content, first) {
+        ("tracking", Some(content), Some(first)) => tracked(visit, content, &message, first),
+        _ => TrackedView::default(),
+    };
+    let again = visit.query.get("again").parse::<MessageId>().ok();
+    let notice = notice.or_else(|| again.and_then(|_| Notice::good("Sent again; this is the new message.")));
+    let is_queued = |view: &DeliveryView| view.delivery.state == State::Queued;
+    let mut line = Line::of(&message);
+    line.subject.clone_from(&message.facts.subject);
+    let page = MessagePage {
+        frame: visit.frame("Message", Section::Messages, notice),
+        message_id: message.facts.email_reference.clone(),
+        source: message.source.as_str(),
+        size: size(message.size_bytes),
+        metadata: message.facts.metadata.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        more: deliveries.len().saturating_sub(COPIES_MAX),
+        can_retry: deliveries.iter().any(|view| is_queued(view) && !view.is_leased),
+        can_cancel: deliveries.iter().any(is_queued),
+        can_resend: content.is_some(),
+        has_content: content.is_some(),
+        views: VIEWS,
+        view,
+        text: text.to_owned(),
+        is_cut: is_cut || content.is_some_and(|content| view == "source" && content.len() > MAIL_BYTES_MAX),
+        message: line,
+        copies,
+        seen,
+        tracked,
+    };
+    page::page(&page)
+}
+
+/// What tracking made of one copy, as it was or will be sent.
+fn tracked(visit: &Visit<'_>, content: &[u8], message: &Message, first: DeliveryId) -> TrackedView {
+    let Some(rendered) = visit.server.intake().copy(content, message, first) else { return TrackedView::default() };
+    let cut = |text: String| match page::beginning(&text, LINK_BYTES_MAX) {
+        (start, true) => format!("{start}…"),
+        (_, false) => text,
+    };
+    let count = rendered.tracked.links.len();
+    let links = rendered.tracked.links.into_iter().take(LINKS_MAX);
+    let links = links.map(|link| LinkReport {
+        original: cut(link.original),
+        target: cut(link.target),
+        tracked: cut(link.tracked),
+    });
+    TrackedView {
+        pixel: rendered.tracked.pixel,
+        links: links.collect(),
+        more: count.saturating_sub(LINKS_MAX),
+        parts: rendered.tracked.parts,
+        untouched: rendered.tracked.untouched,
+    }
+}
+
+async fn copy(visit: &Visit<'_>, view: &DeliveryView, now: Timestamp, budget: &mut usize) -> Result<Copy, Fault> {
+    let store = visit.server.store();
+    let delivery = &view.delivery;
+    let mut steps: Vec<Step> = Vec::new();
+    steps.extend(store.attempts(delivery.id).await?.iter().map(|(number, attempt)| attempted(*number, attempt)));
+    steps.extend(store.hits(delivery.id).await?.iter().map(looked));
+    for event in store.events(delivery.id).await? {
+        let owed = store.dispatches(event.id).await?;
+        steps.push(happened(&event));
+        steps.extend(owed.iter().map(|standing| told(event.at, standing)));
+    }
+    steps.sort_by_key(|step| step.at);
+    let omitted = steps.len().saturating_sub(STEPS_MAX);
+    // The first steps say how it began, the last how it ended.
+    if omitted > 0 {
+        steps.drain(STEPS_MAX / 2..STEPS_MAX / 2 + omitted);
+    }
+    for step in steps.iter_mut().rev() {
+        for text in [&mut step.what, &mut step.more, &mut step.dialogue] {
+            let (start, is_cut) = page::beginning(text, (*budget).min(8_000));
+            let kept = start.len();
+            if is_cut {
+                text.truncate(kept);
+                text.push_str(" …");
+            }
+            *budget -= kept;
+        }
+    }
+    Ok(Copy {
+        id: delivery.id,
+        address: delivery.address.to_string(),
+        state: delivery.state.as_str(),
+        standing: standing(view, now),
+        steps,
+        omitted,
+    })
+}
+
+fn standing(view: &DeliveryView, now: Timestamp) -> String {
+    let reason = view.reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    if let Some(since) = view.held_at {
+        return format!("held by a person since {}", shown(since));
+    }
+    match (view.delivery.state, view.due_at, view.settled_at) {
+        (State::Queued, Some(_), _) if view.is_leased => format!("attempt {} is under way", view.delivery.attempts),
+        (State::Queued, Some(due), _) if due <= now => format!("due since {}{reason}", shown(due)),
+        (State::Queued, Some(due), _) => {
+            format!("next try {}, given up after {}{reason}", shown(due), shown(view.delivery.expires_at))
+        }
+        (_, _, Some(at)) => format!("since {}{reason}", shown(at)),
+        (_, _, None) => reason,
+    }
+}
+
+fn step(at: Timestamp, class: &'static str, what: String, more: String) -> Step {
+    Step { at, when: shown(at), class, what, more, dialogue: String::new() }
+}
+
+fn attempted(number: u32, attempt: &Attempt) -> Step {
+    let took = attempt.ended_at.since(attempt.started_at).as_millis();
+    let mut more = format!("by {} in {took} ms", attempt.route);
+    for (label, text) in [(" to ", &attempt.peer), (", ", &attempt.tls), (": ", &attempt.diagnostic)] {
+        if !text.is_empty() {
+            more += &format!("{label}{text}");
+        }
+    }
+    if !attempt.rule.is_empty() {
+        more += &format!(" [rule {}]", attempt.rule);
+    }
+    let what = format!("Attempt {number}: {}", attempt.outcome);
+    Step { dialogue: attempt.dialogue.clone(), ..step(attempt.started_at, "attempt", what, more) }
+}
+
+fn happened(event: &Event) -> Step {
+    let because = |cause: &Cause| format!("{} [rule {}] {}", cause.reason, cause.rule, cause.diagnostic);
+    let more = match &event.detail {
+        Detail::Sent | Detail::Opened { .. } | Detail::Clicked { .. } => String::new(),
+        Detail::Delivered { reply, .. } => reply.clone(),
+        Detail::Deferred { cause, next_at: Some(next) } => format!("{}; next try {}", because(cause), shown(*next)),
+        Detail::Deferred { cause, next_at: None } => because(cause),
+        Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
+        Detail::Complained { feedback_type, reported_by, .. } => format!("{feedback_type} from {reported_by}"),
+        Detail::Webhook { url, .. } => url.clone(),
+    };
+    let what = match event.kind.as_str() {
+        "sent" => "accepted".to_owned(),
+        word => word.replace('_', " "),
+    };
+    step(event.at, event.kind.as_str(), what, more)
+}
+
+fn looked(hit: &Hit) -> Step {
+    let what = match hit.kind {
+        HitKind::Open => "Pixel loaded".to_owned(),
+        HitKind::Click => format!("Link followed: {}", hit.target),
+    };
+    let (place, client, machine) = (&hit.visitor.place, &hit.visitor.client, &hit.visitor.machine);
+    let mut more = format!("{} ({} % sure)", machine.verdict.as_str(), machine.confidence);
+    let names = [&client.email_client.name, &client.browser.name, &client.operating_system.name];
+    for text in [&place.city, &place.country_name, &place.ip_address].into_iter().chain(names) {
+        if !text.is_empty() {
+            more += &format!(", {text}");
+        }
+    }
+    if !machine.reasons.is_empty() {
+        more += &format!(": {}", machine.reasons.join("; "));
+    }
+    step(hit.at, "hit", what, more)
+}
+
+fn told(at: Timestamp, standing: &DispatchStanding) -> Step {
+    let answer = match (standing.last_status, &standing.last_error) {
+        (Some(status), _) => format!(", answered {status}"),
+        (None, Some(error)) => format!(", {error}"),
+        (None, None) => String::new(),
+    };
+    let next = standing.due_at.map_or(String::new(), |due| format!(", next try {}", shown(due)));
+    let what = format!("Webhook {}", standing.state.as_str());
+    step(at, "webhook", what, format!("{} after {} attempts{answer}{next}", standing.id.webhook, standing.attempts))
+}
+
+fn of_message(visit: &Visit<'_>, message: &Message) -> QueueFilter {
+    QueueFilter { message: Some(message.id), ..QueueFilter::all_of(Scope::Tenant(visit.tenant.id)) }
+}
+
+/// Tries what waits of a message at once.
+pub(super) async fn retry(visit: &Visit<'_>, id: &str) -> Page {
+    let message = find(visit, id).await?;
+    visit.may(Deed::Assist)?;
+    let due = visit.server.store().retry_now(of_message(visit, &message)).await?;
+    visit.note("retried message", id).await?;
+    let told = match due {
+        0 => Notice::bad("Nothing of it waits."),
+        _ => Notice::good("It is tried within seconds."),
+    };
+    show(visit, id, told).await
+}
+
+/// Cancels what waits of a message.
+pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Page {
+    let message = find(visit, id).await?;
+    visit.may(Deed::Assist)?;
+    let (ids, now) = (visit.server.ids().clone(), visit.server.clock().now());
+    let tell = move |delivery: &Delivery| Some(delivery.cancelled(EventId::from_uuid(ids.uuid(now)), now));
+    let cancelled = visit.server.store().cancel(of_message(visit, &message), tell).await?;
+    visit.note("cancelled message", id).await?;
+    let told = match cancelled {
+        0 => Notice::bad("It is too late: nothing of it waits."),
+        1 => Notice::good("One delivery is cancelled."),
+        more => Notice::good(format!("{more} deliveries are cancelled.")),
+    };
+    show(visit, id, told).await
+}
+
+/// Sends a message again as a new one: to one recipient, or to all.
+pub(super) async fn resend(visit: &Visit<'_>, id: &str) -> Page {
+    let message = find(visit, id).await?;
+    visit.may(Deed::Assist)?;
+    let store = visit.server.store();
+    let content = store.content(message.id).await?.ok_or(Fault::NotFound)?;
+    let deliveries = store.deliveries(message.id).await?;
+    let wanted = visit.form.get("delivery");
+    let is_meant = |delivery: &Delivery| wanted.is_empty() || delivery.id.to_string() == wanted;
+    let recipients = deliveries.iter().map(|view| &view.delivery).filter(|delivery| is_meant(delivery));
+    let recipients: Vec<Address> = recipients.map(|delivery| delivery.address.clone()).collect();
+    let agents = visit.agents().await?;
+    let agent = agents.iter().find(|agent| agent.id == message.agent).ok_or(Fault::NotFound)?;
+    let grant = visit.grant(agent).await?;
+    // As a new mail it has a name and a date of its own.
+    let bytes =
+        headers::without(&content, |field| ["Message-ID", "Date", "Received"].iter().any(|name| field.is(name)));
+    let facts = &message.facts;
+    let submission = Submission {
+        source: message.source,
+        sender: None,
+        recipients,
+        content: Content::Raw { bytes: bytes.into_owned().into(), hop: None },
+        switches: Switches {
+            track_opens: Some(facts.tracking.opens),
+            track_clicks: Some(facts.tracking.clicks),
+            tags: facts.tags.clone(),
+            metadata: facts.metadata.clone(),
+            client_reference: facts.client_reference.clone(),
+            ..Switches::default()
+        },
+    };
+    match visit.server.submit_once(&grant, vec![submission], None, |_| Answered::default()).await {
+        Ok(receipts) => {
+            let sent = receipts.first().map_or(message.id, |receipt| receipt.message);
+            visit.note("sent message again", &format!("{id} as {sent}")).await?;
+            Ok(go(&visit.path(&format!("messages/{sent}?again={id}"))))
+        }
+        Err(refusal) => show(visit, id, Notice::bad(page::told(&Problem::from(refusal)))).await,
+    }
+}

@@ -1,0 +1,132 @@
+//! A signed-in person at one tenant: what they may do there, and how it is asked for.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+use super::form::Form;
+use super::page::{self, Frame, Notice, Section};
+use super::{Fault, session};
+use crate::http::problem::Problem;
+use crate::http::{Server, mailtura};
+use crate::model::id::{CredentialId, EventId};
+use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
+use crate::model::user::{AuditEntry, Deed, User};
+
+/// Mail agents that are shown of one tenant.
+pub(super) const AGENTS_MAX: u32 = 500;
+
+/// A signed-in person at one tenant.
+pub(super) struct Visit<'s> {
+    pub(super) server: &'s Server,
+    pub(super) user: User,
+    pub(super) tenant: Tenant,
+    pub(super) address: String,
+    pub(super) query: Form,
+    pub(super) form: Form,
+}
+
+pub(super) async fn visit<'s>(
+    server: &'s Server,
+    browser: &session::Browser,
+    user: User,
+    slug: &str,
+    query: Form,
+    form: Form,
+) -> Result<Visit<'s>, Fault> {
+    let tenant = server.store().tenant(slug).await?.ok_or(Fault::NotFound)?;
+    if user.tenant.is_some_and(|own| own != tenant.id) {
+        return Err(Fault::NotFound);
+    }
+    Ok(Visit { server, user, tenant, address: browser.address.to_string(), query, form })
+}
+
+impl Visit<'_> {
+    /// The path of a page of this tenant.
+    pub(super) fn path(&self, rest: &str) -> String {
+        format!("/console/{}/{rest}", self.tenant.slug)
+    }
+
+    pub(super) fn may(&self, deed: Deed) -> Result<(), Fault> {
+        if self.user.role.may(deed) { Ok(()) } else { Err(Fault::Forbidden) }
+    }
+
+    /// Whether the person looks after the installation, and not after one tenant.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.user.tenant.is_none()
+    }
+
+    pub(super) fn frame(&self, title: &str, section: Section, notice: Option<Notice>) -> Frame {
+        let tenant = Some((self.tenant.slug.clone(), self.tenant.name.clone()));
+        Frame { tenant, notice, ..Frame::new(self.server, &self.user, title, section) }
+    }
+
+    pub(super) async fn agents(&self) -> Result<Vec<MailAgent>, Fault> {
+        Ok(self.server.store().agents(self.tenant.id, "", AGENTS_MAX).await?)
+    }
+
+    /// The tenant's mail agent with this key.
+    pub(super) async fn agent(&self, key: &str) -> Result<MailAgent, Fault> {
+        self.server.store().agent_with_key(self.tenant.id, key).await?.ok_or(Fault::NotFound)
+    }
+
+    /// The right to ask as `agent` of this tenant.
+    pub(super) async fn grant(&self, agent: &MailAgent) -> Result<Grant, Problem> {
+        Ok(Grant {
+            tenant: self.tenant.clone(),
+            agent: agent.clone(),
+            credential: CredentialId::from_bytes([0; 16]),
+            digest: [0; 32],
+            networks: Vec::new(),
+            kind: CredentialKind::ApiKey,
+            domains: self.server.store().domains(agent.id).await?,
+        })
+    }
+
+    /// Asks the API for something, as `agent` of this tenant.
+    pub(super) async fn api(
+        &self,
+        agent: &MailAgent,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, Problem> {
+        let grant = Arc::new(self.grant(agent).await?);
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = mailtura::call(self.server, &grant, &method, path, body).await?;
+        page::json_of(answer).await
+    }
+
+    /// Writes to the audit log what the person has done.
+    pub(super) async fn note(&self, action: &str, object: &str) -> Result<(), Fault> {
+        note(self.server, &self.user, &self.address, Some(&self.tenant), action, object).await
+    }
+}
+
+/// Writes to the audit log what a person has done.
+pub(super) async fn note(
+    server: &Server,
+    user: &User,
+    address: &str,
+    tenant: Option<&Tenant>,
+    action: &str,
+    object: &str,
+) -> Result<(), Fault> {
+    let at = server.clock().now();
+    let id = EventId::from_uuid(server.ids().uuid(at));
+    tracing::info!(user = user.email, action, object, "console");
+    let entry = AuditEntry {
+        at,
+        actor: user.email.clone(),
+        action: action.to_owned(),
+        object: object.to_owned(),
+        address: address.to_owned(),
+        tenant: tenant.map(|tenant| tenant.id),
+    };
+    Ok(server.store().audit(id, entry).await?)
+}
+
+/// The agent that most pages mean when they name none.
+pub(super) fn main_agent(agents: &[MailAgent]) -> Option<&MailAgent> {
+    agents.iter().find(|agent| agent.name == DEFAULT_AGENT).or_else(|| agents.first())
+}

@@ -1,0 +1,59 @@
+//! What the console tells of the installation and does not know itself: its settings, its names, what places are looked
+//! up in. `app` hands it in.
+
+use std::sync::Arc;
+
+use crate::model::time::Timestamp;
+use crate::tls::Certificates;
+
+/// What places are looked up in: a line for each source, attribution included, and when the oldest was made.
+pub type Places = Arc<dyn Fn() -> (String, Timestamp) + Send + Sync>;
+
+/// The installation, as people see it.
+#[derive(Clone)]
+pub struct House {
+    /// Nothing leaves the machine.
+    pub is_capture: bool,
+    /// What this machine is called.
+    pub hostname: String,
+    /// The domain of return paths.
+    pub return_path_domain: String,
+    /// The host of tracked links; empty when there is none.
+    pub tracking_host: String,
+    /// Mail leaves from this machine, not from a smarthost.
+    pub is_direct: bool,
+    /// Doors that are open here: what, and where.
+    pub doors: Vec<(String, String)>,
+    /// The settings in force, secrets masked.
+    pub settings: Vec<(String, String)>,
+    /// What is unwise about them.
+    pub warnings: Vec<String>,
+    /// What the doors show to clients of TLS.
+    pub certificates: Option<Certificates>,
+    /// Where addresses are.
+    pub places: Places,
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self {
+            is_capture: true,
+            hostname: String::new(),
+            return_path_domain: String::new(),
+            tracking_host: String::new(),
+            is_direct: false,
+            doors: Vec::new(),
+            settings: Vec::new(),
+            warnings: Vec::new(),
+            certificates: None,
+            places: Arc::new(|| (String::new(), Timestamp::default())),
+        }
+    }
+}
+
+impl House {
+    /// Where a door is open here; empty when it is not.
+    pub(super) fn door(&self, name: &str) -> &str {
+        self.doors.iter().find(|(door, _)| door == name).map_or("", |(_, address)| address.as_str())
+    }
+}
