@@ -12,6 +12,7 @@ mod house;
 mod lock;
 mod master_key;
 mod metrics;
+pub mod outward;
 mod sockets;
 
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ use crate::egress::{Guard, Trust};
 use crate::enrich::Enricher;
 use crate::enrich::geo::{Files, Geo};
 use crate::fetch::Fetcher;
+use crate::http;
 use crate::http::admin::Admin;
-use crate::http::{self, VetUrl};
 use crate::ids::IdSource;
 use crate::intake::{self, Intake};
 use crate::mail::rules::Rules;
@@ -44,7 +45,6 @@ use crate::tls::Certificates;
 use crate::tls::challenges::Challenges;
 use crate::wake::Wake;
 use crate::webhooks;
-use crate::webhooks::client::{Client, Limits};
 use crate::worker::Worker;
 
 pub use crate::intake::provision;
@@ -52,6 +52,7 @@ pub use first_run::FirstRun;
 use hosts::Checker;
 pub use lock::DataLock;
 use metrics::Figures;
+use outward::Outward;
 pub use sockets::Addresses;
 use sockets::{HttpKind, Sockets};
 
@@ -299,37 +300,26 @@ impl Ground {
     }
 
     fn http(&self, intake: Intake, certificates: &Certificates) -> anyhow::Result<http::Server> {
-        let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
-        let vet_url: VetUrl = Arc::new(move |url| match policy.judge_url(url) {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(refused.to_string()),
-        });
         Ok(http::Server::new(http::Parts {
             settings: self.settings.http.clone(),
             intake,
             store: self.store.clone(),
             clock: self.world.clock.clone(),
             ids: self.world.ids.clone(),
-            vet_url,
+            outward: Arc::new(self.outward()?),
             resolver: self.world.resolver.clone(),
-            show_event: Arc::new(webhooks::formats::shown),
             challenges: self.challenges.clone(),
             house: self.house(certificates),
         }))
     }
 
     /// The way out, for whoever connects to where a stranger says.
-    fn guard(&self) -> anyhow::Result<(Arc<Guard>, Trust)> {
-        let policy = self.settings.egress_policy()?.with_own(self.addresses.all());
-        let trust = Trust::open(self.settings.egress.ca_file.as_deref()).context("egress.ca_file")?;
-        Ok((Arc::new(Guard::new(policy, self.world.resolver.clone())), trust))
+    fn outward(&self) -> anyhow::Result<Outward> {
+        Outward::new(&self.settings, self.addresses.all(), self.world.resolver.clone())
     }
 
     fn webhooks(&self, counters: &Arc<webhooks::Counters>) -> anyhow::Result<webhooks::Parts> {
-        let (guard, trust) = self.guard()?;
-        let clock = self.world.clock.clone();
-        let client = Arc::new(Client::new(guard, trust, clock.clone(), Limits::default()));
-        Ok(webhooks::Parts { store: self.store.clone(), clock, client, counters: counters.clone() })
+        Ok(self.outward()?.parts(&self.store, &self.world.clock, counters))
     }
 
     async fn workers(
@@ -339,15 +329,15 @@ impl Ground {
     ) -> anyhow::Result<Workers> {
         let mut workers = Workers { deliver: None, webhooks: None };
         if self.settings.roles.contains(&Role::Deliver) {
-            let (guard, trust) = self.guard()?;
+            let outward = self.outward()?;
             let parts = deliver::Parts {
                 store: self.store.clone(),
                 clock: self.world.clock.clone(),
                 ids: self.world.ids.clone(),
                 ring: self.ring.clone(),
                 resolver: self.world.resolver.clone(),
-                guard,
-                tls: trust.client(),
+                guard: outward.guard().clone(),
+                tls: outward.trust().client(),
                 hostname: self.settings.hostname.clone(),
                 return_path_domain: self.settings.reports.return_path_domain.clone(),
                 rules: self.rules.clone(),

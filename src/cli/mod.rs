@@ -18,6 +18,7 @@ mod suppressions;
 mod tenants;
 mod tracking;
 mod users;
+mod verify;
 mod webhooks;
 mod why;
 

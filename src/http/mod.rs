@@ -37,6 +37,8 @@ mod openapi;
 
 pub mod client;
 
+pub mod outward;
+
 pub mod track;
 
 pub mod admin;
@@ -89,6 +91,7 @@ pub use console::routes as console_routes;
 pub use counters::{Counters, read};
 pub use house::{House, Places};
 use once::Ticket;
+use outward::Outward;
 use problem::{Problem, RETRY_AFTER_SECS};
 use server::{Answer, Answerer, Limits, Peer};
 pub use wire::{Flaw, Wrong};
@@ -170,14 +173,6 @@ impl Settings {
 /// Largest body of a request that sends no mail, in bytes.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 
-/// Judges the URL of a webhook: what is wrong with it, for people. Handed in, since this door does not know where we
-/// may connect to.
-pub type VetUrl = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
-
-/// What Mailtura's webhooks are told of an event: the same is told to those who fetch it. Handed in, since this door
-/// does not know the formats of webhooks.
-pub type ShowEvent = Arc<dyn Fn(&Event, &Message) -> Value + Send + Sync>;
-
 /// What the doors work with.
 pub struct Parts {
     /// How they are set.
@@ -190,12 +185,10 @@ pub struct Parts {
     pub clock: Clock,
     /// Ids and secrets.
     pub ids: IdSource,
-    /// Judges the URL of a webhook.
-    pub vet_url: VetUrl,
+    /// Knows how webhooks are told.
+    pub outward: Arc<dyn Outward>,
     /// Shows whose a domain is.
     pub resolver: Arc<dyn Resolver>,
-    /// What is told of an event.
-    pub show_event: ShowEvent,
     /// What certificate authorities look for.
     pub challenges: Challenges,
     /// What the console tells of the installation.

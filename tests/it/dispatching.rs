@@ -8,13 +8,16 @@ use std::time::Duration;
 use postback::dns::Table;
 use postback::egress::{Guard, Policy, Settings as Egress, Trust};
 use postback::model::event::EventKind;
-use postback::model::id::{DeliveryId, MessageId, WebhookId};
+use postback::model::id::{DeliveryId, MessageId, ReplayId, TenantId, WebhookId};
+use postback::model::replay::{Fate, Filter, Replay, ReplayState};
 use postback::model::retry::LEASE;
+use postback::model::sample;
 use postback::model::secret::Secret;
-use postback::model::tenant::AgentSettings;
-use postback::model::webhook::{DispatchId, DispatchState, Format, Webhook};
+use postback::model::tenant::{AgentSettings, MailAgent};
+use postback::model::webhook::{DispatchId, DispatchState, Format, Switch, Webhook};
+use postback::model::webhook_options::Options;
 use postback::store::Store;
-use postback::store::dispatches::DispatchStanding;
+use postback::store::dispatches::{DispatchStanding, Lane};
 use postback::webhooks::client::{Client, Limits};
 use postback::webhooks::signature;
 use postback::webhooks::{self, Counters, Parts, Running, Settings};
@@ -47,14 +50,14 @@ impl House {
     }
 
     async fn webhook(&self, path: &str, format: Format, secret: &str) -> WebhookId {
+        self.webhook_with(path, |webhook| Webhook { format, secret: Secret::new(secret), ..webhook }).await
+    }
+
+    async fn webhook_with(&self, path: &str, change: impl FnOnce(Webhook) -> Webhook) -> WebhookId {
         let id = WebhookId::from_uuid(self.ids.uuid(START));
-        let webhook = Webhook {
-            format,
-            events: [EventKind::Sent].into_iter().collect(),
-            secret: Secret::new(secret),
-            ..Webhook::new(id, self.tenant, self.receiver.url(path), START)
-        };
-        self.store.add_webhook(webhook).await.unwrap();
+        let events = [EventKind::Sent].into_iter().collect();
+        let webhook = Webhook { events, ..Webhook::new(id, self.tenant, self.receiver.url(path), START) };
+        self.store.add_webhook(change(webhook)).await.unwrap();
         id
     }
 
@@ -253,5 +256,306 @@ on_both_engines! {
         assert_eq!(standing.attempts, 2);
         drain(workers).await;
         other.close().await;
+    }
+
+    async fn a_sick_receiver_is_asked_one_request_at_a_time_until_it_is_well(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
+        house.receiver.always_answer("/hook", Answer::Status(500, ""));
+        let workers = house.start();
+        house.owe(30).await;
+        house.until_count(|counters| &counters.failed, 30).await;
+        let health = house.store.webhook_health(webhook).await.unwrap().unwrap();
+        assert!(health.is_sick() && health.is_paused(house.clock.now()) && health.failures == 30, "{health:?}");
+        house.receiver.always_answer("/hook", Answer::Held);
+        house.clock.advance(Duration::from_secs(60));
+        while house.receiver.posted().len() < 31 {
+            tokio::task::yield_now().await;
+        }
+        let other = engine.store("node-2", &house.clock).await;
+        for lane in [Lane::Fresh, Lane::Retry] {
+            assert!(other.lease_dispatches(lane, 100, vec![]).await.unwrap().is_empty(), "all wait for the one");
+        }
+        house.receiver.always_answer("/hook", Answer::Status(200, ""));
+        house.receiver.let_go(1);
+        house.until_count(|counters| &counters.arrived, 30).await;
+        assert_eq!(house.store.webhook_health(webhook).await.unwrap(), None);
+        drain(workers).await;
+        other.close().await;
+    }
+
+    async fn a_receiver_that_asks_for_time_gets_it(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
+        house.receiver.next_answer("/hook", Answer::Status(429, "Retry-After: 120\r\n"));
+        let workers = house.start();
+        house.owe(1).await;
+        house.until_count(|counters| &counters.failed, 1).await;
+        house.owe(5).await;
+        let other = engine.store("node-2", &house.clock).await;
+        house.clock.advance(Duration::from_secs(119));
+        assert!(other.lease_dispatches(Lane::Fresh, 100, vec![]).await.unwrap().is_empty());
+        assert_eq!(other.next_dispatch_due(Lane::Fresh).await.unwrap(), Some(START + Duration::from_secs(120)));
+        house.clock.advance(Duration::from_secs(1));
+        house.until_count(|counters| &counters.arrived, 6).await;
+        assert_eq!(house.store.webhook_health(webhook).await.unwrap(), None);
+        drain(workers).await;
+        other.close().await;
+    }
+
+    async fn what_happened_at_each_attempt_is_kept(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
+        house.receiver.next_answer("/hook", Answer::Status(302, "Location: http://169.254.169.254/x\r\n"));
+        let workers = house.start();
+        let message = house.owe(1).await;
+        let dispatch = house.dispatch(message, webhook).await;
+        house.until_count(|counters| &counters.failed, 1).await;
+        house.clock.advance(Duration::from_secs(6));
+        house.until(dispatch, |standing| standing.state == DispatchState::Arrived).await;
+        let attempts = house.store.dispatch_attempts(dispatch).await.unwrap();
+        let [first, second] = attempts.as_slice() else { panic!("{attempts:?}") };
+        assert_eq!((first.number, first.status, first.error.as_deref()), (1, Some(302), Some("http_status")));
+        assert_eq!(first.trace.why, "the receiver answered 302, a redirect to 169.254.169.254; redirects are not followed");
+        assert!(first.next_at.is_some_and(|next| next > first.started_at));
+        assert_eq!((second.number, second.status, &second.error, second.next_at), (2, Some(200), &None, None));
+        for attempt in &attempts {
+            assert_eq!(attempt.trace.url, house.receiver.url("/hook"));
+            assert!(attempt.trace.url.contains(&attempt.trace.peer) && attempt.trace.phases.total > 0, "{attempt:?}");
+            assert!(attempt.trace.phases.head.is_some());
+        }
+        let log = house.store.webhook_attempts(webhook, None, false, 10).await.unwrap();
+        let numbers: Vec<_> = log.iter().map(|(id, attempt)| (*id, attempt.number)).collect();
+        assert_eq!(numbers, [(dispatch, 2), (dispatch, 1)]);
+        let (_, last) = &log[0];
+        let before = house.store.webhook_attempts(webhook, Some((last.started_at, dispatch.event)), false, 10).await.unwrap();
+        assert_eq!(before.len(), 1);
+        assert_eq!(house.store.webhook_attempts(webhook, None, true, 10).await.unwrap(), before);
+        assert_eq!(house.store.last_arrival(webhook).await.unwrap(), Some(last.started_at));
+        drain(workers).await;
+    }
+
+    async fn events_about_a_message_go_in_order_when_asked_for(engine: &Engine) {
+        let house = House::build(engine).await;
+        let change = |webhook| Webhook { options: Options { in_order: true, ..Options::default() }, ..webhook };
+        let webhook = house.webhook_with("/hook", change).await;
+        house.receiver.next_answer("/hook", Answer::Status(500, ""));
+        let messages = [house.owe(6).await, house.owe(6).await];
+        let workers = house.start();
+        house.until_count(|counters| &counters.failed, 1).await;
+        house.until_count(|counters| &counters.arrived, 6).await;
+        house.clock.advance(Duration::from_secs(6));
+        house.until_count(|counters| &counters.arrived, 12).await;
+        drain(workers).await;
+        let posted = house.receiver.posted();
+        for message in messages {
+            let of_message = format!("\"emailId\":\"{message}\"");
+            let ids: Vec<_> = posted
+                .iter()
+                .filter(|posted| posted.body.contains(&of_message))
+                .map(|posted| posted.body[..45].to_owned())
+                .collect();
+            let mut sorted = ids.clone();
+            sorted.sort();
+            assert_eq!(ids, sorted, "{webhook}");
+        }
+        assert_eq!(posted.len(), 13);
+    }
+
+    async fn events_go_together_when_asked_for(engine: &Engine) {
+        let house = House::build(engine).await;
+        let secret = "whsec_1Yw0u3mDq5uTpGk8vJb2o+Z/4cQX7hRzNfLsEa9iMtU=";
+        let change = |webhook| Webhook {
+            options: Options { batch: true, ..Options::default() },
+            secret: Secret::new(secret),
+            ..webhook
+        };
+        house.webhook_with("/hook", change).await;
+        house.receiver.next_answer("/hook", Answer::Status(500, ""));
+        house.owe(250).await;
+        let workers = house.start();
+        house.clock.advance(Duration::from_secs(2));
+        house.until_count(|counters| &counters.failed, 100).await;
+        house.until_count(|counters| &counters.arrived, 150).await;
+        house.clock.advance(Duration::from_secs(10));
+        house.until_count(|counters| &counters.arrived, 250).await;
+        drain(workers).await;
+        let mut told = HashSet::new();
+        for posted in house.receiver.posted() {
+            assert_eq!(posted.headers["x-mailtura-signature"], signature::mailtura(secret, posted.body.as_bytes()));
+            let (id, at) = (&posted.headers["webhook-id"], posted.headers["webhook-timestamp"].parse().unwrap());
+            let standard = signature::standard(secret, id, at, posted.body.as_bytes()).unwrap();
+            assert_eq!(posted.headers["webhook-signature"], standard);
+            let events: Vec<serde_json::Value> = serde_json::from_str(&posted.body).unwrap();
+            assert!((1..=100).contains(&events.len()));
+            told.extend(events.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
+        }
+        assert_eq!((told.len(), house.receiver.posted().len() < 12), (250, true));
+    }
+
+    async fn a_rate_is_kept_and_the_rest_waits(engine: &Engine) {
+        let house = House::build(engine).await;
+        let change = |webhook| Webhook { options: Options { per_second: Some(5), ..Options::default() }, ..webhook };
+        house.webhook_with("/slow", change).await;
+        house.webhook("/quick", Format::Mailtura, "s").await;
+        let workers = house.start();
+        house.owe(12).await;
+        for arrived in [12 + 5, 12 + 10, 12 + 12] {
+            house.until_count(|counters| &counters.arrived, arrived).await;
+            let slow = house.receiver.posted().iter().filter(|posted| posted.path == "/slow").count();
+            assert_eq!(slow as u64, arrived - 12);
+            house.clock.advance(Duration::from_secs(1));
+        }
+        drain(workers).await;
+    }
+
+    async fn a_test_goes_out_whatever_holds_up_the_others(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
+        house.receiver.next_answer("/hook", Answer::Status(410, ""));
+        let workers = house.start();
+        house.owe(1).await;
+        house.until_count(|counters| &counters.failed, 1).await;
+        house.owe(100).await;
+        let kept = house.store.webhook(house.tenant, webhook).await.unwrap().unwrap();
+        assert_eq!(kept.switch, Switch::OffByUs);
+        let sample = |webhook: &Webhook| {
+            let agent = MailAgent {
+                id: house.agent,
+                tenant: house.tenant,
+                key: "key".into(),
+                name: "default".into(),
+                settings: AgentSettings::default(),
+                created_at: START,
+            };
+            let drawn = (house.ids.uuid(START), house.ids.uuid(START));
+            sample::of_kind(EventKind::Clicked, webhook, &agent, drawn, START)
+        };
+        let (message, event) = sample(&kept);
+        let tested = house.store.dispatch_test(message, event, webhook).await.unwrap();
+        house.until(tested, |standing| standing.state == DispatchState::Arrived).await;
+        let draft_id = WebhookId::from_uuid(house.ids.uuid(START));
+        let draft = Webhook { id: draft_id, url: house.receiver.url("/draft"), ..kept.clone() };
+        let (message, event) = sample(&draft);
+        let drafted = house.store.dispatch_draft_test(message, event, draft).await.unwrap();
+        house.until(drafted, |standing| standing.state == DispatchState::Arrived).await;
+        assert_eq!(house.store.dispatch_attempts(drafted).await.unwrap().len(), 1);
+        assert_eq!(house.store.webhooks(house.tenant, None, 10).await.unwrap(), [kept]);
+        house.store.remove_draft(house.tenant, draft_id).await.unwrap();
+        assert_eq!(house.store.dispatch(drafted).await.unwrap(), None);
+        let tests = house.receiver.posted().iter().filter(|posted| posted.body.contains("\"test\":true")).count();
+        assert_eq!((tests, house.receiver.posted().len()), (2, 3));
+        assert_eq!(house.store.messages(house.tenant, None, 10).await.unwrap().len(), 2, "of tests there are none");
+        drain(workers).await;
+    }
+
+    async fn what_was_given_up_or_missed_is_told_again(engine: &Engine) {
+        let house = House::build(engine).await;
+        let missed = house.owe(3).await;
+        let webhook = house.webhook("/hook", Format::Mailtura, "s").await;
+        house.receiver.next_answer("/hook", Answer::Status(400, "webhook-delivery: abort-message\r\n"));
+        let workers = house.start();
+        let given_up = house.owe(1).await;
+        let dispatch = house.dispatch(given_up, webhook).await;
+        let standing = house.until(dispatch, |standing| standing.state == DispatchState::Exhausted).await;
+        assert_eq!(standing.last_error.as_deref(), Some("refused"));
+        assert_eq!(house.store.webhook_health(webhook).await.unwrap(), None, "it works, and said so");
+        house.owe(1).await;
+        house.until_count(|counters| &counters.arrived, 1).await;
+
+        let replay = Replay {
+            id: ReplayId::from_uuid(house.ids.uuid(START)),
+            webhook,
+            tenant: house.tenant,
+            filter: Filter {
+                from: START,
+                to: START + Duration::from_secs(1),
+                kinds: EventKind::Sent.bit(),
+                fates: vec![Fate::Exhausted, Fate::Missed],
+                tag: None,
+                recipient: None,
+            },
+            per_second: 2,
+            state: ReplayState::Running,
+            reached: START,
+            seen: 0,
+            queued: 0,
+            created_at: START,
+            ended_at: None,
+        };
+        house.store.add_replay(&replay).await.unwrap();
+        house.until_count(|counters| &counters.arrived, 3).await;
+        let standing = house.store.replay(webhook, replay.id).await.unwrap().unwrap();
+        assert_eq!((standing.state, standing.queued), (ReplayState::Running, 2), "two a second");
+        house.clock.advance(Duration::from_secs(1));
+        house.until_count(|counters| &counters.arrived, 5).await;
+        house.clock.advance(Duration::from_secs(1));
+        let ended = loop {
+            let standing = house.store.replay(webhook, replay.id).await.unwrap().unwrap();
+            if standing.state == ReplayState::Done {
+                break standing;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((ended.seen, ended.queued, ended.ended_at), (5, 4, Some(house.clock.now())));
+        let again = house.dispatch(missed, webhook).await;
+        house.until(again, |standing| standing.state == DispatchState::Arrived).await;
+
+        // One that arrived is told once more when somebody asks for it, under its own id and with attempts of its own.
+        assert!(house.store.replay_dispatch(house.tenant, dispatch).await.unwrap());
+        house.until_count(|counters| &counters.arrived, 6).await;
+        let standing = house.until(dispatch, |standing| standing.state == DispatchState::Arrived).await;
+        assert_eq!(standing.attempts, 3);
+        let of_event = format!("{{\"id\":\"{}\"", dispatch.event);
+        let told = house.receiver.posted().iter().filter(|posted| posted.body.starts_with(&of_event)).count();
+        assert_eq!(told, 3);
+        assert!(!house.store.replay_dispatch(TenantId::from_bytes([9; 16]), dispatch).await.unwrap());
+        drain(workers).await;
+    }
+
+    async fn who_fails_for_days_is_warned_and_switched_off_and_others_hear_of_it(engine: &Engine) {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let house = House::build(engine).await;
+        let failing = house.webhook("/dead", Format::Mailtura, "s").await;
+        let notices = [EventKind::WebhookFailing, EventKind::WebhookDisabled];
+        let change = |webhook| Webhook { events: notices.into_iter().collect(), ..webhook };
+        house.webhook_with("/told", change).await;
+        house.receiver.always_answer("/dead", Answer::Status(500, ""));
+        let workers = house.start();
+        house.owe(40).await;
+        let off = loop {
+            let webhook = house.store.webhook(house.tenant, failing).await.unwrap().unwrap();
+            if webhook.switch != Switch::On {
+                break webhook;
+            }
+            let failed = house.counters.failed.load(Ordering::Relaxed);
+            house.clock.advance(HOUR);
+            house.until_count(|counters| &counters.failed, failed + 1).await;
+        };
+        assert_eq!(off.switch, Switch::OffByUs);
+        let failing_for = house.clock.now().since(START);
+        assert!((HOUR * 120..HOUR * 124).contains(&failing_for), "{failing_for:?}");
+        house.until_count(|counters| &counters.arrived, 2).await;
+        let told: Vec<serde_json::Value> = house
+            .receiver
+            .posted()
+            .iter()
+            .filter(|posted| posted.path == "/told")
+            .map(|posted| serde_json::from_str(&posted.body).unwrap())
+            .collect();
+        let types: Vec<_> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
+        assert_eq!(types, ["webhook.failing", "webhook.disabled"]);
+        assert_eq!(told[1]["data"]["webhookId"], failing.to_string());
+        assert_eq!(told[1]["data"]["error"], "http_status");
+        let mailed: Vec<_> = house.store.notices().await.unwrap().into_iter().map(|event| event.kind).collect();
+        assert_eq!(mailed, notices);
+        // Nothing is dropped, and what happens meanwhile is kept too.
+        house.owe(1).await;
+        assert_eq!(house.store.dispatches_waiting(failing, 100).await.unwrap(), 41);
+        house.receiver.always_answer("/dead", Answer::Status(200, ""));
+        house.store.change_webhook(&Webhook { switch: Switch::On, ..off }).await.unwrap();
+        house.clock.advance(HOUR * 12);
+        house.until_count(|counters| &counters.arrived, 43).await;
+        drain(workers).await;
     }
 }

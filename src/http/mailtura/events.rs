@@ -71,7 +71,7 @@ pub(super) async fn of_email(call: Call) -> Result<Answer, Problem> {
 }
 
 fn body(server: &Server, (event, message): &(Event, Message)) -> EventBody {
-    EventBody((server.0.parts.show_event)(event, message))
+    EventBody(server.0.parts.outward.shown(event, message))
 }
 
 /// The first id that an event of this moment can have (RFC 9562 §5.7).

@@ -261,7 +261,7 @@ async fn apply(
     wanted: Wanted,
 ) -> Result<(), Problem> {
     match fields.text("url")? {
-        Some(url) => webhook.url = vetted(server, url)?,
+        Some(url) => webhook.url = vetted(server, webhook, url).await?,
         None if wanted == Wanted::Everything => return Err(Flaw::at("/url", Wrong::Missing).into()),
         None => {}
     }
@@ -308,12 +308,13 @@ async fn apply(
     Ok(())
 }
 
-fn vetted(server: &Server, url: &str) -> Result<String, Flaw> {
+async fn vetted(server: &Server, webhook: &Webhook, url: &str) -> Result<String, Flaw> {
     if url::Url::parse(url).is_err() {
         return Err(Flaw::at("/url", Wrong::Format("uri")).showing(url));
     }
-    let vetted = (server.0.parts.vet_url)(url);
-    vetted.map(|()| url.to_owned()).map_err(|why| Flaw::at("/url", Wrong::Other(why)).showing(url))
+    let new = Webhook { url: url.to_owned(), ..webhook.clone() };
+    let admitted = server.0.parts.outward.admit(&new).await;
+    admitted.map(|()| new.url).map_err(|unusable| Flaw::at("/url", Wrong::Other(unusable.why)).showing(url))
 }
 
 fn events(fields: &Fields<'_, '_>) -> Result<Option<EventSet>, Flaw> {

@@ -35,7 +35,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postback::app::outward::Outward;
 use postback::clock::Clock;
+use postback::config::Settings;
 use postback::dns::Table;
 use postback::enrich::Enricher;
 use postback::http::{self, Server};
@@ -137,16 +139,15 @@ impl House {
         let proof: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let proof: &'static str = format!("postback-domain={proof}").leak();
         let dns = Table::new().with_txt("_postback.proved.example", ["v=other", proof]);
-        let vet = |url: &str| if url.starts_with("https://") { Ok(()) } else { Err("must be https".to_owned()) };
+        let outward = Outward::new(&Settings::default(), [address], Arc::new(Table::new())).unwrap();
         let parts = http::Parts {
             settings,
             intake: intake.clone(),
             store: store.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
-            vet_url: Arc::new(vet),
+            outward: Arc::new(outward),
             resolver: Arc::new(dns),
-            show_event: Arc::new(postback::webhooks::formats::shown),
             challenges: Challenges::default(),
             house: Default::default(),
         };

@@ -90,7 +90,11 @@ async fn bad_webhooks() {
     check("{}", 400, "Nothing to change").await;
     check("", 400, "Invalid JSON").await;
     check(r#"{"url":"x"}"#, 422, "body/url must match format \"uri\"").await;
-    check(r#"{"url":"http://example.com/"}"#, 422, "body/url: must be https").await;
+    check(r#"{"url":"http://example.com/"}"#, 422, "body/url: the URL must begin with https://").await;
+    let own = format!(r#"{{"url":"http://{}/"}}"#, house.address);
+    check(&own, 422, "body/url: the URL leads to a door of Postback itself").await;
+    check(r#"{"url":"https://169.254.169.254/"}"#, 422, "body/url: the URL leads to the metadata service of a cloud")
+        .await;
     check(r#"{"url":7}"#, 422, "body/url must be string").await;
     check(r#"{"events":[]}"#, 422, "body/events must NOT have fewer than 1 items").await;
     check(r#"{"events":["delivered","exploded"]}"#, 422, "body/events/1 must be equal to one of").await;

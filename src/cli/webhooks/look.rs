@@ -1,0 +1,145 @@
+//! What there is to see of a webhook: how it is set, how it fares, what was posted and answered.
+
+use anyhow::Context;
+use postback::app::outward::told;
+use postback::model::event::EventKind;
+use postback::model::id::EventId;
+use postback::model::time::Timestamp;
+use postback::model::webhook::{DispatchId, Switch, Webhook};
+use postback::model::webhook_attempt::{Attempted, Phases};
+use postback::model::webhook_health::Health;
+
+use super::House;
+use crate::cli::{printable, say, say_table};
+
+/// Dispatches that wait are counted up to here.
+const WAITING_MAX: u32 = 100_000;
+
+/// How a webhook is, in a word.
+pub(super) fn state(webhook: &Webhook, health: Option<&Health>, now: Timestamp) -> &'static str {
+    match (webhook.switch, health) {
+        (Switch::OffByOwner | Switch::Draft, _) => "off",
+        (Switch::OffByUs, _) => "switched off",
+        (Switch::On, Some(health)) if health.is_paused(now) => "paused",
+        (Switch::On, Some(health)) if health.failing_since.is_some() => "failing",
+        (Switch::On, _) => "ok",
+    }
+}
+
+impl House<'_> {
+    pub(super) async fn show(&self, webhook: &Webhook) -> anyhow::Result<()> {
+        let store = &self.guest.store;
+        let (now, id) = (self.guest.clock.now(), webhook.id);
+        let health = store.webhook_health(id).await.context("look at its health")?;
+        let waiting = store.dispatches_waiting(id, WAITING_MAX).await.context("count what waits")?;
+        let arrived = store.last_arrival(id).await.context("look for the last arrival")?;
+        let line = |name: &str, value: String| {
+            if !value.is_empty() {
+                say(format!("{name:<14}{}", printable(&value)));
+            }
+        };
+        line("id", id.to_string());
+        line("url", webhook.url.clone());
+        line("description", webhook.description.clone());
+        line("state", state(webhook, health.as_ref(), now).to_owned());
+        line("format", webhook.format.as_str().to_owned());
+        line("events", webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(", "));
+        line("hits", webhook.hits.as_str().to_owned());
+        line("tags", webhook.tags.join(", "));
+        line("headers", webhook.headers.iter().map(|(name, _)| format!("{name}: ***")).collect::<Vec<_>>().join(", "));
+        line("at once", webhook.options.at_once.map_or(String::new(), |count| count.to_string()));
+        line("per second", webhook.options.per_second.map_or(String::new(), |count| count.to_string()));
+        line("in order", if webhook.options.in_order { "yes".into() } else { String::new() });
+        line("batch", if webhook.options.batch { "yes".into() } else { String::new() });
+        line("notify", webhook.options.notify.join(", "));
+        if let Some(old) = &webhook.old_secret {
+            let signs = if old.signs_alone { ", and signs alone" } else { "" };
+            line("old secret", format!("good until {}{signs}", old.until));
+        }
+        line("waiting", waiting.to_string());
+        line("last arrival", arrived.map_or(String::new(), |at| at.to_string()));
+        if let Some(health) = health {
+            line("failing since", health.failing_since.map_or(String::new(), |since| since.to_string()));
+            line("failures", health.failures.to_string());
+            line("last error", health.last_error.clone());
+            line("paused until", health.paused_until.map_or(String::new(), |until| until.to_string()));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn tell_log(&self, webhook: &Webhook, failed: bool, limit: u32) -> anyhow::Result<()> {
+        let log = self.guest.store.webhook_attempts(webhook.id, None, failed, limit).await.context("read the log")?;
+        let rows: Vec<_> = log.iter().map(|(id, attempt)| row(*id, attempt)).collect();
+        say_table(["AT", "EVENT", "ATTEMPT", "STATUS", "TOOK", "ERROR"], &rows);
+        Ok(())
+    }
+
+    pub(super) async fn tell_dispatch(&self, webhook: &Webhook, event: EventId) -> anyhow::Result<()> {
+        let id = DispatchId { event, webhook: webhook.id };
+        let view = self.guest.store.dispatch_view(webhook.tenant, id).await.context("look for the event")?;
+        let view = view.with_context(|| format!("nothing is or was owed of {event} to {}", webhook.id))?;
+        say(format!("{} {} to {}: {}", view.event.kind.as_str(), event, webhook.id, view.standing.state.as_str()));
+        if let Some(due_at) = view.standing.due_at {
+            say(format!("next attempt: {due_at}"));
+        }
+        for attempt in self.guest.store.dispatch_attempts(id).await.context("read its attempts")? {
+            tell_attempt(&attempt);
+            let request = told(webhook, &view.event, &view.message, attempt.number, attempt.started_at);
+            let is_exact = attempt.trace.together.is_none() && webhook.updated_at <= attempt.started_at;
+            say(if is_exact { "  request:" } else { "  request, as it would be made alone and now:" });
+            tell_message(&request.headers, &String::from_utf8_lossy(&request.body), webhook);
+        }
+        Ok(())
+    }
+}
+
+fn row(id: DispatchId, attempt: &Attempted) -> [String; 6] {
+    [
+        attempt.started_at.to_string(),
+        id.event.to_string(),
+        attempt.number.to_string(),
+        attempt.status.map_or("-".to_owned(), |status| status.to_string()),
+        format!("{} ms", attempt.trace.phases.total / 1000),
+        attempt.error.clone().unwrap_or_default(),
+    ]
+}
+
+/// An attempt and its answer, laid out.
+pub(super) fn tell_attempt(attempt: &Attempted) {
+    let trace = &attempt.trace;
+    let status = attempt.status.map_or("no answer".to_owned(), |status| status.to_string());
+    say(format!("\nattempt {} at {}: {status}", attempt.number, attempt.started_at));
+    if !trace.why.is_empty() {
+        say(format!("  {}", printable(&trace.why)));
+    }
+    let peer = if trace.peer.is_empty() { "nobody".to_owned() } else { trace.peer.clone() };
+    let again = if trace.is_reused { ", over a kept connection" } else { "" };
+    let tls = if trace.tls.is_empty() { String::new() } else { format!(", {}", trace.tls) };
+    say(format!("  to {} at {peer}{again}{tls}", printable(&trace.url)));
+    say(format!("  {}", phases(&trace.phases)));
+    if let Some(next) = attempt.next_at {
+        say(format!("  next attempt: {next}"));
+    }
+    if !trace.headers.is_empty() || !trace.body.is_empty() {
+        say("  answer:");
+        trace.headers.iter().for_each(|(name, value)| say(format!("    {name}: {}", printable(value))));
+        trace.body.lines().take(50).for_each(|line| say(format!("    {}", printable(line))));
+    }
+}
+
+fn phases(phases: &Phases) -> String {
+    let named = [("DNS", phases.dns), ("connect", phases.connect), ("TLS", phases.tls), ("headers", phases.head)];
+    let millis = |micros: u64| format!("{}.{:01} ms", micros / 1000, micros % 1000 / 100);
+    let parts = named.iter().filter_map(|(name, took)| took.map(|took| format!("{name} {}", millis(took))));
+    parts.chain([format!("in all {}", millis(phases.total))]).collect::<Vec<_>>().join(", ")
+}
+
+/// A request, laid out; what its owner set as headers may be secret.
+pub(super) fn tell_message(headers: &[(String, String)], body: &str, webhook: &Webhook) {
+    let is_own = |name: &str| webhook.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    for (name, value) in headers {
+        say(format!("    {name}: {}", if is_own(name) { "***".to_owned() } else { printable(value) }));
+    }
+    say("");
+    body.lines().for_each(|line| say(format!("    {}", printable(line))));
+}

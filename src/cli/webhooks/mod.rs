@@ -1,0 +1,274 @@
+//! `postback webhook`: who is told of what, and how that goes.
+
+mod fields;
+mod listen;
+mod look;
+mod replay;
+mod trial;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use postback::app::outward::Outward;
+use postback::config::Loaded;
+use postback::dns;
+use postback::model::event::EventKind;
+use postback::model::id::{EventId, WebhookId};
+use postback::model::secret::Secret;
+use postback::model::webhook::{Format, Hits, Switch, Webhook};
+use postback::store::StoreError;
+
+use super::database::Guest;
+use super::{LIST_MAX, printable, removed, say, say_table};
+use fields::Fields;
+
+#[derive(Subcommand)]
+pub(super) enum WebhookCommand {
+    /// Add a webhook and show its secret
+    Add {
+        /// Where to: https, unless settings or capture mode allow http
+        url: String,
+        #[command(flatten)]
+        fields: Box<Fields>,
+        /// Of which tenant
+        #[arg(long, value_name = "SLUG", default_value = "default")]
+        tenant: String,
+    },
+    /// Show a tenant's webhooks
+    List {
+        /// Of which tenant
+        #[arg(long, value_name = "SLUG", default_value = "default")]
+        tenant: String,
+    },
+    /// Show all about a webhook, and how it fares
+    Show(Which),
+    /// Change what is named of a webhook
+    Set {
+        #[command(flatten)]
+        which: Which,
+        /// Where to
+        #[arg(long)]
+        url: Option<String>,
+        #[command(flatten)]
+        fields: Box<Fields>,
+    },
+    /// Switch a webhook on, and let what waits for it go
+    Enable(Which),
+    /// Switch a webhook off: what is queued waits, and what happens meanwhile is not queued
+    Disable(Which),
+    /// Remove a webhook with everything owed to it
+    Remove(Which),
+    /// Give a webhook a new secret; the old one is good for a while
+    Rotate {
+        #[command(flatten)]
+        which: Which,
+        /// The new secret [default: a fresh one]
+        #[arg(long)]
+        secret: Option<String>,
+        /// Hours for which the old one is good
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=168))]
+        overlap: u16,
+    },
+    /// Sign with the new secret at once where a request carries one signature only
+    Activate(Which),
+    /// Let the old secret count for nothing from now on
+    Revoke(Which),
+    /// Post a test event, to a webhook or to one that is only tried out, and show what came of it
+    Test(trial::Arguments),
+    /// What was posted to a webhook and what it answered, newest first; with an event, all about that one
+    Log {
+        #[command(flatten)]
+        which: Which,
+        /// An event (evt_…)
+        event: Option<EventId>,
+        /// Only what failed
+        #[arg(long)]
+        failed: bool,
+        /// So many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Tell a webhook again: one event, or all that a filter takes
+    Replay(replay::Arguments),
+    /// Receive webhooks here, and show and verify what arrives
+    Listen(listen::Arguments),
+}
+
+/// Which webhook.
+#[derive(Args)]
+pub(super) struct Which {
+    /// The webhook (wh_…): the id that `list` shows
+    id: WebhookId,
+    /// Of which tenant
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    tenant: String,
+}
+
+/// Hours as seconds.
+const HOUR_SECS: u64 = 3600;
+
+pub(super) async fn run(loaded: &Loaded, command: WebhookCommand) -> anyhow::Result<()> {
+    if let WebhookCommand::Listen(arguments) = command {
+        return listen::run(arguments).await;
+    }
+    let house = House { guest: Guest::open(loaded).await?, loaded };
+    match command {
+        WebhookCommand::Add { url, fields, tenant } => house.add(url, &fields, &tenant).await?,
+        WebhookCommand::List { tenant } => house.list(&tenant).await?,
+        WebhookCommand::Show(which) => house.show(&house.webhook(&which).await?).await?,
+        WebhookCommand::Set { which, url, fields } => {
+            let webhook = house.webhook(&which).await?;
+            let url = url.unwrap_or_else(|| webhook.url.clone());
+            house.change(house.filled(Webhook { url, ..webhook }, &fields, &which.tenant).await?).await?;
+        }
+        WebhookCommand::Enable(which) => {
+            house.change(Webhook { switch: Switch::On, ..house.webhook(&which).await? }).await?;
+        }
+        WebhookCommand::Disable(which) => {
+            house.change(Webhook { switch: Switch::OffByOwner, ..house.webhook(&which).await? }).await?;
+        }
+        WebhookCommand::Remove(Which { id, tenant }) => {
+            let tenant = house.guest.tenant(&tenant).await?;
+            removed(house.guest.store.remove_webhook(tenant.id, id).await, &format!("webhook {id}"))?;
+        }
+        WebhookCommand::Rotate { which, secret, overlap } => house.rotate(&which, secret, overlap).await?,
+        WebhookCommand::Activate(which) => {
+            let mut webhook = house.webhook(&which).await?;
+            webhook.activate();
+            house.change(webhook).await?;
+        }
+        WebhookCommand::Revoke(which) => {
+            house.change(Webhook { old_secret: None, ..house.webhook(&which).await? }).await?;
+        }
+        WebhookCommand::Test(arguments) => house.test(&arguments).await?,
+        WebhookCommand::Log { which, event, failed, limit } => {
+            let webhook = house.webhook(&which).await?;
+            match event {
+                Some(event) => house.tell_dispatch(&webhook, event).await?,
+                None => house.tell_log(&webhook, failed, limit).await?,
+            }
+        }
+        WebhookCommand::Replay(arguments) => house.replay(&arguments).await?,
+        WebhookCommand::Listen(_) => {}
+    }
+    house.guest.store.close().await;
+    Ok(())
+}
+
+/// The database, and the settings that it was opened with.
+struct House<'l> {
+    guest: Guest,
+    loaded: &'l Loaded,
+}
+
+impl House<'_> {
+    async fn webhook(&self, which: &Which) -> anyhow::Result<Webhook> {
+        let tenant = self.guest.tenant(&which.tenant).await?;
+        let found = self.guest.store.webhook(tenant.id, which.id).await.context("look for the webhook")?;
+        found.with_context(|| format!("there is no webhook {}; see `postback webhook list`", which.id))
+    }
+
+    fn outward(&self) -> anyhow::Result<Outward> {
+        Outward::of_a_guest(&self.loaded.settings, std::sync::Arc::new(dns::System::new()))
+    }
+
+    async fn add(&self, url: String, fields: &Fields, tenant: &str) -> anyhow::Result<()> {
+        let webhook = self.filled(self.fresh(url, tenant).await?, fields, tenant).await?;
+        let webhook = self.with_secret(webhook);
+        self.guest.store.add_webhook(webhook.clone()).await.context("add the webhook")?;
+        say(format!("{}  secret {}", webhook.id, webhook.secret.reveal()));
+        Ok(())
+    }
+
+    async fn fresh(&self, url: String, tenant: &str) -> anyhow::Result<Webhook> {
+        let now = self.guest.clock.now();
+        let id = WebhookId::from_uuid(self.guest.ids.uuid(now));
+        Ok(Webhook::new(id, self.guest.tenant(tenant).await?.id, url, now))
+    }
+
+    fn with_secret(&self, webhook: Webhook) -> Webhook {
+        if !webhook.secret.reveal().is_empty() {
+            return webhook;
+        }
+        Webhook { secret: Secret::new(self.fresh_secret(webhook.format)), ..webhook }
+    }
+
+    fn fresh_secret(&self, format: Format) -> String {
+        match format {
+            Format::Mailtura => self.guest.ids.webhook_secret(),
+            Format::Transmail | Format::TransmailJson => self.guest.ids.secret(""),
+        }
+    }
+
+    /// With what is named set, if it can be.
+    async fn filled(&self, webhook: Webhook, fields: &Fields, tenant: &str) -> anyhow::Result<Webhook> {
+        let agent = match &fields.agent {
+            Some(name) => Some(self.guest.agent(tenant, name).await?.id),
+            None => webhook.agent,
+        };
+        let webhook = fields.set(Webhook { agent, ..webhook })?;
+        if let Err(unusable) = self.outward()?.admit(&webhook).await {
+            bail!("{}: {}; see [egress] in the settings", printable(&webhook.url), unusable.why);
+        }
+        Ok(webhook)
+    }
+
+    async fn change(&self, webhook: Webhook) -> anyhow::Result<()> {
+        let webhook = Webhook { updated_at: self.guest.clock.now(), ..webhook };
+        self.changed(self.guest.store.change_webhook(&webhook).await, &webhook)
+    }
+
+    fn changed(&self, done: Result<bool, StoreError>, webhook: &Webhook) -> anyhow::Result<()> {
+        if !done.context("change the webhook")? {
+            bail!("webhook {} is gone", webhook.id);
+        }
+        say(format!("changed webhook {}", webhook.id));
+        Ok(())
+    }
+
+    async fn rotate(&self, which: &Which, secret: Option<String>, overlap: u16) -> anyhow::Result<()> {
+        let mut webhook = self.webhook(which).await?;
+        let now = self.guest.clock.now();
+        let until = now + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
+        webhook.rotate(Secret::new(secret.unwrap_or_else(|| self.fresh_secret(webhook.format))), until);
+        webhook.updated_at = now;
+        self.changed(self.guest.store.rotate_secret(&webhook).await, &webhook)?;
+        say(format!("secret {}", webhook.secret.reveal()));
+        if webhook.old_secret.is_some() {
+            say(format!("the old one is good until {until}, and signs alone until then or `activate`"));
+        }
+        Ok(())
+    }
+
+    async fn list(&self, tenant: &str) -> anyhow::Result<()> {
+        let tenant = self.guest.tenant(tenant).await?;
+        let webhooks = self.guest.store.webhooks(tenant.id, None, LIST_MAX).await.context("list webhooks")?;
+        let mut rows = Vec::with_capacity(webhooks.len());
+        for webhook in &webhooks {
+            rows.push(self.row(webhook).await?);
+        }
+        say_table(["ID", "FORMAT", "STATE", "URL", "EVENTS"], &rows);
+        Ok(())
+    }
+
+    async fn row(&self, webhook: &Webhook) -> anyhow::Result<[String; 5]> {
+        let health = self.guest.store.webhook_health(webhook.id).await.context("look at its health")?;
+        let now = self.guest.clock.now();
+        Ok([
+            webhook.id.to_string(),
+            webhook.format.as_str().to_owned(),
+            look::state(webhook, health.as_ref(), now).to_owned(),
+            printable(&webhook.url),
+            webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(","),
+        ])
+    }
+}
+
+/// A format by its word.
+fn format_from(word: &str) -> Result<Format, String> {
+    Format::from_word(word).ok_or_else(|| format!("{word:?} is not one of mailtura, transmail, transmail-json"))
+}
+
+/// A choice of opens and clicks by its word.
+fn hits_from(word: &str) -> Result<Hits, String> {
+    Hits::from_word(word).ok_or_else(|| format!("{word:?} is not one of first, persons, all"))
+}

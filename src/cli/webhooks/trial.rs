@@ -1,0 +1,117 @@
+//! `postback webhook test`: an event that did not happen goes the whole way, from here, whether or not a server runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use postback::app::outward::told;
+use postback::model::event::EventKind;
+use postback::model::id::WebhookId;
+use postback::model::sample;
+use postback::model::tenant::{DEFAULT_AGENT, MailAgent};
+use postback::model::webhook::{DispatchId, DispatchState, Webhook};
+use postback::webhooks;
+
+use super::fields::{Fields, chosen};
+use super::{House, Which, look};
+use crate::cli::say;
+
+/// How long the answer to a test is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    /// The webhook (wh_…)
+    #[arg(required_unless_present = "url")]
+    id: Option<WebhookId>,
+    /// Try this URL with the flags below, without adding a webhook
+    #[arg(long, conflicts_with = "id")]
+    url: Option<String>,
+    /// Which kinds of event, in the words of either format, or `all`
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "delivered")]
+    event: Vec<String>,
+    /// Only show what would be posted
+    #[arg(long)]
+    preview: bool,
+    #[command(flatten)]
+    fields: Fields,
+    /// Of which tenant
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    tenant: String,
+}
+
+impl House<'_> {
+    pub(super) async fn test(&self, arguments: &Arguments) -> anyhow::Result<()> {
+        let tenant = &arguments.tenant;
+        let (webhook, is_draft) = match (&arguments.url, arguments.id) {
+            (Some(url), _) => {
+                let fresh = self.fresh(url.clone(), tenant).await?;
+                (self.with_secret(self.filled(fresh, &arguments.fields, tenant).await?), true)
+            }
+            (None, Some(id)) => (self.webhook(&Which { id, tenant: tenant.clone() }).await?, false),
+            (None, None) => bail!("name a webhook, or a --url"),
+        };
+        let kinds = match arguments.event.as_slice() {
+            [word] if word == "all" => EventKind::ALL.to_vec(),
+            words => chosen(words, webhook.format)?.kinds().collect(),
+        };
+        let agent = self.agent_of(&webhook, tenant).await?;
+        let mut failed = 0;
+        for kind in kinds {
+            let now = self.guest.clock.now();
+            let drawn = (self.guest.ids.uuid(now), self.guest.ids.uuid(now));
+            let (message, event) = sample::of_kind(kind, &webhook, &agent, drawn, now);
+            say(format!("{} {}", kind.as_str(), event.id));
+            let request = told(&webhook, &event, &message, 1, now);
+            if arguments.preview {
+                look::tell_message(&request.headers, &String::from_utf8_lossy(&request.body), &webhook);
+                continue;
+            }
+            let store = &self.guest.store;
+            let dispatch = match is_draft {
+                true => {
+                    let id = WebhookId::from_uuid(self.guest.ids.uuid(now));
+                    store.dispatch_draft_test(message, event, Webhook { id, ..webhook.clone() }).await
+                }
+                false => store.dispatch_test(message, event, webhook.id).await,
+            };
+            let dispatch = dispatch.context("queue the test")?;
+            failed += usize::from(!self.outcome(dispatch).await?);
+            if is_draft {
+                store.remove_draft(webhook.tenant, dispatch.webhook).await.context("remove the draft")?;
+            }
+        }
+        if failed > 0 { bail!("{failed} did not arrive") } else { Ok(()) }
+    }
+
+    async fn agent_of(&self, webhook: &Webhook, tenant: &str) -> anyhow::Result<MailAgent> {
+        let agents = self.guest.store.agents(webhook.tenant, "", 500).await.context("list mail agents")?;
+        match agents.into_iter().find(|agent| Some(agent.id) == webhook.agent) {
+            Some(agent) => Ok(agent),
+            None => self.guest.agent(tenant, DEFAULT_AGENT).await,
+        }
+    }
+
+    /// Posts what is to be tested, here and now, unless a server is faster; whether it arrived.
+    async fn outcome(&self, dispatch: DispatchId) -> anyhow::Result<bool> {
+        let (store, clock) = (&self.guest.store, &self.guest.clock);
+        let worker = webhooks::start_trials(&self.outward()?.parts(store, clock, &Arc::default()));
+        let settled = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let standing = store.dispatch(dispatch).await.context("look for the outcome")?;
+                let standing = standing.context("the test is gone")?;
+                if standing.state != DispatchState::Queued {
+                    return anyhow::Ok(standing.state);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        let state = settled.await.with_context(|| format!("no attempt ended within {} s", PATIENCE.as_secs()))??;
+        worker.drain(Duration::from_secs(1)).await;
+        store.dispatch_attempts(dispatch).await.context("read the attempt")?.iter().for_each(look::tell_attempt);
+        Ok(state == DispatchState::Arrived)
+    }
+}
