@@ -9,16 +9,23 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::client::conn::http1;
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT,
+};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Position;
 
 use crate::egress::{Guard, Vetted};
+
+/// Status line and headers of an answer, in bytes.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +51,8 @@ pub struct Fetched {
     pub status: StatusCode,
     /// Where it points to, when it is a redirect.
     pub location: Option<String>,
+    /// What it says that its body is; empty when it does not say.
+    pub content_type: String,
     /// Its body.
     pub body: Bytes,
 }
@@ -91,8 +100,9 @@ impl Fetcher {
     async fn exchange(&self, url: &str, ask: &Ask) -> Result<Fetched, FetchError> {
         let (stream, vetted) = self.connect(url).await?;
         let (head, body) = converse(stream, request(&vetted, ask)?, ask.bytes_max).await?.into_parts();
-        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Fetched { status: head.status, location, body })
+        let said = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type = said(CONTENT_TYPE).unwrap_or_default();
+        Ok(Fetched { status: head.status, location: said(LOCATION), content_type, body })
     }
 
     /// Sends a request with an absolute URL, and reads its answer up to so many bytes.
@@ -150,13 +160,15 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let http = |fault: hyper::Error| FetchError::Http(fault.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    let connection = tokio::spawn(connection);
+    let opened = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = opened.map_err(http)?;
+    // Ends with this exchange, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
     let response = sender.send_request(request).await.map_err(http)?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, bytes_max).collect().await;
     let body = body.map_err(|fault| FetchError::Http(fault.to_string()))?.to_bytes();
-    connection.abort();
     Ok(hyper::Response::from_parts(head, body))
 }
 

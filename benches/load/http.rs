@@ -1,16 +1,14 @@
-//! HTTP load over kept connections: sends, followed links, and a receiver that counts webhooks.
+//! HTTP load over kept connections: sends and followed links.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::program::Program;
 
@@ -33,12 +31,44 @@ async fn status(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Byt
     status
 }
 
-/// Sends so many mails of about 5 KB; how long each took.
-pub async fn send(program: &Program, secret: &str, connections: usize, mails: usize) -> Vec<Duration> {
+/// A mail of about 5 KB.
+fn mail() -> Bytes {
     let html = "<p>Thank you. <a href='https://shop.example/a'>Your order</a></p>".repeat(70);
     let body =
         serde_json::json!({"from": "a@load.example", "to": "r@reader.example", "subject": "Your order", "html": html});
-    let body = Bytes::from(body.to_string());
+    body.to_string().into()
+}
+
+/// Sends mails evenly for this long, so many a second; how many.
+pub async fn send_evenly(program: &Program, secret: &str, per_second: u32, time: Duration) -> usize {
+    const CONNECTIONS: u32 = 10;
+    let until = Instant::now() + time;
+    let mut tasks = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (address, secret, body) = (program.http.clone(), secret.to_owned(), mail());
+        tasks.push(tokio::spawn(async move {
+            let mut sender = connect(&address).await;
+            let mut beat = tokio::time::interval(Duration::from_secs(CONNECTIONS.into()) / per_second);
+            let mut count = 0;
+            while Instant::now() < until {
+                beat.tick().await;
+                let request = post(&address, "/api/v1/emails", &secret, body.clone());
+                assert_eq!(status(&mut sender, request).await, 201);
+                count += 1;
+            }
+            count
+        }));
+    }
+    let mut count = 0;
+    for task in tasks {
+        count += task.await.unwrap();
+    }
+    count
+}
+
+/// Sends so many mails of about 5 KB; how long each took.
+pub async fn send(program: &Program, secret: &str, connections: usize, mails: usize) -> Vec<Duration> {
+    let body = mail();
     let mut tasks = Vec::new();
     for connection in 0..connections {
         let share = mails / connections + usize::from(connection < mails % connections);
@@ -115,49 +145,4 @@ pub async fn follow(program: &Program, links: &[String], connections: usize, tim
         count += task.await.unwrap();
     }
     count
-}
-
-/// Answers every POST with 200 and counts it.
-pub struct Receiver {
-    port: u16,
-    posts: Arc<AtomicUsize>,
-}
-
-impl Receiver {
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let posts = Arc::new(AtomicUsize::new(0));
-        let counted = posts.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let posts = counted.clone();
-                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let posts = posts.clone();
-                    async move {
-                        request.into_body().collect().await?;
-                        posts.fetch_add(1, Ordering::Relaxed);
-                        Ok::<_, hyper::Error>(Response::new(Full::<Bytes>::default()))
-                    }
-                });
-                let _ = socket.set_nodelay(true);
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service),
-                );
-            }
-        });
-        Self { port, posts }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook", self.port)
-    }
-
-    pub async fn wait_for(&self, posts: usize) {
-        let until = Instant::now() + Duration::from_secs(120);
-        while self.posts.load(Ordering::Relaxed) < posts {
-            assert!(Instant::now() < until, "{} of {posts} webhooks arrived", self.posts.load(Ordering::Relaxed));
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
 }

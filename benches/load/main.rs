@@ -6,9 +6,10 @@
 //!
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
 //! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *redirect*
-//! counts answers, and says how long recording took to catch up. *webhook* counts arrivals of a backlog. *reports* counts
-//! bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is *accepted* beside
-//! 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`.
+//! counts answers, and says how long recording took to catch up. *webhook* and *webhook-tls* count arrivals of a backlog;
+//! *webhook-delay* says how old events are when they arrive, at 500 a second, alone and beside receivers that misbehave.
+//! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
+//! *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 
@@ -16,6 +17,7 @@ mod crowd;
 mod http;
 mod postfix;
 mod program;
+mod receiver;
 mod sink;
 mod smtp;
 
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use postfix::{Postfix, Tuning};
 use program::Home;
+use receiver::{MISDEEDS, Receiver};
 use sink::Sink;
 
 const ROUNDS: usize = 3;
@@ -152,7 +155,13 @@ impl Bench {
             self.redirect(50).await;
         }
         if self.wants("webhook") {
-            self.webhook().await;
+            self.webhook("webhook", Receiver::start).await;
+        }
+        if self.wants("webhook-tls") {
+            self.webhook("webhook tls", Receiver::start_tls).await;
+        }
+        if self.wants("webhook-delay") {
+            self.webhook_delay().await;
         }
         if self.wants("reports-10") {
             self.reports(10).await;
@@ -244,24 +253,56 @@ impl Bench {
         println!("  after a burst of {BURST:?} recording took {behind:.1?} to catch up; {lost} hits lost");
     }
 
-    async fn webhook(&self) {
+    async fn webhook<R: Future<Output = Receiver>>(&self, name: &str, start: impl Fn() -> R) {
         const MAILS: usize = 10_000;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let receiver = http::Receiver::start().await;
+            let receiver = start().await;
             let home = Home::make(self.postgres.as_deref()).await;
-            let silent = home.start(&[r#"roles=["doors", "deliver"]"#.to_owned()]);
+            let believing = receiver.settings();
+            let silent = home.start(&[vec![r#"roles=["doors", "deliver"]"#.to_owned()], believing.clone()].concat());
             http::add_webhook(&silent, home.secret(), &receiver.url()).await;
             smtp::send(&silent.smtp, 10, MAILS).await;
             silent.stop();
-            let program = home.start(&[]);
+            let program = home.start(&believing);
             let begun = Instant::now();
             // Each mail is told of twice: sent, and delivered.
             receiver.wait_for(2 * MAILS).await;
             let cpu = Some(program.cpu());
             rounds.push(Round { count: 2 * MAILS, took: begun.elapsed(), cpu, ..Round::default() });
         }
-        print(&Row { name: "webhook".to_owned(), rounds });
+        print(&Row { name: name.to_owned(), rounds });
+    }
+
+    async fn webhook_delay(&self) {
+        const MAILS_PER_SECOND: u32 = 250;
+        const TIME: Duration = Duration::from_secs(20);
+        for is_disturbed in [false, true] {
+            let (mut rounds, mut told) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                let receiver = Receiver::start_timing().await;
+                let home = Home::make(self.postgres.as_deref()).await;
+                let program = home.start(&[]);
+                http::add_webhook(&program, home.secret(), &receiver.url()).await;
+                if is_disturbed {
+                    let base = receiver::misbehave().await;
+                    for misdeed in MISDEEDS {
+                        http::add_webhook(&program, home.secret(), &format!("{base}/{misdeed}")).await;
+                    }
+                }
+                let begun = Instant::now();
+                let mails = http::send_evenly(&program, home.secret(), MAILS_PER_SECOND, TIME).await;
+                let took = begun.elapsed();
+                receiver.wait_for(2 * mails).await;
+                let delays = receiver.delays();
+                told.push(delays[delays.len() / 2]);
+                let (p99, memory_mib) = (p99(delays), Some(program.memory_peak_mib()));
+                rounds.push(Round { count: 2 * mails, took, p99, cpu: Some(program.cpu()), memory_mib });
+            }
+            let beside = if is_disturbed { " beside bad receivers" } else { "" };
+            print(&Row { name: format!("webhook delay{beside}"), rounds });
+            println!("  median delay from event to receiver {told:.1?}");
+        }
     }
 }
 

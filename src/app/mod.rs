@@ -12,6 +12,7 @@ mod house;
 mod lock;
 mod master_key;
 mod metrics;
+mod notices;
 pub mod outward;
 mod sockets;
 
@@ -162,6 +163,9 @@ impl App {
         background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
         if !settings.is_capture() && settings.roles.contains(&Role::Deliver) {
             background.spawn(chores::look_for_keys(store.clone(), ground.world.resolver.clone(), clock.clone()));
+        }
+        if settings.roles.contains(&Role::Webhooks) {
+            background.spawn(notices::mail(store.clone(), intake.clone(), clock.clone()));
         }
         let (free_bytes_min, data) = (settings.disk_free_bytes_min, settings.data.clone());
         background.spawn(chores::watch_disk(intake.clone(), data, free_bytes_min, clock.clone()));

@@ -9,9 +9,8 @@ use postback::intake::submission::{Content, Refusal, Submission};
 use postback::mail::compose::Parts;
 use postback::mail::submitted::Switches;
 use postback::model::address::{Address, Mailbox};
-use postback::model::id::CredentialId;
 use postback::model::message::Source;
-use postback::model::tenant::{CredentialKind, Grant, MailAgent};
+use postback::model::tenant::Grant;
 
 use super::database::Guest;
 use super::say;
@@ -48,7 +47,7 @@ pub(super) async fn run(loaded: &Loaded, arguments: Arguments) -> anyhow::Result
     let grant = grant(&guest, &arguments.of).await?;
     let from = match &arguments.from {
         Some(from) => from.clone(),
-        None => default_sender(&grant.agent, &grant.domains, &loaded.settings.hostname),
+        None => grant.usual_sender(&loaded.settings.hostname).address,
     };
     let submission = submission(arguments, from)?;
     let intake = app::intake_of_a_guest(&loaded.settings, &guest.store, &guest.clock, &guest.ids).await?;
@@ -68,22 +67,8 @@ pub(super) async fn run(loaded: &Loaded, arguments: Arguments) -> anyhow::Result
 /// An administrator speaks for every agent, without a credential of it.
 async fn grant(guest: &Guest, of: &Of) -> anyhow::Result<Grant> {
     let agent = guest.agent(&of.tenant, &of.agent).await?;
-    Ok(Grant {
-        tenant: guest.tenant(&of.tenant).await?,
-        domains: guest.store.domains(agent.id).await.context("list domains")?,
-        agent,
-        credential: CredentialId::from_bytes([0; 16]),
-        digest: [0; 32],
-        networks: Vec::new(),
-        kind: CredentialKind::ApiKey,
-    })
-}
-
-fn default_sender(agent: &MailAgent, domains: &[String], hostname: &str) -> String {
-    match &agent.settings.from {
-        Some(from) => from.address.clone(),
-        None => format!("postback@{}", domains.first().map_or(hostname, String::as_str)),
-    }
+    let domains = guest.store.domains(agent.id).await.context("list domains")?;
+    Ok(Grant::of_house(guest.tenant(&of.tenant).await?, agent, domains))
 }
 
 fn submission(arguments: Arguments, from: String) -> anyhow::Result<Submission> {

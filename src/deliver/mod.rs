@@ -10,7 +10,7 @@
 //! | `settings`, `route`, `exchangers` | where mail goes |
 //! | `throttle`, `health` | which connections are kept, and which hosts are left alone for a while |
 //! | `sites`, `pace`, `presets` | how much each destination takes, learned and as data |
-//! | `policy`, `sts`, `fetch`, `dane` | what a domain wants of TLS |
+//! | `policy`, `sts`, `dane` | what a domain wants of TLS |
 //! | `signing` | our signatures |
 //! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
 //! | `attempt`, `copy` | one delivery tried once; what its recipient gets |
@@ -25,7 +25,6 @@ pub mod dane;
 pub mod dialogue;
 pub mod encryption;
 pub mod exchangers;
-pub mod fetch;
 pub mod health;
 pub mod judge;
 mod letters;
@@ -56,6 +55,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Stopwatch};
 use crate::dns::Resolver;
 use crate::egress::Guard;
+use crate::fetch::Fetcher;
 use crate::ids::IdSource;
 use crate::mail::rules::Rules;
 use crate::model::bearing::{Bearing, Policy};
@@ -72,7 +72,6 @@ use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Work
 
 use attempt::{Attempted, Tried};
 use encryption::BadCaFile;
-use fetch::Fetcher;
 use pace::Wait;
 use policy::Policies;
 use route::{Hop, Owner, Routes};

@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dane;
-use super::fetch::Fetcher;
 use super::settings::Mx;
 use super::sts::{self, Mode, Policy};
 use super::wire::Fault;
 use crate::clock::Clock;
 use crate::dns::{DnsError, Kind, Resolver, Tlsa};
+use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::model::time::Timestamp;
 use crate::store::Store;
 use crate::store::sts::KeptPolicy;
@@ -30,6 +30,8 @@ use crate::store::sts::KeptPolicy;
 pub const STS_AGAIN: Duration = Duration::from_secs(600);
 /// How often it is tried again whether our name servers prove DNSSEC, where they did not.
 const PROOF_AGAIN: Duration = Duration::from_secs(600);
+/// What fetching a policy may take.
+const ASK: Ask = Ask { bytes_max: sts::POLICY_BYTES_MAX, patience: Duration::from_secs(20), authorization: None };
 /// Domains whose wishes are kept in memory.
 const DOMAINS_MAX: usize = 10_000;
 
@@ -174,7 +176,7 @@ impl Policies {
         let kept = kept.ok().flatten();
         let old = || kept.as_ref().and_then(|kept| Policy::read(&kept.text));
         let Some(id) = id.filter(|id| kept.as_ref().is_none_or(|kept| kept.id != *id)) else { return old() };
-        let fetched = self.fetcher.sts_policy(domain, self.mx.mta_sts_port).await;
+        let fetched = self.fetched(domain).await;
         let read =
             fetched.and_then(|text| Policy::read(&text).map(|policy| (text, policy)).ok_or("it is no policy".into()));
         match read {
@@ -191,4 +193,22 @@ impl Policies {
             }
         }
     }
+
+    /// The policy of a domain, as its web server gives it.
+    async fn fetched(&self, domain: &str) -> Result<String, String> {
+        let url = format!("https://mta-sts.{domain}:{}/.well-known/mta-sts.txt", self.mx.mta_sts_port);
+        self.fetcher.get(&url, &ASK).await.map_err(|fault| fault.to_string()).and_then(text)
+    }
+}
+
+/// The text of an answer, if it is one that may hold a policy (RFC 8461 §3.3).
+fn text(fetched: Fetched) -> Result<String, String> {
+    let kind = &fetched.content_type;
+    if fetched.status.as_u16() != 200 {
+        return Err(format!("the answer was {}", fetched.status));
+    }
+    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain")) {
+        return Err(format!("its type is {kind:?}, not text/plain"));
+    }
+    String::from_utf8(fetched.body.into()).map_err(|_| "it is not UTF-8".to_owned())
 }

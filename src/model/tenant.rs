@@ -269,6 +269,25 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// What the house itself may do in the name of a mail agent: all that the agent may, without a credential.
+    pub fn of_house(tenant: Tenant, agent: MailAgent, domains: Vec<String>) -> Self {
+        Self {
+            tenant,
+            agent,
+            credential: CredentialId::from_bytes([0; 16]),
+            digest: [0; 32],
+            kind: CredentialKind::ApiKey,
+            networks: Vec::new(),
+            domains,
+        }
+    }
+
+    /// Who sends when nobody says: the agent's own sender, else `postback` at its first domain, else at `hostname`.
+    pub fn usual_sender(&self, hostname: &str) -> Mailbox {
+        let made = || Mailbox::bare(format!("postback@{}", self.domains.first().map_or(hostname, String::as_str)));
+        self.agent.settings.from.clone().unwrap_or_else(made)
+    }
+
     /// Whether the credential may be used from there.
     pub fn admits(&self, peer: IpAddr) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|network| network.has(peer))

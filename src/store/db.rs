@@ -115,6 +115,8 @@ pub struct Wakes {
     pub trials: Wake,
     /// Events may be to be told again.
     pub replays: Wake,
+    /// Notices may be to go by mail.
+    pub notices: Wake,
 }
 
 #[derive(Clone, Debug)]

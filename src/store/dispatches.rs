@@ -79,8 +79,8 @@ pub struct DispatchSettlement {
     pub wish: Option<Duration>,
     /// How it went.
     pub trace: Trace,
-    /// It was a test, which says nothing about the webhook's health.
-    pub is_test: bool,
+    /// It says something about the webhook's health: it was no test, and is the first of its request.
+    pub bears: bool,
 }
 
 /// Where a dispatch stands.
@@ -222,7 +222,7 @@ pub(super) async fn settle<'a>(
     let kept: Vec<&DispatchSettlement> =
         settlements.into_iter().filter(|settlement| held.contains(&settlement.id)).collect();
     log::insert(tx, &kept).await?;
-    let telling: Vec<&DispatchSettlement> = kept.into_iter().filter(|settlement| !settlement.is_test).collect();
+    let telling: Vec<&DispatchSettlement> = kept.into_iter().filter(|settlement| settlement.bears).collect();
     let notices = webhook_health::settle(tx, &telling, master).await?;
     Ok(Settled { held, notices })
 }

@@ -241,6 +241,7 @@ struct Written {
     over: Vec<usize>,
     has_due_deliveries: bool,
     has_due_dispatches: bool,
+    has_notices: bool,
 }
 
 impl Written {
@@ -250,6 +251,9 @@ impl Written {
         }
         if self.has_due_dispatches {
             wakes.dispatches.ring();
+        }
+        if self.has_notices {
+            wakes.notices.ring();
         }
         let result = |at| match at {
             _ if self.lost.contains(&at) => Err(StoreError::LostLease),
@@ -267,6 +271,7 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
+    written.has_notices = !notices.is_empty();
     let reported = settle_reports(&mut tx, works, &mut written).await?;
     let bearings = settled.iter().map(|settlement| &settlement.bearing);
     let bearings = bearings.chain(reported.iter().map(|arrived| &arrived.settlement.bearing));

@@ -1,7 +1,7 @@
 //! The dispatches of one lane, and how they are posted: alone, or together with what else is due to their webhook.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -99,14 +99,21 @@ impl Queue for Dispatches {
 
     async fn perform(&self, leased: LeasedDispatch, turn: Option<Pass>) -> Done<LeasedDispatch> {
         let webhook = leased.webhook.clone();
+        let is_awaited = leased.is_awaited;
         let together = self.with_company(leased).await;
         let settlements = self.post(&webhook, together).await;
+        let is_back = is_awaited && settlements.iter().any(|settlement| settlement.error.is_none());
         // The next request may begin while this one's end is written.
         drop(turn);
         let parts = &self.parts;
         let settling = settlements.into_iter().map(|each| settle(parts.store.clone(), parts.counters.clone(), each));
         let next = settling.collect::<JoinSet<_>>().join_all().await.into_iter().flatten().min();
-        Done::Settled(self.due_again(next, &webhook))
+        if is_back || webhook.options.in_order {
+            // Others waited for this one, whatever lane they stand in.
+            self.parts.store.wakes().dispatches.ring();
+            self.parts.store.wakes().retries.ring();
+        }
+        Done::Settled(self.due_again(next))
     }
 }
 
@@ -164,48 +171,18 @@ impl Dispatches {
         let answer = self.parts.client.post(Destination { url: &webhook.url, identity }, &request).await;
         let at = self.parts.clock.now();
         let trace = trace(webhook, &answer, together.len());
-        let settle = |dispatch: LeasedDispatch| {
+        let settle = |(place, dispatch): (usize, LeasedDispatch)| {
             let settlement = settlement(&dispatch, &answer, started_at, at, trace.clone());
-            self.tell(&dispatch, &answer, settlement.next);
-            if dispatch.is_awaited && settlement.error.is_none() {
-                // Others wait to see whether the receiver is back.
-                self.parts.store.wakes().dispatches.ring();
-                self.parts.store.wakes().retries.ring();
-            }
-            settlement
+            let (outcome, _) = outcome(&settlement);
+            tell(&dispatch, &answer, outcome);
+            // One request shows one thing, however many events went in it.
+            DispatchSettlement { bears: settlement.bears && place == 0, ..settlement }
         };
-        together.into_iter().map(settle).collect()
-    }
-
-    fn tell(&self, dispatch: &LeasedDispatch, answer: &Answer, next: DispatchNext) {
-        let counters = &self.parts.counters;
-        let (counter, outcome) = match (&answer.post, next) {
-            (Post::Arrived { .. }, _) => (&counters.arrived, "arrived"),
-            (_, DispatchNext::Ends(_)) => (&counters.exhausted, "exhausted"),
-            (_, DispatchNext::Waits(_) | DispatchNext::WaitsSwitchedOff(_)) => (&counters.failed, "failed"),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(
-            webhook.id = %dispatch.id.webhook,
-            event.id = %dispatch.id.event,
-            event.kind = dispatch.event.kind.as_str(),
-            attempt = dispatch.lease.attempt,
-            outcome,
-            status = answer.status,
-            error = answer.fault.as_ref().map(tracing::field::display),
-            peer = answer.peer.map(tracing::field::display),
-            duration_ms = u64::try_from(answer.timings.total.as_millis()).unwrap_or(u64::MAX),
-            "webhook attempted"
-        );
+        together.into_iter().enumerate().map(settle).collect()
     }
 
     /// When this lane should look again.
-    fn due_again(&self, next: Option<Timestamp>, webhook: &Webhook) -> Option<Timestamp> {
-        if webhook.options.in_order {
-            // What waited for this may go now, whatever lane it stands in.
-            self.parts.store.wakes().dispatches.ring();
-            self.parts.store.wakes().retries.ring();
-        }
+    fn due_again(&self, next: Option<Timestamp>) -> Option<Timestamp> {
         match self.lane {
             Lane::Retry => next,
             Lane::Fresh if next.is_some() => {
@@ -216,6 +193,32 @@ impl Dispatches {
             Lane::Fresh | Lane::Trial => None,
         }
     }
+}
+
+/// What came of an attempt, in a word, and where it is counted.
+fn outcome(settlement: &DispatchSettlement) -> (&'static str, fn(&Counters) -> &AtomicU64) {
+    match (&settlement.error, settlement.next) {
+        (None, _) => ("arrived", |counters| &counters.arrived),
+        (Some(_), DispatchNext::Ends(_)) => ("exhausted", |counters| &counters.exhausted),
+        (Some(_), DispatchNext::Waits(_) | DispatchNext::WaitsSwitchedOff(_)) => {
+            ("failed", |counters| &counters.failed)
+        }
+    }
+}
+
+fn tell(dispatch: &LeasedDispatch, answer: &Answer, outcome: &str) {
+    tracing::info!(
+        webhook.id = %dispatch.id.webhook,
+        event.id = %dispatch.id.event,
+        event.kind = dispatch.event.kind.as_str(),
+        attempt = dispatch.lease.attempt,
+        outcome,
+        status = answer.status,
+        error = answer.fault.as_ref().map(tracing::field::display),
+        peer = answer.peer.map(tracing::field::display),
+        duration_ms = u64::try_from(answer.timings.total.as_millis()).unwrap_or(u64::MAX),
+        "webhook attempted"
+    );
 }
 
 fn settlement(
@@ -247,7 +250,7 @@ fn settlement(
         error,
         wish,
         trace,
-        is_test: dispatch.event.is_test,
+        bears: !dispatch.event.is_test,
     }
 }
 
@@ -316,10 +319,14 @@ async fn settle(store: Store, counters: Arc<Counters>, settlement: DispatchSettl
         }
     };
     match written {
-        Ok(()) => match settlement.next {
-            DispatchNext::Waits(until) => Some(until),
-            DispatchNext::Ends(_) | DispatchNext::WaitsSwitchedOff(_) => None,
-        },
+        Ok(()) => {
+            let (_, counter) = outcome(&settlement);
+            counter(&counters).fetch_add(1, Ordering::Relaxed);
+            match settlement.next {
+                DispatchNext::Waits(until) => Some(until),
+                DispatchNext::Ends(_) | DispatchNext::WaitsSwitchedOff(_) => None,
+            }
+        }
         Err(StoreError::LostLease) => {
             counters.leases_lost.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(dispatch.id = %settlement.id, "the lease was lost; the result is dropped");

@@ -49,6 +49,8 @@ mod stop;
 mod storage;
 mod suppressions;
 mod switches;
+mod told;
 mod tracking_hosts;
 mod triage;
 mod walls;
+mod webhook_commands;

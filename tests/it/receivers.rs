@@ -1,5 +1,6 @@
-//! What users already run takes what we send: receivers in JavaScript, Python and Java, which verify as the published
-//! samples do, are told of every kind of event by the true program, over sockets.
+//! What users already run takes what we send: receivers in JavaScript, Python, Java and Rust, which verify as the published
+//! samples do or with the official libraries, are told of every kind of event by the true program, over sockets.
+//! `tests/sdk/install` brings the libraries. Where the published samples themselves are at hand, they take part.
 //!
 //! About half of all base64 MACs have a `+`, which receivers lose when it is not escaped; dozens of events for each leave
 //! such a mistake no chance.
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, ask, post};
 use crate::support::engines::MASTER_KEY;
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Receiver, samples};
 use crate::support::submitter::Submitter;
 
 const BOUNCES: &str = "bounces.example.org";
@@ -33,15 +34,24 @@ const SECRET: &str = "whsec_1Yw0u3mDq5uTpGk8vJb2o+Z/4cQX7hRzNfLsEa9iMtU=";
 const TYPED: &str = "clé & schlüssel += 50%; \u{1f511}";
 
 /// The programs, each with the format that it is for and its secret.
-const RECEIVERS: [(&str, Format, &str); 8] = [
-    ("node mailtura.mjs", Format::Mailtura, SECRET),
-    ("node mailtura.mjs", Format::Mailtura, TYPED),
-    ("python3 -B mailtura.py", Format::Mailtura, SECRET),
-    ("node standard.mjs", Format::Mailtura, SECRET),
-    ("python3 -B standard.py", Format::TransmailJson, SECRET),
+const RECEIVERS: [(&str, Format, &str); 9] = [
+    ("node mailtura.mjs {sdk}/node", Format::Mailtura, SECRET),
+    ("node mailtura.mjs {sdk}/node", Format::Mailtura, TYPED),
+    ("python3 -B mailtura.py {sdk}/python/flask", Format::Mailtura, SECRET),
+    ("node standard.mjs {sdk}/node", Format::Mailtura, SECRET),
+    ("python3 -B standard.py {sdk}/python/standard", Format::TransmailJson, SECRET),
+    ("{sdk}/rust/debug/standard-webhooks-receiver", Format::Mailtura, SECRET),
     ("node transmail-json.mjs", Format::TransmailJson, SECRET),
     ("java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 transmail/Receiver.java", Format::Transmail, TYPED),
     ("java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 transmail/Receiver.java", Format::Transmail, SECRET),
+];
+
+/// The published samples, unchanged.
+const SAMPLES: [(&str, Format, &str); 4] = [
+    ("node published/beside.mjs express {samples} {sdk}", Format::Mailtura, SECRET),
+    ("node published/beside.mjs flask {samples} {sdk}", Format::Mailtura, TYPED),
+    ("node published/beside.mjs servlet {samples} {sdk}", Format::Transmail, SECRET),
+    ("node published/beside.mjs servlet {samples} {sdk}", Format::Transmail, TYPED),
 ];
 
 /// Names, numbers and texts that survive being parsed and printed again only when they are printed as JavaScript does.
@@ -87,7 +97,8 @@ impl House {
         let agent = Agent::start(folder.path(), &["--set", &format!("reports.return_path_domain={BOUNCES}")]);
         let key = agent.credential("API key");
         let (mut receivers, mut webhooks) = (Vec::new(), Vec::new());
-        for (words, format, secret) in RECEIVERS {
+        let published = if samples().is_some() { SAMPLES.as_slice() } else { &[] };
+        for &(words, format, secret) in RECEIVERS.iter().chain(published) {
             let receiver = Receiver::start(words, secret);
             let events: Vec<_> = about_mail().map(EventKind::as_str).collect();
             let webhook = json!({

@@ -16,6 +16,14 @@ pub enum Answer {
     Status(u16, &'static str),
     /// 200, when [`Receiver::let_go`] says so.
     Held,
+    /// None: the connection closes.
+    Closed,
+    /// None, and the connection stays.
+    Silent,
+    /// 200, and a body without end, as fast as it is taken.
+    Flood,
+    /// 200, and a body of which nothing comes but a byte.
+    Trickle,
 }
 
 /// A request as it arrived.
@@ -96,6 +104,11 @@ impl Receiver {
         self.seen.lock().unwrap().posted.clone()
     }
 
+    /// How many there were so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().posted.len()
+    }
+
     /// The most requests that were under way to this path at one time.
     pub fn most_at_once(&self, path: &str) -> usize {
         self.seen.lock().unwrap().under_way.get(path).map_or(0, |(_, most)| *most)
@@ -122,16 +135,33 @@ async fn serve(
             next.or_else(|| seen.always.get(&posted.path).cloned()).unwrap_or(Answer::Status(200, ""))
         };
         arrive.send(posted.clone()).ok()?;
-        if matches!(answer, Answer::Held) {
-            held.acquire().await.unwrap().forget();
+        let text = match answer {
+            Answer::Status(status, headers) => format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{headers}\r\n"),
+            Answer::Held => {
+                held.acquire().await.unwrap().forget();
+                "HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n".to_owned()
+            }
+            Answer::Closed => String::new(),
+            Answer::Silent => {
+                // Until the other side has had enough.
+                let _ = socket.read_buf(&mut buffer).await;
+                String::new()
+            }
+            Answer::Flood | Answer::Trickle => "HTTP/1.1 200 x\r\nContent-Length: 10000000000\r\n\r\nx".to_owned(),
+        };
+        let sent = socket.write_all(text.as_bytes()).await;
+        match answer {
+            Answer::Flood => {
+                let kilobytes = vec![b'x'; 64 * 1024];
+                while socket.write_all(&kilobytes).await.is_ok() {}
+            }
+            Answer::Trickle => drop(socket.read_buf(&mut buffer).await),
+            _ => {}
         }
         seen.lock().unwrap().under_way.get_mut(&posted.path)?.0 -= 1;
-        let (status, headers) = match answer {
-            Answer::Status(status, headers) => (status, headers),
-            Answer::Held => (200, ""),
-        };
-        let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{headers}\r\n");
-        socket.write_all(text.as_bytes()).await.ok()?;
+        if sent.is_err() || !matches!(answer, Answer::Status(..) | Answer::Held) {
+            return None;
+        }
     }
 }
 

@@ -390,7 +390,7 @@ on_both_engines! {
             error: Some("http_status".into()),
             wish: None,
             trace: Trace::default(),
-            is_test: false,
+            bears: true,
         };
         let soon = house.clock.now() + Duration::from_secs(5);
         house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await.unwrap();

@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("intake", &["model", "mail", "clock", "ids", "enrich", "store"]),
     ("smtp", &["model", "clock", "tls", "intake"]),
     ("http", &["model", "mail", "clock", "ids", "dns", "wake", "tls", "intake", "store"]),
-    ("deliver", &["model", "mail", "clock", "ids", "dns", "egress", "store", "worker"]),
+    ("deliver", &["model", "mail", "clock", "ids", "dns", "egress", "fetch", "store", "worker"]),
     ("webhooks", &["model", "clock", "dns", "egress", "store", "wake", "worker"]),
 ];
 

@@ -1,19 +1,25 @@
-// Mailtura's sample for Express, step by step: the body is parsed as express.json() does with its defaults, printed
-// again, and the MAC of that is compared as text. And its rule about old events.
+// Mailtura's sample for Express, step by step, on Express itself: the body is parsed by express.json() with its defaults,
+// printed again, and the MAC of that is compared as text. And its rule about old events.
+// node mailtura.mjs FOLDER_OF_PACKAGES
 import { createHmac } from 'node:crypto';
-import { must, serve } from './receiver.mjs';
+import { createRequire } from 'node:module';
+import { answer, listen, must } from './receiver.mjs';
 
-const BODY_BYTES_MAX = 100 * 1024;
 const AGE_MAX = 5 * 60 * 1000;
+const express = createRequire(`${process.argv[2]}/`)('express');
 
-serve((headers, body, secret) => {
-  must(headers['content-type'] === 'application/json', `content-type: ${headers['content-type']}`);
-  must(headers['content-encoding'] === undefined, 'content-encoding');
-  must(body.length <= BODY_BYTES_MAX, `${body.length} bytes`);
-  const event = JSON.parse(body.toString('utf8'));
+listen((secret) => {
+  const app = express();
+  app.use(express.json());
+  app.use((request, response) => answer(response, () => verify(request.headers, request.body, secret)));
+  app.use((fault, _request, response, _next) => answer(response, () => must(false, fault.message)));
+  return app;
+});
+
+function verify(headers, event, secret) {
   const hash = createHmac('sha256', secret).update(JSON.stringify(event)).digest('hex');
   must(hash === headers['x-mailtura-signature'], 'x-mailtura-signature');
   must(Date.now() - new Date(event.timestamp).getTime() <= AGE_MAX, `timestamp: ${event.timestamp}`);
   must(typeof event.data.emailId === 'string', 'emailId');
   return event;
-});
+}

@@ -5,18 +5,32 @@ import { createInterface } from 'node:readline';
 
 /// Answers 200 to what `verify(headers, body, secret)` returns a payload for, and 401 to what it throws at.
 export function serve(verify) {
+  listen((secret) => async (request, response) => {
+    const body = await read(request);
+    answer(response, () => verify(request.headers, body, secret));
+  });
+}
+
+/// Answers requests with the handler that `handler(secret)` makes.
+export function listen(handler) {
   const lines = createInterface({ input: process.stdin });
-  lines.once('line', (secret) => {
-    const server = createServer(async (request, response) => {
-      const chunks = [];
-      for await (const chunk of request) chunks.push(chunk);
-      const told = judge(() => verify(request.headers, Buffer.concat(chunks), secret));
-      console.log(JSON.stringify(told));
-      response.writeHead(told.ok ? 200 : 401).end();
-    });
+  lines.once('line', async (secret) => {
+    const server = createServer(await handler(secret));
     server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));
   });
   lines.on('close', () => process.exit());
+}
+
+export async function read(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+export function answer(response, verify) {
+  const told = judge(verify);
+  console.log(JSON.stringify(told));
+  response.writeHead(told.ok ? 200 : 401).end();
 }
 
 function judge(verify) {

@@ -16,10 +16,7 @@ def serve(verify):
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            try:
-                told = {"ok": True, "why": "", **about(verify(self.headers, body, secret))}
-            except Exception as fault:
-                told = {"ok": False, "why": f"{type(fault).__name__}: {fault}", "event": "", "recipient": ""}
+            told = judge(lambda: verify(self.headers, body, secret))
             say(told)
             self.send_response(200 if told["ok"] else 401)
             self.send_header("Content-Length", "0")
@@ -32,6 +29,13 @@ def serve(verify):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say({"port": server.server_port})
     sys.stdin.buffer.read()
+
+
+def judge(verify):
+    try:
+        return {"ok": True, "why": "", **about(verify())}
+    except Exception as fault:
+        return {"ok": False, "why": f"{type(fault).__name__}: {fault}", "event": "", "recipient": ""}
 
 
 def say(told):

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -17,7 +18,9 @@ use postback::model::secret::Secret;
 use postback::model::webhook::Format;
 use postback::model::webhook_options::BATCH_BYTES_MAX;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::format_from;
 use crate::cli::verify::{Verified, verify};
@@ -83,32 +86,49 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         true => say(serde_json::json!({ "listening": address }).to_string()),
         false => say(format!("listening on http://{address}/ for {} webhooks", listener.format.as_str())),
     }
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = socket.accept().await {
-            let (listener, tell) = (listener.clone(), tell.clone());
-            let service = service_fn(move |request| {
-                let (listener, tell) = (listener.clone(), tell.clone());
-                async move {
-                    let answer = listener.take(request).await;
-                    let _ = tell.send(());
-                    Ok::<_, Infallible>(answer)
-                }
-            });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-            tokio::spawn(connection);
-        }
-    });
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let mut guests = JoinSet::new();
     let mut count = 0;
-    while told.recv().await.is_some() {
-        count += 1;
-        if arguments.count.is_some_and(|wanted| count >= wanted) {
-            break;
+    while arguments.count.is_none_or(|wanted| count < wanted) {
+        tokio::select! {
+            accepted = socket.accept() => {
+                if let Ok((socket, _)) = accepted {
+                    guests.spawn(converse(socket, listener.clone(), tell.clone(), stopped.clone()));
+                }
+            }
+            Some(()) = told.recv() => count += 1,
+            Some(_) = guests.join_next() => {}
         }
     }
-    // The last answer is on its way.
-    tokio::task::yield_now().await;
+    // The last answers are on their way; connections that are only kept open end now.
+    let _ = stop.send(true);
+    guests.join_all().await;
     Ok(())
+}
+
+async fn converse(
+    socket: TcpStream,
+    listener: Arc<Listener>,
+    tell: mpsc::UnboundedSender<()>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = service_fn(|request| {
+        let (listener, tell) = (listener.clone(), tell.clone());
+        async move {
+            let answer = listener.take(request).await;
+            let _ = tell.send(());
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    // A peer that broke off is no concern of ours.
+    let _ = connection.await;
 }
 
 impl Listener {

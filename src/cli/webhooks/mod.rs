@@ -6,6 +6,8 @@ mod look;
 mod replay;
 mod trial;
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postback::app::outward::Outward;
@@ -168,7 +170,8 @@ impl House<'_> {
     }
 
     fn outward(&self) -> anyhow::Result<Outward> {
-        Outward::of_a_guest(&self.loaded.settings, std::sync::Arc::new(dns::System::new()))
+        let settings = &self.loaded.settings;
+        Outward::of_a_guest(settings, Arc::new(dns::Network::new(&settings.dns)?))
     }
 
     async fn add(&self, url: String, fields: &Fields, tenant: &str) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -360,22 +361,38 @@ async fn what_an_exception_answers_is_not_shown() {
 }
 
 /// A TLS receiver whose certificate is for these names, and its certificate as PEM.
-async fn tls_receiver(names: &[&str], is_expired: bool) -> (u16, Arc<Seen>, String) {
+/// A certificate that vouches for itself, and its key.
+fn self_signed(names: &[&str], is_expired: bool) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     if is_expired {
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
     }
-    let certificate = params.self_signed(&key).unwrap();
+    (params.self_signed(&key).unwrap(), key)
+}
+
+/// A receiver that says OK over TLS, to `guest` alone when one is named; its certificate.
+async fn tls_receiver(
+    names: &[&str],
+    is_expired: bool,
+    guest: Option<&rcgen::Certificate>,
+) -> (u16, Arc<Seen>, String) {
+    let (certificate, key) = self_signed(names, is_expired);
     let chain = vec![CertificateDer::from(certificate.der().to_vec())];
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider.clone());
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = match guest {
+        None => config.with_no_client_auth(),
+        Some(guest) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(guest.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
     let (port, seen) = receiver(move |_, peer| {
         let acceptor = acceptor.clone();
         async move {
@@ -389,6 +406,38 @@ async fn tls_receiver(names: &[&str], is_expired: bool) -> (u16, Arc<Seen>, Stri
     (port, seen, certificate.pem())
 }
 
+/// A root of the receiver's own, and the certificate that it wants to see: whoever brings others gets no further, and
+/// nobody uses a connection that was made with another's.
+#[tokio::test]
+async fn what_a_webhook_brings_for_tls() {
+    let (guest, key) = self_signed(&["postback"], false);
+    let (_, strange_key) = self_signed(&["postback"], false);
+    let (port, seen, ca) = tls_receiver(&["127.0.0.1"], false, Some(&guest)).await;
+    let (certificate, key, strange_key) = (guest.pem(), key.serialize_pem(), strange_key.serialize_pem());
+    let (url, client) = (format!("https://127.0.0.1:{port}/"), client());
+    let whole = Identity { ca: &ca, certificate: &certificate, key: &key };
+    for (identity, expected) in [
+        (Identity::default(), Err("tls_bad_certificate")),
+        (Identity { ca: &ca, ..Identity::default() }, Err("tls_client_certificate")),
+        (whole, Ok(false)),
+        (whole, Ok(true)),
+        (Identity { ca: &ca, ..Identity::default() }, Err("tls_client_certificate")),
+        (Identity { ca: "", ..whole }, Err("tls_bad_certificate")),
+        (Identity { ca: "x", ..whole }, Err("tls_bad_identity")),
+        (Identity { key: &strange_key, ..whole }, Err("tls_bad_identity")),
+    ] {
+        let answer = client.post(Destination { url: &url, identity }, &request()).await;
+        match expected {
+            Err(word) => check_fault(&answer, word),
+            Ok(is_reused) => {
+                assert_eq!((&answer.post, answer.is_reused), (&Post::Arrived { status: 200 }, is_reused));
+                assert!(answer.tls.starts_with("TLSv1.3 "), "{}", answer.tls);
+            }
+        }
+    }
+    assert_eq!(seen.requests(), 2);
+}
+
 /// Row 99: a certificate for another name, an expired one, or one of a stranger; nothing is sent.
 #[tokio::test]
 async fn certificates() {
@@ -400,7 +449,7 @@ async fn certificates() {
         (["other.example"], false, true, Some("tls_bad_certificate")),
         (["localhost"], true, true, Some("tls_bad_certificate")),
     ] {
-        let (port, seen, pem) = tls_receiver(&names, is_expired).await;
+        let (port, seen, pem) = tls_receiver(&names, is_expired, None).await;
         std::fs::write(&ca_file, pem).unwrap();
         let client = client_with(Policy::default().capturing(), limits(), is_trusted.then_some(ca_file.as_path()));
         let answer = client.post(to(&format!("https://localhost:{port}/")), &request()).await;

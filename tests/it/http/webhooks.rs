@@ -185,7 +185,7 @@ async fn settled(
         error,
         wish: None,
         trace,
-        is_test: true,
+        bears: false,
     };
     house.store.settle_dispatch(settlement).await.unwrap();
 }

@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod receiver;
 pub mod root;
 pub mod submitter;
+pub mod telling;

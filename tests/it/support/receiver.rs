@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -21,6 +21,11 @@ struct Told {
     recipient: String,
 }
 
+/// Where the samples that providers publish have been put, if they have (`tests/receivers/published`).
+pub fn samples() -> Option<PathBuf> {
+    std::env::var_os("POSTBACK_SAMPLES").map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+}
+
 /// A running receiver. It ends when it is dropped, or by itself when we are gone.
 pub struct Receiver {
     name: String,
@@ -31,11 +36,17 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts the program that these words run in `tests/receivers`, to verify with `secret`.
+    /// Starts the program that these words run in `tests/receivers`, to verify with `secret`. `{sdk}` stands for where
+    /// other people's packages are, `{samples}` for where published samples are.
     pub fn start(words: &str, secret: &str) -> Self {
-        let mut words = words.split(' ');
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words.clone()).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receivers"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (sdk, samples) = (root.join("target/sdk"), samples().unwrap_or_default());
+        let filled = words
+            .split(' ')
+            .map(|word| word.replace("{sdk}", &sdk.to_string_lossy()).replace("{samples}", &samples.to_string_lossy()));
+        let filled: Vec<String> = filled.collect();
+        let mut command = Command::new(&filled[0]);
+        command.args(&filled[1..]).current_dir(root.join("tests/receivers"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         writeln!(stdin, "{secret}").unwrap();
@@ -50,7 +61,7 @@ impl Receiver {
                 }
             }
         });
-        let name = words.next_back().unwrap().to_owned();
+        let name = words.to_owned();
         Self { name, port: u16::try_from(hello["port"].as_u64().unwrap()).unwrap(), heard, child, _stdin: stdin }
     }
 

@@ -1,0 +1,159 @@
+//! Tells by mail that a webhook has failed for long or was switched off: to whom its owner has named (`notify`), from its
+//! own mail agent, through our own intake. Where nobody is named, nobody is told by mail; the event is there all the same.
+//!
+//! At least once: a notice is removed when its mail has been accepted. One that cannot be accepted, since the agent has no
+//! domain to send from, is told to the log.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::clock::Clock;
+use crate::intake::Intake;
+use crate::intake::submission::{Content, Refusal, Submission, Switches};
+use crate::mail::compose;
+use crate::model::address::{Address, Mailbox};
+use crate::model::event::{Detail, Event, EventKind};
+use crate::model::message::Source;
+use crate::model::tenant::{DEFAULT_AGENT, Grant, MailAgent};
+use crate::model::webhook::Webhook;
+use crate::store::Store;
+
+/// How often there is a look for notices.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The tag of these mails, so that their own events can be told from others'.
+const TAG: &str = "postback-notice";
+
+/// Mails what notices there are, for ever.
+pub(super) async fn mail(store: Store, intake: Intake, clock: Clock) {
+    loop {
+        if let Err(fault) = mail_once(&store, &intake).await {
+            tracing::warn!(fault = format!("{fault:#}"), "notices about webhooks wait");
+        }
+        tokio::select! {
+            () = clock.sleep_until(clock.now() + LOOK_EVERY) => {}
+            () = store.wakes().notices.heard() => {}
+        }
+    }
+}
+
+/// Mails what notices there are now.
+async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
+    for notice in store.notices().await.context("read the notices")? {
+        let letter = letter_for(store, intake, &notice).await?;
+        if let Some((grant, submission)) = letter {
+            match intake.submit(&grant, submission).await {
+                Ok(receipt) => {
+                    tracing::info!(event.id = %notice.id, message.id = %receipt.message, "a notice was mailed")
+                }
+                Err(Refusal::Rejected(why)) => {
+                    tracing::warn!(event.id = %notice.id, %why, "a notice about a webhook cannot be mailed");
+                }
+                Err(Refusal::Unavailable) => anyhow::bail!("no mail is taken now"),
+            }
+        }
+        store.remove_notice(notice.id).await.context("remove a notice")?;
+    }
+    Ok(())
+}
+
+/// The mail of a notice, and who may send it; `None` when nobody wants one.
+async fn letter_for(store: &Store, intake: &Intake, notice: &Event) -> anyhow::Result<Option<(Grant, Submission)>> {
+    let Detail::Webhook { webhook, .. } = &notice.detail else { return Ok(None) };
+    let found = store.webhook(notice.tenant, *webhook).await.context("look for the webhook")?;
+    let Some(webhook) = found.filter(|webhook| !webhook.options.notify.is_empty()) else { return Ok(None) };
+    let Some(grant) = grant_of(store, &webhook).await.context("look for its mail agent")? else { return Ok(None) };
+    let readers: Vec<Address> = webhook.options.notify.iter().filter_map(|reader| reader.parse().ok()).collect();
+    let (subject, text) = letter(&webhook, notice);
+    let from = grant.usual_sender(&intake.settings().hostname);
+    let parts = compose::Parts {
+        to: readers.iter().map(|reader| Mailbox::bare(reader.to_string())).collect(),
+        from,
+        subject,
+        text: Some(text),
+        ..compose::Parts::default()
+    };
+    let switches = Switches {
+        track_opens: Some(false),
+        track_clicks: Some(false),
+        tags: vec![TAG.to_owned()],
+        ..Switches::default()
+    };
+    let content = Content::Parts(Box::new(parts));
+    Ok(Some((grant, Submission { source: Source::Http, sender: None, recipients: readers, content, switches })))
+}
+
+/// In whose name: the webhook's mail agent, or its tenant's first.
+async fn grant_of(store: &Store, webhook: &Webhook) -> anyhow::Result<Option<Grant>> {
+    const AGENTS_MAX: u32 = 1000;
+    let agents = store.agents(webhook.tenant, "", AGENTS_MAX).await?;
+    let is_meant = |agent: &MailAgent| match webhook.agent {
+        Some(id) => agent.id == id,
+        None => agent.name == DEFAULT_AGENT,
+    };
+    let Some(agent) = agents.iter().find(|agent| is_meant(agent)).or(agents.first()).cloned() else {
+        return Ok(None);
+    };
+    let Some((slug, _)) = store.names_of(agent.id).await? else { return Ok(None) };
+    let Some(tenant) = store.tenant(&slug).await? else { return Ok(None) };
+    let domains = store.domains(agent.id).await?;
+    Ok(Some(Grant::of_house(tenant, agent, domains)))
+}
+
+/// Subject and text.
+fn letter(webhook: &Webhook, notice: &Event) -> (String, String) {
+    let Detail::Webhook { since, failures, error, .. } = &notice.detail else { return Default::default() };
+    let name = match webhook.description.as_str() {
+        "" => webhook.id.to_string(),
+        description => format!("{} ({})", description.replace(char::is_control, " "), webhook.id),
+    };
+    let (subject, headline) = match notice.kind {
+        EventKind::WebhookDisabled => ("A webhook was switched off", "was switched off"),
+        _ => ("A webhook fails", "has failed for a day"),
+    };
+    let since = since.map_or_else(|| notice.at.rfc3339_seconds(), |since| since.rfc3339_seconds());
+    let what_now = match notice.kind {
+        EventKind::WebhookDisabled => format!(
+            "Nothing is posted to it any more. Nothing is lost either: what it was owed waits, and new events are\n\
+             queued for it. When the receiver is back, switch the webhook on, and all of them go out:\n\n    \
+             postback webhook enable {id}\n",
+            id = webhook.id
+        ),
+        _ => "Attempts go on, farther and farther apart. If nothing arrives for five days, the webhook is switched\n\
+              off; nothing that it is owed is dropped.\n"
+            .to_owned(),
+    };
+    let text = format!(
+        "The webhook {name} {headline}.\n\nURL:           {url}\nFailing since: {since}\nFailures:      {failures}\n\
+         Last failure:  {error}\n\n{what_now}\nWhat was posted and answered:\n\n    postback webhook log {id}\n",
+        url = webhook.url,
+        id = webhook.id,
+    );
+    (format!("{subject}: {name}"), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{TenantId, WebhookId};
+    use crate::model::notice::notice;
+    use crate::model::time::Timestamp;
+    use crate::model::webhook_health::Health;
+
+    #[test]
+    fn what_a_letter_says() {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let webhook =
+            Webhook::new(WebhookId::from_bytes([4; 16]), TenantId::from_bytes([1; 16]), "https://a.example/hook", at);
+        let webhook = Webhook { description: "orders\r\nBcc: x@y.example".into(), ..webhook };
+        let health =
+            Health { failures: 20, failing_since: Some(at), last_error: "http_status".into(), ..Health::default() };
+        let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookDisabled, &health, at));
+        assert_eq!(subject, format!("A webhook was switched off: orders  Bcc: x@y.example ({})", webhook.id));
+        for part in ["https://a.example/hook", "2027-01-15T08:00:00Z", " 20\n", "http_status", "webhook enable wh_"] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookFailing, &health, at));
+        assert!(subject.starts_with("A webhook fails: ") && text.contains("for five days"), "{text}");
+    }
+}
