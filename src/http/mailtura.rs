@@ -30,8 +30,6 @@ mod templates;
 
 mod tenants;
 
-mod webhook_shapes;
-
 mod webhooks;
 
 use std::sync::Arc;

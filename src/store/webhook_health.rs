@@ -10,7 +10,7 @@ use super::dispatches::DispatchSettlement;
 use super::value::{Row, Value};
 use super::{events, webhooks};
 use crate::model::event::{Event, EventKind};
-use crate::model::id::{EventId, WebhookId};
+use crate::model::id::{EventId, TenantId, WebhookId};
 use crate::model::notice::notice;
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
@@ -37,6 +37,24 @@ impl Store {
     pub async fn webhook_health(&self, id: WebhookId) -> Result<Option<Health>> {
         let sql = concat!("select ", health_columns!(), " from webhook_health where webhook_id = $1");
         self.row(sql, vec![id.into()]).await?.as_ref().map(read).transpose()
+    }
+
+    /// How a tenant's webhooks fare that are not well.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn webhook_healths(&self, tenant: TenantId) -> Result<HashMap<WebhookId, Health>> {
+        const SQL: &str = concat!(
+            "select webhook_id, ",
+            health_columns!(),
+            " from webhooks
+            join webhook_health on webhook_id = webhooks.id
+            where tenant_id = $1
+            order by webhook_id
+            limit 1000"
+        );
+        let rows = self.rows(SQL, vec![tenant.into()]).await?;
+        rows.iter().map(|row| Ok((WebhookId::from_bytes(row.id("webhook_id")?), read(row)?))).collect()
     }
 
     /// Notices that are to go by mail, oldest first.
@@ -71,6 +89,18 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
         by_webhook.entry(settlement.id.webhook).or_default().push(settlement);
     }
     let mut known = load(tx, by_webhook.keys().copied()).await?;
+    if tx.is_shared() {
+        // Two writers that both find nothing would each begin to count.
+        let is_fresh = |(id, settlements): &(&WebhookId, &Vec<&DispatchSettlement>)| {
+            !known.contains_key(id)
+                && settlements.iter().any(|each| matches!(&each.error, Some(error) if error != REFUSED))
+        };
+        let fresh: Vec<WebhookId> = by_webhook.iter().filter(is_fresh).map(|(id, _)| *id).collect();
+        for id in &fresh {
+            begin(tx, *id).await?;
+        }
+        known.extend(load(tx, fresh.into_iter()).await?);
+    }
     let mut notices = Vec::new();
     for (id, settlements) in by_webhook {
         let before = known.remove(&id);
@@ -83,7 +113,7 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
             notices.extend(tell(tx, id, news, &mut health, at, master).await?);
         }
         match before {
-            Some(before) if before == health => {}
+            Some(before) if before == health && health != Health::default() => {}
             None if health == Health::default() => {}
             _ => write(tx, id, &health).await?,
         }
@@ -142,6 +172,17 @@ async fn tell(
 pub(super) async fn probe(tx: &mut Tx, id: WebhookId, now: Timestamp) -> Result<()> {
     let sql = "update webhook_health set paused_until = $1 where webhook_id = $2";
     tx.run(sql, vec![(now + PROBE).into(), id.into()]).await.map(drop)
+}
+
+/// A row to lock, where there is none.
+async fn begin(tx: &mut Tx, id: WebhookId) -> Result<()> {
+    const SQL: &str = "
+        insert into webhook_health (webhook_id, score, failures, exhausted, pauses, is_warned, last_error)
+        select id, 0, 0, 0, 0, false, ''
+        from webhooks
+        where id = $1
+        on conflict do nothing";
+    tx.run(SQL, vec![id.into()]).await.map(drop)
 }
 
 async fn load(tx: &mut Tx, ids: impl Iterator<Item = WebhookId>) -> Result<HashMap<WebhookId, Health>> {

@@ -100,7 +100,10 @@ impl House<'_> {
         let replay = self.replay_of(arguments, &webhook)?;
         self.guest.store.add_replay(&replay).await.context("begin the replay")?;
         say(format!("{} begun: from {} to {}", replay.id, replay.filter.from, replay.filter.to));
-        while arguments.wait {
+        if !arguments.wait {
+            return Ok(());
+        }
+        loop {
             let standing = self.guest.store.replay(webhook.id, replay.id).await.context("look for the replay")?;
             let standing = standing.context("the replay is gone")?;
             say(format!(
@@ -111,11 +114,10 @@ impl House<'_> {
                 standing.queued,
             ));
             if standing.state != ReplayState::Running {
-                break;
+                return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(())
     }
 
     fn replay_of(&self, arguments: &Arguments, webhook: &Webhook) -> anyhow::Result<Replay> {

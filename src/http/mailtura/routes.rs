@@ -2,7 +2,7 @@
 
 use super::super::operation::{Operation, Parameter, parameter};
 use super::super::query::{AFTER_PARAMETER, LIMIT_PARAMETER};
-use super::super::shape::{Count, Text, When};
+use super::super::shape::{Count, Text, When, Word};
 use super::agents::{Agent, AgentChange, NewAgent};
 use super::domains::{NewDomain, SendingDomain};
 use super::emails::{AcceptedEmail, Batch, Email};
@@ -14,10 +14,16 @@ use super::statistics::DayCounts;
 use super::suppressions::{NewSuppression, Suppression, SuppressionChange};
 use super::templates::{DraftPreview, NewTemplate, Preview, PreviewData, Template, TemplateChange, TemplateVersion};
 use super::tenants::{NewTenant, Tenant, TenantChange};
-use super::webhook_shapes::{NewWebhook, TestedWebhook, Webhook, WebhookChange, WebhookTest};
+use super::webhooks::log::{self, Attempt, Dispatch, DispatchLog, Which};
+use super::webhooks::replays::{self, NewReplay, Replay, ReplayedEvent};
+use super::webhooks::secret::{self, RotatedSecret, SecretRotation};
+use super::webhooks::shapes::{NewWebhook, WebhookChange, WebhookDraft, WebhookTest};
+use super::webhooks::trial::{self, RequestView, TestedWebhook};
+use super::webhooks::view::Webhook;
 use super::{
     agents, domains, emails, events, keys, recipients, statistics, suppressions, templates, tenants, webhooks,
 };
+use crate::model::webhook::DispatchState;
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
 const MAIL_AGENT: Parameter =
@@ -172,39 +178,129 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     })
     .status(200)
     .gives::<ErasedRecipient>(),
-    Operation::get("/api/v1/webhooks", "listWebhooks", "List webhooks", |call| {
-        Box::pin(async move { webhooks::list(&call.server, &call.grant, &call.query).await })
+    Operation::get("/api/v1/webhooks", "listWebhooks", "List webhooks, with how each fares", |call| {
+        Box::pin(webhooks::list(call))
     })
     .query(PAGE)
     .gives::<Vec<Webhook>>(),
-    Operation::post("/api/v1/webhooks", "addWebhook", "Add a webhook", |call| {
-        Box::pin(async move { webhooks::add(&call.server, &call.grant, &call.body.bytes).await })
+    Operation::post("/api/v1/webhooks", "addWebhook", "Add a webhook", |call| Box::pin(webhooks::add(call)))
+        .takes::<NewWebhook>()
+        .gives::<Webhook>(),
+    Operation::post(
+        "/api/v1/webhooks/test",
+        "testWebhookDraft",
+        "Post a test event to a webhook that is not added",
+        |call| Box::pin(trial::test_draft(call)),
+    )
+    .takes::<WebhookDraft>()
+    .status(200)
+    .gives::<TestedWebhook>(),
+    Operation::post("/api/v1/webhooks/preview", "previewWebhookDraft", "Show what a draft would be posted", |call| {
+        Box::pin(trial::preview_draft(call))
     })
-    .takes::<NewWebhook>()
-    .gives::<Webhook>(),
-    Operation::get("/api/v1/webhooks/{id}", "getWebhook", "Show a webhook", |call| {
-        Box::pin(async move { webhooks::view(&call.server, &call.grant, call.place()).await })
+    .takes::<WebhookDraft>()
+    .status(200)
+    .gives::<RequestView>(),
+    Operation::get("/api/v1/webhooks/{id}", "getWebhook", "Show a webhook, and how it fares", |call| {
+        Box::pin(webhooks::get(call))
     })
     .gives::<Webhook>(),
     Operation::patch("/api/v1/webhooks/{id}", "changeWebhook", "Change what is named of a webhook", |call| {
-        Box::pin(async move { webhooks::change(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+        Box::pin(webhooks::change(call))
     })
     .takes::<WebhookChange>()
     .gives::<Webhook>(),
-    Operation::put("/api/v1/webhooks/{id}", "replaceWebhook", "Replace a webhook, but for its secret", |call| {
-        Box::pin(async move { webhooks::replace(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+    Operation::put("/api/v1/webhooks/{id}", "replaceWebhook", "Replace a webhook, but for its secrets", |call| {
+        Box::pin(webhooks::replace(call))
     })
     .takes::<NewWebhook>()
     .gives::<Webhook>(),
     Operation::delete("/api/v1/webhooks/{id}", "removeWebhook", "Remove a webhook", |call| {
-        Box::pin(async move { webhooks::remove(&call.server, &call.grant, call.place()).await })
+        Box::pin(webhooks::remove(call))
     }),
     Operation::post("/api/v1/webhooks/{id}/test", "testWebhook", "Post a test event to a webhook", |call| {
-        Box::pin(async move { webhooks::test(&call.server, &call.grant, call.place(), &call.body.bytes).await })
+        Box::pin(trial::test(call))
     })
     .may_take::<WebhookTest>()
     .status(200)
     .gives::<TestedWebhook>(),
+    Operation::post("/api/v1/webhooks/{id}/preview", "previewWebhook", "Show what a webhook would be posted", |call| {
+        Box::pin(trial::preview(call))
+    })
+    .may_take::<WebhookTest>()
+    .status(200)
+    .gives::<RequestView>(),
+    Operation::post("/api/v1/webhooks/{id}/secret/rotate", "rotateWebhookSecret", "Make a new secret", |call| {
+        Box::pin(secret::rotate(call))
+    })
+    .may_take::<SecretRotation>()
+    .status(200)
+    .gives::<RotatedSecret>(),
+    Operation::post(
+        "/api/v1/webhooks/{id}/secret/activate",
+        "activateWebhookSecret",
+        "Sign with the new secret where there is room for one signature",
+        |call| Box::pin(secret::activate(call)),
+    )
+    .status(200)
+    .gives::<Webhook>(),
+    Operation::post("/api/v1/webhooks/{id}/secret/revoke", "revokeWebhookSecret", "End the old secret", |call| {
+        Box::pin(secret::revoke(call))
+    })
+    .status(200)
+    .gives::<Webhook>(),
+    Operation::get(
+        "/api/v1/webhooks/{id}/attempts",
+        "listWebhookAttempts",
+        "List what was posted and answered, newest first",
+        |call| Box::pin(log::attempts(call)),
+    )
+    .query(&[
+        LIMIT_PARAMETER,
+        AFTER_PARAMETER,
+        parameter::<Word<Which>>("status", "Which attempts; `all` unless given."),
+    ])
+    .gives::<Vec<Attempt>>(),
+    Operation::get(
+        "/api/v1/webhooks/{id}/dispatches",
+        "listWebhookDispatches",
+        "List what is or was owed, newest first",
+        |call| Box::pin(log::dispatches(call)),
+    )
+    .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, parameter::<Word<DispatchState>>("state", "Only those in this state.")])
+    .gives::<Vec<Dispatch>>(),
+    Operation::get(
+        "/api/v1/webhooks/{id}/dispatches/{event}",
+        "getWebhookDispatch",
+        "Show an event's way to a webhook: each request and answer",
+        |call| Box::pin(log::dispatch(call)),
+    )
+    .gives::<DispatchLog>(),
+    Operation::post(
+        "/api/v1/webhooks/{id}/dispatches/{event}/replay",
+        "replayEvent",
+        "Tell a webhook of an event again",
+        |call| Box::pin(replays::one(call)),
+    )
+    .status(202)
+    .gives::<ReplayedEvent>(),
+    Operation::get("/api/v1/webhooks/{id}/replays", "listReplays", "List replays, newest first", |call| {
+        Box::pin(replays::list(call))
+    })
+    .query(PAGE)
+    .gives::<Vec<Replay>>(),
+    Operation::post("/api/v1/webhooks/{id}/replays", "addReplay", "Tell a webhook of many events again", |call| {
+        Box::pin(replays::add(call))
+    })
+    .takes::<NewReplay>()
+    .gives::<Replay>(),
+    Operation::get("/api/v1/webhooks/{id}/replays/{replay}", "getReplay", "Show how far a replay is", |call| {
+        Box::pin(replays::get(call))
+    })
+    .gives::<Replay>(),
+    Operation::delete("/api/v1/webhooks/{id}/replays/{replay}", "cancelReplay", "End a replay", |call| {
+        Box::pin(replays::cancel(call))
+    }),
     Operation::get("/api/v1/domains", "listDomains", "List the domains that a mail agent may send from", |call| {
         Box::pin(domains::list(call))
     })

@@ -24,8 +24,11 @@ async fn the_life_of_a_webhook() {
     let rest = |secret: &str| {
         [
             r#"{"id":"wh_*","url":"https://your-app.com/webhooks/mailtura","events":["delivered","opened","clicked","bounced"],"enabled":true,"#,
+            r#""state":"ok","#,
             secret,
-            r#""format":"mailtura","description":"","mailAgent":null,"hits":"first","formField":"event","headers":{},"keepsTimestamp":false,"#,
+            r#""format":"mailtura","description":"","mailAgent":null,"hits":"first","tags":[],"formField":"event","headers":{},"#,
+            r#""keepsTimestamp":false,"atOnce":null,"perSecond":null,"inOrder":false,"batch":false,"notify":[],"ca":"","#,
+            r#""clientCertificate":"","#,
             r#""createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
         ]
         .concat()
@@ -60,18 +63,26 @@ async fn fields_of_ours() {
     let body = r#"{
         "url": "https://example.com/hook", "events": ["hardbounce", "email_open"], "format": "transmail",
         "secret": "my key", "description": "Test", "mailAgent": "default", "hits": "persons", "formField": "payload",
-        "headers": {"Authorization": "Basic eDp5"}, "keepsTimestamp": true
+        "headers": {"Authorization": "Basic eDp5"}, "keepsTimestamp": true, "tags": ["a", "b"], "atOnce": 2,
+        "perSecond": 50, "inOrder": true, "batch": true, "notify": ["ops@example.com"]
     }"#;
     let added = house.mailtura("POST", "/api/v1/webhooks", body).await.json();
     let expected = json!({
         "events": ["opened", "hard_bounced"], "format": "transmail", "secret": "my key", "description": "Test",
         "mailAgent": "default", "hits": "persons", "formField": "payload",
-        "headers": { "Authorization": "Basic eDp5" }, "keepsTimestamp": true,
+        "headers": { "Authorization": "***" }, "keepsTimestamp": true, "tags": ["a", "b"], "atOnce": 2,
+        "perSecond": 50, "inOrder": true, "batch": true, "notify": ["ops@example.com"],
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&added[name], value, "{name}");
     }
     let path = format!("/api/v1/webhooks/{}", added["id"].as_str().unwrap());
+    let kept = r#"{"headers":{"authorization":"***","X-New":"1"},"atOnce":null}"#;
+    let changed = house.mailtura("PATCH", &path, kept).await.json();
+    assert_eq!((&changed["atOnce"], &changed["perSecond"]), (&Value::Null, &json!(50)));
+    let stored = house.store.webhooks(house.ours.0.id, None, 10).await.unwrap().remove(0);
+    let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(stored.headers, [named("authorization", "Basic eDp5"), named("X-New", "1")]);
     let changed = house.mailtura("PATCH", &path, r#"{"mailAgent":null,"headers":null}"#).await.json();
     assert_eq!((&changed["mailAgent"], &changed["headers"]), (&Value::Null, &json!({})));
     house.shut().await;
@@ -110,6 +121,12 @@ async fn bad_webhooks() {
     check(r#"{"headers":{"X A":"x"}}"#, 422, "is not a header name").await;
     check(r#"{"headers":{"X-A":"x\r\nHost: y"}}"#, 422, "has a control character").await;
     check(r#"{"headers":{"Webhook-Id":"x"}}"#, 422, "cannot be set").await;
+    check(r#"{"atOnce":65}"#, 422, "body/atOnce: must be from 1 to 64").await;
+    check(r#"{"perSecond":0}"#, 422, "body/perSecond: must be from 1 to").await;
+    check(r#"{"notify":["nobody"]}"#, 422, "body/notify: \"nobody\" is not a mail address").await;
+    check(r#"{"tags":[""]}"#, 422, "body/tags/0 must NOT have fewer").await;
+    check(r#"{"ca":"-"}"#, 422, "body/ca: the CA is not PEM").await;
+    check(r#"{"clientCertificate":"x"}"#, 422, "body/clientCertificate: a client certificate and its key go").await;
     let create = async |body: &str, expected: &str| {
         let reply = house.mailtura("POST", "/api/v1/webhooks", body).await;
         assert!(reply.status == 422 && reply.text().contains(expected), "{} {}", reply.status, reply.text());
@@ -225,8 +242,12 @@ async fn a_test_goes_the_whole_way() {
         (r#"{"eventType":"failed"}"#, "failed"),
     ] {
         let (reply, dispatch) = tested(&house, &id, body, arrived, Some(200), None).await;
-        reply.is(200, r#"{"id":"evt_*","delivered":true,"statusCode":200}"#);
-        assert_eq!(reply.json()["id"], dispatch.event.id.to_string());
+        let told = reply.json();
+        assert_eq!((&told["delivered"], &told["statusCode"], told.get("error")), (&json!(true), &json!(200), None));
+        assert_eq!(told["id"], dispatch.event.id.to_string());
+        let posted: Value = serde_json::from_str(told["request"]["body"].as_str().unwrap()).unwrap();
+        assert_eq!((&posted["id"], &posted["data"]["test"]), (&told["id"], &json!(true)));
+        assert_eq!((&told["attempt"]["number"], &told["attempt"]["delivered"]), (&json!(1), &json!(true)));
         assert_eq!((dispatch.event.kind.as_str(), dispatch.event.is_test), (kind, true));
         assert_eq!(
             (dispatch.event.recipient.as_str(), dispatch.webhook.id.to_string()),
@@ -234,10 +255,29 @@ async fn a_test_goes_the_whole_way() {
         );
     }
     let ends = DispatchNext::Ends(DispatchState::Exhausted);
-    let (reply, _) = tested(&house, &id, "", ends, Some(500), Some("status 500")).await;
-    reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":500,"error":"status 500"}"#);
-    let (reply, _) = tested(&house, &id, "", ends, None, Some("connection refused")).await;
-    reply.is(200, r#"{"id":"evt_*","delivered":false,"statusCode":null,"error":"connection refused"}"#);
+    for (status, error) in [(Some(500), "http_status"), (None, "connect_refused")] {
+        let (reply, _) = tested(&house, &id, "", ends, status, Some(error)).await;
+        let told = reply.json();
+        assert_eq!((reply.status, &told["delivered"]), (200, &json!(false)));
+        assert_eq!((&told["statusCode"], &told["error"]), (&json!(status), &json!(error)));
+    }
+    // Tests go out whatever the switch says, and to what is not there yet.
+    house.mailtura("PATCH", &format!("/api/v1/webhooks/{id}"), r#"{"enabled":false}"#).await;
+    let (reply, _) = tested(&house, &id, "", arrived, Some(200), None).await;
+    assert_eq!(reply.json()["delivered"], true);
+    let draft = r#"{"url":"https://draft.example.com/","format":"transmail-json","eventType":"clicked","headers":{"X-Key":"hush"}}"#;
+    let deliver = async {
+        let dispatch = leased(&house).await;
+        settled(&house, dispatch.clone(), arrived, Some(204), None).await;
+        dispatch
+    };
+    let (reply, dispatch) = tokio::join!(house.mailtura("POST", "/api/v1/webhooks/test", draft), deliver);
+    assert_eq!(
+        (&reply.json()["statusCode"], dispatch.webhook.url.as_str()),
+        (&json!(204), "https://draft.example.com/")
+    );
+    assert_eq!(reply.json()["request"]["headers"]["X-Key"], "***");
+    assert_eq!(house.mailtura("GET", "/api/v1/webhooks", "").await.json().as_array().unwrap().len(), 1);
     house.shut().await;
 }
 
@@ -249,7 +289,124 @@ async fn tests_that_cannot_be() {
     let unknown = house.mailtura("POST", &path, r#"{"eventType":"email.exploded"}"#).await;
     assert!(unknown.status == 422 && unknown.text().contains("body/eventType must be equal to one of"));
     assert_eq!(house.mailtura("POST", &path, "nonsense").await.status, 400);
-    house.mailtura("PATCH", &format!("/api/v1/webhooks/{id}"), r#"{"enabled":false}"#).await;
-    house.mailtura("POST", &path, "").await.is(409, r#"{"message":"The webhook is disabled; enable it to test it"}"#);
+    for body in
+        [r#"{"events":["sent"]}"#, r#"{"url":"https://169.254.169.254/"}"#, r#"{"url":"https://a.com/","hits":"x"}"#]
+    {
+        assert_eq!(house.mailtura("POST", "/api/v1/webhooks/test", body).await.status, 422, "{body}");
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preview_is_what_would_be_posted() {
+    let house = House::new().await;
+    let secret = "whsec_1Yw0u3mDq5uTpGk8vJb2o+Z/4cQX7hRzNfLsEa9iMtU=";
+    let hook = json!({ "url": "https://a.example.com/x?y", "events": ["sent"], "secret": secret }).to_string();
+    let id = house.added(&hook).await;
+    let path = format!("/api/v1/webhooks/{id}/preview");
+    let preview = house.mailtura("POST", &path, r#"{"eventType":"opened"}"#).await.json();
+    assert_eq!((&preview["method"], &preview["url"]), (&json!("POST"), &json!("https://a.example.com/x?y")));
+    let body = preview["body"].as_str().unwrap();
+    let signature = postback::webhooks::signature::mailtura(secret, body.as_bytes());
+    assert_eq!(preview["headers"]["X-Mailtura-Signature"], signature);
+    assert!(body.contains(r#""type":"email.opened""#) && preview.get("exact").is_none());
+    let draft = r#"{"url":"https://b.example.com/","format":"transmail","secret":"key","eventType":"bounced"}"#;
+    let preview = house.mailtura("POST", "/api/v1/webhooks/preview", draft).await.json();
+    assert!(preview["body"].as_str().unwrap().starts_with("event=%7B%22event_name%22"), "{preview}");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_replaced_with_time_to_learn_it() {
+    let house = House::new().await;
+    let added = house.mailtura("POST", "/api/v1/webhooks", SEED).await.json();
+    let path = format!("/api/v1/webhooks/{}", added["id"].as_str().unwrap());
+    let rotated = house.mailtura("POST", &format!("{path}/secret/rotate"), "").await.json();
+    assert_eq!(rotated["oldSecretExpiresAt"], "2026-03-03T08:15:00.000Z");
+    assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_") && rotated["secret"] != added["secret"]);
+    let shown = house.mailtura("GET", &path, "").await.json();
+    assert_eq!(shown["oldSecret"], json!({ "expiresAt": "2026-03-03T08:15:00.000Z", "signsAlone": true }));
+    let activated = house.mailtura("POST", &format!("{path}/secret/activate"), "").await.json();
+    assert_eq!((&activated["oldSecret"]["signsAlone"], activated.get("secret")), (&json!(false), None));
+    let revoked = house.mailtura("POST", &format!("{path}/secret/revoke"), "").await.json();
+    assert_eq!(revoked.get("oldSecret"), None);
+    let own = r#"{"secret":"mine","overlapHours":0}"#;
+    assert_eq!(house.mailtura("POST", &format!("{path}/secret/rotate"), own).await.json()["secret"], "mine");
+    assert_eq!(house.mailtura("GET", &path, "").await.json().get("oldSecret"), None);
+    for bad in [r#"{"overlapHours":169}"#, r#"{"secret":""}"#] {
+        assert_eq!(house.mailtura("POST", &format!("{path}/secret/rotate"), bad).await.status, 422, "{bad}");
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_posted_can_be_looked_at_and_told_again() {
+    let house = House::new().await;
+    let id = house.added(r#"{"url":"https://example.com/","events":["sent"]}"#).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let ends = DispatchNext::Ends(DispatchState::Exhausted);
+    let mut events = Vec::new();
+    for status in [200, 500, 200] {
+        let error = (status == 500).then_some("http_status");
+        let (reply, _) = tested(&house, &id, "", ends, Some(status), error).await;
+        events.push(reply.json()["id"].as_str().unwrap().to_owned());
+    }
+    let ids = |page: &Value| -> Vec<String> {
+        page.as_array().unwrap().iter().map(|each| each["eventId"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, count) in [
+        ("attempts", 3),
+        ("attempts?status=failed", 1),
+        ("attempts?limit=2", 2),
+        ("dispatches", 3),
+        ("dispatches?state=exhausted", 3),
+        ("dispatches?state=arrived", 0),
+    ] {
+        let page = house.mailtura("GET", &format!("{path}/{query}"), "").await;
+        assert_eq!(ids(&page.json()).len(), count, "{query}: {}", page.text());
+        if query == "attempts?limit=2" {
+            let link = page.field("link");
+            let next = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+            assert_eq!(ids(&house.mailtura("GET", &next, "").await.json()).len(), 1);
+        }
+    }
+    let one = house.mailtura("GET", &format!("{path}/dispatches/{}", events[1]), "").await.json();
+    assert_eq!((&one["dispatch"]["state"], &one["test"]), (&json!("exhausted"), &json!(true)));
+    assert_eq!((&one["log"][0]["statusCode"], &one["log"][0]["request"]["exact"]), (&json!(500), &json!(true)));
+    let again = house.mailtura("POST", &format!("{path}/dispatches/{}/replay", events[1]), "").await;
+    again.is(202, r#"{"eventId":"evt_*","state":"queued"}"#);
+    assert_eq!(again.json()["eventId"], events[1]);
+
+    let wanted =
+        r#"{"from":"2026-03-01T00:00:00Z","to":"2026-03-02T00:00:00Z","fates":["missed"],"perSecond":5,"tag":"a"}"#;
+    let begun = house.mailtura("POST", &format!("{path}/replays"), wanted).await;
+    let replay = begun.json();
+    assert_eq!((begun.status, &replay["status"], &replay["events"]), (201, &json!("running"), &json!(["sent"])));
+    let place = begun.field("location").to_owned();
+    assert_eq!(house.mailtura("GET", &place, "").await.json(), replay);
+    house.mailtura("DELETE", &place, "").await.is(204, "");
+    let all = house.mailtura("GET", &format!("{path}/replays"), "").await.json();
+    assert_eq!((&all[0]["id"], &all[0]["status"]), (&replay["id"], &json!("cancelled")));
+    for bad in [
+        "{}",
+        r#"{"from":"x"}"#,
+        r#"{"from":"2026-03-01T00:00:00Z","to":"2026-02-01T00:00:00Z"}"#,
+        r#"{"from":"2026-03-01T00:00:00Z","fates":["lost"]}"#,
+        r#"{"from":"2026-03-01T00:00:00Z","perSecond":1001}"#,
+    ] {
+        assert_eq!(house.mailtura("POST", &format!("{path}/replays"), bad).await.status, 422, "{bad}");
+    }
+    let theirs = format!("Bearer {OTHER_KEY}");
+    for (method, what) in [
+        ("GET", "attempts"),
+        ("GET", "dispatches"),
+        ("GET", "replays"),
+        ("POST", "secret/rotate"),
+        ("POST", "preview"),
+        ("POST", "replays"),
+    ] {
+        let reply = house.ask(method, &format!("{path}/{what}"), &[("Authorization", &theirs)], b"{}").await;
+        assert_eq!(reply.status, 404, "{what}");
+    }
     house.shut().await;
 }

@@ -1,0 +1,79 @@
+//! A new secret, with time for receivers to learn it.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use super::super::super::json_answer;
+use super::super::super::once::KeptInstead;
+use super::super::super::operation::Call;
+use super::super::super::problem::Problem;
+use super::super::super::server::Answer;
+use super::super::super::shape::{self, Count, Line, When, answer, request};
+use super::{keep, named};
+use crate::model::secret::Secret;
+use crate::model::webhook::Webhook;
+
+/// Hours for which the old secret is good when nobody says otherwise.
+const OVERLAP_HOURS: u64 = 24;
+/// Hours for which it is good at most.
+const OVERLAP_HOURS_MAX: u64 = 7 * 24;
+
+request! {
+    /// How to give a webhook a new secret.
+    pub(in super::super) struct SecretRotation {
+        /// The new one; made unless given.
+        secret "secret": Option<Line<1, 256>>,
+        /// For how long the old one is good; 24 unless given.
+        overlap_hours "overlapHours": Option<Count<0, OVERLAP_HOURS_MAX>>,
+    }
+}
+
+answer! {
+    /// A webhook's new secret.
+    pub(in super::super) struct RotatedSecret {
+        /// The webhook's id.
+        id "id": String,
+        /// The new secret; only in this answer.
+        secret "secret": Option<String>,
+        /// Until when the old one is good.
+        old_secret_expires_at "oldSecretExpiresAt": Option<When>,
+    }
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/rotate`.
+pub(in super::super) async fn rotate(call: Call) -> Result<Answer, Problem> {
+    let mut webhook = named(&call).await?;
+    let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
+    let body: &[u8] = if is_bare { b"{}" } else { &call.body.bytes };
+    let SecretRotation { secret, overlap_hours } = shape::read(body)?;
+    let fresh = secret.map_or_else(|| call.server.ids().webhook_secret(), |Line(secret)| secret);
+    let hours = overlap_hours.map_or(OVERLAP_HOURS, |Count(hours)| hours);
+    let now = call.server.clock().now();
+    webhook.rotate(Secret::new(fresh), now + Duration::from_secs(hours * 3600));
+    webhook.updated_at = now;
+    if !call.server.store().rotate_secret(&webhook).await? {
+        return Err(Problem::NotFound("Webhook"));
+    }
+    let told = |secret| RotatedSecret {
+        id: webhook.id.to_string(),
+        secret,
+        old_secret_expires_at: webhook.old_secret.as_ref().map(|old| When(old.until)),
+    };
+    let mut answer = json_answer(StatusCode::OK, &told(Some(webhook.secret.reveal().to_owned())));
+    answer.extensions_mut().insert(KeptInstead(serde_json::json!(told(None)).to_string()));
+    Ok(answer)
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/activate`: the new secret signs alone where there is room for one signature.
+pub(in super::super) async fn activate(call: Call) -> Result<Answer, Problem> {
+    let mut webhook = named(&call).await?;
+    webhook.activate();
+    keep(&call, webhook).await
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/revoke`: the old secret counts for nothing any more.
+pub(in super::super) async fn revoke(call: Call) -> Result<Answer, Problem> {
+    let webhook = named(&call).await?;
+    keep(&call, Webhook { old_secret: None, ..webhook }).await
+}

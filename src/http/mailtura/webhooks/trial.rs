@@ -1,0 +1,196 @@
+//! Tests: an event that did not happen goes the whole way to a receiver, or is shown as it would.
+//!
+//! `POST …/{id}/test` is for a webhook that is there, on or off; `POST …/test` for one that is being made, with the
+//! fields of that; `preview` in place of `test` shows the exact request and sends nothing.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::{Map, Value};
+
+use super::super::super::operation::Call;
+use super::super::super::problem::Problem;
+use super::super::super::server::Answer;
+use super::super::super::shape::{self, Nullable, answer};
+use super::super::super::{Server, json, json_answer, wire};
+use super::super::all_agents;
+use super::fields::{Wanted, apply};
+use super::log::{self, Attempt};
+use super::shapes::WebhookTest;
+use super::{MASK, fresh, named, with_some_secret};
+use crate::http::outward::Told;
+use crate::model::event::{Event, EventKind};
+use crate::model::message::Message;
+use crate::model::sample;
+use crate::model::secret::Secret;
+use crate::model::webhook::{DispatchId, DispatchState, Format, Webhook};
+
+/// How long the answer to a test is waited for.
+const TEST_TIME: Duration = Duration::from_secs(20);
+/// How often it is looked for: there is no bell for one dispatch, and a person waits.
+const TEST_LOOK: Duration = Duration::from_millis(50);
+
+answer! {
+    /// A request as it goes out.
+    pub(in super::super) struct RequestView {
+        /// `POST`.
+        method "method": &'static str,
+        /// Where to.
+        url "url": String,
+        /// Its header fields, in order; what the owner has set is not shown.
+        headers "headers": Map<String, Value>,
+        /// Its body, byte for byte.
+        body "body": String,
+        /// Whether it is known to be what was posted, byte for byte; absent for what was not posted yet.
+        exact "exact": Option<bool>,
+    }
+}
+
+answer! {
+    /// What came of a test.
+    pub(in super::super) struct TestedWebhook {
+        /// The event's id.
+        id "id": String,
+        /// Whether the receiver took it.
+        delivered "delivered": bool,
+        /// What it answered; null when it did not.
+        status_code "statusCode": Nullable<u16>,
+        /// Why it was not delivered, in a word.
+        error "error": Option<String>,
+        /// How it went.
+        attempt "attempt": Option<Attempt>,
+        /// What was posted.
+        request "request": RequestView,
+    }
+}
+
+/// A sample, and the webhook as it signs it.
+struct Sample {
+    message: Message,
+    event: Event,
+    signing: Webhook,
+}
+
+/// `POST /api/v1/webhooks/{id}/test`.
+pub(in super::super) async fn test(call: Call) -> Result<Answer, Problem> {
+    let (webhook, sample) = of_saved(&call).await?;
+    let request = request(&call.server, &sample);
+    let dispatch = call.server.store().dispatch_test(sample.message, sample.event, webhook.id).await?;
+    told(&call.server, dispatch, request).await
+}
+
+/// `POST /api/v1/webhooks/{id}/preview`.
+pub(in super::super) async fn preview(call: Call) -> Result<Answer, Problem> {
+    let (_, sample) = of_saved(&call).await?;
+    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample)))
+}
+
+/// `POST /api/v1/webhooks/test`.
+pub(in super::super) async fn test_draft(call: Call) -> Result<Answer, Problem> {
+    let (webhook, sample) = of_draft(&call).await?;
+    let request = request(&call.server, &sample);
+    let (tenant, id) = (webhook.tenant, webhook.id);
+    let dispatch = call.server.store().dispatch_draft_test(sample.message, sample.event, webhook).await?;
+    let answer = told(&call.server, dispatch, request).await;
+    call.server.store().remove_draft(tenant, id).await?;
+    answer
+}
+
+/// `POST /api/v1/webhooks/preview`.
+pub(in super::super) async fn preview_draft(call: Call) -> Result<Answer, Problem> {
+    let (_, sample) = of_draft(&call).await?;
+    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample)))
+}
+
+async fn of_saved(call: &Call) -> Result<(Webhook, Sample), Problem> {
+    let webhook = named(call).await?;
+    let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
+    let wanted = if is_bare { WebhookTest { event_type: None } } else { shape::read(&call.body.bytes)? };
+    let sample = sample(call, &webhook, kind(&wanted)).await?;
+    Ok((webhook, sample))
+}
+
+async fn of_draft(call: &Call) -> Result<(Webhook, Sample), Problem> {
+    let wanted: WebhookTest = shape::read(&call.body.bytes)?;
+    let json = json::read(&call.body.bytes).map_err(Problem::Json)?;
+    let mut webhook = fresh(&call.server, &call.grant);
+    apply(&call.server, &call.grant, &wire::body(&json)?, &mut webhook, Wanted::Destination).await?;
+    let webhook = with_some_secret(&call.server, &call.grant, webhook);
+    let sample = sample(call, &webhook, kind(&wanted)).await?;
+    Ok((webhook, sample))
+}
+
+/// `bounced` is tested as a hard one.
+fn kind(wanted: &WebhookTest) -> EventKind {
+    wanted.event_type.as_ref().and_then(|word| word.kinds.first()).copied().unwrap_or(EventKind::Delivered)
+}
+
+async fn sample(call: &Call, webhook: &Webhook, kind: EventKind) -> Result<Sample, Problem> {
+    let (server, grant) = (&call.server, &call.grant);
+    let agent = match webhook.agent {
+        Some(id) => all_agents(server, grant).await?.into_iter().find(|agent| agent.id == id),
+        None => None,
+    };
+    let agent = agent.unwrap_or_else(|| grant.agent.clone());
+    let now = server.clock().now();
+    let drawn = (server.ids().uuid(now), server.ids().uuid(now));
+    let (message, event) = sample::of_kind(kind, webhook, &agent, drawn, now);
+    let mut signing = webhook.clone();
+    if signing.format != Format::Mailtura && signing.secret.reveal().is_empty() {
+        signing.secret = Secret::new(agent.settings.authentication_key);
+    }
+    Ok(Sample { message, event, signing })
+}
+
+/// A request as it goes out, headers in order; what the owner set as headers may be secret.
+pub(super) fn request_of(webhook: &Webhook, told: &Told) -> RequestView {
+    let is_own = |name: &str| webhook.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let shown = |(name, value): &(String, String)| {
+        (name.clone(), if is_own(name) { MASK.into() } else { Value::from(value.as_str()) })
+    };
+    RequestView {
+        method: "POST",
+        url: webhook.url.clone(),
+        headers: told.headers.iter().map(shown).collect(),
+        body: String::from_utf8_lossy(&told.body).into_owned(),
+        exact: None,
+    }
+}
+
+fn request(server: &Server, sample: &Sample) -> RequestView {
+    let Sample { message, event, signing } = sample;
+    request_of(signing, &server.0.parts.outward.told(signing, event, message, 1, event.at))
+}
+
+/// What came of the first attempt, with what was posted and what was answered.
+async fn told(server: &Server, dispatch: DispatchId, request: RequestView) -> Result<Answer, Problem> {
+    let ticks = TEST_TIME.as_millis() / TEST_LOOK.as_millis();
+    for _ in 0..ticks {
+        tokio::time::sleep(TEST_LOOK).await;
+        let Some(standing) = server.store().dispatch(dispatch).await? else {
+            return Err(Problem::NotFound("Webhook"));
+        };
+        if standing.settled_at.is_none() && standing.last_error.is_none() {
+            continue;
+        }
+        let attempt = server.store().dispatch_attempts(dispatch).await?.pop();
+        let tested = TestedWebhook {
+            id: dispatch.event.to_string(),
+            delivered: standing.state == DispatchState::Arrived,
+            status_code: Nullable(standing.last_status),
+            error: standing.last_error,
+            attempt: attempt.as_ref().map(log::shown),
+            request,
+        };
+        return Ok(json_answer(StatusCode::OK, &tested));
+    }
+    let tested = TestedWebhook {
+        id: dispatch.event.to_string(),
+        delivered: false,
+        status_code: Nullable(None),
+        error: Some(format!("no attempt ended within {} seconds", TEST_TIME.as_secs())),
+        attempt: None,
+        request,
+    };
+    Ok(json_answer(StatusCode::OK, &tested))
+}
