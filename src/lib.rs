@@ -6,6 +6,7 @@ pub mod config;
 
 pub mod log;
 
+pub mod sink;
 pub mod smtp;
 
 pub mod http;

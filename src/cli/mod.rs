@@ -14,6 +14,7 @@ mod recipient;
 mod ring;
 mod send;
 mod serve;
+mod sink;
 mod suppressions;
 mod tenants;
 mod tracking;
@@ -106,6 +107,8 @@ enum Command {
     /// Databases of places
     #[command(subcommand)]
     Geoip(geoip::GeoipCommand),
+    /// A destination that does what the recipient's address asks for; for tests, needs no settings
+    Sink(sink::Arguments),
     /// Hand in one mail, as a test
     Send(send::Arguments),
     /// Everything that happened to a mail, in order, and what is next
@@ -176,6 +179,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Geoip(command) => geoip::run(&options.load(Vec::new())?, command).await,
         Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,
         Command::Queue(command) => queue::run(&options.load(Vec::new())?, command).await,
+        Command::Sink(arguments) => sink::run(arguments).await,
         Command::Send(arguments) => send::run(&options.load(Vec::new())?, arguments).await,
         Command::Why(arguments) => why::run(&options.load(Vec::new())?, &arguments).await,
         Command::Inspect(command) => inspect::run(|| Ok(options.load(Vec::new())?), command),

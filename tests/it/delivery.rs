@@ -7,10 +7,6 @@ use std::time::Duration;
 
 use postback::deliver::settings::{Mode, Smarthost, Tls};
 use postback::deliver::{self, Counters, Parts, Settings};
-use postback::dns::Table;
-use postback::egress::{Guard, Policy as Egress, Trust};
-use postback::mail::rules::Rules;
-use postback::model::bearing::Policy;
 use postback::model::delivery::State;
 use postback::model::event::{Detail, EventKind};
 use postback::model::id::{DeliveryId, MessageId};
@@ -69,20 +65,8 @@ impl House {
     }
 
     async fn start_on(&self, store: &Store, settings: &Settings) -> Worker {
-        let parts = Parts {
-            store: store.clone(),
-            clock: self.clock.clone(),
-            ids: self.ids.clone(),
-            ring: self.ring.clone(),
-            resolver: Arc::new(Table::new()),
-            guard: Arc::new(Guard::new(Egress::default(), Arc::new(Table::new()))),
-            tls: Trust::open(None).unwrap().client(),
-            hostname: "postback.test".into(),
-            return_path_domain: "bounce.acme.example".into(),
-            rules: Rules::default(),
-            suppression: Policy::default(),
-            counters: self.counters.clone(),
-        };
+        let counters = self.counters.clone();
+        let parts = Parts { store: store.clone(), counters, ..self.node.deliver_parts().await };
         assert_eq!(settings.complaint(), None);
         deliver::start(parts, settings).await.unwrap()
     }
@@ -296,7 +280,11 @@ on_both_engines! {
         let view = house.until_waiting(message).await;
         assert_eq!((view.delivery.state, view.reason), (State::Queued, Some(Reason::NetworkError)));
         let events = house.store.events(DeliveryId { message, recipient: 0 }).await.unwrap();
-        let Detail::Deferred { cause, .. } = &events[1].detail else { panic!("{events:?}") };
+        let deferred = events.iter().find_map(|event| match &event.detail {
+            Detail::Deferred { cause, .. } => Some(cause),
+            _ => None,
+        });
+        let cause = deferred.unwrap();
         assert!(cause.diagnostic.contains("may have been taken") && cause.rule == "deliver.unclear");
         assert_eq!(house.count(|counters| &counters.unclear), 1);
         house.clock.advance(Duration::from_secs(66));

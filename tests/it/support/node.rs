@@ -1,10 +1,16 @@
 //! A store with one tenant, its agent, and a clock that stands: what a worker under test works on.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use postback::clock::Clock;
+use postback::deliver;
+use postback::dns::Table;
+use postback::egress::{Guard, Policy as Egress, Trust};
 use postback::ids::IdSource;
+use postback::mail::rules::Rules;
 use postback::model::address::Mailbox;
-use postback::model::bearing::Bearing;
+use postback::model::bearing::{Bearing, Policy};
 use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, Event, EventKind, relay};
 use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
@@ -56,6 +62,25 @@ impl Node {
         let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
         store.add_tenant(acme, default).await.unwrap();
         Self { store, clock, ids, tenant, agent }
+    }
+
+    /// What delivery works with here: no DNS, and `postback.test` as our name.
+    pub async fn deliver_parts(&self) -> deliver::Parts {
+        let names = Arc::new(Table::new());
+        deliver::Parts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            ring: self.store.key_ring(self.ids.bytes()).await.unwrap(),
+            resolver: names.clone(),
+            guard: Arc::new(Guard::new(Egress::default(), names)),
+            tls: Trust::open(None).unwrap().client(),
+            hostname: "postback.test".into(),
+            return_path_domain: "bounce.acme.example".into(),
+            rules: Rules::default(),
+            suppression: Policy::default(),
+            counters: Arc::default(),
+        }
     }
 
     /// A mail to these, due now, that tells `sent` of each.
