@@ -117,6 +117,13 @@ pub async fn metric(program: &Program, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} among the metrics")).trim().parse().unwrap()
 }
 
+/// Waits until a figure is as wanted.
+pub async fn wait_until(program: &Program, name: &str, is: impl Fn(u64) -> bool) {
+    while !is(metric(program, name).await) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Follows tracked links until the time is up; how many answers were redirects.
 pub async fn follow(program: &Program, links: &[String], connections: usize, time: Duration) -> usize {
     let links: Arc<Vec<url::Url>> = Arc::new(links.iter().map(|link| link.parse().unwrap()).collect());

@@ -9,7 +9,9 @@
 //! counts answers, and says how long recording took to catch up. *webhook* and *webhook-tls* count arrivals of a backlog;
 //! *webhook-delay* says how old events are when they arrive, at 500 a second, alone and beside receivers that misbehave.
 //! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
-//! *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`.
+//! *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`. *dkim* is *smtp* with two
+//! signatures a mail. *backlog* counts mails that waited for the end of an outage. *neighbours* says what a destination
+//! gets while 100,000 mails wait for another that does not answer.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 
@@ -17,6 +19,7 @@ mod crowd;
 mod http;
 mod postfix;
 mod program;
+mod queue;
 mod receiver;
 mod sink;
 mod smtp;
@@ -54,6 +57,13 @@ impl Round {
 struct Row {
     name: String,
     rounds: Vec<Round>,
+}
+
+/// Whether mail is signed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signing {
+    On,
+    Off,
 }
 
 struct Bench {
@@ -148,6 +158,9 @@ impl Bench {
                 self.smtp(sessions).await;
             }
         }
+        if self.wants("dkim-10") {
+            self.signed(10).await;
+        }
         if self.wants("http-10") {
             self.http(10).await;
         }
@@ -169,6 +182,12 @@ impl Bench {
         if self.wants("crowd") {
             self.crowd().await;
         }
+        if self.wants("backlog") {
+            self.backlog().await;
+        }
+        if self.wants("neighbours") {
+            self.neighbours().await;
+        }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -179,7 +198,7 @@ impl Bench {
         let mails = if sessions == 1 { 3_000 } else { 15_000 };
         let (mut ours, mut default, mut tuned) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(self.relay(sessions, mails).await);
+            ours.push(self.relay(sessions, mails, Signing::Off).await);
             if Postfix::is_installed() {
                 default.push(relay_by_postfix(Tuning::Default, sessions, mails / 3).await);
                 tuned.push(relay_by_postfix(Tuning::Tuned, sessions, mails / 3).await);
@@ -190,9 +209,22 @@ impl Bench {
         print_relayed(works.map(|(name, runs)| (format!("{name} {sessions}"), runs)).collect());
     }
 
-    async fn relay(&self, sessions: usize, mails: usize) -> Relayed {
+    /// The same with two signatures on each mail, RSA and Ed25519.
+    async fn signed(&self, sessions: usize) {
+        const MAILS: usize = 10_000;
+        let mut runs = Vec::new();
+        for _ in 0..ROUNDS {
+            runs.push(self.relay(sessions, MAILS, Signing::On).await);
+        }
+        print_relayed(vec![(format!("dkim {sessions}"), runs)]);
+    }
+
+    async fn relay(&self, sessions: usize, mails: usize, signing: Signing) -> Relayed {
         let sink = Sink::start().await;
         let home = Home::make(self.postgres.as_deref()).await;
+        if signing == Signing::On {
+            home.sign();
+        }
         let program = home.start(&sink.settings());
         let (cpu, begun) = (program.cpu(), Instant::now());
         let took = smtp::send(&program.smtp, sessions, mails).await;
@@ -205,6 +237,9 @@ impl Bench {
             memory_mib: Some(program.memory_peak_mib()),
             p99: None,
         };
+        if signing == Signing::On {
+            assert_eq!(sink.arrived(), (mails, mails), "each mail carries two signatures");
+        }
         Relayed { accepted, relayed }
     }
 
@@ -240,9 +275,7 @@ impl Bench {
             let took = begun.elapsed();
             let memory_mib = Some(program.memory_peak_mib());
             answered.push(Round { count, took, memory_mib, ..Round::default() });
-            while http::metric(&program, "postback_hits_waiting").await > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            http::wait_until(&program, "postback_hits_waiting", |waiting| waiting == 0).await;
             lost += http::metric(&program, "postback_hits_lost_total").await;
             recorded.push(Round { count, took: begun.elapsed(), cpu: Some(program.cpu() - cpu), ..Round::default() });
         }

@@ -23,6 +23,8 @@ pub struct Sink {
 #[derive(Default)]
 struct Seen {
     mails: AtomicUsize,
+    /// Of these, how many carry two signatures of ours.
+    signed: AtomicUsize,
     links: Mutex<Vec<String>>,
     copies: Mutex<Vec<Copy>>,
 }
@@ -44,7 +46,12 @@ struct State {
 
 impl Sink {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(0).await
+    }
+
+    /// On this port; 0 is any that is free.
+    pub async fn start_on(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let sink = Self { port: listener.local_addr().unwrap().port(), seen: Arc::default() };
         let seen = sink.seen.clone();
         tokio::spawn(async move {
@@ -61,15 +68,7 @@ impl Sink {
 
     /// The settings under which the program relays here.
     pub fn settings(&self) -> Vec<String> {
-        let port = format!("deliver.smarthost.port={}", self.port);
-        let settings = [
-            "tracking.base_url=http://track.load.example",
-            "deliver.mode=smarthost",
-            "deliver.smarthost.host=127.0.0.1",
-            "deliver.smarthost.tls=none",
-            &port,
-        ];
-        settings.map(str::to_owned).to_vec()
+        relaying_to(self.port)
     }
 
     pub async fn wait_for(&self, mails: usize) {
@@ -88,9 +87,27 @@ impl Sink {
         self.seen.copies.lock().unwrap().clone()
     }
 
+    /// How many arrived, and how many of them carry two signatures.
+    pub fn arrived(&self) -> (usize, usize) {
+        (self.seen.mails.load(Ordering::Relaxed), self.seen.signed.load(Ordering::Relaxed))
+    }
+
     pub fn links(&self) -> Vec<String> {
         self.seen.links.lock().unwrap().clone()
     }
+}
+
+/// The settings under which the program relays to this port of this machine.
+pub fn relaying_to(port: u16) -> Vec<String> {
+    let port = format!("deliver.smarthost.port={port}");
+    let settings = [
+        "tracking.base_url=http://track.load.example",
+        "deliver.mode=smarthost",
+        "deliver.smarthost.host=127.0.0.1",
+        "deliver.smarthost.tls=none",
+        &port,
+    ];
+    settings.map(str::to_owned).to_vec()
 }
 
 async fn converse(mut socket: TcpStream, seen: Arc<Seen>) {
@@ -118,6 +135,8 @@ fn step(buffer: &[u8], state: &mut State, replies: &mut Vec<u8>, seen: &Seen) ->
         let end = memmem::find(buffer, b"\r\n.\r\n")?;
         keep_link(&buffer[..end], seen);
         keep_copy(&buffer[..end], &state.recipient, seen);
+        let signatures = memmem::find_iter(&buffer[..end.min(4096)], b"DKIM-Signature: v=1").count();
+        seen.signed.fetch_add(usize::from(signatures == 2), Ordering::Relaxed);
         seen.mails.fetch_add(1, Ordering::Relaxed);
         replies.extend_from_slice(b"250 2.0.0 ok\r\n");
         state.is_in_data = false;

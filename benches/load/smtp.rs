@@ -19,12 +19,17 @@ pub struct Door {
 
 /// Sends so many mails; how long each took, from MAIL to the reply to its final dot.
 pub async fn send(door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
+    send_to("reader.example", door, sessions, mails).await
+}
+
+/// The same, to readers in this domain.
+pub async fn send_to(domain: &'static str, door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
     let mail = mail();
     let mut tasks = Vec::new();
     for session in 0..sessions {
         let share = mails / sessions + usize::from(session < mails % sessions);
         let (door, mail) = (door.clone(), mail.clone());
-        tasks.push(tokio::spawn(async move { run(&door, &mail, share).await }));
+        tasks.push(tokio::spawn(async move { run(domain, &door, &mail, share).await }));
     }
     let mut took = Vec::with_capacity(mails);
     for task in tasks {
@@ -33,13 +38,13 @@ pub async fn send(door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
     took
 }
 
-async fn run(door: &Door, mail: &[u8], mails: usize) -> Vec<Duration> {
+async fn run(domain: &str, door: &Door, mail: &[u8], mails: usize) -> Vec<Duration> {
     let mut stream = greeted(&door.address).await;
     sign_in(&mut stream, door).await;
     let mut took = Vec::with_capacity(mails);
     for number in 0..mails {
         let begun = Instant::now();
-        let envelope = format!("MAIL FROM:<a@load.example>\r\nRCPT TO:<r{number}@reader.example>\r\nDATA\r\n");
+        let envelope = format!("MAIL FROM:<a@load.example>\r\nRCPT TO:<r{number}@{domain}>\r\nDATA\r\n");
         say(&mut stream, envelope.as_bytes(), &["250", "250", "354"]).await;
         say(&mut stream, mail, &["250"]).await;
         took.push(begun.elapsed());

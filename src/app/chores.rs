@@ -13,6 +13,7 @@ use crate::enrich::Enricher;
 use crate::enrich::geo::Reload;
 use crate::intake::Intake;
 use crate::model::node::NodeFacts;
+use crate::model::time::Timestamp;
 use crate::store::retention::Keep;
 use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
@@ -21,9 +22,19 @@ use crate::wake::Wake;
 /// How often there is a look for what is too old.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
-/// Forgets, bite by bite, what is older than `keep` allows, for ever.
-pub(super) async fn forget(store: Store, keep: Keep, clock: Clock) {
+/// A mail may be tried for so long after it was accepted: its dialogues come late.
+const TRIED_FOR_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// Forgets, bite by bite, what is older than `keep` allows, and dialogues older than `dialogues`, for ever.
+pub(super) async fn forget(store: Store, keep: Keep, dialogues: Duration, clock: Clock) {
+    let mut trimmed_from = Timestamp::default();
     loop {
+        let old = clock.now() - dialogues;
+        match store.trim_dialogues(trimmed_from, old).await {
+            // What was looked through needs no second look.
+            Ok(()) => trimmed_from = old - TRIED_FOR_MAX,
+            Err(fault) => tracing::warn!(%fault, "could not forget old dialogues; it is tried again in an hour"),
+        }
         loop {
             match store.forget(keep).await {
                 Ok(true) => {}

@@ -160,7 +160,12 @@ impl App {
         background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
         background.spawn(chores::index(store.clone(), clock.clone()));
         background.spawn(chores::say_that_we_run(store.clone(), ground.facts(), clock.clone()));
-        background.spawn(chores::forget(store.clone(), keep(settings), clock.clone()));
+        background.spawn(chores::forget(
+            store.clone(),
+            keep(settings),
+            days(settings.retention.dialogues_days),
+            clock.clone(),
+        ));
         if !settings.is_capture() && settings.roles.contains(&Role::Deliver) {
             background.spawn(chores::look_for_keys(store.clone(), ground.world.resolver.clone(), clock.clone()));
         }
@@ -460,7 +465,6 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
 }
 
 fn keep(settings: &Settings) -> Keep {
-    let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
     let kept = &settings.retention;
     Keep {
         messages: days(kept.messages_days),
@@ -468,4 +472,8 @@ fn keep(settings: &Settings) -> Keep {
         reports: days(kept.reports_days),
         webhook_log: days(kept.webhook_log_days),
     }
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
 }

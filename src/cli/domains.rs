@@ -50,7 +50,8 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         of: Of,
     },
-    /// Make new keys; they take the place of those before when their records are seen
+    /// Make new keys; they take the place of those before when their records are seen. Keys that still wait for that are
+    /// dropped
     Rotate {
         /// The domain
         domain: String,
@@ -131,6 +132,10 @@ pub(super) async fn domain(loaded: &Loaded, command: DomainCommand) -> anyhow::R
         DomainCommand::Rotate { domain, of } => {
             let domain = read(&domain)?;
             let tenant = guest.tenant(&of.tenant).await?;
+            let dropped = guest.store.drop_waiting_keys(tenant.id, &domain).await.context("drop keys that wait")?;
+            for selector in dropped {
+                say(format!("{selector}._domainkey.{domain} has never signed and is dropped; its record may go"));
+            }
             make_keys(&guest, &tenant, &domain).await?;
         }
         DomainCommand::Import { domain, file, selector, of } => {

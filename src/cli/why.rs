@@ -184,7 +184,7 @@ fn happened(event: &Event) -> String {
     };
     let more = match &event.detail {
         Detail::Sent => String::new(),
-        Detail::Delivered { reply } => format!(": {}", printable(reply)),
+        Detail::Delivered { reply, .. } => format!(": {}", printable(reply)),
         Detail::Deferred { cause, next_at } => {
             let next = next_at.map_or(String::new(), |next_at| format!("; next try {next_at}"));
             format!("{}{next}", because(cause))

@@ -236,6 +236,7 @@ impl Settings {
             ("events_days", keep.events_days),
             ("reports_days", keep.reports_days),
             ("webhook_log_days", keep.webhook_log_days),
+            ("dialogues_days", keep.dialogues_days),
         ];
         if let Some((key, _)) = days.iter().find(|(_, days)| *days == 0) {
             return Some(format!("retention.{key}: must not be 0"));

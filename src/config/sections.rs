@@ -122,11 +122,13 @@ pub struct Retention {
     pub reports_days: u32,
     /// What is logged of webhooks: attempts with their answers, tests, replays.
     pub webhook_log_days: u32,
+    /// The dialogues of attempts at delivery; their outcomes stay with the message.
+    pub dialogues_days: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { messages_days: 90, events_days: 90, reports_days: 30, webhook_log_days: 14 }
+        Self { messages_days: 90, events_days: 90, reports_days: 30, webhook_log_days: 14, dialogues_days: 30 }
     }
 }
 

@@ -17,12 +17,15 @@ use super::reply::Reply;
 use super::route::{Hop, Host, Owner};
 use super::settings::{CAPTURE, MX};
 use super::sites::Site;
+use super::sources::Choice;
 use super::throttle::Turn;
-use super::transport::{Connection, Failure, Mail, Unfit};
+use super::transport::{Connection, Failure, Mail, Unfit, Wishes};
 use super::wire::Fault;
 use super::{Deliver, first_fit, locked};
 use crate::mail::reply::Stage;
 use crate::model::delivery::Outcome;
+use crate::model::message::TlsWish;
+use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::suppression;
 use crate::model::time::Timestamp;
@@ -54,6 +57,8 @@ pub(super) enum Attempted {
     StoreAway,
     /// It is another site's turn that is wanted; nothing was tried.
     Misplaced,
+    /// Nothing may go out before this time; nothing was tried.
+    PutOff(Timestamp),
 }
 
 /// An attempt under way.
@@ -81,6 +86,17 @@ struct Stop {
     code: Option<u16>,
 }
 
+/// What came of one conversation.
+struct Conversed {
+    ended: Result<Reply, Failure>,
+    /// With whom.
+    peer: String,
+    /// How it was encrypted.
+    tls: String,
+    /// The host tells whoever wants to hear it what becomes of the mail.
+    tells: bool,
+}
+
 /// Whether the attempt goes on.
 enum Onward {
     /// To the next host.
@@ -91,6 +107,8 @@ enum Onward {
     StoreAway,
     /// Another site's turn is wanted; nothing was tried.
     Misplaced,
+    /// Nothing may go out before this time.
+    PutOff(Timestamp),
 }
 
 impl Trip<'_> {
@@ -147,18 +165,19 @@ impl Deliver {
         for hop in &hops[skipped..] {
             let onward = match hop {
                 Hop::Capture => {
-                    trip.stops(CAPTURE, Outcome::Delivered { reply: "captured".to_owned() });
+                    trip.stops(CAPTURE, Outcome::Delivered { reply: "captured".to_owned(), next_hop_tells: false });
                     Onward::Ended
                 }
                 Hop::Smarthost(host) if !trip.begins_at(&host.site) => Onward::Misplaced,
                 Hop::Smarthost(host) => self.try_host(&mut trip, host).await,
-                Hop::Exchangers => self.try_exchangers(&mut trip).await,
+                Hop::Exchangers(pool) => self.try_exchangers(&mut trip, pool).await,
             };
             match onward {
                 Onward::Next => {}
                 Onward::Ended => break,
                 Onward::StoreAway => return Attempted::StoreAway,
                 Onward::Misplaced => return Attempted::Misplaced,
+                Onward::PutOff(until) => return Attempted::PutOff(until),
             }
         }
         Attempted::Tried(trip.ended(first))
@@ -188,7 +207,7 @@ impl Deliver {
         }
     }
 
-    async fn try_exchangers(&self, trip: &mut Trip<'_>) -> Onward {
+    async fn try_exchangers(&self, trip: &mut Trip<'_>, pool: &str) -> Onward {
         let (domain, attempt) = (trip.leased.delivery.address.domain(), trip.leased.delivery.attempts);
         let draw = u64::from_be_bytes(self.parts.ids.bytes());
         let found = exchangers(&*self.parts.resolver, domain, self.routes.own_name(), draw).await;
@@ -214,9 +233,14 @@ impl Deliver {
                 return Onward::Ended;
             }
         };
+        let source = match self.sources.choose(pool, self.parts.clock.now(), draw, trip.leased.mark == Mark::Asked) {
+            Choice::Any => None,
+            Choice::From(source) => Some(source),
+            Choice::NotBefore(until) => return Onward::PutOff(until),
+        };
         for name in found.hosts {
-            let host = match self.policies.of_exchanger(&wish, &name).await {
-                Ok(assurance) => self.routes.exchanger(&name, &assurance),
+            let host = match self.policies.of_exchanger(&wish, &name, trip.leased.message.facts.tls).await {
+                Ok(assurance) => self.routes.exchanger(&name, &assurance, source.as_ref()),
                 Err(fault) => {
                     trip.dialogue.happened(&format!("{name} is passed over: {fault}"));
                     trip.stops(MX, judge::outcome(&Err(Failure::Broke(Stage::StartTls, fault)), &self.parts.rules));
@@ -227,6 +251,10 @@ impl Deliver {
                 Onward::Next => {}
                 onward => return onward,
             }
+        }
+        if let Some(source) = source {
+            // It met nobody who would hear it.
+            self.sources.give_back(&source, self.parts.clock.now());
         }
         Onward::Next
     }
@@ -255,16 +283,21 @@ impl Deliver {
             }
         }
         let Some(copy) = &trip.copy else { return Onward::Ended };
-        let (ended, peer, tls) = self.converse(trip.leased, host, &turn, copy, &mut trip.dialogue).await;
+        let Conversed { ended, peer, tls, tells } =
+            self.converse(trip.leased, host, &turn, copy, &mut trip.dialogue).await;
         // What a host of another site says is not about the site whose turn it is.
         if host.site == *trip.site || (host.route == MX && trip.is_among_exchangers) {
             trip.signal = judge::signal(&ended, &self.parts.rules);
         }
         let is_about_the_host = judge::is_about_the_host(&ended);
         self.note_health(host, is_about_the_host, tried_at);
-        let (outcome, code) = (judge::outcome(&ended, &self.parts.rules), code(&ended));
+        let (mut outcome, code) = (judge::outcome(&ended, &self.parts.rules), code(&ended));
+        if let Outcome::Delivered { next_hop_tells, .. } = &mut outcome {
+            *next_hop_tells = tells;
+        }
         trip.last = Some(Stop { outcome, route: host.route.clone(), peer, tls, code });
-        if is_about_the_host { Onward::Next } else { Onward::Ended }
+        let may_another = matches!(ended, Err(Failure::Unfit(Unfit::TlsNotPromised)));
+        if is_about_the_host || may_another { Onward::Next } else { Onward::Ended }
     }
 
     fn note_health(&self, host: &Host, has_failed: bool, tried_at: Timestamp) {
@@ -280,7 +313,7 @@ impl Deliver {
         }
     }
 
-    /// One conversation; how it ended, with whom, and how it was encrypted.
+    /// One conversation.
     async fn converse(
         &self,
         leased: &Leased,
@@ -288,7 +321,7 @@ impl Deliver {
         turn: &Turn<'_>,
         copy: &Copy,
         dialogue: &mut Dialogue,
-    ) -> (Result<Reply, Failure>, String, String) {
+    ) -> Conversed {
         let mail = mail(leased, copy);
         self.sweep();
         let mut ended = None;
@@ -314,14 +347,14 @@ impl Deliver {
         if matches!(ended, Err(Failure::Unclear(_))) {
             self.parts.counters.unclear.fetch_add(1, Ordering::Relaxed);
         }
-        let (peer, tls) = match &connection {
-            Some(connection) => (connection.name.clone(), connection.tls.clone()),
-            None => (format!("{}:{}", host.peer.host, host.peer.port), String::new()),
+        let (peer, tls, tells) = match &connection {
+            Some(connection) => (connection.name.clone(), connection.tls.clone(), connection.tells(&mail)),
+            None => (format!("{}:{}", host.peer.host, host.peer.port), String::new(), false),
         };
         if let Some(connection) = connection {
             self.put_back(turn, connection, &ended);
         }
-        (ended, peer, tls)
+        Conversed { ended, peer, tls, tells }
     }
 
     async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> Result<Connection, Failure> {
@@ -341,14 +374,22 @@ impl Deliver {
 }
 
 fn mail<'a>(leased: &'a Leased, copy: &'a Copy) -> Mail<'a> {
-    Mail { return_path: &copy.return_path, recipient: &leased.delivery.address, bytes: &copy.bytes }
+    let Leased { delivery, message, .. } = leased;
+    let wishes = message.facts.dsn.as_ref().map(|request| Wishes { request, recipient: delivery.id.recipient });
+    Mail {
+        return_path: &copy.return_path,
+        recipient: &delivery.address,
+        bytes: &copy.bytes,
+        wishes,
+        requires_tls: message.facts.tls == TlsWish::Required,
+    }
 }
 
 fn name(hop: &Hop) -> &str {
     match hop {
         Hop::Capture => CAPTURE,
         Hop::Smarthost(host) => &host.route,
-        Hop::Exchangers => MX,
+        Hop::Exchangers(_) => MX,
     }
 }
 

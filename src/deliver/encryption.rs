@@ -83,6 +83,14 @@ impl Encryption {
         Self { connector: TlsConnector::from(Arc::new(config)), check }
     }
 
+    /// Whether a session proves who the host is.
+    pub fn proves(&self) -> bool {
+        match self.check {
+            Check::Trusted | Check::Dane => true,
+            Check::Nothing => false,
+        }
+    }
+
     /// The handshake with `host`.
     ///
     /// # Errors

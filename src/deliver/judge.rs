@@ -82,7 +82,7 @@ pub fn resting(rest: Duration) -> Outcome {
 /// What a conversation came to.
 pub fn outcome(ended: &Result<Reply, Failure>, rules: &Rules) -> Outcome {
     match ended {
-        Ok(reply) => Outcome::Delivered { reply: escaped(&reply.in_one_line(), TEXT_BYTES_MAX) },
+        Ok(reply) => Outcome::Delivered { reply: escaped(&reply.in_one_line(), TEXT_BYTES_MAX), next_hop_tells: false },
         Err(Failure::Said(stage, reply)) => said(*stage, reply, rules),
         Err(Failure::Broke(stage, fault)) => {
             let (reason, status) = meaning(*stage, fault);
@@ -119,6 +119,12 @@ fn refused(unfit: Unfit) -> Outcome {
         Unfit::NonAsciiAddress => {
             (Reason::ProtocolError, "5.6.7", "the host does not offer SMTPUTF8, and the address is not ASCII".into())
         }
+        Unfit::TlsNotPromised => (
+            Reason::TlsFailed,
+            "5.7.30",
+            "the mail requires TLS on every leg, and the host does not offer REQUIRETLS or does not prove who it is"
+                .into(),
+        ),
     };
     Outcome::Refused { cause: own(reason, status, &text, "deliver.unfit") }
 }
@@ -341,6 +347,7 @@ mod tests {
         unfit(Unfit::TooLarge { limit: 10 }, Reason::MessageTooLarge);
         unfit(Unfit::EightBit, Reason::ContentError);
         unfit(Unfit::NonAsciiAddress, Reason::ProtocolError);
+        unfit(Unfit::TlsNotPromised, Reason::TlsFailed);
     }
 
     #[test]
@@ -379,7 +386,7 @@ mod tests {
         let wished = outcome(Err(Failure::Said(Stage::Rcpt, reply("450 4.7.1 try again in 300 seconds"))));
         assert!(matches!(wished, Outcome::Deferred { wait: Some(wait), .. } if wait.as_secs() == 300));
         let hostile = outcome(Ok(reply(&format!("250 \u{1b}[2J{}", "x".repeat(5000)))));
-        let Outcome::Delivered { reply } = hostile else { panic!("{hostile:?}") };
+        let Outcome::Delivered { reply, .. } = hostile else { panic!("{hostile:?}") };
         assert!(reply.starts_with("250 \\u{1b}[2Jx") && reply.len() <= TEXT_BYTES_MAX);
     }
 }

@@ -10,9 +10,10 @@
 //! | `settings`, `route`, `exchangers` | where mail goes |
 //! | `throttle`, `health` | which connections are kept, and which hosts are left alone for a while |
 //! | `sites`, `pace`, `presets` | how much each destination takes, learned and as data |
+//! | `sources` | from which addresses of ours, and how new ones grow warm |
 //! | `policy`, `sts`, `dane` | what a domain wants of TLS |
 //! | `signing` | our signatures |
-//! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `encryption`, `dialogue` |
+//! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `envelope`, `encryption`, `dialogue` |
 //! | `attempt`, `copy` | one delivery tried once; what its recipient gets |
 //! | `letters` | what its submitter gets |
 //! | `judge` | what that means |
@@ -24,6 +25,7 @@ mod copy;
 pub mod dane;
 pub mod dialogue;
 pub mod encryption;
+pub mod envelope;
 pub mod exchangers;
 pub mod health;
 pub mod judge;
@@ -38,6 +40,7 @@ pub mod route;
 pub mod settings;
 pub mod signing;
 pub mod sites;
+pub mod sources;
 pub mod sts;
 pub mod throttle;
 pub mod transport;
@@ -79,6 +82,7 @@ use settings::CAPTURE;
 pub use settings::Settings;
 use signing::Signing;
 use sites::{PAUSED_FOR, Site, Sites, Turn};
+use sources::Sources;
 use transport::Connection;
 
 /// Deliveries leased ahead, for each that is performed.
@@ -154,7 +158,8 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let pauses = ArcSwap::from_pointee(parts.store.pauses().await.unwrap_or_default());
     let (after, owners) = (Mutex::default(), Arc::default());
     let schedule = settings.schedule();
-    let deliver = Deliver { parts, routes, signing, policies, sites, schedule, pauses, after, owners };
+    let sources = Sources::new(settings);
+    let deliver = Deliver { parts, routes, signing, policies, sites, sources, schedule, pauses, after, owners };
     Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
@@ -166,6 +171,7 @@ struct Deliver {
     signing: Signing,
     policies: Policies,
     sites: Arc<Sites>,
+    sources: Sources,
     /// Waits between attempts.
     schedule: Vec<Duration>,
     /// What people have stopped, as of the last look into the store.
@@ -238,6 +244,7 @@ impl Queue for Deliver {
 
     async fn lease(&self, limit: u32, lines: Lines<Site>) -> Result<Looked<Leased>, StoreError> {
         self.sweep();
+        self.share_source_use().await?;
         let pauses = Arc::new(self.parts.store.pauses().await?);
         self.pauses.store(pauses.clone());
         let after = *self.after.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,6 +281,7 @@ impl Queue for Deliver {
             Attempted::Tried(tried) => tried,
             Attempted::StoreAway => return Done::Settled(None),
             Attempted::Misplaced => return Done::Misplaced(leased),
+            Attempted::PutOff(until) => return Done::PutOff(leased, Later { until, mark: Mark::Room }),
         };
         if let Some(signal) = tried.signal {
             turn.learn(signal);
@@ -290,6 +298,9 @@ impl Queue for Deliver {
     }
 
     async fn close(&self) {
+        if let Err(fault) = self.share_source_use().await {
+            tracing::warn!(%fault, "what went out from new addresses cannot be written down");
+        }
         let goodbyes: JoinSet<()> = self.routes.all().into_iter().map(Connection::close).collect();
         goodbyes.join_all().await;
     }
@@ -299,6 +310,20 @@ impl Deliver {
     /// Whose mail it is, if that was asked for before.
     fn owner_if_known(&self, agent: AgentId) -> Owner {
         locked(&self.owners).get(&agent).cloned().unwrap_or_default()
+    }
+
+    /// Tells the store what went out from addresses that are warming, and hears what the other nodes sent.
+    async fn share_source_use(&self) -> Result<(), StoreError> {
+        if !self.sources.are_warming() {
+            return Ok(());
+        }
+        let unsaved = self.sources.unsaved();
+        if !unsaved.is_empty() {
+            self.parts.store.add_source_use(unsaved).await?;
+        }
+        let today = sources::day(self.parts.clock.now());
+        self.sources.saved(self.parts.store.source_use(today).await?);
+        Ok(())
     }
 
     fn paused(&self) -> Later {
@@ -402,7 +427,7 @@ impl Deliver {
 fn site(hops: &[Hop], domain: &str, sites: &Sites, now: Timestamp) -> Site {
     match first_fit(hops, sites, now) {
         Some(Hop::Smarthost(host)) => host.site.clone(),
-        Some(Hop::Exchangers) => sites.of(domain),
+        Some(Hop::Exchangers(_)) => sites.of(domain),
         Some(Hop::Capture) | None => CAPTURE.into(),
     }
 }
@@ -413,7 +438,7 @@ fn first_fit<'a>(hops: &'a [Hop], sites: &Sites, now: Timestamp) -> Option<&'a H
         Hop::Smarthost(host) => {
             !host.health.is_resting(now) && sites.shown(&host.site).is_none_or(|(_, rest)| rest.is_none())
         }
-        Hop::Exchangers | Hop::Capture => true,
+        Hop::Exchangers(_) | Hop::Capture => true,
     };
     hops.iter().find(is_fit).or(hops.first())
 }
@@ -438,7 +463,7 @@ fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, s
     let late = lateness(parts, &leased, &consequence.next, &consequence.event);
     let cause = judge::cause(&tried.outcome);
     let diagnostic = match &tried.outcome {
-        Outcome::Delivered { reply } => reply.clone(),
+        Outcome::Delivered { reply, .. } => reply.clone(),
         Outcome::Deferred { cause, .. }
         | Outcome::Refused { cause }
         | Outcome::Unsendable { cause }

@@ -16,6 +16,10 @@ pub struct Offers {
     pub eight_bit: bool,
     /// SMTPUTF8 (RFC 6531).
     pub utf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// AUTH PLAIN (RFC 4616).
     pub auth_plain: bool,
     /// AUTH LOGIN.
@@ -39,6 +43,8 @@ impl Offers {
                 Some("SIZE") => offers.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
                 Some("8BITMIME") => offers.eight_bit = true,
                 Some("SMTPUTF8") => offers.utf8 = true,
+                Some("DSN") => offers.dsn = true,
+                Some("REQUIRETLS") => offers.require_tls = true,
                 Some("AUTH") => {
                     for mechanism in words {
                         offers.auth_plain |= mechanism == "PLAIN";
@@ -59,6 +65,7 @@ impl Offers {
         let size = u64::try_from(mail.bytes.len()).unwrap_or(u64::MAX);
         match self.size {
             Some(limit) if limit > 0 && size > limit => Err(Unfit::TooLarge { limit }),
+            _ if mail.requires_tls && !self.require_tls => Err(Unfit::TlsNotPromised),
             _ if mail.recipient.needs_smtputf8() && !self.utf8 => Err(Unfit::NonAsciiAddress),
             _ if !self.eight_bit && !mail.bytes.is_ascii() => Err(Unfit::EightBit),
             _ if !self.utf8 && mail.has_utf8_header() => Err(Unfit::EightBit),
@@ -77,13 +84,15 @@ mod tests {
 
     #[test]
     fn what_is_offered() {
-        let all = "250-mx\n250-STARTTLS\n250-pipelining\n250-Size 1000\n250-8BITMIME\n250-SMTPUTF8\n250-AUTH=LOGIN\n250 AUTH CRAM-MD5 PLAIN";
+        let all = "250-mx\n250-STARTTLS\n250-pipelining\n250-Size 1000\n250-8BITMIME\n250-SMTPUTF8\n250-DSN\n250-RequireTLS\n250-AUTH=LOGIN\n250 AUTH CRAM-MD5 PLAIN";
         let expected = Offers {
             starttls: true,
             pipelining: true,
             size: Some(1000),
             eight_bit: true,
             utf8: true,
+            dsn: true,
+            require_tls: true,
             auth_plain: true,
             auth_login: true,
         };
@@ -98,8 +107,9 @@ mod tests {
     fn what_suits() {
         let check = |recipient: &str, bytes: &str, offers: &Offers, expected| {
             let recipient = recipient.parse().unwrap();
-            let mail = Mail { return_path: "b@example.com", recipient: &recipient, bytes: bytes.as_bytes() };
-            assert_eq!(offers.suit(&mail), expected, "{bytes}");
+            let (return_path, bytes) = ("b@example.com", bytes.as_bytes());
+            let mail = Mail { return_path, recipient: &recipient, bytes, wishes: None, requires_tls: false };
+            assert_eq!(offers.suit(&mail), expected, "{}", bytes.escape_ascii());
         };
         let none = Offers::default();
         let some = Offers { size: Some(3), eight_bit: true, utf8: true, ..Offers::default() };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::dialogue::Dialogue;
@@ -17,6 +17,7 @@ use super::encryption::Encryption;
 use super::offers::Offers;
 use super::reply::Reply;
 use super::settings::Timeouts;
+use super::sources::Source;
 use super::transport::{Connection, Failure, at, positive};
 use super::wire::{Fault, Patience, Socket, Wire};
 use crate::dns::{DnsError, Resolver};
@@ -47,6 +48,8 @@ pub struct Peer {
     pub guard: Option<Arc<Guard>>,
     /// Connect over IPv6, too.
     pub ipv6: bool,
+    /// From which address of ours; `None`: whichever the system takes.
+    pub source: Option<Arc<Source>>,
 }
 
 /// Whether a connection must be encrypted.
@@ -111,6 +114,7 @@ impl Peer {
             wire: Wire::new(Socket::Clear(socket), address),
             name,
             tls: String::new(),
+            is_proven: false,
             offers: Offers::default(),
         };
         if let Security::Implicit(encryption) = security {
@@ -144,7 +148,20 @@ impl Peer {
                 );
                 continue;
             }
-            let connected = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
+            let from = self.source.as_ref().map(|source| (source, source.toward(address.ip())));
+            let from = match from {
+                Some((source, None)) => {
+                    dialogue.happened(&format!("{} has no address from which to reach {address}", source.name));
+                    last = Fault::Unwilling("no address of the source is of the family of one of its addresses");
+                    continue;
+                }
+                Some((_, Some(from))) => Some(from),
+                None => None,
+            };
+            if let Some(from) = from {
+                dialogue.happened(&format!("from {from}"));
+            }
+            let connected = timeout(self.timeouts.connect, connect(from, address)).await;
             last = match connected {
                 Ok(Ok(socket)) => {
                     // Without this each mail waits for a delayed acknowledgement.
@@ -182,12 +199,19 @@ impl Peer {
         let host = self.host.trim_matches(['[', ']']);
         let shaken = timeout(self.timeouts.handshake, encryption.shake_hands(socket, host)).await;
         let stream = shaken.unwrap_or(Err(Fault::TimedOut(self.timeouts.handshake.as_secs())))?;
-        let tls = encryption.facts(&stream);
+        let (tls, is_proven) = (encryption.facts(&stream), encryption.proves());
         dialogue.happened(&tls);
         // What was offered in clear anybody could have written.
         let wire = Wire::new(Socket::Tls(Box::new(stream)), address);
-        Ok(Opened { wire, tls, offers: Offers::default(), ..opened })
+        Ok(Opened { wire, tls, is_proven, offers: Offers::default(), ..opened })
     }
+}
+
+async fn connect(from: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(to).await };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
 }
 
 /// A connection on its way to being one.
@@ -197,6 +221,8 @@ pub(super) struct Opened {
     pub(super) name: String,
     /// TLS version and cipher; empty in clear.
     pub(super) tls: String,
+    /// Whether the certificate proves who it is.
+    pub(super) is_proven: bool,
     pub(super) offers: Offers,
 }
 

@@ -7,6 +7,9 @@
 //! | has an MTA-STS policy that it enforces | with a trusted certificate, if the policy names the exchanger (RFC 8461) |
 //! | has neither | encrypted where that can be had |
 //!
+//! A submitter's wish comes before that (RFC 8689): mail for which TLS is waived goes to whoever answers; mail that
+//! requires it, to an exchanger whose name DNSSEC or a policy proves, and whose certificate is good.
+//!
 //! DANE comes first where there are both. Nothing is concluded from DNSSEC where our name servers do not prove it: that
 //! is tried on the root, and said in the log. A policy that was fetched holds for its time, whatever its domain's DNS
 //! or web server does meanwhile; one that cannot be fetched is tried again after [`STS_AGAIN`].
@@ -22,6 +25,7 @@ use super::wire::Fault;
 use crate::clock::Clock;
 use crate::dns::{DnsError, Kind, Resolver, Tlsa};
 use crate::fetch::{Ask, Fetched, Fetcher};
+use crate::model::message::TlsWish;
 use crate::model::time::Timestamp;
 use crate::store::Store;
 use crate::store::sts::KeptPolicy;
@@ -95,11 +99,14 @@ impl Policies {
         Ok(Wish { policy: policy.filter(|policy| policy.mode == Mode::Enforce), is_proven })
     }
 
-    /// What is expected of `host`, an exchanger of a domain that wants this.
+    /// What is expected of `host`, an exchanger of a domain that wants this, for a mail whose submitter wants that.
     ///
     /// # Errors
     /// `Dns`: its TLSA records cannot be found out now. `Tls`: the domain's policy does not name it.
-    pub async fn of_exchanger(&self, wish: &Wish, host: &str) -> Result<Assurance, Fault> {
+    pub async fn of_exchanger(&self, wish: &Wish, host: &str, submitter: TlsWish) -> Result<Assurance, Fault> {
+        if submitter == TlsWish::Waived {
+            return Ok(Assurance::None);
+        }
         if let Some(records) = self.tlsa(wish, host).await? {
             let is_usable = records.iter().any(dane::is_usable);
             return Ok(if is_usable { Assurance::Dane(records) } else { Assurance::Encrypted });
@@ -107,6 +114,8 @@ impl Policies {
         match &wish.policy {
             Some(policy) if policy.names(host) => Ok(Assurance::Trusted),
             Some(_) => Err(Fault::Tls(format!("the domain's MTA-STS policy does not name {host}"))),
+            // Who asks for proof on every leg needs a proof of the exchanger's name, too (RFC 8689 §4.2.1).
+            None if submitter == TlsWish::Required && wish.is_proven => Ok(Assurance::Trusted),
             None => Ok(Assurance::None),
         }
     }

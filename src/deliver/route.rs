@@ -13,8 +13,9 @@ use super::opening::{Credentials, Peer, Security};
 use super::pace::Limits;
 use super::policy::Assurance;
 use super::presets::Presets;
-use super::settings::{CAPTURE, MX, Mx, Rule, SMARTHOST, Settings, Smarthost, Tls};
+use super::settings::{CAPTURE, DEFAULT_POOL, MX, Mx, Rule, SMARTHOST, Settings, Smarthost, Tls};
 use super::sites::Site;
+use super::sources::Source;
 use super::throttle::{Bounds, Throttle};
 use super::transport::Connection;
 use crate::egress::Guard;
@@ -30,8 +31,8 @@ pub enum Hop {
     Capture,
     /// To this host, which sends it on.
     Smarthost(Arc<Host>),
-    /// To the exchangers of the recipient's domain.
-    Exchangers,
+    /// To the exchangers of the recipient's domain, from an address of this pool.
+    Exchangers(String),
 }
 
 /// A host that takes mail.
@@ -58,6 +59,9 @@ pub struct Owner {
     pub agent: String,
 }
 
+/// An exchanger by its name, what is expected of it, and from where it is talked to.
+type Place = (String, Assurance, Option<String>);
+
 /// Knows the way of each delivery.
 #[derive(Debug)]
 pub struct Routes {
@@ -65,7 +69,7 @@ pub struct Routes {
     otherwise: Vec<Hop>,
     smarthosts: Vec<(Arc<Host>, Limits)>,
     presets: Presets,
-    exchangers: Mutex<HashMap<(String, Assurance), Arc<Host>>>,
+    exchangers: Mutex<HashMap<Place, Arc<Host>>>,
     mx: Mx,
     unchecked: Encryption,
     trusted: Encryption,
@@ -89,16 +93,16 @@ impl Routes {
             named.insert(name, host.clone());
             smarthosts.push((host, limits));
         }
-        let hop = |name: &str| match name {
+        let hop = |name: &str, pool: &str| match name {
             CAPTURE => Some(Hop::Capture),
-            MX => Some(Hop::Exchangers),
+            MX => Some(Hop::Exchangers(if pool.is_empty() { DEFAULT_POOL } else { pool }.to_owned())),
             _ => named.get(name).cloned().map(Hop::Smarthost),
         };
-        let rules = settings.routes.iter();
-        let rules = rules.map(|rule| (rule.clone(), rule.via.iter().filter_map(|name| hop(name)).collect())).collect();
+        let hops = |rule: &Rule| rule.via.iter().filter_map(|name| hop(name, &rule.pool)).collect();
+        let rules = settings.routes.iter().map(|rule| (rule.clone(), hops(rule))).collect();
         Ok(Self {
             rules,
-            otherwise: hop(settings.mode.via()).into_iter().collect(),
+            otherwise: hop(settings.mode.via(), "").into_iter().collect(),
             smarthosts,
             presets: Presets::new(&settings.destinations),
             exchangers: Mutex::default(),
@@ -155,11 +159,11 @@ impl Routes {
         &self.mx
     }
 
-    /// The exchanger called `name`, talked to with this assurance. The same host under another is another: a connection
-    /// that nobody vouches for must not be used where a policy wants one.
-    pub fn exchanger(&self, name: &str, assurance: &Assurance) -> Arc<Host> {
+    /// The exchanger called `name`, talked to with this assurance and from this source. The same host under another is
+    /// another: a connection that nobody vouches for must not be used where a policy wants one.
+    pub fn exchanger(&self, name: &str, assurance: &Assurance, source: Option<&Arc<Source>>) -> Arc<Host> {
         let mut known = self.exchangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (name.to_owned(), assurance.clone());
+        let place = (name.to_owned(), assurance.clone(), source.map(|source| source.name.clone()));
         if let Some(host) = known.get(&place) {
             return host.clone();
         }
@@ -177,10 +181,11 @@ impl Routes {
             port: self.mx.port,
             security,
             credentials: None,
-            hello: self.hello.clone(),
+            hello: source.and_then(|source| source.hello.clone()).unwrap_or_else(|| self.hello.clone()),
             timeouts: (&self.mx.timeouts).into(),
             guard: Some(self.guard.clone()),
             ipv6: self.mx.ipv6,
+            source: source.cloned(),
         };
         let throttle = Throttle::new(Bounds::of_exchanger(&self.mx, self.presets.of_host(name)));
         let (route, site) = (MX.to_owned(), name.into());
@@ -232,6 +237,7 @@ fn smarthost(name: &str, settings: &Smarthost, hostname: &str) -> Result<Host, B
         timeouts: (&settings.timeouts).into(),
         guard: None,
         ipv6: true,
+        source: None,
     };
     let site = format!("{}:{}", peer.host, peer.port).into();
     let throttle = Throttle::new(Bounds::from(settings));

@@ -6,6 +6,7 @@
 mod mx;
 mod rule;
 mod smarthost;
+pub mod source;
 mod timeouts;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,14 @@ use crate::model::retry;
 pub use mx::Mx;
 pub use rule::{CAPTURE, MX, Rule, SMARTHOST};
 pub use smarthost::{Smarthost, Tls};
+pub use source::{DEFAULT_POOL, Source};
 pub use timeouts::{TimeoutSettings, Timeouts};
+
+/// What an address that nobody has heard from yet may send, day by day: about twice as much every other day.
+const WARM_UP: [u32; 20] = [
+    50, 75, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, 2_400, 3_200, 5_000, 7_500, 10_000, 15_000, 20_000,
+    30_000, 50_000,
+];
 
 /// Where mail goes and how hard we try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +46,11 @@ pub struct Settings {
     pub mx: Mx,
     /// Further hosts that send our mail on, by the names that rules call them.
     pub smarthosts: BTreeMap<String, Smarthost>,
+    /// The addresses that mail goes out from to exchangers; none: whichever the system takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+    /// Mails that a source which is warming may send, on its first day, its second, and so on.
+    pub warm_up: Vec<u32>,
     /// Which mail goes which way; the first that holds decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Rule>,
@@ -56,6 +69,8 @@ impl Default for Settings {
             smarthost: Smarthost::default(),
             mx: Mx::default(),
             smarthosts: BTreeMap::new(),
+            sources: Vec::new(),
+            warm_up: WARM_UP.to_vec(),
             routes: Vec::new(),
             destinations: Vec::new(),
         }
@@ -125,6 +140,13 @@ impl Settings {
             let (key, why) = self.mx.complaint().filter(|_| self.uses(MX))?;
             Some(format!("deliver.mx.{key}: {why}"))
         };
+        let source = || self.sources.iter().enumerate().find_map(|(place, source)| Some((place, source.complaint()?)));
+        if let Some((place, why)) = source() {
+            return Some(format!("deliver.sources.{place}.{why}"));
+        }
+        if self.warm_up.contains(&0) {
+            return Some("deliver.warm_up: no day may have 0 mails".to_owned());
+        }
         let destinations = || self.destinations.iter().find_map(Preset::complaint);
         self.used_smarthosts().find_map(smarthost).or_else(mx).or_else(destinations)
     }
@@ -197,6 +219,24 @@ mod tests {
         check(|all| drop(all.smarthosts.insert("mx".into(), all.smarthost.clone())), Some("deliver.smarthosts.mx"));
         let odd = "a.b".to_owned();
         check(|all| drop(all.smarthosts.insert(odd, all.smarthost.clone())), Some("deliver.smarthosts.a.b"));
+    }
+
+    #[test]
+    fn sources_have_addresses_and_days() {
+        let source = |addresses: &[&str], since: &str| Source {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            warming_since: since.into(),
+            ..Source::default()
+        };
+        check(|all| all.sources = vec![source(&["192.0.2.1", "2001:db8::1"], "2026-11-01")], None);
+        check(|all| all.sources = vec![source(&[], "")], Some("deliver.sources.0.addresses"));
+        check(|all| all.sources = vec![source(&["192.0.2.1", "192.0.2.2"], "")], Some("deliver.sources.0.addresses"));
+        check(|all| all.sources = vec![source(&["192.0.2.1"], "soon")], Some("deliver.sources.0.warming_since"));
+        check(|all| all.warm_up = vec![1, 0], Some("deliver.warm_up"));
+        let rule = |pool: &str| Rule { pool: pool.into(), via: vec!["mx".into()], ..Rule::default() };
+        check(|all| all.routes = vec![rule("bulk")], Some("deliver.routes.0"));
+        let bulk = || Source { pool: "bulk".into(), ..source(&["192.0.2.1"], "") };
+        check(|all| (all.sources, all.routes) = (vec![bulk()], vec![rule("bulk")]), None);
     }
 
     #[test]

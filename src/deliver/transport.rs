@@ -1,6 +1,6 @@
 //! One SMTP conversation, as a client: hand over one mail after the other. `opening` leads up to here.
 //!
-//! RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152) and SMTPUTF8 (6531). lettre writes commands and
+//! RFC 5321 with PIPELINING (2920); what `envelope` says of a mail, more extensions know. lettre writes commands and
 //! content, over a [`Wire`](super::wire::Wire) of ours that reads the replies; every wait has its limit there.
 //! What the other side said is handed out as it was said: whether it means never or not now is not decided here.
 //!
@@ -10,11 +10,12 @@
 use std::time::Duration;
 
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Quit, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::commands::Quit;
+use lettre::transport::smtp::extension::ClientId;
 use tokio::time::timeout;
 
 use super::dialogue::Dialogue;
+use super::envelope;
 use super::offers::Offers;
 use super::opening::Opened;
 use super::reply::Reply;
@@ -22,6 +23,7 @@ use super::settings::Timeouts;
 use super::wire::{Fault, Heard, Patience};
 use crate::mail::reply::Stage;
 use crate::model::address::Address;
+use crate::model::dsn::DsnRequest;
 use crate::model::time::Timestamp;
 
 /// Content given to lettre at a time.
@@ -39,6 +41,20 @@ pub struct Mail<'a> {
     pub recipient: &'a Address,
     /// Header and body, lines ended by CRLF.
     pub bytes: &'a [u8],
+    /// What the submitter wants to be told of it.
+    pub wishes: Option<Wishes<'a>>,
+    /// It goes over TLS with a host that is proved to be the right one, and that asks the same of the next, or not at
+    /// all (RFC 8689).
+    pub requires_tls: bool,
+}
+
+/// What a submitter wants to be told of one recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes<'a> {
+    /// Said of the whole mail.
+    pub request: &'a DsnRequest,
+    /// The recipient's place in the envelope that came in.
+    pub recipient: u16,
 }
 
 /// Why a conversation did not come to its purpose.
@@ -67,6 +83,8 @@ pub enum Unfit {
     EightBit,
     /// The recipient's address is not ASCII, and the host does not offer SMTPUTF8.
     NonAsciiAddress,
+    /// The mail requires TLS on every leg, and this host cannot promise that, or cannot prove who it is.
+    TlsNotPromised,
 }
 
 /// A connection that mail can be handed over.
@@ -79,6 +97,8 @@ pub struct Connection {
     pub name: String,
     /// TLS version and cipher; empty when in clear.
     pub tls: String,
+    /// Whether its certificate proves who it is.
+    is_proven: bool,
     offers: Offers,
     lettre: AsyncSmtpConnection,
     heard: Heard,
@@ -111,12 +131,12 @@ impl Connection {
     /// # Errors
     /// [`Failure::Broke`], should lettre not take our word for its own opening.
     pub(super) async fn over(opened: Opened, timeouts: Timeouts, now: Timestamp) -> Result<Self, Failure> {
-        let Opened { wire, name, tls, offers } = opened;
+        let Opened { wire, name, tls, is_proven, offers } = opened;
         let heard = wire.heard();
         let lettre = AsyncSmtpConnection::connect_with_transport(wire.for_lettre(), &ClientId::default()).await;
         let lettre = lettre.map_err(|_| Failure::Broke(Stage::Hello, Fault::OutOfStep))?;
         let (mails, needs_reset, is_over) = (0, false, false);
-        Ok(Self { opened_at: now, mails, name, tls, offers, lettre, heard, timeouts, needs_reset, is_over })
+        Ok(Self { opened_at: now, mails, name, tls, is_proven, offers, lettre, heard, timeouts, needs_reset, is_over })
     }
 
     /// Whether more mail can be handed over after `ended`.
@@ -129,17 +149,25 @@ impl Connection {
         is_going_on && !self.is_over && self.heard.is_quiet()
     }
 
+    /// Whether the host was told what the submitter wants to be told, and tells it.
+    pub fn tells(&self, mail: &Mail<'_>) -> bool {
+        self.offers.dsn && mail.wishes.is_some()
+    }
+
     /// Hands over one mail; the reply to its final dot.
     ///
     /// # Errors
     /// [`Failure`]; whether the connection can be used again, [`Connection::is_usable_after`] says.
     pub async fn hand_over(&mut self, mail: Mail<'_>, dialogue: &mut Dialogue) -> Result<Reply, Failure> {
         self.offers.suit(&mail).map_err(Failure::Unfit)?;
+        if mail.requires_tls && !self.is_proven {
+            return Err(Failure::Unfit(Unfit::TlsNotPromised));
+        }
         if !self.heard.is_quiet() {
             return Err(Failure::Broke(Stage::Mail, Fault::OutOfStep));
         }
         self.mails += 1;
-        let envelope = self.envelope(&mail);
+        let envelope = envelope::commands(&self.offers, &mail);
         let go_ahead = if self.offers.pipelining {
             self.envelope_at_once(envelope, dialogue).await?
         } else {
@@ -150,27 +178,6 @@ impl Connection {
             return Err(Failure::Broke(Stage::Data, Fault::OutOfStep));
         }
         self.content(mail.bytes, dialogue).await
-    }
-
-    /// The commands up to DATA, each with the stage that its reply is of.
-    fn envelope(&self, mail: &Mail<'_>) -> [(Stage, String); 3] {
-        let mut parameters = Vec::new();
-        if self.offers.size.is_some() {
-            parameters.push(MailParameter::Size(mail.bytes.len()));
-        }
-        if self.offers.eight_bit && !mail.bytes.is_ascii() {
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
-        }
-        if self.offers.utf8 && mail.needs_utf8() {
-            parameters.push(MailParameter::SmtpUtfEight);
-        }
-        let sender = (!mail.return_path.is_empty()).then(|| for_lettre(mail.return_path));
-        let recipient = for_lettre(&mail.recipient.to_string());
-        [
-            (Stage::Mail, MailFrom::new(sender, parameters).to_string()),
-            (Stage::Rcpt, Rcpt::new(recipient, Vec::new()).to_string()),
-            (Stage::Data, Data.to_string()),
-        ]
     }
 
     /// RFC 2920: all commands in one write; the reply to the last. Every reply is taken in, whatever the first says.
@@ -294,7 +301,7 @@ impl Connection {
 
 impl Mail<'_> {
     /// Whether the envelope or the header is not ASCII (RFC 6531 §3.4).
-    fn needs_utf8(&self) -> bool {
+    pub(super) fn needs_utf8(&self) -> bool {
         self.recipient.needs_smtputf8() || self.has_utf8_header()
     }
 
@@ -303,10 +310,4 @@ impl Mail<'_> {
         let end = memchr::memmem::find(self.bytes, b"\r\n\r\n").unwrap_or(self.bytes.len());
         !self.bytes[..end].is_ascii()
     }
-}
-
-/// The address as lettre takes it. It was checked when it came in, by rules a little wider than lettre's.
-fn for_lettre(address: &str) -> lettre::Address {
-    let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
-    lettre::Address::new_dangerous(local, domain)
 }

@@ -18,6 +18,8 @@ mod keys;
 
 mod new_email;
 
+mod queue;
+
 mod recipients;
 
 mod routes;

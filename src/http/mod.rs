@@ -41,6 +41,8 @@ pub mod outward;
 
 pub mod track;
 
+mod unsubscribe;
+
 pub mod admin;
 pub mod mailtura;
 
@@ -54,7 +56,6 @@ mod house;
 
 mod counters;
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,10 +77,12 @@ use crate::dns::Resolver;
 use crate::ids::IdSource;
 use crate::intake::Intake;
 use crate::intake::submission::{Receipt, Refusal, Submission};
-use crate::model::delivery::{Delivery, State};
-use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::delivery::Delivery;
+use crate::model::id::{EventId, MessageId};
 use crate::model::network::Network;
 use crate::model::once::Answered;
+use crate::model::queue::QueueFilter;
+use crate::model::suppression::Scope;
 use crate::model::tenant::Grant;
 use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
@@ -274,19 +277,14 @@ impl Server {
         Ok(receipts)
     }
 
-    /// Cancels a message of the tenant; the deliveries that it still could be, `None` when there is no such message.
-    async fn cancel(&self, grant: &Grant, id: MessageId) -> Result<Option<HashSet<DeliveryId>>, StoreError> {
-        let Some(message) = self.store().message(id).await? else { return Ok(None) };
-        if message.tenant != grant.tenant.id {
-            return Ok(None);
-        }
-        let now = self.clock().now();
-        let deliveries = self.store().deliveries(id).await?;
-        let waiting = deliveries.iter().map(|view| &view.delivery).filter(|delivery| delivery.state == State::Queued);
-        let event = |delivery: &Delivery| delivery.cancelled(EventId::from_uuid(self.ids().uuid(now)), now);
-        let cancelled = self.store().cancel_deliveries(waiting.map(event).collect()).await?;
-        tracing::info!(message.id = %id, deliveries = cancelled.len(), "message cancelled");
-        Ok(Some(cancelled))
+    /// Cancels what waits of a message of the tenant; how many deliveries.
+    async fn cancel(&self, grant: &Grant, id: MessageId) -> Result<u64, StoreError> {
+        let (ids, now) = (self.ids().clone(), self.clock().now());
+        let tell = move |delivery: &Delivery| Some(delivery.cancelled(EventId::from_uuid(ids.uuid(now)), now));
+        let of_message = QueueFilter { message: Some(id), ..QueueFilter::all_of(Scope::Tenant(grant.tenant.id)) };
+        let deliveries = self.store().cancel(of_message, tell).await?;
+        tracing::info!(message.id = %id, deliveries, "message cancelled");
+        Ok(deliveries)
     }
 
     fn store(&self) -> &Store {
@@ -320,6 +318,9 @@ impl Answerer for Server {
             return text_answer(answer);
         }
         if let Some(answer) = track::answer(self, &request, peer).await {
+            return answer;
+        }
+        if let Some(answer) = unsubscribe::answer(self, &request).await {
             return answer;
         }
         if console::is_for(&request) {

@@ -323,6 +323,7 @@ const ALLOW: &[&str] = &[
     "DELETE",
     "DELETE, GET",
     "DELETE, GET, PATCH, PUT",
+    "DELETE, GET, POST",
     "DELETE, GET, POST, PUT",
     "DELETE, POST",
     "DELETE, GET, PUT",

@@ -9,7 +9,8 @@
 //! | `/.well-known/postback/<challenge>` | proof that we answer under this host | same | 405 | | |
 //!
 //! A token is good only under the host that it was sealed for, as the request names it. Who brings many bad ones gets a
-//! bare 404 for the next; good ones work for everybody. An unsubscribe token has no page here yet and is a bad one.
+//! bare 404 for the next; good ones work for everybody. Unsubscribe links are answered
+//! elsewhere.
 
 mod guesses;
 
@@ -158,7 +159,7 @@ pub fn proof_text(proof: &[u8; 32]) -> String {
 }
 
 /// The host that the request is for, with its port: of the target when that is absolute, else of `Host`.
-fn host<B>(request: &Request<B>) -> Option<&str> {
+pub(super) fn host<B>(request: &Request<B>) -> Option<&str> {
     match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
         None => request.headers().get(HOST)?.to_str().ok(),

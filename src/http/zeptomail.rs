@@ -124,7 +124,7 @@ async fn cancel(server: &Server, grant: &Grant, request_id: &str) -> Result<Answ
     }
     let mut cancelled = 0;
     for id in ids {
-        cancelled += server.cancel(grant, id).await?.map_or(0, |deliveries| deliveries.len());
+        cancelled += server.cancel(grant, id).await?;
     }
     if cancelled == 0 {
         return Err(Problem::Conflict("Nothing of this request waits to be sent"));

@@ -12,6 +12,7 @@ pub mod provision;
 pub mod once;
 
 pub mod submission;
+pub mod unsubscribe;
 
 pub mod report;
 

@@ -70,8 +70,9 @@ pub fn render(
         .flatten()
         .find_map(|key| token::seal_return_path(ring, key, delivery))?;
     let (content, tracked) = track(content, &message.facts, delivery, ring, signature);
+    let unsubscribe = unsubscribe_fields(&content, &message.facts, delivery, ring).unwrap_or_default();
     // `dkim` puts our signatures on top, over exactly this.
-    let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n"), &content);
+    let bytes = assemble(&format!("{REFERENCE_HEADER}: {sealed}\r\n{unsubscribe}"), &content);
     let return_path = match message.facts.is_report {
         true => String::new(),
         false => format!("{sealed}@{return_path_domain}"),
@@ -111,6 +112,17 @@ fn wanted(tracking: &Tracking) -> Wanted<'_> {
         own_base_url: &tracking.base_url,
         skip_hosts: &tracking.skip_hosts,
     }
+}
+
+/// The fields by which a mailbox provider unsubscribes its reader with one click (RFC 8058 §3.1); `None` where they are
+/// not wanted, where the mail has its own, or where nobody could open the link.
+fn unsubscribe_fields(content: &[u8], facts: &Facts, delivery: DeliveryId, ring: &KeyRing) -> Option<String> {
+    let is_wanted = facts.list_unsubscribe && !facts.tracking.base_url.is_empty();
+    if !is_wanted || headers::fields(content).any(|field| field.is("List-Unsubscribe")) {
+        return None;
+    }
+    let url = Sealed::new(&facts.tracking, delivery, ring)?.url('u', &Reference::Unsubscribe);
+    Some(format!("List-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"))
 }
 
 /// The message, tracked as it was accepted with, or as it came.
@@ -358,6 +370,24 @@ mod tests {
         assert_eq!(opened(&text), Some(Reference::TextClick { link: 8, target: target.into() }));
         assert_eq!(links.link(1, LinkKind::Html, "javascript:x"), None);
         assert_eq!(links.link(u16::MAX, LinkKind::Html, target), None);
+    }
+
+    #[test]
+    fn one_click_unsubscribes_where_it_is_wanted() {
+        let fields = |content: &[u8], is_wanted, tracking: Tracking| {
+            let facts = Facts { list_unsubscribe: is_wanted, ..message(tracking).facts };
+            unsubscribe_fields(content, &facts, delivery(), &ring())
+        };
+        let wanted = fields(b"Subject: x\r\n\r\n", true, tracked()).unwrap();
+        let (link, post) = wanted.split_once("\r\n").unwrap();
+        assert_eq!(post, "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+        let token = link.strip_prefix("List-Unsubscribe: <https://Track.example.com:8443/u/").unwrap();
+        let opened = token::open(&ring(), "track.example.com:8443", token.trim_end_matches('>'));
+        assert_eq!(opened, Some((delivery(), Reference::Unsubscribe)));
+        let own = b"list-unsubscribe: <https://example.com/u>\r\n\r\n";
+        assert_eq!(fields(own, true, tracked()), None);
+        assert_eq!(fields(b"\r\n", false, tracked()), None);
+        assert_eq!(fields(b"\r\n", true, Tracking::default()), None);
     }
 
     #[test]

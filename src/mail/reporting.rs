@@ -243,7 +243,7 @@ fn cause(detail: &Detail) -> Option<&Cause> {
 /// What the other side said, or we, when it said nothing.
 fn diagnostic(detail: &Detail) -> String {
     match detail {
-        Detail::Delivered { reply } if reply.starts_with('2') => format!("smtp; {}", ascii(reply)),
+        Detail::Delivered { reply, .. } if reply.starts_with('2') => format!("smtp; {}", ascii(reply)),
         _ => match cause(detail) {
             Some(cause) if cause.code.is_some() => format!("smtp; {}", ascii(&cause.diagnostic)),
             Some(cause) if !cause.diagnostic.is_empty() => format!("x-postback; {}", ascii(&cause.diagnostic)),

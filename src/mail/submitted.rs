@@ -18,6 +18,7 @@ use super::parts::{self, Excess};
 pub use super::parts::{NESTING_MAX, PARTS_MAX};
 use crate::model::address::Mailbox;
 use crate::model::dsn::Wishes;
+use crate::model::message::TlsWish;
 use crate::model::time::Timestamp;
 
 /// Largest header block, in bytes.
@@ -40,6 +41,8 @@ pub struct Switches {
     pub track_clicks: Option<bool>,
     /// Where links are rewritten, leave those alone that let their holder in, whatever the agent has set.
     pub spares_secrets: bool,
+    /// Add a `List-Unsubscribe` of one click; `None` leaves it to the agent.
+    pub list_unsubscribe: Option<bool>,
     /// The submitter's own reference.
     pub client_reference: String,
     /// Tags.
@@ -52,6 +55,8 @@ pub struct Switches {
     pub time_to_live: Option<Duration>,
     /// The bounce address that payloads show; empty leaves it to the agent.
     pub bounce_address: String,
+    /// What is wanted of TLS on the way.
+    pub tls: TlsWish,
     /// Of what the submitter wants to hear by mail; only SMTP can say.
     pub wishes: Wishes,
 }
@@ -215,6 +220,11 @@ fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> 
         switches.spares_secrets = field.text().eq_ignore_ascii_case("auto");
         let is_on = if switches.spares_secrets { Some(true) } else { truth(field) };
         switches.track_clicks = Some(is_on.ok_or(Unreadable::Switch("the switch for clicks"))?);
+    } else if field.is("TLS-Required") && field.text().eq_ignore_ascii_case("no") {
+        switches.tls = TlsWish::Waived;
+    } else if field.is("X-Postback-Unsubscribe") {
+        let wish = truth(field).ok_or(Unreadable::Switch("X-Postback-Unsubscribe"))?;
+        switches.list_unsubscribe = Some(wish);
     } else if field.is("X-Postback-Tag") {
         let tags = field.decoded();
         let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned);

@@ -129,6 +129,8 @@ pub enum Outcome {
     Delivered {
         /// Its reply, escaped, at most 1,024 bytes.
         reply: String,
+        /// It was told what the submitter wants to be told, and tells it (RFC 3461 §5.2): a success is not ours to tell.
+        next_hop_tells: bool,
     },
     /// Not now.
     Deferred {
@@ -175,8 +177,9 @@ pub fn after(
     schedule: &[Duration],
 ) -> (Next, EventKind, Detail) {
     match outcome {
-        Outcome::Delivered { reply } => {
-            (Next::Ends(State::Delivered), EventKind::Delivered, Detail::Delivered { reply: reply.clone() })
+        Outcome::Delivered { reply, next_hop_tells } => {
+            let detail = Detail::Delivered { reply: reply.clone(), next_hop_tells: *next_hop_tells };
+            (Next::Ends(State::Delivered), EventKind::Delivered, detail)
         }
         Outcome::Refused { cause } => bounced(cause),
         Outcome::Unsendable { cause } => {
@@ -275,7 +278,11 @@ mod tests {
             let (next, told, _) = after(&delivery(1), &outcome, now, retry::MAIL);
             assert_eq!((next, told), (Next::Ends(state), kind));
         };
-        check(Outcome::Delivered { reply: "250 ok".into() }, State::Delivered, EventKind::Delivered);
+        check(
+            Outcome::Delivered { reply: "250 ok".into(), next_hop_tells: false },
+            State::Delivered,
+            EventKind::Delivered,
+        );
         check(
             Outcome::Refused { cause: cause(Reason::UserUnknown, Class::Hard) },
             State::Bounced,

@@ -150,6 +150,9 @@ pub enum Detail {
     Delivered {
         /// Its reply, escaped.
         reply: String,
+        /// It tells whoever wants to hear it what becomes of the mail (RFC 3461 §5.2).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        next_hop_tells: bool,
     },
     /// Put off.
     Deferred {

@@ -63,6 +63,25 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// What the submitter wants of TLS on the way (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsWish {
+    /// What the way and the recipient's domain have it.
+    #[default]
+    Usual,
+    /// `REQUIRETLS`: proved and encrypted on every leg, or not at all.
+    Required,
+    /// `TLS-Required: No`: it shall arrive, whatever policies say.
+    Waived,
+}
+
+impl TlsWish {
+    fn is_usual(&self) -> bool {
+        *self == TlsWish::Usual
+    }
+}
+
 /// What is known about a message. Kept as JSON text and never queried; columns exist for what is searched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -91,6 +110,9 @@ pub struct Facts {
     pub tags: Vec<String>,
     /// The submitter's metadata, in the order given.
     pub metadata: Map<String, Value>,
+    /// It gets a `List-Unsubscribe` of one click.
+    #[serde(skip_serializing_if = "is_false")]
+    pub list_unsubscribe: bool,
     /// When it was to be sent, if later than it was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_at: Option<Timestamp>,
@@ -99,6 +121,9 @@ pub struct Facts {
     /// Recipients, by their place in the envelope, that are not to be tracked all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untracked: Vec<u16>,
+    /// What is wanted of TLS.
+    #[serde(skip_serializing_if = "TlsWish::is_usual")]
+    pub tls: TlsWish,
     /// Who is to be told by mail what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dsn: Option<Box<DsnRequest>>,

@@ -160,6 +160,8 @@ pub struct AgentSettings {
     pub bounce_address: String,
     /// The sender used when a submission names none.
     pub from: Option<Mailbox>,
+    /// Give each mail a `List-Unsubscribe` of one click, unless it has one or says otherwise.
+    pub list_unsubscribe: bool,
     /// How long its mail is tried, in minutes, from when it is first due; `None`: as long as the installation has it.
     pub lifetime_minutes: Option<u32>,
     /// Who is told by mail what became of mail (RFC 3461).
@@ -186,6 +188,7 @@ impl Default for AgentSettings {
             privacy: Privacy::Full,
             bounce_address: String::new(),
             from: None,
+            list_unsubscribe: false,
             lifetime_minutes: None,
             dsn: DsnPolicy::default(),
             authentication_key: String::new(),

@@ -101,7 +101,7 @@ pub(super) const MESSAGE_TOO_LARGE: Reply = reply(552, "5.3.4", "message too lar
 pub(super) const NEEDS_SMTPUTF8: Reply = reply(553, "5.6.7", "the address needs SMTPUTF8");
 pub(super) const NO_VALID_RECIPIENT: Reply = reply(554, "5.5.1", "no valid recipients");
 pub(super) const OUT_OF_TURN: Reply = last(554, "5.5.0", "you must wait for the reply before you go on");
-pub(super) const NO_DSN_HERE: Reply = reply(555, "5.5.4", "parameter not offered");
+pub(super) const NOT_OFFERED: Reply = reply(555, "5.5.4", "parameter not offered");
 pub(super) const NEEDS_EHLO: Reply = reply(555, "5.5.4", "parameters need EHLO");
 
 impl Reply {

@@ -210,9 +210,10 @@ impl Session {
         let starttls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
         let auth = if self.auth_is_offered() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
         let dsn = if self.dsn_is_offered() { "250-DSN\r\n" } else { "" };
+        let requiretls = if self.requiretls_is_offered() { "250-REQUIRETLS\r\n" } else { "" };
         format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {message_bytes_max}\r\n{starttls}{auth}\
-             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n{dsn}250-CHUNKING\r\n\
+             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n{dsn}{requiretls}250-CHUNKING\r\n\
              250-LIMITS RCPTMAX={recipients_max} MAILMAX={session_messages_max}\r\n250 SMTPUTF8\r\n"
         )
     }
@@ -220,6 +221,11 @@ impl Session {
     /// Reports are not reported about.
     fn dsn_is_offered(&self) -> bool {
         self.listener.kind == Kind::Submission
+    }
+
+    /// To somebody who came over TLS, about mail that we send on (RFC 8689 §2).
+    fn requiretls_is_offered(&self) -> bool {
+        matches!(self.tls, Tls::Active(_)) && self.listener.kind == Kind::Submission
     }
 
     fn reset(&mut self) -> Turn {

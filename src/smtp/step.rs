@@ -67,6 +67,8 @@ pub struct HandedIn {
     pub recipients: Vec<Address>,
     /// Of what the client wants to hear by mail.
     pub wishes: Wishes,
+    /// Every leg from here on must be encrypted, and proved.
+    pub requires_tls: bool,
     /// For `Received`.
     pub hop: Hop,
     /// The text, CRLF line ends.

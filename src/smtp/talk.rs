@@ -22,7 +22,7 @@ use crate::intake::once::Taken;
 use crate::intake::report::{ReportTo, Unavailable};
 use crate::intake::submission::{Content, Refusal, Submission, Switches};
 use crate::model::address::Address;
-use crate::model::message::Source;
+use crate::model::message::{Source, TlsWish};
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
@@ -300,10 +300,11 @@ impl Talk<'_> {
     }
 
     async fn submit(&mut self, handed_in: HandedIn) {
-        let HandedIn { grant, sender, recipients, wishes, hop, content } = handed_in;
+        let HandedIn { grant, sender, recipients, wishes, requires_tls, hop, content } = handed_in;
         let (size_bytes, count) = (content.len() as u64, recipients.len());
         let content = Content::Raw { bytes: Bytes::from(content), hop: Some(hop) };
-        let switches = Switches { wishes, ..Switches::default() };
+        let tls = if requires_tls { TlsWish::Required } else { TlsWish::Usual };
+        let switches = Switches { wishes, tls, ..Switches::default() };
         let submission = Submission { source: Source::Smtp, sender, recipients, content, switches };
         let watch = Stopwatch::start();
         let answer = self.server.intake.submit_by_header(&grant, submission).await;

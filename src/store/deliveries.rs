@@ -14,7 +14,6 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::db::{Result, Store, Tx};
-use super::events;
 use super::messages::delivery_id;
 use super::value::{Row, Value};
 use super::writer::{Accept, Work};
@@ -153,29 +152,6 @@ impl Store {
         .await
     }
 
-    /// Ends deliveries as cancelled and tells it: each event names one. What has ended, or is being attempted just now,
-    /// stays as it is, untold. The deliveries that were cancelled.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn cancel_deliveries(&self, events: Vec<Event>) -> Result<HashSet<DeliveryId>> {
-        let now = self.now();
-        let (cancelled, owes) = self
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    let cancelled = cancel(tx, &events, now).await?;
-                    let told: Vec<&Event> = events.iter().filter(|event| cancelled.contains(&event.delivery)).collect();
-                    let owes = events::tell(tx, &told).await?;
-                    Ok((cancelled, owes))
-                })
-            })
-            .await?;
-        if owes {
-            self.wakes().dispatches.ring();
-        }
-        Ok(cancelled)
-    }
-
     /// Gives back leases unused, each delivery to come due at its time, with the reason for which it waits.
     ///
     /// # Errors
@@ -205,26 +181,6 @@ impl Store {
     pub async fn settle_delivery(&self, settlement: Settlement) -> Result<()> {
         self.0.writer.write(Work::Settle(Box::new(settlement))).await
     }
-}
-
-/// Ends the deliveries of these events as cancelled, where they wait and nobody works on them; those that ended.
-pub(super) async fn cancel(tx: &mut Tx, events: &[Event], now: Timestamp) -> Result<HashSet<DeliveryId>> {
-    const HEAD: &str = "with cancelled (message_id, recipient, tenant_id, at, state, reason) as (values";
-    const TAIL: &str = ")
-        update deliveries
-        set state = cancelled.state, due_at = null, lease = null, settled_at = cancelled.at, reason = cancelled.reason,
-            held_at = null, mark = ''
-        from cancelled
-        where deliveries.message_id = cancelled.message_id and deliveries.recipient = cancelled.recipient
-            and deliveries.tenant_id = cancelled.tenant_id and deliveries.state = 'queued'
-            and (deliveries.lease is null or deliveries.due_at <= cancelled.at)
-        returning deliveries.message_id, deliveries.recipient";
-    let row = |event: &Event| {
-        let (state, reason) = (State::Cancelled.as_str(), Reason::Cancelled.as_str());
-        let id = event.delivery;
-        vec![id.message.into(), id.recipient.into(), event.tenant.into(), now.into(), state.into(), reason.into()]
-    };
-    tx.many(HEAD, TAIL, events.iter().map(row).collect()).await?.iter().map(delivery_id).collect()
 }
 
 /// Writes the deliveries of these plans: queued and leased, queued and due, or settled already.

@@ -65,6 +65,7 @@ pub mod search;
 pub mod pulse;
 
 pub mod nodes;
+pub mod sources;
 
 pub mod views;
 

@@ -34,19 +34,42 @@ pub struct Waiting {
     pub oldest: Timestamp,
 }
 
+/// A query over the deliveries that a filter means. Those of one message are found by its id, however many wait.
+struct Meant {
+    of_any: &'static str,
+    of_message: &'static str,
+}
+
+impl Meant {
+    fn by(&self, filter: &QueueFilter) -> &'static str {
+        if filter.message.is_some() { self.of_message } else { self.of_any }
+    }
+}
+
 /// The conditions of a filter, `$1` to `$12`; `$12` is now.
-macro_rules! meant {
-    ($head:literal, $more:literal, $tail:literal) => {
+macro_rules! meant_text {
+    ($head:literal, $message:literal, $more:literal, $tail:literal) => {
         concat!(
             $head,
             " from deliveries
             where state = 'queued' and ($1 or tenant_id = $2) and ($3 or agent_id = $4) and ($5 = '' or domain = $5)
-                and ($6 = '' or lower(address) = $6) and ($7 or message_id = $8) and ($9 = '' or reason = $9)
+                and ($6 = '' or lower(address) = $6) and ",
+            $message,
+            " and ($9 = '' or reason = $9)
                 and accepted_at < $10 and ($11 = '' or ($11 = 'held') = (held_at is not null))
                 and $12 >= 0 ",
             $more,
             $tail
         )
+    };
+}
+
+macro_rules! meant {
+    ($head:literal, $more:literal, $tail:literal) => {
+        Meant {
+            of_any: meant_text!($head, "($7 or message_id = $8)", $more, $tail),
+            of_message: meant_text!($head, "message_id = $8 and not $7", $more, $tail),
+        }
     };
 }
 
@@ -86,7 +109,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn queue_by_domain(&self, filter: &QueueFilter, limit: u32) -> Result<Vec<Waiting>> {
-        const SQL: &str = meant!(
+        const SQL: Meant = meant!(
             "select domain, count(*) as queued, min(accepted_at) as oldest,
                 cast(sum(case when held_at is null and (due_at <= $12 or lease is not null) then 1 else 0 end)
                     as bigint) as due,
@@ -106,7 +129,7 @@ impl Store {
                 oldest: row.time("oldest")?,
             })
         };
-        self.rows(SQL, values).await?.iter().map(read).collect()
+        self.rows(SQL.by(filter), values).await?.iter().map(read).collect()
     }
 
     /// The deliveries that a filter means, after `after` by id, at most `limit`.
@@ -119,7 +142,7 @@ impl Store {
         after: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Vec<DeliveryView>> {
-        const SQL: &str = meant!(
+        const SQL: Meant = meant!(
             "select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
                 expires_at, settled_at, reason, held_at, mark",
             "and (message_id > $13 or (message_id = $13 and recipient > $14)) ",
@@ -129,7 +152,7 @@ impl Store {
         let mut values = values(filter, self.now());
         let after = after.map_or((Vec::new(), -1), |id| (id.message.as_bytes().to_vec(), i64::from(id.recipient)));
         values.extend([after.0.into(), after.1.into(), limit.into()]);
-        self.rows(SQL, values).await?.iter().map(read_delivery).collect()
+        self.rows(SQL.by(filter), values).await?.iter().map(read_delivery).collect()
     }
 
     /// Holds what a filter means: it is not tried until it is released, and its lifetime stands still. How many.
@@ -137,7 +160,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn hold(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: &str = meant!(
+        const SQL: Meant = meant!(
             "update deliveries
             set held_at = $12
             where (message_id, recipient) in (
@@ -145,7 +168,7 @@ impl Store {
             "and held_at is null ",
             "limit $13)"
         );
-        self.in_bites(SQL, filter).await
+        self.in_bites(&SQL, filter).await
     }
 
     /// Lets go what a filter means and was held; what came due meanwhile is due now. How many.
@@ -153,7 +176,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn release_held(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: &str = meant!(
+        const SQL: Meant = meant!(
             "update deliveries
             set expires_at = expires_at + ($12 - held_at), held_at = null
             where (message_id, recipient) in (
@@ -161,7 +184,7 @@ impl Store {
             "and held_at is not null ",
             "limit $13)"
         );
-        self.in_bites(SQL, filter).await
+        self.in_bites(&SQL, filter).await
     }
 
     /// Makes what a filter means due now, whatever is known about its destination; held ones stay held. How many.
@@ -169,7 +192,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn retry_now(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: &str = free!(
+        const SQL: Meant = free!(
             "update deliveries
             set due_at = $12, mark = 'asked'
             where (message_id, recipient) in (
@@ -177,7 +200,7 @@ impl Store {
             "and mark <> 'asked' and held_at is null
                 limit $13)"
         );
-        self.in_bites(SQL, filter).await
+        self.in_bites(&SQL, filter).await
     }
 
     /// Ends what a filter means and nobody works on, as cancelled, with the event that `tell` makes of each. How many.
@@ -203,12 +226,12 @@ impl Store {
         }
     }
 
-    async fn in_bites(&self, sql: &'static str, filter: QueueFilter) -> Result<u64> {
+    async fn in_bites(&self, meant: &Meant, filter: QueueFilter) -> Result<u64> {
         let mut changed = 0;
         loop {
             let mut values = values(&filter, self.now());
             values.push(BITE.into());
-            let bite = self.run(sql, values).await?;
+            let bite = self.run(meant.by(&filter), values).await?;
             changed += bite;
             if bite < u64::from(BITE) {
                 break;
@@ -243,7 +266,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn resume(&self, scope: Scope, domain: Option<&str>) -> Result<bool> {
-        const PUT_OFF: &str = meant!(
+        const PUT_OFF: Meant = meant!(
             "update deliveries
             set due_at = $12, mark = ''
             where (message_id, recipient) in (
@@ -254,7 +277,7 @@ impl Store {
         let sql = "delete from pauses where scope = $1 and domain = $2";
         let was = self.run(sql, vec![scope_bytes(scope).into(), domain.unwrap_or_default().into()]).await? > 0;
         let filter = QueueFilter { domain: domain.map(str::to_owned), ..QueueFilter::all_of(scope) };
-        self.in_bites(PUT_OFF, filter).await?;
+        self.in_bites(&PUT_OFF, filter).await?;
         Ok(was)
     }
 
@@ -286,7 +309,7 @@ async fn cancel_bite(
     now: Timestamp,
     tell: &(impl Fn(&Delivery) -> Option<Event> + Sync),
 ) -> Result<(u64, bool)> {
-    const SQL: &str = free!(
+    const SQL: Meant = free!(
         "update deliveries
         set state = 'cancelled', due_at = null, lease = null, settled_at = $12, reason = 'cancelled', held_at = null,
             mark = ''
@@ -297,7 +320,7 @@ async fn cancel_bite(
     );
     let mut values = values(filter, now);
     values.push(BITE.into());
-    let rows = tx.rows(SQL, values).await?;
+    let rows = tx.rows(SQL.by(filter), values).await?;
     let told = rows.iter().filter_map(|row| tell(&deliveries::read(row).ok()?));
     let told: Vec<Event> = told.collect();
     let is_owed = events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;

@@ -82,6 +82,32 @@ impl Store {
         Ok(forgotten.len() >= BITE as usize || events || has_more)
     }
 
+    /// Empties the dialogues of attempts at messages that were accepted between these times; the facts of the attempts
+    /// stay. In bites, so that nobody waits for long.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn trim_dialogues(&self, from: Timestamp, before: Timestamp) -> Result<()> {
+        const BITE: &str = "
+            select message_id
+            from attempts
+            where message_id > $1 and message_id < $2
+            order by message_id
+            limit $3";
+        const TRIM: &str = "
+            update attempts
+            set dialogue = ''
+            where message_id > $1 and message_id <= $2 and started_at < $3 and dialogue <> ''";
+        let (mut after, end) = (first_id(from), first_id(before));
+        loop {
+            let bite = vec![after.clone().into(), end.clone().into(), SMALL_BITE.into()];
+            let rows = self.rows(BITE, bite).await?;
+            let Some(last) = rows.last().map(|row| row.bytes("message_id")).transpose()? else { return Ok(()) };
+            self.run(TRIM, vec![after.into(), last.clone().into(), before.into()]).await?;
+            after = last;
+        }
+    }
+
     /// Removes content files that no row points to: left by a stop between the file's write and the row's. Run before
     /// the doors open.
     ///

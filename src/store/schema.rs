@@ -39,6 +39,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     13 "sending" "0013_sending.sql",
     14 "http_api" "0014_http_api.sql",
     15 "console" "0015_console.sql",
+    16 "sources" "0016_sources.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -122,6 +122,20 @@ impl Store {
         Ok(self.run(sql, vec![tenant.into(), domain.into(), selector.into()]).await? > 0)
     }
 
+    /// Removes the keys of a tenant's domain that wait for their records and have never signed; their selectors.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn drop_waiting_keys(&self, tenant: TenantId, domain: &str) -> Result<Vec<String>> {
+        const SQL: &str = "
+            delete from signing_keys
+            where tenant_id = $1 and domain = $2 and state = 'waiting'
+            returning selector";
+        let values = vec![tenant.into(), domain.into()];
+        let rows = self.transaction(move |tx| Box::pin(async move { tx.rows(SQL, values).await })).await?;
+        rows.iter().map(|row| row.text("selector")).collect()
+    }
+
     /// Forgets keys that were retired long enough ago.
     ///
     /// # Errors

@@ -40,6 +40,7 @@ impl Pair {
             timeouts: Timeouts::from(&TimeoutSettings::default()),
             guard: None,
             ipv6: true,
+            source: None,
         };
         let resolver = Table::new().with_addresses(NAME, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
         Self { exchanger, peer, resolver, dialogue: Dialogue::default() }
@@ -77,7 +78,13 @@ impl Pair {
 
     async fn hand_over(&mut self, connection: &mut Connection, recipient: &str) -> Result<Reply, Failure> {
         let recipient = recipient.parse().unwrap();
-        let mail = Mail { return_path: "b+x@bounce.test", recipient: &recipient, bytes: MESSAGE };
+        let mail = Mail {
+            return_path: "b+x@bounce.test",
+            recipient: &recipient,
+            bytes: MESSAGE,
+            wishes: None,
+            requires_tls: false,
+        };
         connection.hand_over(mail, &mut self.dialogue).await
     }
 
@@ -300,7 +307,13 @@ async fn content_that_nobody_takes_is_given_up_and_was_not_delivered() {
     let mut connection = pair.connect().await.unwrap();
     let recipient = "reader@example.com".parse().unwrap();
     let bytes = b"x\r\n".repeat(4_000_000);
-    let mail = Mail { return_path: "b+x@bounce.test", recipient: &recipient, bytes: &bytes };
+    let mail = Mail {
+        return_path: "b+x@bounce.test",
+        recipient: &recipient,
+        bytes: &bytes,
+        wishes: None,
+        requires_tls: false,
+    };
     let ended = connection.hand_over(mail, &mut pair.dialogue).await;
     assert_eq!(ended, Err(Failure::Broke(Stage::Data, Fault::TimedOut(0))), "the final dot never left");
 }
@@ -425,7 +438,13 @@ async fn what_a_host_lacks() {
         let mut pair = Pair::with(Script::offering(offers)).await;
         let mut connection = pair.connect().await.unwrap();
         let recipient = recipient.parse().unwrap();
-        let mail = Mail { return_path: "b@bounce.test", recipient: &recipient, bytes: bytes.as_bytes() };
+        let mail = Mail {
+            return_path: "b@bounce.test",
+            recipient: &recipient,
+            bytes: bytes.as_bytes(),
+            wishes: None,
+            requires_tls: false,
+        };
         let ended = connection.hand_over(mail, &mut pair.dialogue).await;
         match expected {
             Ok(parameters) => {

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use postback::clock::Clock;
 use postback::ids::IdSource;
 use postback::intake::provision;
-use postback::model::delivery::State;
+use postback::model::delivery::{Delivery, State};
 use postback::model::event::EventKind;
 use postback::model::file::CachedFile;
 use postback::model::id::{DeliveryId, EventId, FileId, MessageId, TemplateId};
 use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Source};
+use postback::model::queue::QueueFilter;
 use postback::model::reason::Reason;
 use postback::model::retry::MAIL_LIFETIME;
+use postback::model::suppression::Scope;
 use postback::model::template::{Template, Texts};
 use postback::model::tenant::{MailAgent, Tenant};
 use postback::model::time::Timestamp;
@@ -183,13 +185,10 @@ on_both_engines! {
         let plan = house.plan(&["one@example.com", "two@example.com"], START);
         house.store.accept(plan.clone()).await.unwrap();
         let leased = house.store.lease_deliveries(1).await.unwrap().remove(0).delivery.id;
-        let views = house.store.deliveries(plan.message.id).await.unwrap();
-        let event = |view: &postback::store::views::DeliveryView| {
-            view.delivery.cancelled(EventId::from_uuid(house.ids.uuid(START)), START)
-        };
-        let cancelled = house.store.cancel_deliveries(views.iter().map(event).collect()).await.unwrap();
-        assert_eq!(cancelled.len(), 1);
-        assert!(!cancelled.contains(&leased));
+        let of_message = QueueFilter { message: Some(plan.message.id), ..QueueFilter::all_of(Scope::Tenant(house.tenant.id)) };
+        let ids = house.ids.clone();
+        let tell = move |delivery: &Delivery| Some(delivery.cancelled(EventId::from_uuid(ids.uuid(START)), START));
+        assert_eq!(house.store.cancel(of_message.clone(), tell.clone()).await.unwrap(), 1);
         for view in house.store.deliveries(plan.message.id).await.unwrap() {
             let kinds: Vec<_> = house.store.events(view.delivery.id).await.unwrap().iter().map(|event| event.kind).collect();
             match view.delivery.id == leased {
@@ -200,7 +199,6 @@ on_both_engines! {
                 }
             }
         }
-        let again = house.store.cancel_deliveries(views.iter().map(event).collect()).await.unwrap();
-        assert!(again.is_empty());
+        assert_eq!(house.store.cancel(of_message, tell).await.unwrap(), 0);
     }
 }

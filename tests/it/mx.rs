@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Tls};
+use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Source, Tls};
 use postback::deliver::{self, Parts, Settings};
 use postback::dns::{DnsError, Kind, Network, Resolver};
 use postback::egress::{Guard, Policy, Settings as Egress, Trust};
 use postback::ids::IdSource;
 use postback::intake::provision;
-use postback::mail::rules::Rules;
-use postback::model::bearing::Policy as Suppression;
 use postback::model::delivery::State;
+use postback::model::dsn::{DsnRequest, Notify, Returned, Wish};
+use postback::model::event::{Detail, EventKind};
 use postback::model::id::{DeliveryId, MessageId};
+use postback::model::message::{Facts, TlsWish, Tracking};
+use postback::model::queue::Mark;
 use postback::model::reason::Reason;
 use postback::model::tenant::AgentSettings;
 use postback::store::deliveries::Attempt;
@@ -31,7 +33,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::exchanger::{Exchanger, Script};
 use crate::support::dns::NameServer;
 use crate::support::engines::Engine;
-use crate::support::node::Node;
+use crate::support::node::{CONTENT, Node, START};
 
 const AWHILE: Duration = Duration::from_secs(60);
 
@@ -48,7 +50,7 @@ impl House {
     async fn build() -> Self {
         let engine = Engine::sqlite();
         let node = Node::build(&engine, 0, AgentSettings::default()).await;
-        let script = Script::offering(&["STARTTLS", "PIPELINING", "8BITMIME", "SIZE 1000000"]);
+        let script = Script::offering(&["STARTTLS", "PIPELINING", "8BITMIME", "SIZE 1000000", "DSN", "REQUIRETLS"]);
         let exchanger = Exchanger::start(script).await;
         let policies = PolicyServer::start().await;
         let certificate = CertificateDer::from_pem_slice(exchanger.certificate.as_bytes()).unwrap();
@@ -83,18 +85,11 @@ impl House {
         let allow = [vec!["127.0.0.0/8".to_owned()], names.to_vec()].concat();
         let policy = Policy::new(&Egress { allow, ..Egress::default() }).unwrap();
         let parts = Parts {
-            store: self.node.store.clone(),
-            clock: self.node.clock.clone(),
-            ids: self.node.ids.clone(),
-            ring: self.node.store.key_ring(self.node.ids.bytes()).await.unwrap(),
             resolver: self.resolver(),
             guard: Arc::new(Guard::new(policy, self.resolver())),
             tls: Trust::open(Some(&self.file("policies.pem", &self.policies.certificate))).unwrap().client(),
-            rules: Rules::default(),
-            suppression: Suppression::default(),
             hostname: "own.test".into(),
-            return_path_domain: "bounce.acme.example".into(),
-            counters: Arc::default(),
+            ..self.node.deliver_parts().await
         };
         assert_eq!(settings.complaint(), None);
         deliver::start(parts, settings).await.unwrap()
@@ -112,7 +107,15 @@ impl House {
 
     /// A mail to `recipient`, once it was tried `attempts` times, and the last attempt.
     async fn sent(&self, recipient: &str) -> (DeliveryView, Attempt) {
-        let message = self.node.accept(&[recipient]).await;
+        self.sent_as(recipient, |_| {}).await
+    }
+
+    /// The same of a mail of which something more is known.
+    async fn sent_as(&self, recipient: &str, know: impl FnOnce(&mut Facts)) -> (DeliveryView, Attempt) {
+        let mut plan = self.node.plan(&[recipient], CONTENT, Tracking::default());
+        know(&mut plan.message.facts);
+        let message = plan.message.id;
+        self.node.store.accept(plan).await.unwrap();
         let view = self
             .until(message, |view| {
                 view.delivery.state != State::Queued || (view.delivery.attempts > 0 && !view.is_leased)
@@ -340,5 +343,108 @@ async fn mail_of_a_domain_with_keys_is_signed() {
     for algorithm in ["rsa", "ed25519"] {
         assert_eq!(content.matches(&format!("a={algorithm}-sha256; c=relaxed/relaxed; d=acme.example;")).count(), 1);
     }
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_proved_or_waived_as_the_submitter_wants_it() {
+    let house = House::build().await;
+    let worker = house.start(&house.settings()).await;
+    for (domain, wish, expected, tls) in [
+        ("sts.example", TlsWish::Required, State::Delivered, "verified"),
+        ("dane.example", TlsWish::Required, State::Delivered, "dane"),
+        ("good.example", TlsWish::Required, State::Delivered, "verified"),
+        // Nothing proves who its exchanger is; TLSA records that nobody can use prove nothing.
+        ("d.plain", TlsWish::Required, State::Bounced, "unverified"),
+        ("odd.example", TlsWish::Required, State::Bounced, "unverified"),
+        ("wrong.example", TlsWish::Required, State::Queued, ""),
+        ("wrong.example", TlsWish::Waived, State::Delivered, "unverified"),
+        ("out.example", TlsWish::Waived, State::Delivered, "unverified"),
+    ] {
+        let (view, attempt) = house.sent_as(&format!("a@{domain}"), |facts| facts.tls = wish).await;
+        assert_eq!(view.delivery.state, expected, "{domain}: {attempt:#?}");
+        assert!(attempt.tls.ends_with(tls), "{domain}: {attempt:#?}");
+        match expected {
+            State::Delivered => {
+                let mail = house.exchanger.next().await.mail;
+                assert_eq!(mail.ends_with(" REQUIRETLS"), wish == TlsWish::Required, "{domain}: {mail}");
+            }
+            _ => assert_eq!(view.reason, Some(Reason::TlsFailed), "{domain}"),
+        }
+    }
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_tells_is_told_what_the_submitter_wants_to_hear() {
+    let house = House::build().await;
+    let worker = house.start(&house.settings()).await;
+    let wish = Wish {
+        notify: Some(Notify { success: true, failure: false, delay: true }),
+        original: "rfc822;team@acme.example".into(),
+    };
+    let request = DsnRequest {
+        to: "shop@acme.example".parse().unwrap(),
+        envelope_id: "q1".into(),
+        returned: Returned::Headers,
+        unasked_failures: false,
+        recipients: [(0, wish)].into(),
+    };
+    let (view, _) = house.sent_as("a@good.example", |facts| facts.dsn = Some(Box::new(request))).await;
+    let arrived = house.exchanger.next().await;
+    assert!(arrived.mail.ends_with(" RET=HDRS ENVID=q1"), "{}", arrived.mail);
+    assert_eq!(arrived.rcpt, "RCPT TO:<a@good.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;team@acme.example");
+    let events = house.node.store.events(view.delivery.id).await.unwrap();
+    let told = events.into_iter().find(|event| event.kind == EventKind::Delivered).unwrap().detail;
+    assert!(matches!(told, Detail::Delivered { next_hop_tells: true, .. }), "{told:?}");
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_goes_out_from_its_pool_and_a_new_address_grows_warm() {
+    let house = House::build().await;
+    let source = |address: &str, name: &str, pool: &str, since: &str| Source {
+        addresses: vec![address.parse().unwrap()],
+        ehlo_name: name.into(),
+        pool: pool.into(),
+        warming_since: since.into(),
+    };
+    let settings = Settings {
+        // The clock of these tests stands at eight in the morning of this day.
+        sources: vec![source("127.0.0.2", "new.test", "", "2027-01-15"), source("127.0.0.3", "bulk.test", "bulk", "")],
+        warm_up: vec![6],
+        routes: vec![Rule { tag: "bulk".into(), via: vec!["mx".into()], pool: "bulk".into(), ..Rule::default() }],
+        ..house.settings()
+    };
+    let worker = house.start(&settings).await;
+    let went_from = |attempt: &Attempt, address: &str, name: &str| {
+        let went = attempt.dialogue.contains(&format!("= from {address}\n"));
+        assert!(went && attempt.dialogue.contains(&format!("> EHLO {name}\n")), "{}", attempt.dialogue);
+    };
+    let (_, attempt) = house.sent_as("a@good.example", |facts| facts.tags = vec!["bulk".into()]).await;
+    went_from(&attempt, "127.0.0.3", "bulk.test");
+    house.exchanger.next().await;
+    let (_, attempt) = house.sent("a@good.example").await;
+    went_from(&attempt, "127.0.0.2", "new.test");
+    house.exchanger.next().await;
+    // Nine hours' share of six mails a day are three.
+    for _ in 0..2 {
+        house.is_delivered("good.example", "unverified").await;
+    }
+    let message = house.node.accept(&["a@good.example"]).await;
+    let view = house.until(message, |view| view.mark == Mark::Room && !view.is_leased).await;
+    let hour = Duration::from_secs(3600);
+    assert_eq!((view.delivery.state, view.delivery.attempts), (State::Queued, 0));
+    assert!(view.due_at.is_some_and(|due| due >= START + hour && due < START + hour + hour / 12), "{view:?}");
+    // It is too late for one more at nine; at twelve there is room for another.
+    house.node.clock.advance(hour * 4);
+    assert_eq!(house.exchanger.next().await.rcpt, "RCPT TO:<a@good.example>");
+    house.until(message, |view| view.delivery.state == State::Delivered).await;
+    worker.drain(AWHILE).await;
+
+    // Another run knows what was sent today.
+    let worker = house.start(&settings).await;
+    let message = house.node.accept(&["b@good.example"]).await;
+    house.until(message, |view| view.mark == Mark::Room && !view.is_leased).await;
     house.end(worker).await;
 }

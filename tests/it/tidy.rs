@@ -22,7 +22,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("smtp", &["model", "clock", "tls", "intake"]),
     ("http", &["model", "mail", "clock", "ids", "dns", "wake", "tls", "intake", "store"]),
     ("deliver", &["model", "mail", "clock", "ids", "dns", "egress", "fetch", "store", "worker"]),
-    ("deliver", &["model", "mail", "clock", "ids", "dns", "egress", "store", "worker"]),
     ("sink", &["model", "clock"]),
     ("webhooks", &["model", "clock", "dns", "egress", "store", "wake", "worker"]),
 ];

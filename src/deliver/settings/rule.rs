@@ -26,6 +26,8 @@ pub struct Rule {
     pub tag: String,
     /// Its way: `mx`, `capture`, or names of smarthosts. The first is taken that is not known to be down.
     pub via: Vec<String>,
+    /// From which pool of `sources` it goes out to exchangers; empty: from the default one.
+    pub pool: String,
 }
 
 impl Rule {
@@ -41,6 +43,9 @@ impl Rule {
         }
         if settings.mode == Mode::Capture && self.via.iter().any(|name| name != CAPTURE) {
             return Some("via: nothing leaves the machine in mode capture".to_owned());
+        }
+        if !self.pool.is_empty() && !settings.sources.iter().any(|source| source.pool() == self.pool) {
+            return Some(format!("pool: no source of deliver.sources is in the pool `{}`", self.pool));
         }
         let domain = self.domain.strip_prefix("*.").unwrap_or(&self.domain);
         (!domain.is_empty() && domain_name(domain).as_deref() != Ok(domain))

@@ -109,10 +109,13 @@ pub(super) async fn send_batch(call: Call) -> Result<Answer, Problem> {
 pub(super) async fn cancel(call: Call) -> Result<Answer, Problem> {
     let nothing = Problem::NotFound("Email");
     let id: MessageId = call.place().parse().map_err(|_| nothing.clone())?;
+    let message = call.server.store().message(id).await?;
+    if message.is_none_or(|message| message.tenant != call.grant.tenant.id) {
+        return Err(nothing);
+    }
     match call.server.cancel(&call.grant, id).await? {
-        None => Err(nothing),
-        Some(cancelled) if cancelled.is_empty() => Err(Problem::Conflict("Nothing of this mail waits to be sent")),
-        Some(_) => get(call).await,
+        0 => Err(Problem::Conflict("Nothing of this mail waits to be sent")),
+        _ => get(call).await,
     }
 }
 

@@ -60,6 +60,8 @@ request! {
         metadata "metadata": Option<Metadata>,
         /// Whether it has a pixel and tracked links; the mail agent's setting unless given.
         tracking "tracking": Option<Tracking>,
+        /// Give it a `List-Unsubscribe` of one click; the mail agent's setting unless given.
+        list_unsubscribe "listUnsubscribe": Option<bool>,
         /// Not to be sent before this time, at most 30 days ahead.
         scheduled_at "scheduledAt": Option<When>,
         /// How long to try, in seconds from when it is first due; as long as the installation does unless given.
@@ -160,6 +162,7 @@ impl<'s> Writing<'s> {
             metadata: new.metadata.unwrap_or_default().0,
             send_at: extras::not_before(new.scheduled_at, &format!("{path}/scheduledAt"), self.now)?,
             time_to_live: extras::duration(new.time_to_live),
+            list_unsubscribe: new.list_unsubscribe,
             ..Switches::default()
         };
         let to = to.iter().map(|person| person.address.to_string()).collect();

@@ -2,13 +2,14 @@
 
 use super::super::operation::{Operation, Parameter, parameter};
 use super::super::query::{AFTER_PARAMETER, LIMIT_PARAMETER};
-use super::super::shape::{Count, Text, When, Word};
+use super::super::shape::{self, Count, Domain, Text, When, Word};
 use super::agents::{Agent, AgentChange, NewAgent};
 use super::domains::{NewDomain, SendingDomain};
 use super::emails::{AcceptedEmail, Batch, Email};
 use super::events::EventBody;
 use super::keys::{Key, NewKey};
 use super::new_email::NewEmail;
+use super::queue::{NewPause, Pause, QueueChange, QueueChoice, Verb, WaitingDelivery, WaitingDomain};
 use super::recipients::{ErasedRecipient, KeptMail};
 use super::statistics::DayCounts;
 use super::suppressions::{NewSuppression, Suppression, SuppressionChange};
@@ -21,7 +22,7 @@ use super::webhooks::shapes::{NewWebhook, WebhookChange, WebhookDraft, WebhookTe
 use super::webhooks::trial::{self, RequestView, TestedWebhook};
 use super::webhooks::view::Webhook;
 use super::{
-    agents, domains, emails, events, keys, recipients, statistics, suppressions, templates, tenants, webhooks,
+    agents, domains, emails, events, keys, queue, recipients, statistics, suppressions, templates, tenants, webhooks,
 };
 use crate::model::webhook::DispatchState;
 
@@ -30,6 +31,16 @@ const MAIL_AGENT: Parameter =
     parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; the key's own unless given.");
 const SUPPRESSED_FOR: Parameter =
     parameter::<Text<1, 100>>("mailAgent", "Only on the list of this mail agent; on all lists unless given.");
+
+const QUEUE_AGENT: Parameter = parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; of all unless given.");
+const QUEUE_DOMAIN: Parameter = parameter::<Domain>("domain", "To which domain; to all unless given.");
+const QUEUE_TO: Parameter = parameter::<shape::Email>("to", "To which address.");
+const QUEUE_EMAIL: Parameter = parameter::<Text<1, 100>>("emailId", "Of which mail.");
+const QUEUE_REASON: Parameter = parameter::<Text<1, 50>>("reason", "That wait for this reason, as `mailbox_full`.");
+const QUEUE_HELD: Parameter = parameter::<bool>("held", "Held, or not.");
+const QUEUE: &[Parameter] = &[QUEUE_AGENT, QUEUE_DOMAIN, QUEUE_TO, QUEUE_EMAIL, QUEUE_REASON, QUEUE_HELD];
+const QUEUE_PAGE: &[Parameter] =
+    &[LIMIT_PARAMETER, AFTER_PARAMETER, QUEUE_AGENT, QUEUE_DOMAIN, QUEUE_TO, QUEUE_EMAIL, QUEUE_REASON, QUEUE_HELD];
 
 /// Everything that Mailtura's API can do.
 pub(in crate::http) const OPERATIONS: &[Operation] = &[
@@ -354,6 +365,69 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::delete("/api/v1/agents/{name}", "removeAgent", "Remove a mail agent", |call| {
         Box::pin(agents::remove(call))
     }),
+    Operation::get("/api/v1/queue", "getQueue", "Show what waits, by domain, the most first", |call| {
+        Box::pin(queue::domains(call))
+    })
+    .query(QUEUE)
+    .gives::<Vec<WaitingDomain>>(),
+    Operation::get("/api/v1/queue/deliveries", "listQueue", "List the deliveries that wait", |call| {
+        Box::pin(queue::deliveries(call))
+    })
+    .query(QUEUE_PAGE)
+    .gives::<Vec<WaitingDelivery>>(),
+    Operation::post(
+        "/api/v1/queue/hold",
+        "holdQueue",
+        "Hold waiting deliveries: they are not tried until they are released",
+        |call| Box::pin(queue::act(call, Verb::Hold)),
+    )
+    .takes::<QueueChoice>()
+    .status(200)
+    .gives::<QueueChange>(),
+    Operation::post("/api/v1/queue/release", "releaseQueue", "Let held deliveries go", |call| {
+        Box::pin(queue::act(call, Verb::Release))
+    })
+    .takes::<QueueChoice>()
+    .status(200)
+    .gives::<QueueChange>(),
+    Operation::post(
+        "/api/v1/queue/retry",
+        "retryQueue",
+        "Try waiting deliveries now, whatever is known about their destinations",
+        |call| Box::pin(queue::act(call, Verb::Retry)),
+    )
+    .takes::<QueueChoice>()
+    .status(200)
+    .gives::<QueueChange>(),
+    Operation::post(
+        "/api/v1/queue/cancel",
+        "cancelQueue",
+        "End waiting deliveries as cancelled, and tell webhooks so",
+        |call| Box::pin(queue::act(call, Verb::Cancel)),
+    )
+    .takes::<QueueChoice>()
+    .status(200)
+    .gives::<QueueChange>(),
+    Operation::post(
+        "/api/v1/queue/purge",
+        "purgeQueue",
+        "End waiting deliveries as cancelled, and tell nobody",
+        |call| Box::pin(queue::act(call, Verb::Purge)),
+    )
+    .takes::<QueueChoice>()
+    .status(200)
+    .gives::<QueueChange>(),
+    Operation::get("/api/v1/queue/pauses", "listPauses", "List what is paused", |call| Box::pin(queue::pauses(call)))
+        .gives::<Vec<Pause>>(),
+    Operation::post("/api/v1/queue/pauses", "pauseQueue", "Stop mail until it is resumed; more is taken", |call| {
+        Box::pin(queue::pause(call))
+    })
+    .takes::<NewPause>()
+    .gives::<Pause>(),
+    Operation::delete("/api/v1/queue/pauses", "resumeQueue", "Let stopped mail go on", |call| {
+        Box::pin(queue::resume(call))
+    })
+    .query(&[QUEUE_AGENT, QUEUE_DOMAIN]),
     Operation::get("/api/v1/tenants", "listTenants", "List tenants", |call| Box::pin(tenants::list(call)))
         .query(PAGE)
         .gives::<Vec<Tenant>>(),

@@ -170,6 +170,7 @@ fn switches(fields: &Fields<'_, '_>, now: Timestamp) -> Result<Switches, Flaw> {
         track_opens: fields.flag("track_opens")?,
         track_clicks: fields.flag("track_clicks")?,
         spares_secrets: false,
+        list_unsubscribe: fields.flag("list_unsubscribe")?,
         client_reference: client_reference.to_owned(),
         bounce_address,
         tags: extras::tags(fields, "tags")?,

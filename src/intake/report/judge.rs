@@ -135,7 +135,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
                 return Judged::noted("the delivery had ended already");
             }
         };
-        let detail = Detail::Delivered { reply: cause.diagnostic.clone() };
+        let detail = Detail::Delivered { reply: cause.diagnostic.clone(), next_hop_tells: false };
         let settlement = ReportSettlement {
             change,
             events: vec![self.told(EventKind::Delivered, detail)],

@@ -13,7 +13,7 @@ use crate::model::address::{Address, Mailbox};
 use crate::model::dsn::DsnRequest;
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Tracking};
+use crate::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, TlsWish, Tracking};
 use crate::model::suppression::{self, Action, Found, Suppression};
 use crate::model::tenant::{Clicks, Grant};
 use crate::model::time::Timestamp;
@@ -145,11 +145,13 @@ impl Intake {
             request_id: birth.request_id.to_owned(),
             client_reference: switches.client_reference,
             bounce_address,
+            list_unsubscribe: switches.list_unsubscribe.unwrap_or(agent.list_unsubscribe),
             send_at: switches.send_at.filter(|at| *at > birth.now),
             tags: switches.tags,
             metadata: switches.metadata,
             tracking: self.tracking(grant, &sane.from, tracked),
             untracked: Vec::new(),
+            tls: switches.tls,
             dsn: None,
             is_report: false,
         }
@@ -236,8 +238,10 @@ fn merged(door: Switches, header: &Switches) -> Switches {
         tags: if door.tags.is_empty() { header.tags.clone() } else { door.tags },
         metadata: if door.metadata.is_empty() { header.metadata.clone() } else { door.metadata },
         send_at: door.send_at.or(header.send_at),
+        list_unsubscribe: door.list_unsubscribe.or(header.list_unsubscribe),
         time_to_live: door.time_to_live.or(header.time_to_live),
         bounce_address: text(door.bounce_address, &header.bounce_address),
+        tls: if door.tls == TlsWish::Usual { header.tls } else { door.tls },
         wishes: door.wishes,
     }
 }

@@ -108,7 +108,7 @@ fn what_is_written_is_read() {
     let cause = cause(Reason::MailboxFull, 452, "452 4.2.2 full");
     let late = Detail::Deferred { cause, next_at: None };
     check("kim@there.example", EventKind::Delayed, late, (Kind::Delayed, "delayed", "4.2.2"));
-    let taken = Detail::Delivered { reply: "250 2.0.0 taken".into() };
+    let taken = Detail::Delivered { reply: "250 2.0.0 taken".into(), next_hop_tells: false };
     check("kim@there.example", EventKind::Delivered, taken, (Kind::Relayed, "relayed", "2.0.0"));
     check("größe@there.example", EventKind::SoftBounced, refused(), (Kind::Bounce, "failed", "5.1.1"));
 }
@@ -140,7 +140,7 @@ fn how_much_comes_back() {
         assert!(text.contains(expected), "{expected}\n{text}");
         assert_eq!(text.contains("Hello."), has_body);
     };
-    let taken = Detail::Delivered { reply: "250 taken".into() };
+    let taken = Detail::Delivered { reply: "250 taken".into(), next_hop_tells: false };
     check(MAIL, EventKind::HardBounced, refused(), "message/rfc822\r\nContent-Transfer-Encoding: 7bit", true);
     check(MAIL, EventKind::Delivered, taken, "text/rfc822-headers", false);
     let eight_bit = [MAIL, "größe\r\n".as_bytes()].concat();

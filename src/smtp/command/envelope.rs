@@ -1,5 +1,5 @@
 //! `MAIL` and `RCPT`: paths, and the parameters of SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH
-//! (RFC 4954 §5) and DSN (RFC 3461 §4). Pure.
+//! (RFC 4954 §5), DSN (RFC 3461 §4) and REQUIRETLS (RFC 8689). Pure.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +26,8 @@ pub struct Mail {
     pub returned: Option<Returned>,
     /// `ENVID=`, decoded.
     pub envelope_id: Option<String>,
+    /// `REQUIRETLS` (RFC 8689).
+    pub requires_tls: bool,
     /// Whether any parameter was given.
     pub extended: bool,
 }
@@ -71,7 +73,7 @@ pub(super) fn mail(rest: &[u8], strictness: Strictness) -> Result<Command<'stati
     let mut mail = Mail { sender, ..Mail::default() };
     let mut seen = BTreeSet::new();
     for parameter in split_parameters(parameters) {
-        let (name, value) = named(parameter, &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"])?;
+        let (name, value) = named(parameter, &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS"])?;
         let bad = Fault::Parameter(name);
         mail.extended = true;
         if !seen.insert(name) {
@@ -82,6 +84,7 @@ pub(super) fn mail(rest: &[u8], strictness: Strictness) -> Result<Command<'stati
             // Our own listeners take 8-bit text with and without the word; it is read and forgotten.
             ("BODY", Some(value)) if is_one_of(value, &["7BIT", "8BITMIME"]) => {}
             ("SMTPUTF8", None) => mail.smtputf8 = true,
+            ("REQUIRETLS", None) => mail.requires_tls = true,
             // Who the client says wrote it (RFC 4954 §5). We believe nobody about others, so it is dropped.
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("RET", Some(value)) if is_one_of(value, &["FULL"]) => mail.returned = Some(Returned::Full),
@@ -301,6 +304,8 @@ mod tests {
         for bad in ["BODY=BINARYMIME", "BODY=FOO", "BODY", "BODY=7BIT BODY=7BIT"] {
             check(bad, Err("BODY"));
         }
+        check("RequireTLS", Ok(Mail { requires_tls: true, ..plain() }));
+        check("REQUIRETLS=1", Err("REQUIRETLS"));
         check("SMTPUTF8=1", Err("SMTPUTF8"));
         check("SMTPUTF8 SMTPUTF8", Err("SMTPUTF8"));
         check("AUTH=<>", Ok(plain()));
@@ -328,7 +333,7 @@ mod tests {
 
     #[test]
     fn parameters_that_are_not_offered() {
-        for parameter in ["FOO", "FOO=1", "NOTIFY=NEVER", "REQUIRETLS", "HOLDFOR=5", "MT-PRIORITY=99", "BY=1;R", "=1"] {
+        for parameter in ["FOO", "FOO=1", "NOTIFY=NEVER", "HOLDFOR=5", "MT-PRIORITY=99", "BY=1;R", "=1"] {
             check(&format!("MAIL FROM:<a@b.example> {parameter}"), Err(Fault::UnknownParameter));
         }
         for parameter in ["FOO", "SIZE=1", "RRVS=2014-04-03T23:01:00Z", "RET=FULL"] {

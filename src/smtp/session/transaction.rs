@@ -49,8 +49,8 @@ impl Session {
             reply::MAIL_AGAIN
         } else if mail.extended && dialect == Dialect::Smtp {
             reply::NEEDS_EHLO
-        } else if mail.wishes() && !self.dsn_is_offered() {
-            reply::NO_DSN_HERE
+        } else if (mail.wishes() && !self.dsn_is_offered()) || (mail.requires_tls && !self.requiretls_is_offered()) {
+            reply::NOT_OFFERED
         } else if self.grant.is_none() && !self.listener.is_for_reports() {
             self.login_first()
         } else if mail.size_bytes.is_some_and(|size| size > self.settings.message_bytes_max) {
@@ -95,7 +95,7 @@ impl Session {
             return self.say(reply::BDAT_GOES_ON);
         }
         if extended && (self.dialect == Some(Dialect::Smtp) || !dsn_is_offered) {
-            return self.say(reply::NO_DSN_HERE);
+            return self.say(reply::NOT_OFFERED);
         }
         if matches!(recipient, Recipient::Address { unicode: true, .. }) && !transaction.mail.smtputf8 {
             transaction.refused_any = true;
@@ -240,10 +240,10 @@ impl Session {
             return Turn::Ask(Step::Report { to: reports, sender: mail.sender, content });
         };
         let hop = self.hop(mail.smtputf8);
-        let Mail { sender, returned, envelope_id, .. } = mail;
+        let Mail { sender, returned, envelope_id, requires_tls, .. } = mail;
         let wishes =
             Wishes { envelope_id: envelope_id.unwrap_or_default(), returned, recipients: wishes.into_iter().collect() };
-        Turn::Ask(Step::Submit(Box::new(HandedIn { grant, sender, recipients, wishes, hop, content })))
+        Turn::Ask(Step::Submit(Box::new(HandedIn { grant, sender, recipients, wishes, requires_tls, hop, content })))
     }
 
     /// For `Received`: who hands it in, and how (RFC 3848, RFC 6531 §4.3).

@@ -72,7 +72,7 @@ fn specifics(event: &Event) -> Fields {
     let at = event.at.rfc3339_millis();
     match &event.detail {
         Detail::Sent => fields.with("sentAt", at),
-        Detail::Delivered { reply: _ } => fields.with("deliveredAt", at),
+        Detail::Delivered { .. } => fields.with("deliveredAt", at),
         Detail::Deferred { cause, next_at } => {
             let fields = fields.with_all(why(cause)).with("deferredAt", at);
             match next_at {

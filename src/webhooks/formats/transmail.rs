@@ -85,7 +85,7 @@ fn details(event: &Event, message: &Message) -> Fields {
     let recipient = event.recipient.as_str();
     match &event.detail {
         Detail::Sent => fields.with("recipient", recipient).with("time", at),
-        Detail::Delivered { reply } => {
+        Detail::Delivered { reply, .. } => {
             fields.with("recipient", recipient).with("time", at).with("diagnostic_message", reply.as_str())
         }
         Detail::Deferred { cause, next_at } => {

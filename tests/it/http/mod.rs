@@ -15,6 +15,7 @@ mod management;
 mod managing;
 
 mod once;
+mod queue;
 
 mod reading;
 mod recipients;

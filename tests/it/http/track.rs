@@ -4,8 +4,11 @@ use postback::http::Settings;
 use postback::http::track::proof_text;
 use postback::model::hit::HitKind;
 use postback::model::id::DeliveryId;
+use postback::model::reason::Reason;
+use postback::model::suppression::Scope;
 use postback::model::token::{Reference, Sealer};
 use postback::model::tracking::{Block, TrackingHost};
+use postback::store::suppressions::{Filter, Lists};
 
 use super::{House, Reply};
 
@@ -18,7 +21,11 @@ impl House {
         let delivery = DeliveryId { message: sent["id"].as_str().unwrap().parse().unwrap(), recipient: 0 };
         let ring = self.store.key_ring([0; 32]).await.unwrap();
         let sealer = Sealer::new(&ring, ring.newest().unwrap(), &self.address.to_string()).unwrap();
-        let door = if matches!(reference, Reference::Open) { 'o' } else { 'c' };
+        let door = match reference {
+            Reference::Open => 'o',
+            Reference::Click { .. } | Reference::TextClick { .. } => 'c',
+            Reference::Unsubscribe => 'u',
+        };
         (delivery, format!("/{door}/{}", sealer.seal(delivery, &reference)))
     }
 
@@ -120,6 +127,7 @@ async fn bad_links_lead_nowhere() {
     let (_, path) = house.sealed(link("https://shop.example.com/")).await;
     let (_, pixel) = house.sealed(Reference::Open).await;
     let (_, unsubscribe) = house.sealed(Reference::Unsubscribe).await;
+    let unsubscribe = unsubscribe.replace("/u/", "/c/");
     let other_host = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     let mut replies = vec![Reply::read(&house.raw(other_host.as_bytes()).await)];
     for bad in
@@ -240,5 +248,31 @@ async fn guessing_is_not_worth_a_page() {
     assert_eq!(house.ask("GET", &path, &[], b"").await.status, 302, "good tokens work for everybody");
     house.clock.advance(std::time::Duration::from_secs(60));
     is_pixel(&house.ask("GET", "/o/x", &[], b"").await);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unsubscribe_link() {
+    let house = House::new().await;
+    let (delivery, path) = house.sealed(Reference::Unsubscribe).await;
+    let recipient = house.store.delivery(delivery).await.unwrap().unwrap();
+    let list = Lists::Of(Scope::Agent(recipient.tenant, recipient.agent));
+    let suppressed = async || house.store.suppressions(list, &Filter::default(), 10).await.unwrap();
+    for method in ["GET", "HEAD"] {
+        let page = house.ask(method, &path, &[], b"").await;
+        assert_eq!((page.status, page.field("cache-control")), (200, "no-store"), "{method}");
+    }
+    assert_eq!(suppressed().await, [], "who only looks changes nothing");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    for _ in 0..2 {
+        assert_eq!(house.ask("POST", &path, &form, b"List-Unsubscribe=One-Click").await.status, 200);
+    }
+    let left_alone = suppressed().await;
+    assert_eq!((left_alone.len(), left_alone[0].reason), (1, Reason::Unsubscribed));
+    assert_eq!(left_alone[0].target.as_str(), recipient.address.folded());
+    assert_eq!(house.ask("PUT", &path, &[], b"").await.status, 405);
+    for bad in ["/u/", "/u/x", &path.replace("/u/", "/c/"), &format!("{path}x")] {
+        assert_eq!(house.ask("GET", bad, &[], b"").await.status, 404, "{bad}");
+    }
     house.shut().await;
 }

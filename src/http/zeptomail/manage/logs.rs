@@ -262,7 +262,7 @@ fn delivered(events: &[Event]) -> Map<String, Value> {
     let mut delivered: Map<String, Value> = Map::new();
     for event in events {
         let (word, reason, category) = match (&event.detail, event.kind) {
-            (Detail::Delivered { reply }, _) => ("delivered", reply.clone(), ""),
+            (Detail::Delivered { reply, .. }, _) => ("delivered", reply.clone(), ""),
             (Detail::Bounced { cause }, EventKind::HardBounced) => {
                 ("hardbounce", cause.diagnostic.clone(), cause.reason.category())
             }
