@@ -12,11 +12,12 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use postback::app::{App, World, open_store};
+use postback::clock::Stopwatch;
 use postback::config::{self, Settings, Sources};
 use postback::intake::provision;
 use postback::model::address::Mailbox;
@@ -84,7 +85,7 @@ async fn measure(folder: &Path, deliveries: usize) -> anyhow::Result<()> {
         let app = App::start(&settings, World::real(&postback::dns::Settings::default())?).await?;
         app.stop().await;
         let store = open_store(&settings, 0, &world.clock, &world.ids).await?;
-        let began = Instant::now();
+        let began = Stopwatch::start();
         fill(&store, &world, deliveries).await?;
         say(&format!("filled with {deliveries} deliveries in {:.0} s", began.elapsed().as_secs_f32()));
         store.close().await;
@@ -209,7 +210,7 @@ fn settlement(leased: &Leased, world: &World) -> Settlement {
         };
         (EventKind::HardBounced, Detail::Bounced { cause })
     } else {
-        (EventKind::Delivered, Detail::Delivered { reply: "250 ok".into() })
+        (EventKind::Delivered, Detail::Delivered { reply: "250 ok".into(), next_hop_tells: false })
     };
     let told = delivery.tells(EventId::from_uuid(world.ids.uuid(now)), kind, detail, now);
     let attempt = Attempt {
@@ -288,7 +289,7 @@ async fn ask_all(http: SocketAddr, secret: &str, some: &MessageId) -> anyhow::Re
         let mut times = Vec::new();
         let mut bytes = 0;
         for _ in 0..TIMES {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let answer = ask(http, &format!("GET /console/default/{path}"), &cookie, "").await?;
             times.push(began.elapsed());
             if !answer.starts_with("HTTP/1.1 200") {

@@ -298,7 +298,7 @@ pub(super) fn base32(bytes: &[u8]) -> String {
 }
 
 pub(super) fn unbase32(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 8 != 0 {
+    if !text.len().is_multiple_of(8) {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 8 * 5);

@@ -42,7 +42,7 @@ pub(super) fn columns(title: &str, labels: &[String], series: &[Series]) -> Stri
     for (part, value) in [(0, top), (1, top / 2), (2, 0)] {
         let y = ABOVE + plot_height * part / 2;
         let _ = write!(svg, "<path class=\"grid\" d=\"M{LEFT} {y}H{WIDTH}\"/>");
-        if part != 1 || top % 2 == 0 {
+        if part != 1 || top.is_multiple_of(2) {
             let _ = write!(svg, "<text class=\"scale\" x=\"{}\" y=\"{}\">{}</text>", LEFT - 8, y + 4, number(value));
         }
     }
@@ -73,7 +73,7 @@ pub(super) fn columns(title: &str, labels: &[String], series: &[Series]) -> Stri
         }
         svg.push_str("</g>");
         let every = count.div_ceil(6).max(1);
-        if step % every == 0 {
+        if step.is_multiple_of(every) {
             let _ = write!(svg, "<text class=\"time\" x=\"{x}\" y=\"{}\">{label}</text>", HEIGHT - 6);
         }
     }
