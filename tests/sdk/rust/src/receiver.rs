@@ -2,7 +2,7 @@
 //! the secret, and its end is ours, so that we do not outlive the test. Prints one JSON line that says where it listens,
 //! then one for each request.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
