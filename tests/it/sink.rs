@@ -275,15 +275,21 @@ async fn reports_complaints_and_readers_come_back_to_the_true_program() {
     let store = Store::open(engine.options("onlooker"), Clock::system()).await.unwrap();
     let mut session = Submitter::sign_in(agent.address("smtp"), &agent.credential("API key")).unwrap();
     for (local, kinds) in [
-        ("bounce-gmail-unknown", &[EventKind::Delivered, EventKind::HardBounced][..]),
-        ("complain", &[EventKind::Delivered, EventKind::Complained]),
-        ("open+click", &[EventKind::Opened, EventKind::Clicked]),
+        // A report that overtakes our own commit ends the delivery as bounced, and as nothing else.
+        ("bounce-gmail-unknown", &[EventKind::HardBounced][..]),
+        ("complain", &[EventKind::Complained]),
+        ("open+click", &[EventKind::Delivered]),
     ] {
         let mail = "From: app@tests.example\r\nSubject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n\
             <html><body><a href=\"https://tests.example/\">x</a></body></html>\r\n";
         let promise = session.submit(&format!("{local}@example.com"), mail.as_bytes()).unwrap();
         let message = promise.split(' ').find_map(|word| word.parse::<MessageId>().ok()).unwrap();
-        until_told(&store, DeliveryId { message, recipient: 0 }, kinds).await;
+        let delivery = DeliveryId { message, recipient: 0 };
+        until_told(&store, delivery, kinds).await;
+        // Who looks at once is taken for a scanner: the looks are written down, and told to nobody.
+        while local == "open+click" && store.hits(delivery).await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
     }
     store.close().await;
     assert!(agent.stop().success());
