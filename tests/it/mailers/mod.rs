@@ -4,6 +4,7 @@
 //! return path; the mail system passes it on to an exchanger that refuses it, and reports to the return path.
 
 pub mod exim;
+mod receiving;
 mod refuser;
 
 use std::collections::BTreeMap;
