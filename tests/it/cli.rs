@@ -244,7 +244,7 @@ on_both_engines! {
 
         let added = ok("webhook add https://example.com/hook --tenant acme --events bounced,email.opened,email_link_click");
         assert!(added.contains("secret whsec_"));
-        refused("webhook add https://127.0.0.1:9/ --tenant acme", "rule PORT");
+        refused("webhook add https://127.0.0.1:9/ --tenant acme", "has a port that is not used for HTTP");
         refused("webhook add https://example.com/ --events open", "did you mean `opened`?");
         let listed = ok("webhook list --tenant acme");
         assert!(listed.contains("https://example.com/hook  hard_bounced,soft_bounced,opened,clicked"), "{listed}");
