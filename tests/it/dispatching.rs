@@ -530,13 +530,15 @@ on_both_engines! {
         let failing_for = house.clock.now().since(START);
         assert!((HOUR * 120..HOUR * 124).contains(&failing_for), "{failing_for:?}");
         house.until_count(|counters| &counters.arrived, 2).await;
-        let told: Vec<serde_json::Value> = house
+        let mut told: Vec<serde_json::Value> = house
             .receiver
             .posted()
             .iter()
             .filter(|posted| posted.path == "/told")
             .map(|posted| serde_json::from_str(&posted.body).unwrap())
             .collect();
+        // A lease that ends while one is told, as the hours fly, has it told again under the same id.
+        told.dedup_by(|again, before| again["id"] == before["id"]);
         let types: Vec<_> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(types, ["webhook.failing", "webhook.disabled"]);
         assert_eq!(told[1]["data"]["webhookId"], failing.to_string());

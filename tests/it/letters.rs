@@ -102,6 +102,10 @@ on_both_engines! {
         }
         let report = told(&house).await;
         assert_eq!((report.kind, report.recipients[0].cause.status.as_deref()), (Kind::Delayed, Some("4.3.0")));
+        // A lease that ends while it is sent has it sent again.
+        for sent in house.store.messages(house.tenant, None, 10).await.unwrap() {
+            house.until(sent.id, |view| sent.id == message || view.delivery.state != State::Queued).await;
+        }
         house.exchanger.now_on(later());
         house.clock.advance(Duration::from_secs(5 * 3600));
         house.until(message, |view| view.delivery.attempts > attempts && !view.is_leased).await;
