@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(12 * 3600);
 /// How long it takes until an order that failed is tried again. Authorities count failures by the hour.
 const RETRY_EVERY: Duration = Duration::from_secs(3600);
 /// How often there is a look for tracking hosts that want a certificate.
-const HOSTS_EVERY: Duration = Duration::from_secs(60);
+const HOSTS_EVERY: Duration = Duration::from_secs(5);
 /// Certificates of tracking hosts that are ordered in one go.
 const HOSTS_MAX: usize = 5;
 /// A certificate that lasts longer is the one that we made ourselves.

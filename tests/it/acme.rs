@@ -1,13 +1,14 @@
 //! A certificate by ACME, from Debian's Pebble: ordered at the start, believed by a client, and in use without a session
 //! being dropped. Pebble looks for its answer at our HTTP door; its helper tells it that every name is this machine.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use postback::clock::Stopwatch;
 
 use crate::support::agent::{Agent, printed};
+use crate::support::port::{free, wait_for};
 use crate::support::submitter::Submitter;
 
 const NAME: &str = "mail.tests.example";
@@ -44,8 +45,8 @@ impl Authority {
         names.args(["-dns01", &format!("127.0.0.1:{dns}"), "-management", &format!("127.0.0.1:{}", free())]);
         let mut pebble = Command::new("pebble");
         pebble.args(["-config", &path("pebble.json"), "-dnsserver", &format!("127.0.0.1:{dns}")]);
-        // It would wait for seconds before it looks, and refuse numbers at random more often than is of use.
-        pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "20");
+        // It would wait for seconds before it looks, and refuse good numbers at random.
+        pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "0");
         let children = vec![run(&mut names).unwrap(), run(&mut pebble).unwrap()];
         let authority = Self { children, api, management };
         wait_for(authority.api);
@@ -67,18 +68,6 @@ impl Drop for Authority {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(port: u16) {
-    let stopwatch = Stopwatch::start();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(stopwatch.elapsed().as_secs() < PATIENCE_SECS, "nobody listens on {port}");
-        std::thread::yield_now();
     }
 }
 

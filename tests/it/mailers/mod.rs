@@ -8,21 +8,20 @@ mod receiving;
 mod refuser;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use postback::clock::Stopwatch;
 use serde_json::Value;
 
 use crate::scripted_receiver::Receiver;
 use crate::support::agent::{Agent, post, printed};
+use crate::support::port::{free, wait_for};
 use crate::support::postfix::Postfix;
 use crate::support::submitter::Submitter;
 
 const HOME: &str = "bounces.tests.example";
 /// Where nobody listens.
 const SHUT: &str = "shut.tests.example";
-const PATIENCE_SECS: u64 = 30;
 
 /// Recipients, and what is known of their bounces. Exim tells of one that it gave up only that it gave it up.
 const EXPECTED: [(&str, Expected); 5] = [
@@ -123,17 +122,4 @@ fn pass_on(folder: &Path, port: u16, message: &str, recipient: &str) {
     let mut session = Submitter::stranger(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
     let mail = format!("{}\r\n", copy.trim_end_matches("\r\n"));
     session.hand_in(&format!("{sealed}@{HOME}"), recipient, mail.as_bytes()).unwrap();
-}
-
-/// A port that nobody listens on.
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(port: u16) {
-    let stopwatch = Stopwatch::start();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(stopwatch.elapsed().as_secs() < PATIENCE_SECS, "nobody listens on {port}");
-        std::thread::yield_now();
-    }
 }

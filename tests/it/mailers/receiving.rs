@@ -1,8 +1,9 @@
 //! Postfix and Exim as the next hop: mail of many shapes arrives there once, and leaves there as we rendered it.
 
-use super::{Ways, exim, free, wait_for};
+use super::{Ways, exim};
 use crate::exchanger::{Exchanger, Script};
 use crate::support::agent::{Agent, printed};
+use crate::support::port::{free, wait_for};
 use crate::support::postfix::Postfix;
 use crate::support::submitter::Submitter;
 

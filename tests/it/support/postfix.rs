@@ -3,12 +3,13 @@
 //! It takes mail on a port of its own and sends it on to one place. Stopped when it is dropped. What is missing is
 //! installed by `tests/run`.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use super::port::free;
 use super::root::as_root;
 
 const PROGRAM: &str = "/usr/sbin/postfix";
@@ -27,11 +28,11 @@ impl Postfix {
     pub fn start(relay_port: u16, more: &str) -> Self {
         // Its processes run as another user, who must be able to look through every folder above.
         let folder = TempDir::with_prefix_in("postback-tests-postfix-", "/var/tmp").unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free()));
         let postfix = Self { folder, address };
         postfix.write_settings(relay_port, more);
         // It returns when the listener is open.
-        postfix.run("start");
+        postfix.run("start").unwrap();
         postfix
     }
 
@@ -52,9 +53,12 @@ impl Postfix {
             "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\nmail_owner = postfix\n\
              setgid_group = postdrop\nmyhostname = relay.example\nmydestination =\nmynetworks = 127.0.0.0/8\n\
              inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nrelayhost = [127.0.0.1]:{relay_port}\n\
-             alias_maps =\nalias_database =\nsmtp_dns_support_level = disabled\nsmtp_host_lookup = native\n{more}",
+             alias_maps =\nalias_database =\nsmtp_dns_support_level = disabled\nsmtp_host_lookup = native\n\
+             maillog_file_prefixes = {root}\nmaillog_file = {log}\n{more}",
             queue.display(),
             data.display(),
+            root = root.display(),
+            log = self.log().display(),
         );
         std::fs::write(config.join("main.cf"), main).unwrap();
         let services = std::fs::read_to_string(SERVICES).expect("tests/run installs Postfix");
@@ -88,17 +92,22 @@ impl Postfix {
         found.stdout.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn run(&self, what: &str) {
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn run(&self, what: &str) -> Result<(), String> {
         let mut command = as_root(PROGRAM);
         command.arg("-c").arg(self.folder.path().join("config")).arg(what);
         let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        assert!(done.success(), "postfix {what}");
+        let log = || String::from_utf8_lossy(&as_root("cat").arg(self.log()).output().unwrap().stdout).into_owned();
+        if done.success() { Ok(()) } else { Err(format!("postfix {what}: {done}\n{}", log())) }
     }
 }
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        self.run("abort");
+        let _ = self.run("abort");
         let _ = as_root("rm").arg("-rf").arg(self.folder.path()).status();
     }
 }
