@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::{Connection, Executor};
@@ -139,11 +140,13 @@ impl Drop for Program {
 }
 
 async fn fresh_database(url: &str) -> String {
-    const NAME: &str = "postback_load";
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("postback_load_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let mut server = sqlx::PgConnection::connect(url).await.unwrap();
-    server.execute("drop database if exists postback_load with (force)").await.unwrap();
-    server.execute("create database postback_load").await.unwrap();
+    for statement in [format!("drop database if exists {name} with (force)"), format!("create database {name}")] {
+        server.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
     let mut url: url::Url = url.parse().unwrap();
-    url.set_path(NAME);
+    url.set_path(&name);
     url.into()
 }

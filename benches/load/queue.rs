@@ -15,7 +15,7 @@ const STUCK: usize = 100_000;
 /// Mails for the others.
 const MAILS: usize = 10_000;
 /// How long the program is left alone with what is stuck.
-const SETTLES_IN: Duration = Duration::from_secs(10);
+const SETTLES_IN: Duration = Duration::from_secs(8);
 
 /// How a destination does not answer.
 #[derive(Clone, Copy)]
@@ -49,13 +49,15 @@ impl Bench {
         println!("  the first arrives {first:.0?} after retry-now");
     }
 
-    /// What a destination that answers gets while another does not.
+    /// What a destination that answers gets while another does not. The same mails stay stuck over all rounds; each round
+    /// starts the program anew, which has to find out again what does not answer.
     pub async fn neighbours(&self) {
+        let (dead, slow) = (self.stuck().await, self.stuck().await);
         let (mut alone, mut beside_dead, mut beside_slow) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            alone.push(self.beside(None).await);
-            beside_dead.push(self.beside(Some(Silence::Dead)).await);
-            beside_slow.push(self.beside(Some(Silence::Slow)).await);
+            alone.push(beside(&Home::make(self.postgres.as_deref()).await, 0, Silence::Dead).await);
+            beside_dead.push(beside(&dead, STUCK, Silence::Dead).await);
+            beside_slow.push(beside(&slow, STUCK, Silence::Slow).await);
         }
         let rate = |rounds: &[Round]| median(rounds.iter().map(Round::per_second)).unwrap_or(f64::NAN);
         let rates = [&alone, &beside_dead, &beside_slow].map(|rounds| rate(rounds));
@@ -65,31 +67,34 @@ impl Bench {
         println!("  of what they get alone: {:.2} and {:.2}", rates[1] / rates[0], rates[2] / rates[0]);
     }
 
-    async fn beside(&self, silence: Option<Silence>) -> Round {
-        let sink = Sink::start().await;
+    /// A home where mail waits for `silent.example`.
+    async fn stuck(&self) -> Home {
         let home = Home::make(self.postgres.as_deref()).await;
-        // Whoever connects to it is never greeted; closed, nobody listens there.
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = silent.local_addr().unwrap().port();
-        let silent = Some(silent).filter(|_| matches!(silence, Some(Silence::Slow)));
-        let mut settings = sink.settings();
-        settings.push("deliver.smarthosts.silent.host=127.0.0.1".to_owned());
-        settings.push("deliver.smarthosts.silent.tls=none".to_owned());
-        settings.push(format!("deliver.smarthosts.silent.port={port}"));
-        settings.push("deliver.routes=[{domain=\"silent.example\",via=[\"silent\"]}]".to_owned());
-        if silence.is_some() {
-            let door = home.start(&[settings.clone(), vec![r#"roles=["doors"]"#.to_owned()]].concat());
-            smtp::send_to("silent.example", &door.smtp, 10, STUCK).await;
-            door.stop();
-        }
-        let program = home.start(&settings);
-        if silence.is_some() {
-            tokio::time::sleep(SETTLES_IN).await;
-        }
-        let round = relayed(&program, &sink).await;
-        drop(silent);
-        round
+        let door = home.start(&[r#"roles=["doors"]"#.to_owned()]);
+        smtp::send_to("silent.example", &door.smtp, 50, STUCK).await;
+        door.stop();
+        home
     }
+}
+
+/// Relays to a sink where so many mails are stuck.
+async fn beside(home: &Home, stuck: usize, silence: Silence) -> Round {
+    let sink = Sink::start().await;
+    // Whoever connects to it is never greeted; closed, nobody listens there.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let silent = Some(silent).filter(|_| matches!(silence, Silence::Slow));
+    let mut settings = sink.settings();
+    settings.push("deliver.smarthosts.silent.host=127.0.0.1".to_owned());
+    settings.push("deliver.smarthosts.silent.tls=none".to_owned());
+    settings.push(format!("deliver.smarthosts.silent.port={port}"));
+    settings.push("deliver.routes=[{domain=\"silent.example\",via=[\"silent\"]}]".to_owned());
+    let program = home.start(&settings);
+    tokio::time::sleep(SETTLES_IN).await;
+    let round = relayed(&program, &sink).await;
+    assert!(http::metric(&program, "postback_queue_messages").await >= stuck as u64, "what is stuck stays stuck");
+    drop(silent);
+    round
 }
 
 async fn relayed(program: &Program, sink: &Sink) -> Round {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Ground;
-use crate::deliver::settings::MX;
+use crate::dns::check::Outlet;
 use crate::http;
 use crate::model::node::NodeFacts;
 use crate::tls::Certificates;
@@ -12,12 +12,14 @@ impl Ground {
     /// What the console tells of it.
     pub(super) fn house(&self, certificates: &Certificates) -> http::House {
         let (settings, enricher) = (&self.settings, self.enricher.clone());
+        let sources = settings.deliver.sources_of(&settings.hostname);
         http::House {
             is_capture: settings.is_capture(),
             hostname: settings.hostname.clone(),
             return_path_domain: settings.reports.return_path_domain.clone(),
             tracking_host: settings.tracking_host(),
-            is_direct: settings.deliver.uses(MX),
+            is_direct: settings.deliver.leaves_from_anywhere(),
+            sources: sources.into_iter().map(|(address, name)| Outlet { address, name }).collect(),
             doors: self.addresses.named(),
             settings: settings.in_force(),
             warnings: settings.warnings(),

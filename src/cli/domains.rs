@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use postback::config::{Loaded, Settings};
-use postback::deliver::settings::MX;
-use postback::dns::check::{Expected, Finding, Verdict, check};
+use postback::dns::check::{Expected, Finding, Outlet, Verdict, check};
 use postback::dns::{Network, Resolver};
 use postback::intake::provision;
 use postback::mail::dkim::Key;
@@ -242,13 +241,16 @@ pub(super) async fn dns(loaded: &Loaded, command: DnsCommand) -> anyhow::Result<
 
 async fn findings(resolver: &dyn Resolver, settings: &Settings, domain: &str, keys: &[SigningKey]) -> Vec<Finding> {
     let tracking_host = settings.tracking_host();
+    let sources = settings.deliver.sources_of(&settings.hostname);
+    let sources: Vec<Outlet> = sources.into_iter().map(|(address, name)| Outlet { address, name }).collect();
     let expected = Expected {
         domain,
         keys,
         hostname: &settings.hostname,
         return_path_domain: &settings.reports.return_path_domain,
         tracking_host: &tracking_host,
-        is_direct: settings.deliver.uses(MX),
+        is_direct: settings.deliver.leaves_from_anywhere(),
+        sources: &sources,
     };
     check(resolver, &expected).await
 }

@@ -10,6 +10,7 @@
 //! | `settings`, `route`, `exchangers` | where mail goes |
 //! | `throttle`, `health` | which connections are kept, and which hosts are left alone for a while |
 //! | `sites`, `pace`, `presets` | how much each destination takes, learned and as data |
+//! | `pausing` | what people have stopped |
 //! | `sources` | from which addresses of ours, and how new ones grow warm |
 //! | `policy`, `sts`, `dane` | what a domain wants of TLS |
 //! | `signing` | our signatures |
@@ -33,6 +34,7 @@ mod letters;
 pub mod offers;
 pub mod opening;
 pub mod pace;
+mod pausing;
 pub mod policy;
 pub mod presets;
 pub mod reply;
@@ -81,7 +83,7 @@ use route::{Hop, Owner, Routes};
 use settings::CAPTURE;
 pub use settings::Settings;
 use signing::Signing;
-use sites::{PAUSED_FOR, Site, Sites, Turn};
+use sites::{Site, Sites, Turn};
 use sources::Sources;
 use transport::Connection;
 
@@ -156,10 +158,11 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let sites = Arc::new(Sites::new(clock.clone()));
     // A store that is away now is asked again at the first look.
     let pauses = ArcSwap::from_pointee(parts.store.pauses().await.unwrap_or_default());
-    let (after, owners) = (Mutex::default(), Arc::default());
+    let (after, resumed, owners) = Default::default();
     let schedule = settings.schedule();
     let sources = Sources::new(settings);
-    let deliver = Deliver { parts, routes, signing, policies, sites, sources, schedule, pauses, after, owners };
+    let deliver =
+        Deliver { parts, routes, signing, policies, sites, sources, schedule, pauses, resumed, after, owners };
     Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
@@ -176,6 +179,8 @@ struct Deliver {
     schedule: Vec<Duration>,
     /// What people have stopped, as of the last look into the store.
     pauses: ArcSwap<Vec<Pause>>,
+    /// What people let go on between the last two looks.
+    resumed: Mutex<Vec<Pause>>,
     /// Whose turn was last.
     after: Mutex<Option<AgentId>>,
     owners: Owners,
@@ -245,8 +250,7 @@ impl Queue for Deliver {
     async fn lease(&self, limit: u32, lines: Lines<Site>) -> Result<Looked<Leased>, StoreError> {
         self.sweep();
         self.share_source_use().await?;
-        let pauses = Arc::new(self.parts.store.pauses().await?);
-        self.pauses.store(pauses.clone());
+        let pauses = self.hear_pauses().await?;
         let after = *self.after.lock().unwrap_or_else(PoisonError::into_inner);
         let put_off = self.choice(pauses, lines);
         let Batch { leased, has_more, after } = self.parts.store.lease_chosen(limit, after, put_off).await?;
@@ -324,10 +328,6 @@ impl Deliver {
         let today = sources::day(self.parts.clock.now());
         self.sources.saved(self.parts.store.source_use(today).await?);
         Ok(())
-    }
-
-    fn paused(&self) -> Later {
-        Later { until: self.parts.clock.now() + PAUSED_FOR, mark: Mark::Paused }
     }
 
     /// Says of each delivery that is due whether it is put off instead of leased: what is paused, and what its site has no

@@ -10,6 +10,7 @@ pub mod source;
 mod timeouts;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,22 @@ impl Settings {
         self.mode.via() == via || self.routes.iter().any(|rule| rule.via.iter().any(|name| name == via))
     }
 
+    /// Whether mail leaves from whichever address the system takes.
+    pub fn leaves_from_anywhere(&self) -> bool {
+        self.uses(MX) && !self.sources.iter().any(|source| source.pool() == DEFAULT_POOL)
+    }
+
+    /// Each address that mail leaves from, with what we call ourselves there, on a machine of this name.
+    pub fn sources_of(&self, hostname: &str) -> Vec<(IpAddr, String)> {
+        let otherwise = if self.mx.ehlo_name.is_empty() { hostname } else { &self.mx.ehlo_name };
+        let sources = self.sources.iter().filter(|_| self.uses(MX));
+        let of = |source: &Source| {
+            let name = if source.ehlo_name.is_empty() { otherwise } else { &source.ehlo_name };
+            source.addresses.iter().map(|address| (*address, name.to_owned())).collect::<Vec<_>>()
+        };
+        sources.flat_map(of).collect()
+    }
+
     /// The smarthosts that mail goes to, with their sections.
     fn used_smarthosts(&self) -> impl Iterator<Item = (String, &Smarthost)> {
         let only = self.uses(SMARTHOST).then(|| ("smarthost".to_owned(), &self.smarthost));
@@ -237,6 +254,12 @@ mod tests {
         check(|all| all.routes = vec![rule("bulk")], Some("deliver.routes.0"));
         let bulk = || Source { pool: "bulk".into(), ..source(&["192.0.2.1"], "") };
         check(|all| (all.sources, all.routes) = (vec![bulk()], vec![rule("bulk")]), None);
+        let named = Source { ehlo_name: "mta1.example.com".into(), ..source(&["192.0.2.1", "2001:db8::1"], "") };
+        let settings = Settings { mode: Mode::Mx, sources: vec![named, bulk()], ..Settings::default() };
+        let names: Vec<String> = settings.sources_of("mail.example.com").into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["mta1.example.com", "mta1.example.com", "mail.example.com"]);
+        assert!(!settings.leaves_from_anywhere());
+        assert!(Settings { sources: vec![bulk()], ..settings }.leaves_from_anywhere());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -159,9 +158,6 @@ impl Known {
         self.paces.entry(site.clone()).or_insert_with(|| Entry { pace: Pace::new(limits), is_wanted: false })
     }
 }
-
-/// How long mail that is paused is put off: a resumption makes it due at once.
-pub const PAUSED_FOR: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

@@ -23,8 +23,19 @@ pub struct Expected<'a> {
     pub return_path_domain: &'a str,
     /// The host of tracked links; empty when there is none.
     pub tracking_host: &'a str,
-    /// Mail leaves from this machine, not from a smarthost.
+    /// Mail leaves from the addresses of `hostname`, not only from sources or by a smarthost.
     pub is_direct: bool,
+    /// Further addresses that mail leaves from.
+    pub sources: &'a [Outlet],
+}
+
+/// An address of ours that mail leaves from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlet {
+    /// The address.
+    pub address: IpAddr,
+    /// What we call ourselves there.
+    pub name: String,
 }
 
 /// What was found of one record.
@@ -88,17 +99,18 @@ pub async fn check(resolver: &dyn Resolver, expected: &Expected<'_>) -> Vec<Find
     if expected.keys.iter().all(|key| key.state == KeyState::Retired) {
         findings.push(no_key(expected.domain));
     }
-    findings.push(spf_of(resolver, expected, &own).await);
+    let named = |address: &IpAddr| Outlet { address: *address, name: expected.hostname.to_owned() };
+    let outlets = own.iter().filter(|_| expected.is_direct).map(named).chain(expected.sources.iter().cloned());
+    let outlets: Vec<Outlet> = outlets.collect();
+    findings.push(spf_of(resolver, expected, &outlets).await);
     findings.push(dmarc(resolver, expected.domain).await);
     findings.push(return_path(resolver, expected, &own).await);
     findings.push(host(expected.hostname, &own));
-    if expected.is_direct {
-        for address in &own {
-            findings.push(ptr(resolver, expected.hostname, *address).await);
-        }
+    for outlet in &outlets {
+        findings.push(ptr(resolver, outlet).await);
     }
     if !expected.tracking_host.is_empty() {
-        findings.push(tracking(resolver, expected.tracking_host).await);
+        findings.push(tracking(resolver, expected.tracking_host, &own).await);
     }
     findings.push(mx(resolver, expected.domain).await);
     findings
@@ -134,16 +146,18 @@ fn no_key(domain: &str) -> Finding {
     finding("dkim", domain, "TXT", Verdict::Missing, &advice)
 }
 
-async fn spf_of(resolver: &dyn Resolver, expected: &Expected<'_>, own: &[IpAddr]) -> Finding {
+async fn spf_of(resolver: &dyn Resolver, expected: &Expected<'_>, outlets: &[Outlet]) -> Finding {
     let name = expected.return_path_domain;
     let answer = resolver.txt(name).await;
     let found: Vec<String> =
         spf::records(answer.as_deref().unwrap_or_default()).into_iter().map(str::to_owned).collect();
     let judged =
         |verdict, advice: &str| Finding { found: found.clone(), ..finding("spf", name, "TXT", verdict, advice) };
-    let to_publish = match expected.is_direct {
-        true => own.iter().map(|ip| format!("{}:{ip} ", if ip.is_ipv4() { "ip4" } else { "ip6" })).collect(),
-        false => "include:<what your smarthost says> ".to_owned(),
+    let is_by_smarthost = !expected.is_direct && expected.sources.is_empty();
+    let term = |ip: &IpAddr| format!("{}:{ip} ", if ip.is_ipv4() { "ip4" } else { "ip6" });
+    let to_publish: String = match is_by_smarthost {
+        false => outlets.iter().map(|outlet| term(&outlet.address)).collect(),
+        true => "include:<what your smarthost says> ".to_owned(),
     };
     let publish = in_strings(&format!("v=spf1 {to_publish}-all"));
     match answer {
@@ -155,13 +169,13 @@ async fn spf_of(resolver: &dyn Resolver, expected: &Expected<'_>, own: &[IpAddr]
         Ok(_) if found.len() > 1 => return judged(Verdict::Wrong, "there must be one SPF record"),
         Ok(_) => {}
     }
-    if !expected.is_direct {
+    if is_by_smarthost {
         return judged(Verdict::Unknown, "mail leaves by a smarthost: only it can say which addresses must be in it");
     }
-    if own.is_empty() {
+    if outlets.is_empty() {
         return judged(Verdict::Unknown, "the hostname has no address, so there is none to look for");
     }
-    for address in own {
+    for Outlet { address, .. } in outlets {
         let (verdict, advice) = match spf::evaluate(resolver, name, *address).await {
             Spf::Pass => continue,
             Spf::NoPass | Spf::None => (Verdict::Wrong, format!("{address}, this machine, may not send")),
@@ -247,25 +261,74 @@ fn host(hostname: &str, own: &[IpAddr]) -> Finding {
     Finding { found, ..finding("host", hostname, "A", verdict, advice) }
 }
 
-async fn ptr(resolver: &dyn Resolver, hostname: &str, address: IpAddr) -> Finding {
-    let answer = resolver.ptr(address).await;
-    let (verdict, advice) = match &answer {
-        Ok(names) if names.iter().any(|name| name == hostname) => {
-            (Verdict::Right, "the address leads back to the name")
-        }
-        Ok(_) => (Verdict::Wrong, "the address leads to another name; ask whoever gave you the address to change it"),
-        Err(DnsError::NoSuchName) => (Verdict::Missing, "large receivers refuse mail from addresses without a name"),
-        Err(_) => (Verdict::Unknown, "the DNS does not answer"),
+/// The address has a name, and the name that address.
+async fn ptr(resolver: &dyn Resolver, outlet: &Outlet) -> Finding {
+    let Outlet { address, name } = outlet;
+    let answer = resolver.ptr(*address).await;
+    let publish = format!("{name}.");
+    let found = answer.clone().unwrap_or_default();
+    let judged = |verdict, advice: &str| {
+        let publish = if verdict == Verdict::Right { String::new() } else { publish.clone() };
+        Finding { found: found.clone(), publish, ..finding("ptr", &reverse(*address), "PTR", verdict, advice) }
     };
-    let publish = if verdict == Verdict::Right { String::new() } else { format!("{hostname}.") };
-    let found = answer.unwrap_or_default();
-    Finding { found, publish, ..finding("ptr", &address.to_string(), "PTR", verdict, advice) }
+    match &answer {
+        Ok(names) if names.iter().any(|found| found.eq_ignore_ascii_case(name)) => {}
+        _ if is_inner(*address) => {
+            return judged(Verdict::Unknown, "receivers see another address; that one must lead back to the name");
+        }
+        Ok(_) => {
+            let advice = "the address leads to another name; ask whoever gave you the address to change it";
+            return judged(Verdict::Wrong, advice);
+        }
+        Err(DnsError::NoSuchName) => {
+            return judged(Verdict::Missing, "large receivers refuse mail from addresses without a name");
+        }
+        Err(_) => return judged(Verdict::Unknown, "the DNS does not answer"),
+    }
+    match resolver.addresses(name).await {
+        Ok(addresses) if addresses.contains(address) => judged(Verdict::Right, "the address leads back to the name"),
+        Ok(_) | Err(DnsError::NoSuchName) => {
+            let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+            let advice = "the address leads to the name, and the name not to the address: receivers doubt both";
+            let publish = address.to_string();
+            Finding { publish, ..finding("ptr", name, kind, Verdict::Wrong, advice) }
+        }
+        Err(_) => judged(Verdict::Unknown, "the DNS does not answer"),
+    }
 }
 
-async fn tracking(resolver: &dyn Resolver, name: &str) -> Finding {
+/// The name under which an address leads back to its own (RFC 1035 §3.5, RFC 3596 §2.5).
+fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let nibbles = address.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
+/// Whether only our own network sees the address.
+fn is_inner(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local(),
+    }
+}
+
+async fn tracking(resolver: &dyn Resolver, name: &str, own: &[IpAddr]) -> Finding {
+    if name.parse::<IpAddr>().is_ok() {
+        return finding("tracking", name, "A or CNAME", Verdict::Unwise, "an address: readers trust links with names");
+    }
     let answer = resolver.addresses(name).await;
     let (verdict, advice) = match &answer {
-        Ok(_) => (Verdict::Right, "readers find it"),
+        Ok(addresses) if addresses.iter().any(|address| own.contains(address)) => {
+            (Verdict::Right, "readers find this machine")
+        }
+        Ok(_) => (Verdict::Unknown, "readers find another machine than the hostname's; it must pass on to this one"),
         Err(DnsError::NoSuchName) => (Verdict::Missing, "readers cannot follow tracked links"),
         Err(_) => (Verdict::Unknown, "the DNS does not answer"),
     };
@@ -283,4 +346,119 @@ async fn mx(resolver: &dyn Resolver, domain: &str) -> Finding {
     let found = answer.unwrap_or_default();
     let found = found.iter().map(|exchange| format!("{} {}.", exchange.preference, exchange.host)).collect();
     Finding { found, ..finding("mx", domain, "MX", verdict, advice) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Table;
+
+    const OWN: &str = "198.51.100.7";
+    const SECOND: &str = "198.51.100.8";
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// A domain of which everything is right but its keys, which it has none of.
+    fn table() -> Table {
+        Table::new()
+            .with_addresses("mail.example.com", [ip(OWN)])
+            .with_addresses("mta2.example.com", [ip(SECOND)])
+            .with_addresses("track.example.com", [ip(OWN)])
+            .with_ptr(ip(OWN), ["mail.example.com"])
+            .with_ptr(ip(SECOND), ["mta2.example.com"])
+            .with_txt("bounces.example.com", ["v=spf1 ip4:198.51.100.7 -all"])
+            .with_txt("_dmarc.example.com", ["v=DMARC1; p=reject"])
+            .with_mx("bounces.example.com", [(10, "mail.example.com")])
+            .with_mx("shop.example.com", [(10, "mail.example.com")])
+    }
+
+    /// `purpose verdict name type [publish]` of each record that is not right.
+    async fn flaws(resolver: &Table, is_direct: bool, sources: &[(&str, &str)]) -> Vec<String> {
+        let sources: Vec<Outlet> =
+            sources.iter().map(|(address, name)| Outlet { address: ip(address), name: (*name).to_owned() }).collect();
+        let expected = Expected {
+            domain: "shop.example.com",
+            keys: &[],
+            hostname: "mail.example.com",
+            return_path_domain: "bounces.example.com",
+            tracking_host: "track.example.com",
+            is_direct,
+            sources: &sources,
+        };
+        let findings = check(resolver, &expected).await;
+        let flawed = findings.iter().filter(|found| found.verdict != Verdict::Right && found.purpose != "dkim");
+        let line = |found: &Finding| {
+            let Finding { purpose, name, kind, publish, .. } = found;
+            format!("{purpose} {} {name} {kind} {publish}", found.verdict.as_str()).trim_end().to_owned()
+        };
+        flawed.map(line).collect()
+    }
+
+    #[tokio::test]
+    async fn each_record_is_compared() {
+        let check = async |table: Table, expected: &[&str]| assert_eq!(flaws(&table, true, &[]).await, expected);
+        check(table(), &[]).await;
+        let spf = "v=spf1 ip4:198.51.100.7 -all";
+        let wrong = format!("spf wrong bounces.example.com TXT \"{spf}\"");
+        check(table().with_txt("bounces.example.com", ["v=spf1 ip4:192.0.2.1 -all"]), &[&wrong]).await;
+        let missing = format!("spf missing bounces.example.com TXT \"{spf}\"");
+        check(table().with_txt("bounces.example.com", ["hello"]), &[&missing]).await;
+        check(table().with_txt("_dmarc.example.com", ["v=DMARC1; p=none"]), &["dmarc unwise _dmarc.example.com TXT"])
+            .await;
+        check(
+            table().with_mx("bounces.example.com", [(10, "elsewhere.example")]),
+            &["return_path wrong bounces.example.com MX 10 mail.example.com."],
+        )
+        .await;
+        check(
+            table().with_ptr(ip(OWN), ["host-7.isp.example"]),
+            &["ptr wrong 7.100.51.198.in-addr.arpa PTR mail.example.com."],
+        )
+        .await;
+        check(
+            table().with_addresses("track.example.com", [ip(SECOND)]),
+            &["tracking unknown track.example.com A or CNAME"],
+        )
+        .await;
+        check(table().with_failure("_dmarc.shop.example.com"), &["dmarc unknown _dmarc.shop.example.com TXT"]).await;
+    }
+
+    #[test]
+    fn addresses_lead_back_under_these_names() {
+        assert_eq!(reverse(ip("192.0.2.1")), "1.2.0.192.in-addr.arpa");
+        let zeros = "0.".repeat(23);
+        assert_eq!(reverse(ip("2001:db8::1")), format!("1.{zeros}8.b.d.0.1.0.0.2.ip6.arpa"));
+    }
+
+    #[tokio::test]
+    async fn each_source_may_send_and_leads_back_to_its_name() {
+        let source = (SECOND, "mta2.example.com");
+        let both = "v=spf1 ip4:198.51.100.7 ip4:198.51.100.8 -all";
+        let check = async |table: Table, is_direct: bool, source: (&str, &str), expected: &[&str]| {
+            assert_eq!(flaws(&table, is_direct, &[source]).await, expected);
+        };
+        let allowed = || table().with_txt("bounces.example.com", ["v=spf1 ip4:198.51.100.0/24 -all"]);
+        check(allowed(), true, source, &[]).await;
+        check(allowed(), false, source, &[]).await;
+        check(table(), true, source, &[&format!("spf wrong bounces.example.com TXT \"{both}\"")]).await;
+        check(
+            allowed().with_ptr(ip(SECOND), ["host-8.isp.example"]),
+            true,
+            source,
+            &["ptr wrong 8.100.51.198.in-addr.arpa PTR mta2.example.com."],
+        )
+        .await;
+        check(
+            allowed().with_addresses("mta2.example.com", [ip(OWN)]),
+            true,
+            source,
+            &["ptr wrong mta2.example.com A 198.51.100.8"],
+        )
+        .await;
+        let inner = ("10.0.0.8", "mta2.example.com");
+        let may_send = table().with_txt("bounces.example.com", ["v=spf1 ip4:10.0.0.8 -all"]);
+        check(may_send, false, inner, &["ptr unknown 8.0.0.10.in-addr.arpa PTR mta2.example.com."]).await;
+    }
 }

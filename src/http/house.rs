@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::dns::check::Outlet;
 use crate::model::time::Timestamp;
 use crate::tls::Certificates;
 
@@ -20,8 +21,10 @@ pub struct House {
     pub return_path_domain: String,
     /// The host of tracked links; empty when there is none.
     pub tracking_host: String,
-    /// Mail leaves from this machine, not from a smarthost.
+    /// Mail leaves from the addresses of `hostname`, not only from `sources` or by a smarthost.
     pub is_direct: bool,
+    /// Further addresses that mail leaves from.
+    pub sources: Vec<Outlet>,
     /// Doors that are open here: what, and where.
     pub doors: Vec<(String, String)>,
     /// The settings in force, secrets masked.
@@ -42,6 +45,7 @@ impl Default for House {
             return_path_domain: String::new(),
             tracking_host: String::new(),
             is_direct: false,
+            sources: Vec::new(),
             doors: Vec::new(),
             settings: Vec::new(),
             warnings: Vec::new(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +20,7 @@ const RECIPIENTS_MAX: usize = 1_000;
 /// After so many bytes of a mail a drop in its middle comes.
 const BODY_DROP_BYTES: usize = 100;
 /// Bytes asked of the socket at a time.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 16 << 10;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
@@ -38,7 +39,7 @@ type Step<T> = Result<T, HungUp>;
 struct Session {
     house: Arc<House>,
     stream: Box<dyn Stream>,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     conversation: u64,
     /// Steps so far, so that faults fall anew on each.
     step: u64,
@@ -290,7 +291,7 @@ impl Session {
         let mut mail = Vec::new();
         loop {
             let line = self.raw_line().await?;
-            if line == b".\r\n" {
+            if &line[..] == b".\r\n" {
                 return Ok(mail);
             }
             mail.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
@@ -306,22 +307,20 @@ impl Session {
     }
 
     /// A line with its end. Nobody who is well sends one that is longer than a mail's may be.
-    async fn raw_line(&mut self) -> Step<Vec<u8>> {
+    async fn raw_line(&mut self) -> Step<BytesMut> {
         let mut searched = 0;
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.buffer[searched..]) {
-                return Ok(self.buffer.drain(..=searched + end).collect());
+                return Ok(self.buffer.split_to(searched + end + 1));
             }
             searched = self.buffer.len();
             if searched > LINE_BYTES_MAX {
                 return Err(HungUp);
             }
-            let mut room = vec![0; READ_BYTES];
-            let length = self.stream.read(&mut room).await?;
-            if length == 0 {
+            self.buffer.reserve(READ_BYTES);
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(HungUp);
             }
-            self.buffer.extend_from_slice(&room[..length]);
         }
     }
 }

@@ -266,6 +266,17 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn resume(&self, scope: Scope, domain: Option<&str>) -> Result<bool> {
+        let sql = "delete from pauses where scope = $1 and domain = $2";
+        let was = self.run(sql, vec![scope_bytes(scope).into(), domain.unwrap_or_default().into()]).await? > 0;
+        self.let_go_on(scope, domain).await?;
+        Ok(was)
+    }
+
+    /// Makes due what was put off for a pause that has ended. Other pauses put off what is theirs again.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn let_go_on(&self, scope: Scope, domain: Option<&str>) -> Result<()> {
         const PUT_OFF: Meant = meant!(
             "update deliveries
             set due_at = $12, mark = ''
@@ -274,11 +285,8 @@ impl Store {
             "and mark = 'paused' ",
             "limit $13)"
         );
-        let sql = "delete from pauses where scope = $1 and domain = $2";
-        let was = self.run(sql, vec![scope_bytes(scope).into(), domain.unwrap_or_default().into()]).await? > 0;
         let filter = QueueFilter { domain: domain.map(str::to_owned), ..QueueFilter::all_of(scope) };
-        self.in_bites(&PUT_OFF, filter).await?;
-        Ok(was)
+        self.in_bites(&PUT_OFF, filter).await.map(drop)
     }
 
     /// All pauses, at most 10,000.

@@ -196,6 +196,14 @@ for (let waits = false; !waits;) {
 }
 await page.getByText('Settings in force').click();
 await look('operations');
+await page.getByRole('link', { name: 'slow.example' }).click();
+for (const [verb, told] of [['Hold', 'held'], ['Release', 'released']]) {
+  await page.getByRole('button', { name: verb, exact: true }).click();
+  await page.getByText(new RegExp(`^${told}: \\d+ of domain slow\\.example\\.$`)).waitFor();
+  if (verb === 'Hold') await page.getByRole('cell', { name: /^held since/ }).first().waitFor();
+}
+await look('queue');
+await page.goto(`${base}/console/default/operations`);
 await page.getByRole('row', { name: /slow.example/ }).first().getByRole('button', { name: 'Resume' }).click();
 await page.getByText('Resumed: slow.example.').waitFor();
 await page.goto(`${base}/console/default/messages/${stopped}`);
@@ -267,7 +275,7 @@ await look('people');
 
 // On a telephone, each page fits; by keyboard alone one gets to the content.
 await page.setViewportSize({ width: 360, height: 740 });
-for (const path of ['', 'inbox', 'messages', `messages/${id}`, 'activity', 'agents', 'operations']) {
+for (const path of ['', 'inbox', 'messages', `messages/${id}`, 'activity', 'agents', 'operations', 'operations/queue']) {
   await page.goto(`${base}/console/default/${path}`);
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(overflow <= 0, `${path} is ${overflow} px too wide`);

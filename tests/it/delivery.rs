@@ -235,6 +235,30 @@ on_both_engines! {
         worker.drain(AWHILE).await;
     }
 
+    async fn what_comes_before_a_worker_hears_of_a_resumption_goes_on_too(engine: &Engine) {
+        let house = House::build(engine, 64, Script::polite()).await;
+        let scope = Scope::Tenant(house.tenant);
+        house.store.pause(Pause { scope, domain: None, note: String::new(), created_at: START }).await.unwrap();
+        let worker = house.start().await;
+        let before = house.accept(&["a@example.com"]).await;
+        house.until(before, |view| view.mark == Mark::Paused).await;
+        let elsewhere = engine.store("elsewhere", &house.clock).await;
+        elsewhere.resume(scope, None).await.unwrap();
+        elsewhere.close().await;
+        let after = house.accept(&["b@example.com"]).await;
+        house.until(after, |view| view.mark == Mark::Paused).await;
+        for message in [before, after] {
+            house
+                .until(message, |view| {
+                    // As if it were time to look.
+                    house.store.wakes().deliveries.ring();
+                    view.delivery.state == State::Delivered
+                })
+                .await;
+        }
+        worker.drain(AWHILE).await;
+    }
+
     async fn never_ends_it_and_leaves_the_address_alone(engine: &Engine) {
         let house = House::build(engine, 64, Script::polite().on("RCPT", say("550 5.1.1 no such user"))).await;
         let worker = house.start().await;

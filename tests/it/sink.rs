@@ -18,6 +18,7 @@ use postback::model::event::EventKind;
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::{Plan, Tracking};
 use postback::model::queue::QueueFilter;
+use postback::model::retry::LEASE;
 use postback::model::suppression::Scope;
 use postback::model::tenant::AgentSettings;
 use postback::sink::{self, Happened, Sink};
@@ -27,6 +28,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::agent::{Agent, command, printed};
 use crate::support::engines::{Engine, on_both_engines};
@@ -36,6 +38,8 @@ use crate::support::submitter::Submitter;
 const AWHILE: Duration = Duration::from_secs(60);
 /// Mails that are handed in at once.
 const AT_ONCE: u64 = 64;
+/// How long the processors are left to those who have work before there is another look at what they do.
+const A_MOMENT: Duration = Duration::from_millis(1);
 /// What comes due within this time comes due together.
 const STRIDE: Duration = Duration::from_secs(300);
 
@@ -113,34 +117,33 @@ impl House {
 
     /// Lets time pass until nothing is queued any more: as soon as nothing can be done now, it is later.
     async fn live(&mut self, mut hear: impl FnMut(Happened)) {
-        let all = QueueFilter::all_of(Scope::Installation);
         let mut idle = 0;
         loop {
-            while let Ok(happened) = self.told.try_recv() {
+            if let Ok(Some(happened)) = timeout(A_MOMENT, self.told.recv()).await {
                 idle = 0;
                 hear(happened);
-            }
-            if self.counters.under_way.load(Ordering::Relaxed) > 0 {
-                tokio::task::yield_now().await;
                 continue;
             }
+            if self.counters.under_way.load(Ordering::Relaxed) > 0 {
+                continue;
+            }
+            let Some(next) = self.node.store.next_delivery_due().await.unwrap() else { break };
             idle += 1;
-            let waiting = self.node.store.queue_by_domain(&all, 100).await.unwrap();
-            if waiting.is_empty() {
-                break;
-            }
-            let is_due = waiting.iter().any(|waiting| waiting.due > 0);
-            let next = self.node.store.next_delivery_due().await.unwrap();
-            match next {
-                Some(next) if !is_due => self.node.clock.advance(next.since(self.node.clock.now()) + STRIDE),
+            let wait = next.since(self.node.clock.now());
+            if wait > LEASE || !self.is_anything_in_hand().await {
+                self.node.clock.advance(wait + STRIDE);
+            } else if idle % 50 == 0 {
                 // Whatever waits in memory waits for the clock.
-                _ if idle % 200 == 0 => self.node.clock.advance(Duration::from_secs(1)),
-                _ => tokio::task::yield_now().await,
+                self.node.clock.advance(Duration::from_secs(1));
             }
         }
-        while let Ok(happened) = self.told.try_recv() {
-            hear(happened);
-        }
+    }
+
+    /// Whether anything is due, or leased. Looks at every row that is queued.
+    async fn is_anything_in_hand(&self) -> bool {
+        let all = QueueFilter::all_of(Scope::Installation);
+        let waiting = self.node.store.queue_by_domain(&all, 100).await.unwrap();
+        waiting.iter().any(|waiting| waiting.due > 0)
     }
 
     async fn ends(&self, message: MessageId) -> (State, usize) {

@@ -114,6 +114,7 @@ pub(super) async fn show(visit: &Visit<'_>, key: &str, name: &str, notice: Optio
         return_path_domain: &house.return_path_domain,
         tracking_host: &house.tracking_host,
         is_direct: house.is_direct,
+        sources: &house.sources,
     };
     let findings = check::check(visit.server.resolver(), &expected).await;
     begin_signing(visit, &keys, &findings).await?;

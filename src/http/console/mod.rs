@@ -20,6 +20,7 @@ mod operations;
 mod overview;
 mod page;
 mod people;
+mod queue;
 mod routes;
 mod session;
 mod statics;

@@ -32,11 +32,19 @@ struct WaitingRow {
 
 struct PauseRow {
     whose: String,
+    /// The mail agent's name; empty: it is of all.
+    agent: String,
     domain: String,
     since: String,
     note: String,
     /// It may be ended here.
     is_own: bool,
+}
+
+impl PauseRow {
+    fn is_of_all_agents(&self) -> bool {
+        self.is_own && self.agent.is_empty()
+    }
 }
 
 struct NodeRow {
@@ -70,6 +78,7 @@ struct OperationsPage {
     frame: Frame,
     waiting: Vec<WaitingRow>,
     pauses: Vec<PauseRow>,
+    agents: Vec<String>,
     is_paused: bool,
     installation: Option<Installation>,
 }
@@ -82,27 +91,32 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
     let waiting = store.queue_by_domain(&QueueFilter::all_of(scope), DOMAINS_MAX).await?;
     let pauses = store.pauses().await?;
     let agents = visit.agents().await?;
-    let name_of = |pause: &Pause| match pause.scope {
-        Scope::Installation => Some("everybody".to_owned()),
-        Scope::Tenant(tenant) => (tenant == visit.tenant.id).then(|| "all mail agents".to_owned()),
-        Scope::Agent(_, id) => agents.iter().find(|agent| agent.id == id).map(|agent| agent.name.clone()),
+    let whose = |pause: &Pause| match pause.scope {
+        Scope::Installation => Some(("everybody".to_owned(), String::new())),
+        Scope::Tenant(tenant) => (tenant == visit.tenant.id).then(|| ("all mail agents".to_owned(), String::new())),
+        Scope::Agent(_, id) => {
+            let agent = agents.iter().find(|agent| agent.id == id)?;
+            Some((agent.name.clone(), agent.name.clone()))
+        }
     };
     let pauses: Vec<PauseRow> = pauses
         .iter()
-        .filter_map(|pause| Some((name_of(pause)?, pause)))
-        .map(|(whose, pause)| PauseRow {
+        .filter_map(|pause| Some((whose(pause)?, pause)))
+        .map(|((whose, agent), pause)| PauseRow {
             whose,
+            agent,
             domain: pause.domain.clone().unwrap_or_default(),
             since: shown(pause.created_at),
             note: pause.note.clone(),
-            is_own: pause.scope == scope,
+            is_own: pause.scope.tenant() == Some(visit.tenant.id),
         })
         .collect();
-    let is_paused = pauses.iter().any(|pause| pause.is_own && pause.domain.is_empty());
+    let is_paused = pauses.iter().any(|pause| pause.is_of_all_agents() && pause.domain.is_empty());
     let page = OperationsPage {
         frame: visit.frame("Operations", Section::Operations, notice),
         waiting: waiting.iter().map(|waiting| row(waiting, &pauses, now)).collect(),
         pauses,
+        agents: agents.into_iter().map(|agent| agent.name).collect(),
         is_paused,
         installation: if visit.is_for_all() { Some(installation(visit, now).await?) } else { None },
     };
@@ -116,7 +130,7 @@ fn row(waiting: &Waiting, pauses: &[PauseRow], now: Timestamp) -> WaitingRow {
         due: number(waiting.due),
         held: number(waiting.held),
         oldest: span(now.since(waiting.oldest)),
-        is_paused: pauses.iter().any(|pause| pause.is_own && pause.domain == waiting.domain),
+        is_paused: pauses.iter().any(|pause| pause.is_of_all_agents() && pause.domain == waiting.domain),
     }
 }
 
@@ -163,6 +177,17 @@ fn named(domain: Option<&String>) -> String {
     domain.map_or_else(|| "all domains".to_owned(), String::clone)
 }
 
+/// Whose mail a form means: one mail agent's, or all of the tenant's; and in words, with the domain.
+async fn meant(visit: &Visit<'_>, domain: Option<&String>) -> Result<(Scope, String), Fault> {
+    let name = visit.form.get("agent");
+    if name.is_empty() {
+        return Ok((Scope::Tenant(visit.tenant.id), named(domain)));
+    }
+    let agents = visit.agents().await?;
+    let agent = agents.iter().find(|agent| agent.name == name).ok_or(Fault::NotFound)?;
+    Ok((Scope::Agent(visit.tenant.id, agent.id), format!("{name} to {}", named(domain))))
+}
+
 /// Tries at once what waits for a domain, or for all.
 pub(super) async fn retry(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
@@ -174,14 +199,14 @@ pub(super) async fn retry(visit: &Visit<'_>) -> Page {
     show(visit, Notice::good(format!("{} to {told}: tried within seconds.", number(due)))).await
 }
 
-/// Stops this tenant's mail to a domain, or to all.
+/// Stops this tenant's mail, or one mail agent's, to a domain, or to all.
 pub(super) async fn pause(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
     let domain = domain_of(visit)?;
-    let told = named(domain.as_ref());
+    let (scope, told) = meant(visit, domain.as_ref()).await?;
     let note: String = visit.form.get("note").chars().filter(|c| !c.is_control()).take(NOTE_CHARS_MAX).collect();
     let created_at = visit.server.clock().now();
-    let pause = Pause { scope: Scope::Tenant(visit.tenant.id), domain, note, created_at };
+    let pause = Pause { scope, domain, note, created_at };
     if !visit.server.store().pause(pause).await? {
         return show(visit, Notice::bad("It is paused already.")).await;
     }
@@ -193,8 +218,8 @@ pub(super) async fn pause(visit: &Visit<'_>) -> Page {
 pub(super) async fn resume(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
     let domain = domain_of(visit)?;
-    let told = named(domain.as_ref());
-    if !visit.server.store().resume(Scope::Tenant(visit.tenant.id), domain.as_deref()).await? {
+    let (scope, told) = meant(visit, domain.as_ref()).await?;
+    if !visit.server.store().resume(scope, domain.as_deref()).await? {
         return Err(Fault::NotFound);
     }
     visit.note("resumed queue", &told).await?;

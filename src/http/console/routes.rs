@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::{
-    Page, Visit, activity, agents, domains, inbox, mail, message, messages, operations, overview, suppressions,
+    Page, Visit, activity, agents, domains, inbox, mail, message, messages, operations, overview, queue, suppressions,
     templates, webhook_log, webhooks,
 };
 
@@ -70,6 +70,8 @@ pub(super) const ROUTES: &[Route] = routes![
     get "operations" => |visit, _p| operations::show(visit, None);
     post "operations/retry" => |visit, _p| operations::retry(visit);
     post "operations/pause" => |visit, _p| operations::pause(visit);
+    get "operations/queue" => |visit, _p| queue::show(visit, None);
+    post "operations/queue" => |visit, _p| queue::act(visit);
     post "operations/resume" => |visit, _p| operations::resume(visit);
     get "agents" => |visit, _p| agents::list(visit, None);
     post "agents" => |visit, _p| agents::add(visit);
