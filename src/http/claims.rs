@@ -1,4 +1,4 @@
-//! Domains that a tenant says it sends from: one rule for both APIs.
+//! Domains that a tenant says it sends from: one rule for both APIs and the console.
 //!
 //! A claim gives nobody anything until the domain's owner has shown, by a TXT record, that it is the tenant's. An
 //! operator's word is proof enough; and in capture mode, where nothing leaves the machine, nobody is asked. With a claim
@@ -8,10 +8,11 @@ use super::Server;
 use super::problem::Problem;
 use crate::dns::DnsError;
 use crate::intake::provision;
+use crate::model::address::domain_name;
 use crate::model::domain::ClaimedDomain;
 use crate::model::id::{AgentId, TenantId};
 use crate::model::signing_key::{KeyState, SigningKey};
-use crate::model::tenant::{CredentialKind, Grant};
+use crate::model::tenant::{CredentialKind, Grant, MailAgent};
 
 /// Domains of one tenant.
 const DOMAINS_MAX: usize = 100;
@@ -19,6 +20,61 @@ const DOMAINS_MAX: usize = 100;
 /// All domains of a tenant, by name.
 pub(super) async fn all(server: &Server, tenant: TenantId) -> Result<Vec<ClaimedDomain>, Problem> {
     Ok(server.store().claimed_domains(tenant).await?)
+}
+
+/// The domains of a mail agent, by name: those that it may send from, and those that wait to be shown to be the
+/// tenant's.
+pub(super) async fn of_agent(server: &Server, agent: &MailAgent) -> Result<Vec<ClaimedDomain>, Problem> {
+    let mut domains = all(server, agent.tenant).await?;
+    domains.retain(|domain| domain.agents.contains(&agent.id));
+    Ok(domains)
+}
+
+/// The domain of this name, if it is one of the mail agent's. A name that is no domain's names nothing.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) async fn find(server: &Server, agent: &MailAgent, name: &str) -> Result<ClaimedDomain, Problem> {
+    let nothing = Problem::NotFound("Domain");
+    let name = domain_name(name).map_err(|_| nothing.clone())?;
+    let domains = of_agent(server, agent).await?;
+    domains.into_iter().find(|domain| domain.name == name).ok_or(nothing)
+}
+
+/// Claims a domain, as `domain_name` has it, for one mail agent, beside those that have it already. `grant` says whose
+/// word it is.
+///
+/// # Errors
+/// `Taken`, when it is the agent's already; `Full`.
+pub(super) async fn claim(
+    server: &Server,
+    grant: &Grant,
+    agent: &MailAgent,
+    name: String,
+) -> Result<ClaimedDomain, Problem> {
+    let known = all(server, grant.tenant.id).await?.into_iter().find(|domain| domain.name == name);
+    match known {
+        Some(domain) if domain.agents.contains(&agent.id) => {
+            Err(Problem::Taken { field: "name", value: name, what: "Domain" })
+        }
+        Some(mut domain) => {
+            domain.agents.push(agent.id);
+            server.store().put_claimed_domain(domain.clone()).await?;
+            Ok(domain)
+        }
+        None => add(server, grant, (name, String::new()), vec![agent.id]).await,
+    }
+}
+
+/// Takes a domain from one mail agent; from the tenant, when no other has it.
+pub(super) async fn release(server: &Server, agent: &MailAgent, mut domain: ClaimedDomain) -> Result<(), Problem> {
+    domain.agents.retain(|id| *id != agent.id);
+    if domain.agents.is_empty() {
+        remove(server, &domain).await?;
+    } else {
+        server.store().put_claimed_domain(domain).await?;
+    }
+    Ok(())
 }
 
 /// Claims a domain for these mail agents. It is verified at once when nobody needs to be asked.

@@ -12,7 +12,6 @@ use super::super::server::Answer;
 use super::super::shape::{self, Domain, Line, Nullable, When, answer, request};
 use super::super::{claims, json_answer};
 use super::{agent_or_own, made, no_content};
-use crate::model::address::domain_name;
 use crate::model::domain::ClaimedDomain;
 use crate::model::signing_key::{KeyState, SigningKey};
 use crate::model::tenant::MailAgent;
@@ -63,8 +62,7 @@ answer! {
 pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     let (limit, after) = (call.query.limit()? as usize, call.query.text("after").unwrap_or_default());
     let agent = of_query(&call).await?;
-    let domains = claims::all(&call.server, call.grant.tenant.id).await?.into_iter();
-    let own = domains.filter(|domain| domain.agents.contains(&agent.id) && domain.name.as_str() > after);
+    let own = claims::of_agent(&call.server, &agent).await?.into_iter().filter(|domain| domain.name.as_str() > after);
     let (page, key) = (own.take(limit + 1).collect(), |domain: &ClaimedDomain| domain.name.clone());
     query::page(("/api/v1/domains", &call.query), page, key, |domain| shown(&domain, &agent, None))
 }
@@ -74,18 +72,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let NewDomain { name: Domain(name), mail_agent } = shape::read(&call.body.bytes)?;
     let agent = mail_agent.as_ref().map(|Line(name)| name.as_str());
     let agent = agent_or_own(&call.server, &call.grant, agent).await?;
-    let known = claims::all(&call.server, call.grant.tenant.id).await?.into_iter().find(|domain| domain.name == name);
-    let domain = match known {
-        Some(domain) if domain.agents.contains(&agent.id) => {
-            return Err(Problem::Taken { field: "name", value: name, what: "Domain" });
-        }
-        Some(mut domain) => {
-            domain.agents.push(agent.id);
-            call.server.store().put_claimed_domain(domain.clone()).await?;
-            domain
-        }
-        None => claims::add(&call.server, &call.grant, (name, String::new()), vec![agent.id]).await?,
-    };
+    let domain = claims::claim(&call.server, &call.grant, &agent, name).await?;
     let place = format!("/api/v1/domains/{}", domain.name);
     let keys = claims::keys(&call.server, &domain).await?;
     Ok(made(&shown(&domain, &agent, Some(&keys)), &place))
@@ -106,13 +93,8 @@ pub(super) async fn verify(call: Call) -> Result<Answer, Problem> {
 
 /// `DELETE /api/v1/domains/{name}`.
 pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
-    let (mut domain, agent) = find(&call).await?;
-    domain.agents.retain(|id| *id != agent.id);
-    if domain.agents.is_empty() {
-        claims::remove(&call.server, &domain).await?;
-    } else {
-        call.server.store().put_claimed_domain(domain).await?;
-    }
+    let (domain, agent) = find(&call).await?;
+    claims::release(&call.server, &agent, domain).await?;
     Ok(no_content())
 }
 
@@ -121,14 +103,10 @@ async fn told(call: &Call, domain: &ClaimedDomain, agent: &MailAgent) -> Result<
     Ok(json_answer(StatusCode::OK, &shown(domain, agent, Some(&keys))))
 }
 
-/// The domain of the path, if it is one of the mail agent's. A name that is no domain's names nothing.
+/// The domain of the path, if it is one of the mail agent's.
 async fn find(call: &Call) -> Result<(ClaimedDomain, MailAgent), Problem> {
-    let nothing = Problem::NotFound("Domain");
-    let name = domain_name(call.place()).map_err(|_| nothing.clone())?;
     let agent = of_query(call).await?;
-    let mut domains = claims::all(&call.server, call.grant.tenant.id).await?.into_iter();
-    let own = domains.find(|domain| domain.name == name && domain.agents.contains(&agent.id));
-    Ok((own.ok_or(nothing)?, agent))
+    Ok((claims::find(&call.server, &agent, call.place()).await?, agent))
 }
 
 async fn of_query(call: &Call) -> Result<MailAgent, Problem> {
