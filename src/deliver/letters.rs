@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Deliver;
-use crate::mail::reporting::{self, News};
+use crate::mail::reporting::{self, Entry, News};
 use crate::model::id::MessageId;
 use crate::model::message::{Letter, Message};
 use crate::model::time::Timestamp;
@@ -34,8 +34,8 @@ impl Deliver {
             Some(content) => Some(content.clone()),
             None => self.parts.store.content(message.id).await.ok().flatten(),
         };
-        let remote = settlement.attempt.peer.as_str();
-        let news = News { message, event, remote, expires_at: *expires_at, content: content.as_deref() };
+        let entry = Entry { event, remote: settlement.attempt.peer.as_str(), expires_at: *expires_at };
+        let news = News { message, entries: &[entry], content: content.as_deref() };
         let id = MessageId::from_uuid(self.parts.ids.uuid(event.at));
         reporting::letter(&news, &self.parts.hostname, id)
     }

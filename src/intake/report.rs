@@ -24,7 +24,7 @@ pub use again::{Replayed, Verdict};
 
 use super::Intake;
 use crate::mail::report::{self, BYTES_MAX, Report};
-use crate::mail::reporting::{self, News};
+use crate::mail::reporting::{self, Entry, News};
 use crate::model::address::Address;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{DeliveryId, EventId, MessageId, ReportId};
@@ -147,8 +147,8 @@ impl Intake {
             return Ok(None);
         }
         let content = self.0.store.content(message.id).await.ok().flatten();
-        let (message, content) = (&message, content.as_deref());
-        let news = News { message, event, remote: "", expires_at: event.at, content };
+        let entry = Entry { event, remote: "", expires_at: event.at };
+        let news = News { message: &message, entries: &[entry], content: content.as_deref() };
         let id = MessageId::from_uuid(self.0.ids.uuid(event.at));
         Ok(reporting::letter(&news, &self.0.settings.hostname, id))
     }

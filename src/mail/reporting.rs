@@ -1,7 +1,8 @@
 //! The reports that we write: what became of a mail, for whoever handed it in and asked to be told (RFC 3461, 3464).
 //!
-//! One report tells one event of one recipient: a text for people, fields for programs, and what `RET` asked back. It is
-//! a mail of its own, leaves with the null sender, and is never reported on. All of it but a returned mail's own bytes
+//! One report tells what became of the recipients of one message whose fates are known at one time: of all that were left
+//! alone when it was accepted, otherwise of one, since each recipient's copy has a way of its own. It has a text for people,
+//! fields for programs, and what `RET` asked back; leaves with the null sender, and is never reported on. All of it but a returned mail's own bytes
 //! is ASCII; what is not is escaped as RFC 6533 §3 has it, so that any host can carry the report. Pure: the caller draws
 //! the id and decides when. Read back by `report`.
 
@@ -35,14 +36,21 @@ const WORD_BYTES_MAX: usize = 900;
 pub struct News<'a> {
     /// The message that was handed in.
     pub message: &'a Message,
-    /// What became of one of its recipients.
+    /// What became of its recipients.
+    pub entries: &'a [Entry<'a>],
+    /// What was handed in, if it is still there.
+    pub content: Option<&'a [u8]>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The event that tells of it.
     pub event: &'a Event,
     /// The host that was talked to last; empty when there was none.
     pub remote: &'a str,
     /// Until when it is tried.
     pub expires_at: Timestamp,
-    /// What was handed in, if it is still there.
-    pub content: Option<&'a [u8]>,
 }
 
 /// What an event means for whoever asked to be told; `None` when nobody did, or nobody is to hear of this.
@@ -57,12 +65,16 @@ pub fn occasion(message: &Message, event: &Event) -> Option<Occasion> {
     dsn.wants(event.delivery.recipient, occasion).then_some(occasion)
 }
 
-/// The report, as a mail that is written with its event; `None` when nobody asked for it.
+/// The report, as a mail that is written with the first event that it tells of; `None` when nobody asked for any. It is
+/// about one occasion, the first's.
 pub fn letter(news: &News<'_>, hostname: &str, id: MessageId) -> Option<Letter> {
-    let occasion = occasion(news.message, news.event)?;
+    let of = |entry: &Entry<'_>| occasion(news.message, entry.event);
+    let occasion = news.entries.iter().find_map(of)?;
+    let entries: Vec<Entry<'_>> = news.entries.iter().filter(|entry| of(entry) == Some(occasion)).copied().collect();
+    let event = entries.first()?.event;
     let dsn = news.message.facts.dsn.as_ref()?;
-    let (old, at) = (news.message, news.event.at);
-    let own = Own { hostname, id, dsn, occasion };
+    let (old, at) = (news.message, event.at);
+    let own = Own { hostname, id, dsn, occasion, entries, at };
     let content = Bytes::from(own.write(news));
     let facts = Facts {
         from: Mailbox { name: SENDER_NAME.to_owned(), address: own.sender() },
@@ -89,7 +101,7 @@ pub fn letter(news: &News<'_>, hostname: &str, id: MessageId) -> Option<Letter> 
         expires_at: at + MAIL_LIFETIME,
     };
     let plan = Plan { message, content, deliveries: vec![delivery], events: Vec::new() };
-    Some(Letter { event: news.event.id, plan: plan.into() })
+    Some(Letter { event: event.id, plan: plan.into() })
 }
 
 const SENDER_NAME: &str = "Mail Delivery System";
@@ -100,6 +112,8 @@ struct Own<'a> {
     id: MessageId,
     dsn: &'a DsnRequest,
     occasion: Occasion,
+    entries: Vec<Entry<'a>>,
+    at: Timestamp,
 }
 
 impl Own<'_> {
@@ -131,7 +145,7 @@ impl Own<'_> {
             ("From", format!("{SENDER_NAME} <{}>", self.sender())),
             ("To", format!("<{}>", self.dsn.to)),
             ("Subject", subject),
-            ("Date", news.event.at.rfc5322()),
+            ("Date", self.at.rfc5322()),
             ("Message-ID", format!("<{}>", self.message_id())),
             ("References", message_id(&news.message.facts.email_reference)),
             ("Auto-Submitted", "auto-replied".to_owned()),
@@ -142,7 +156,7 @@ impl Own<'_> {
         }
         text.push_str("\r\n");
         let _ = write!(text, "--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n");
-        self.push_text(&mut text, news);
+        self.push_text(&mut text);
         let _ = write!(text, "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
         self.push_fields(&mut text, news);
         let mut report = text.into_bytes();
@@ -154,37 +168,43 @@ impl Own<'_> {
         report
     }
 
-    fn push_text(&self, text: &mut String, news: &News<'_>) {
+    fn push_text(&self, text: &mut String) {
         let _ = write!(text, "This is the mail system at {}.\r\n\r\n", self.hostname);
-        push_folded(
-            text,
-            "",
-            match self.occasion {
-                Occasion::Failed => "Your message was not delivered to this recipient, and will not be tried again:",
-                Occasion::Delayed => "Your message was not delivered to this recipient yet:",
-                Occasion::Relayed => {
-                    "Your message was taken by the mail server of this recipient, which need not tell us what becomes of it:"
-                }
-            },
-        );
-        let _ = write!(text, "\r\n    <{}>\r\n\r\n", ascii(&news.event.recipient));
-        if let Some(cause) = cause(&news.event.detail) {
-            push_folded(text, "    ", &format!("{}.", cause.reason.sentence()));
-            push_folded(text, "    ", &ascii(&cause.diagnostic));
-        }
-        if self.occasion == Occasion::Delayed {
-            let until = news.expires_at.rfc5322();
-            push_folded(text, "", &format!("It is tried until {until}. You need not send it again."));
+        let whom = if self.entries.len() > 1 { "these recipients" } else { "this recipient" };
+        let what = match self.occasion {
+            Occasion::Failed => format!("Your message was not delivered to {whom}, and will not be tried again:"),
+            Occasion::Delayed => format!("Your message was not delivered to {whom} yet:"),
+            Occasion::Relayed => format!(
+                "Your message was taken by the mail server of {whom}, which need not tell us what becomes of it:"
+            ),
+        };
+        push_folded(text, "", &what);
+        for entry in &self.entries {
+            let _ = write!(text, "\r\n    <{}>\r\n\r\n", ascii(&entry.event.recipient));
+            if let Some(cause) = cause(&entry.event.detail) {
+                push_folded(text, "    ", &format!("{}.", cause.reason.sentence()));
+                push_folded(text, "    ", &ascii(&cause.diagnostic));
+            }
+            if self.occasion == Occasion::Delayed {
+                let until = entry.expires_at.rfc5322();
+                push_folded(text, "", &format!("It is tried until {until}. You need not send it again."));
+            }
         }
     }
 
-    /// RFC 3464 §2.2 and §2.3.
+    /// RFC 3464 §2.2, and §2.3 for each recipient.
     fn push_fields(&self, text: &mut String, news: &News<'_>) {
-        let (event, recipient) = (news.event, news.event.delivery.recipient);
         push_field(text, "Original-Envelope-Id", &self.dsn.envelope_id);
         push_field(text, "Reporting-MTA", &format!("dns; {}", self.hostname));
         push_field(text, "Arrival-Date", &news.message.accepted_at.rfc5322());
-        text.push_str("\r\n");
+        for entry in &self.entries {
+            text.push_str("\r\n");
+            self.push_recipient(text, entry);
+        }
+    }
+
+    fn push_recipient(&self, text: &mut String, entry: &Entry<'_>) {
+        let (event, recipient) = (entry.event, entry.event.delivery.recipient);
         let original = self.dsn.recipients.get(&recipient).map_or("", |wish| wish.original.as_str());
         let original = original.split_once(';').map(|(kind, address)| format!("{kind}; {address}"));
         push_field(text, "Original-Recipient", &original.unwrap_or_default());
@@ -196,12 +216,12 @@ impl Own<'_> {
         };
         push_field(text, "Action", action);
         push_field(text, "Status", &status);
-        let host = news.remote.split([' ', '[', ':']).next().unwrap_or_default();
+        let host = entry.remote.split([' ', '[', ':']).next().unwrap_or_default();
         push_field(text, "Remote-MTA", &if host.is_empty() { String::new() } else { format!("dns; {}", ascii(host)) });
         push_field(text, "Diagnostic-Code", &diagnostic(&event.detail));
         push_field(text, "Last-Attempt-Date", &event.at.rfc5322());
         if self.occasion == Occasion::Delayed {
-            push_field(text, "Will-Retry-Until", &news.expires_at.rfc5322());
+            push_field(text, "Will-Retry-Until", &entry.expires_at.rfc5322());
         }
     }
 

@@ -148,8 +148,12 @@ fn agent(folder: &std::path::Path, exchanger: &Exchanger, more: &[&str]) -> (Age
 const MAIL: &[u8] = b"From: app@tests.example\r\nTo: kim@there.example\r\nSubject: Hello\r\n\r\nHello\r\n";
 
 fn hand_in(agent: &Agent, key: &str, mail: &str, rcpt: &str) {
+    hand_in_to(agent, key, mail, &[rcpt]);
+}
+
+fn hand_in_to(agent: &Agent, key: &str, mail: &str, rcpts: &[&str]) {
     let mut client = Submitter::sign_in(agent.address("smtp"), key).unwrap();
-    for command in [mail, rcpt, "DATA"] {
+    for command in [&[mail], rcpts, &["DATA"]].concat() {
         client.say(command).unwrap();
     }
     client.finish(MAIL).unwrap();
@@ -199,6 +203,15 @@ async fn by_smtp_from_the_wish_to_the_report() {
     assert_eq!(read(&left_alone).kind, Kind::Bounce);
     assert!(String::from_utf8_lossy(&left_alone.content).contains("Diagnostic-Code: x-postback; "));
     assert_eq!(exchanger.mails().len(), 5);
+
+    // Of several, one mail tells.
+    agent::printed(folder.path(), &["suppression", "add", "lee@there.example"]);
+    let rcpts = ["kim", "lee"].map(|who| format!("RCPT TO:<{who}@there.example> NOTIFY=FAILURE"));
+    hand_in_to(&agent, &key, "MAIL FROM:<app@tests.example>", &[&rcpts[0], &rcpts[1]]);
+    let both = read(&next(&exchanger, &agent).await);
+    let addresses: Vec<&str> = both.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+    assert_eq!(addresses, ["kim@there.example", "lee@there.example"]);
+    assert_eq!(exchanger.mails().len(), 6);
 
     // Never, by setting.
     agent::printed(folder.path(), &["agent", "set", "dsn=never"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Hop, Sane, Submission};
 use crate::intake::Intake;
-use crate::mail::reporting::{self, News};
+use crate::mail::reporting::{self, Entry, News};
 use crate::mail::submitted::Switches;
 use crate::model::address::{Address, Mailbox};
 use crate::model::dsn::DsnRequest;
@@ -182,20 +182,19 @@ impl Intake {
         format!("2d6f.{salt:016x}.m1.{first}.{:x}", now.as_millis())
     }
 
-    /// The mails that tell the submitter of recipients who were left alone at once, where that was asked for.
-    pub(super) fn letters(&self, plan: &Plan, suppressed: &HashMap<String, Found>) -> Vec<Plan> {
-        let to = plan.message.facts.dsn.as_ref().map(|dsn| Suppression::key(&dsn.to));
-        if to.is_none_or(|to| suppressed.get(&to).is_some_and(|found| found.action != Action::SuppressTracking)) {
-            return Vec::new();
+    /// The mail that tells the submitter of recipients who were left alone at once, where that was asked for.
+    pub(super) fn letter_about(&self, plan: &Plan, suppressed: &HashMap<String, Found>) -> Option<Plan> {
+        let to = Suppression::key(&plan.message.facts.dsn.as_ref()?.to);
+        if suppressed.get(&to).is_some_and(|found| found.action != Action::SuppressTracking) {
+            return None;
         }
-        let letter = |(event, planned): (&Event, &PlannedDelivery)| {
-            let (message, expires_at, content) = (&plan.message, planned.expires_at, Some(&*plan.content));
-            let news = News { message, event, remote: "", expires_at, content };
-            let id = MessageId::from_uuid(self.0.ids.uuid(event.at));
-            reporting::letter(&news, &self.0.settings.hostname, id)
-        };
-        let letters = plan.events.iter().zip(&plan.deliveries).filter_map(letter);
-        letters.map(|letter| Arc::unwrap_or_clone(letter.plan)).collect()
+        let told = plan.events.iter().zip(&plan.deliveries);
+        let entries: Vec<Entry<'_>> =
+            told.map(|(event, planned)| Entry { event, remote: "", expires_at: planned.expires_at }).collect();
+        let news = News { message: &plan.message, entries: &entries, content: Some(&plan.content) };
+        let id = MessageId::from_uuid(self.0.ids.uuid(plan.message.accepted_at));
+        let letter = reporting::letter(&news, &self.0.settings.hostname, id)?;
+        Some(Arc::unwrap_or_clone(letter.plan))
     }
 
     fn told(&self, message: &Message, delivery: &PlannedDelivery, now: Timestamp) -> Event {

@@ -65,10 +65,16 @@ fn case(address: &str, kind: EventKind, detail: Detail) -> Case {
 
 impl Case {
     fn written(&self, content: &[u8]) -> String {
-        let (message, event, content) = (&self.message, &self.event, Some(content));
-        let news = News { message, event, remote: "mx.there.example [192.0.2.1]:25", expires_at: event.at, content };
+        self.written_of(&[&self.event], content)
+    }
+
+    fn written_of(&self, events: &[&Event], content: &[u8]) -> String {
+        let remote = "mx.there.example [192.0.2.1]:25";
+        let entries: Vec<Entry<'_>> =
+            events.iter().map(|event| Entry { event, remote, expires_at: event.at }).collect();
+        let news = News { message: &self.message, entries: &entries, content: Some(content) };
         let letter = letter(&news, "mail.acme.example", MessageId::from_bytes([9; 16])).unwrap();
-        assert_eq!((letter.event, letter.plan.events.len()), (event.id, 0));
+        assert_eq!((letter.event, letter.plan.events.len()), (events[0].id, 0));
         assert_eq!(letter.plan.deliveries[0].address, self.message.facts.dsn.as_ref().unwrap().to);
         assert!(letter.plan.message.facts.is_report && letter.plan.message.facts.dsn.is_none());
         let text = String::from_utf8(letter.plan.content.to_vec()).unwrap();
@@ -129,6 +135,29 @@ fn what_people_and_programs_see() {
         assert!(body.contains(expected), "{expected}\n{body}");
     }
     assert!(!body.contains("Hello."), "only the header was asked for");
+}
+
+#[test]
+fn of_several_recipients_at_one_time() {
+    let mut case = case("kim@there.example", EventKind::Failed, refused());
+    let dsn = case.message.facts.dsn.as_mut().unwrap();
+    let wish = |notify| Wish { notify: Some(notify), original: String::new() };
+    dsn.recipients.extend([(1, wish(ALL)), (2, wish(Notify { failure: false, ..ALL })), (3, wish(ALL))]);
+    let other = |recipient, address: &str, kind| {
+        let delivery = DeliveryId { recipient, ..case.event.delivery };
+        Event { delivery, recipient: address.into(), kind, ..case.event.clone() }
+    };
+    let lee = other(1, "lee@there.example", EventKind::HardBounced);
+    // He does not want to know; she is not told of a success in a report of failures.
+    let (he, she) =
+        (other(2, "he@there.example", EventKind::Failed), other(3, "she@there.example", EventKind::Delivered));
+    let text = case.written_of(&[&case.event, &he, &lee, &she], MAIL);
+    let report = report::read(text.as_bytes(), &Rules::default());
+    let told: Vec<(&str, &str)> =
+        report.recipients.iter().map(|told| (told.address.as_str(), told.action.as_str())).collect();
+    assert_eq!(told, [("kim+news@there.example", "failed"), ("lee@there.example", "failed")]);
+    assert!(text.contains("not delivered to these recipients,"), "{text}");
+    assert!(text.contains("\r\n\r\nFinal-Recipient: rfc822; lee@there.example\r\n"), "{text}");
 }
 
 #[test]
