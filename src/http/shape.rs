@@ -108,14 +108,22 @@ impl ObjectSchema {
     }
 }
 
-/// Gives an object its [`Shape`]: the part that [`request!`] and [`answer!`] share.
+/// Gives an object its [`Shape`]: the part that [`request!`], [`answer!`] and [`described!`] share.
 macro_rules! shape {
-    ($name:ident, [$($about:literal)*], $([$($doc:literal)*] $json:literal $type:ty,)*) => {
+    ($name:ident, [$($about:literal)*], $([$($doc:literal)*] $json:literal $type:ty,)* $(..$group:ident)*) => {
+        impl $name {
+            /// Puts its fields into a schema.
+            fn describe(object: &mut $crate::http::shape::ObjectSchema, schemas: &mut $crate::http::shape::Schemas) {
+                $(object.field::<$type>(schemas, $json, concat!($($doc),*));)*
+                $($group::describe(object, schemas);)*
+            }
+        }
+
         impl $crate::http::shape::Shape for $name {
             fn schema(schemas: &mut $crate::http::shape::Schemas) -> serde_json::Value {
                 schemas.named::<$name>(stringify!($name), |schemas| {
                     let mut object = $crate::http::shape::ObjectSchema::default();
-                    $(object.field::<$type>(schemas, $json, concat!($($doc),*));)*
+                    $name::describe(&mut object, schemas);
                     object.into_schema(concat!($($about),*))
                 })
             }
@@ -149,16 +157,17 @@ macro_rules! request {
 }
 pub(super) use request;
 
-/// Describes an object that is read or written by hand.
+/// Describes an object that is read or written by hand. `..Other` stands for the fields of another one.
 macro_rules! described {
     ($($(#[doc = $about:literal])* $vis:vis struct $name:ident {
         $($(#[doc = $doc:literal])* $json:literal: $type:ty,)*
+        $(..$group:ident,)*
     })*) => {$(
         $(#[doc = $about])*
         #[derive(Debug)]
         $vis enum $name {}
 
-        $crate::http::shape::shape!($name, [$($about)*], $([$($doc)*] $json $type,)*);
+        $crate::http::shape::shape!($name, [$($about)*], $([$($doc)*] $json $type,)* $(..$group)*);
     )*};
 }
 pub(super) use described;

@@ -83,7 +83,8 @@ pub fn renewal(user: &User, clock: &Clock, ids: &IdSource) -> (Invitation, Secre
 }
 
 /// Keys of both algorithms that will sign for a domain, each with its private half in PKCS#8. Their selectors are drawn,
-/// so that two installations can sign for one domain.
+/// so that two installations can sign for one domain, and are numbers of nine digits, since clients of ZeptoMail's API
+/// read them as such.
 ///
 /// # Errors
 /// `Unusable`, should the library not read what it wrote.
@@ -93,13 +94,13 @@ pub fn signing_keys(
     clock: &Clock,
     ids: &IdSource,
 ) -> Result<Vec<(SigningKey, Vec<u8>)>, BadKey> {
-    let drawn = u32::from_be_bytes(ids.bytes());
+    let drawn = 10_000_000 + u32::from_be_bytes(ids.bytes()) % 90_000_000;
     let made = |algorithm: Algorithm| {
-        let pkcs8 = match algorithm {
-            Algorithm::Rsa => ids.rsa_key(),
-            Algorithm::Ed25519 => ids.ed25519_key(),
+        let (pkcs8, last) = match algorithm {
+            Algorithm::Rsa => (ids.rsa_key(), 1),
+            Algorithm::Ed25519 => (ids.ed25519_key(), 2),
         };
-        let selector = format!("pb{drawn:08x}-{}", algorithm.as_str());
+        let selector = format!("{drawn}{last}");
         Ok((Key::from_pkcs8(&pkcs8)?.described(tenant, domain, &selector, clock.now())?, pkcs8))
     };
     Algorithm::ALL.into_iter().map(made).collect()

@@ -63,29 +63,21 @@ described! {
         "file_cache_key": Option<String>,
     }
 
-    /// A mail to send: to somebody, and `htmlbody` or `textbody` or both.
-    pub(super) struct ZeptoMail {
+    /// What every mail may have.
+    struct ZeptoCommon {
         /// Who sends it: of a domain of the mail agent.
         "from": ZeptoPerson,
-        /// To whom.
-        "to": People,
         /// To whom besides.
         "cc": Option<People>,
         /// To whom no header tells.
         "bcc": Option<People>,
         /// Where answers go.
         "reply_to": Option<List<ZeptoPerson, 0, PEOPLE_MAX>>,
-        /// Its subject.
-        "subject": Text<1, SUBJECT_CHARS_MAX>,
-        /// The body for readers that show HTML.
-        "htmlbody": Option<String>,
-        /// The body for those that do not.
-        "textbody": Option<String>,
         /// Rewrite links; the mail agent's setting unless given.
         "track_clicks": Option<bool>,
         /// Add a pixel; the mail agent's setting unless given.
         "track_opens": Option<bool>,
-        /// What webhooks and logs tell with it.
+        /// What webhooks and logs tell with it; in a batch it is filled in too.
         "client_reference": Option<Text<0, REFERENCE_CHARS_MAX>>,
         /// Further header fields.
         "mime_headers": Option<HeaderFields>,
@@ -95,6 +87,8 @@ described! {
         "inline_images": Option<List<ZeptoImage, 0, FILES_MAX>>,
         /// The bounce address that webhooks show.
         "bounce_address": Option<Email>,
+        /// Give it a `List-Unsubscribe` of one click; the mail agent's setting unless given (ours).
+        "list_unsubscribe": Option<bool>,
         /// Words to find it by, at most 10 (ours).
         "tags": Option<Tags>,
         /// What webhooks are told with it, at most 8 KiB (ours).
@@ -105,88 +99,64 @@ described! {
         "time_to_live": Option<TimeToLive>,
     }
 
-    /// A mail to each of `to`. Texts are filled in: `{{name}}`.
-    pub(super) struct ZeptoBatch {
-        /// Who sends it: of a domain of the mail agent.
-        "from": ZeptoPerson,
-        /// To whom, each with a mail of its own.
-        "to": List<ZeptoBatchRecipient, 1, PEOPLE_MAX>,
-        /// To whom besides.
-        "cc": Option<People>,
-        /// To whom no header tells.
-        "bcc": Option<People>,
-        /// Where answers go.
-        "reply_to": Option<List<ZeptoPerson, 0, PEOPLE_MAX>>,
+    /// The texts of a mail: `htmlbody` or `textbody` or both.
+    struct ZeptoTexts {
         /// Its subject.
         "subject": Text<1, SUBJECT_CHARS_MAX>,
         /// The body for readers that show HTML.
         "htmlbody": Option<String>,
         /// The body for those that do not.
         "textbody": Option<String>,
-        /// What the mails of those are filled in with who have nothing of their own.
-        "merge_info": Option<Values>,
-        /// Rewrite links; the mail agent's setting unless given.
-        "track_clicks": Option<bool>,
-        /// Add a pixel; the mail agent's setting unless given.
-        "track_opens": Option<bool>,
-        /// What webhooks and logs tell with it; filled in too.
-        "client_reference": Option<Text<0, REFERENCE_CHARS_MAX>>,
-        /// Further header fields.
-        "mime_headers": Option<HeaderFields>,
-        /// Files.
-        "attachments": Option<List<ZeptoFile, 0, FILES_MAX>>,
-        /// Pictures that the HTML refers to.
-        "inline_images": Option<List<ZeptoImage, 0, FILES_MAX>>,
-        /// The bounce address that webhooks show.
-        "bounce_address": Option<Email>,
     }
 
-    /// A template to send: one of `template_key`, `template_alias`, `mail_template_key`.
-    pub(super) struct ZeptoTemplateMail {
+    /// A template: one of `template_key`, `template_alias`, `mail_template_key`.
+    struct ZeptoTemplateName {
         /// The template's key.
         "template_key": Option<String>,
         /// The template's alias.
         "template_alias": Option<String>,
         /// The template's key, under its old name.
         "mail_template_key": Option<String>,
-        /// Who sends it: of a domain of the mail agent.
-        "from": ZeptoPerson,
-        /// To whom.
-        "to": People,
-        /// To whom besides.
-        "cc": Option<People>,
-        /// To whom no header tells.
-        "bcc": Option<People>,
-        /// Where answers go.
-        "reply_to": Option<List<ZeptoPerson, 0, PEOPLE_MAX>>,
-        /// What it is filled in with.
-        "merge_info": Option<Values>,
-        /// What webhooks and logs tell with it.
-        "client_reference": Option<Text<0, REFERENCE_CHARS_MAX>>,
-        /// Further header fields.
-        "mime_headers": Option<HeaderFields>,
-        /// Files.
-        "attachments": Option<List<ZeptoFile, 0, FILES_MAX>>,
-        /// Pictures that the HTML refers to.
-        "inline_images": Option<List<ZeptoImage, 0, FILES_MAX>>,
     }
 
-    /// A template to send to each of `to`.
-    pub(super) struct ZeptoTemplateBatch {
-        /// The template's key.
-        "template_key": Option<String>,
-        /// The template's alias.
-        "template_alias": Option<String>,
-        /// The template's key, under its old name.
-        "mail_template_key": Option<String>,
-        /// Who sends it: of a domain of the mail agent.
-        "from": ZeptoPerson,
+    /// To whom a batch goes.
+    struct ZeptoBatchPeople {
         /// To whom, each with a mail of its own.
         "to": List<ZeptoBatchRecipient, 1, PEOPLE_MAX>,
         /// What the mails of those are filled in with who have nothing of their own.
         "merge_info": Option<Values>,
-        /// What webhooks and logs tell with it; filled in too.
-        "client_reference": Option<Text<0, REFERENCE_CHARS_MAX>>,
+    }
+
+    /// A mail to send: to somebody, and `htmlbody` or `textbody` or both.
+    pub(super) struct ZeptoMail {
+        /// To whom.
+        "to": People,
+        ..ZeptoTexts,
+        ..ZeptoCommon,
+    }
+
+    /// A mail to each of `to`. Texts are filled in: `{{name}}`.
+    pub(super) struct ZeptoBatch {
+        ..ZeptoBatchPeople,
+        ..ZeptoTexts,
+        ..ZeptoCommon,
+    }
+
+    /// A template to send: one of `template_key`, `template_alias`, `mail_template_key`.
+    pub(super) struct ZeptoTemplateMail {
+        /// To whom.
+        "to": People,
+        /// What it is filled in with.
+        "merge_info": Option<Values>,
+        ..ZeptoTemplateName,
+        ..ZeptoCommon,
+    }
+
+    /// A template to send to each of `to`.
+    pub(super) struct ZeptoTemplateBatch {
+        ..ZeptoBatchPeople,
+        ..ZeptoTemplateName,
+        ..ZeptoCommon,
     }
 
     /// It was done.

@@ -147,6 +147,11 @@ fn status(domain: &ClaimedDomain) -> &'static str {
     if domain.verified_at.is_some() { "verified" } else { "unverified" }
 }
 
+/// A number, as the original has it, where ours is one.
+fn selector(text: &str) -> Value {
+    text.parse::<u32>().ok().filter(|number| number.to_string() == text).map_or(json!(text), Value::from)
+}
+
 fn summary(domain: &ClaimedDomain, agents: &[MailAgent]) -> Value {
     let own = agents.iter().filter(|agent| domain.agents.contains(&agent.id));
     json!({
@@ -163,8 +168,10 @@ fn detail(server: &Server, domain: &ClaimedDomain, keys: &[SigningKey], agents: 
     let mut detail = summary(domain, agents);
     // Of several, the one that signs; and of the two algorithms the one that every receiver knows.
     let key = keys.iter().max_by_key(|key| (key.state == KeyState::Signing, key.algorithm == Algorithm::Rsa));
-    let (record, name, selector) =
-        key.map_or_else(Default::default, |key| (key.record(), key.record_name(), key.selector.clone()));
+    let (record, name, selector) = key.map_or_else(
+        || (String::new(), String::new(), json!("")),
+        |key| (key.record(), key.record_name(), selector(&key.selector)),
+    );
     let signs = match key {
         Some(key) if key.state == KeyState::Signing => "verified",
         Some(_) | None => "unverified",

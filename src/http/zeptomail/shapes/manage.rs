@@ -1,7 +1,18 @@
 //! The bodies of what manages: agents, keys, domains, suppressions, templates, logs.
 
-use super::super::super::shape::{Domain, List, Nullable, Text, described};
+use serde_json::{Value, json};
+
+use super::super::super::shape::{Domain, List, Nullable, Schemas, Shape, Text, described};
 use super::Values;
+
+/// A selector, as it is told.
+enum ZeptoSelector {}
+
+impl Shape for ZeptoSelector {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": ["integer", "string"] })
+    }
+}
 
 described! {
     /// A new mail agent.
@@ -124,8 +135,8 @@ described! {
         "public_key": String,
         /// Its name.
         "host": String,
-        /// The key's selector.
-        "selector": String,
+        /// The key's selector: a number, unless somebody gave the key another one.
+        "selector": ZeptoSelector,
         /// `verified` when it signs.
         "status": String,
     }
@@ -304,20 +315,9 @@ described! {
         "htmlbody": Nullable<String>,
         /// The body for those that do not.
         "textbody": Nullable<String>,
-        /// When it was added.
-        "created_time": String,
-        /// What people call it.
-        "template_name": String,
-        /// What mails call it.
-        "template_key": String,
-        /// When it was changed last.
-        "modified_time": String,
-        /// The subject.
-        "subject": String,
-        /// What mails call it besides; null when nothing.
-        "template_alias": Nullable<String>,
         /// Counted from 1 (ours).
         "version": u64,
+        ..ZeptoTemplateRow,
     }
 
     /// A template.
