@@ -49,7 +49,9 @@ async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
                 Err(Refusal::Rejected(why)) => {
                     tracing::warn!(event.id = %notice.id, %why, "a notice about a webhook cannot be mailed");
                 }
-                Err(Refusal::Unavailable | Refusal::DailyLimit { .. }) => anyhow::bail!("no mail is taken now"),
+                Err(Refusal::Unavailable | Refusal::Raced | Refusal::DailyLimit { .. }) => {
+                    anyhow::bail!("no mail is taken now")
+                }
             }
         }
         store.remove_notice(notice.id).await.context("remove a notice")?;

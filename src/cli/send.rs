@@ -55,7 +55,7 @@ pub(super) async fn run(loaded: &Loaded, arguments: Arguments) -> anyhow::Result
         Ok(receipt) => receipt,
         Err(Refusal::Rejected(rejection)) => bail!("not accepted: {rejection}"),
         Err(Refusal::DailyLimit { .. }) => bail!("not accepted: the daily limit is reached"),
-        Err(Refusal::Unavailable) => bail!("not accepted: the database is not available"),
+        Err(Refusal::Raced | Refusal::Unavailable) => bail!("not accepted: the database is not available"),
     };
     drop(intake);
     guest.store.close().await;

@@ -47,7 +47,7 @@ use super::operation::{self, Call};
 use super::problem::Problem;
 use super::query::Query;
 use super::server::Answer;
-use super::{Server, body, client, finish, header, json_answer, no_content, problem_answer};
+use super::{Server, answered, body, client, finish, header, json_answer, no_content, problem_answer};
 use crate::mail::compose::Field;
 use crate::model::template::Part;
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent};
@@ -84,18 +84,8 @@ pub(super) fn word_of_text(part: Part) -> &'static str {
 /// Answers a request that is for no other surface.
 pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> Answer {
     let mut left = None;
-    let mut answer = match respond(server, &mut request, &mut left).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            let answer = refused(&problem, request.headers());
-            body::drain(request, &problem).await;
-            answer
-        }
-    };
-    if let Some(left) = left {
-        left.tell(&mut answer);
-    }
-    answer
+    let came = respond(server, &mut request, &mut left).await;
+    answered(request, came, left, |request, problem| refused(problem, request.headers())).await
 }
 
 /// A problem in this API's words, of the kind that the client wants.

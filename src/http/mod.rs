@@ -370,6 +370,27 @@ impl Surface {
     }
 }
 
+/// The answer to a request: what came of it, else what `refused` says, with what its key has left.
+async fn answered(
+    request: Request<Incoming>,
+    came: Result<Answer, Problem>,
+    left: Option<Left>,
+    refused: impl FnOnce(&Request<Incoming>, &Problem) -> Answer,
+) -> Answer {
+    let mut answer = match came {
+        Ok(answer) => answer,
+        Err(problem) => {
+            let answer = refused(&request, &problem);
+            body::drain(request, &problem).await;
+            answer
+        }
+    };
+    if let Some(left) = left {
+        left.tell(&mut answer);
+    }
+    answer
+}
+
 /// Runs what must not stop half-way when the client goes away.
 async fn finish<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,

@@ -13,6 +13,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATI
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::brake::Left;
+use super::operation::Operation;
 use super::problem::Problem;
 use super::server::Answer;
 use super::{Server, body};
@@ -39,7 +40,7 @@ pub(super) async fn carry_out<W>(
     server: &Server,
     grant: &Grant,
     request: &mut Request<Incoming>,
-    bytes_max: usize,
+    operation: &Operation,
     left: &mut Option<Left>,
     work: impl FnOnce(body::Read, Option<Arc<Ticket>>) -> W,
 ) -> Result<Answer, Problem>
@@ -47,18 +48,38 @@ where
     W: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     server.spend(grant, left)?;
-    let body = server.0.memory.read(request, bytes_max).await?;
+    let body = server.0.memory.read(request, operation.bytes_max(server)).await?;
     let ticket = match turn(server, grant, request, &body.bytes).await? {
         Ok(ticket) => ticket,
         Err(replay) => return Ok(replay),
     };
+    let reserved = ticket.clone().filter(|_| !operation.is_send);
     let (work, server) = (work(body, ticket.clone()), server.clone());
     super::finish(async move {
-        let answer = work.await?;
-        keep(&server, ticket.as_ref(), &answer).await;
-        Ok(answer)
+        if let Some(ticket) = &reserved {
+            server.intake().reserve(ticket).await.map_err(no_turn)?;
+        }
+        let answer = match (work.await, &ticket) {
+            (Err(Problem::NoTurn(NoTurn::Running)), Some(ticket)) => {
+                return server.intake().answered_elsewhere(ticket).await.map(replay).map_err(no_turn);
+            }
+            (answer, _) => answer,
+        };
+        match (&answer, &reserved) {
+            (Ok(answer), _) if answer.status().is_success() => keep(&server, ticket.as_ref(), answer).await,
+            (_, Some(ticket)) => server.intake().give_back(ticket).await,
+            (_, None) => {}
+        }
+        answer
     })
     .await
+}
+
+fn no_turn(why: NoTurn) -> Problem {
+    match why {
+        NoTurn::Unavailable => Problem::Unavailable,
+        why => Problem::NoTurn(why),
+    }
 }
 
 /// The turn of a request: a ticket when it came with a key, or the answer that it got before.
@@ -77,14 +98,13 @@ async fn turn(
     match server.intake().turn(grant, text, &parts).await {
         Ok(Turn::First(ticket)) => Ok(Ok(Some(Arc::new(ticket)))),
         Ok(Turn::Again(answered)) => Ok(Err(replay(answered))),
-        Err(NoTurn::Unavailable) => Err(Problem::Unavailable),
-        Err(why) => Err(Problem::NoTurn(why)),
+        Err(why) => Err(no_turn(why)),
     }
 }
 
-/// Keeps an answer that its work has not kept itself, if it tells of something done.
+/// Keeps the answer to what was done, where its work has not kept it itself.
 async fn keep(server: &Server, ticket: Option<&Arc<Ticket>>, answer: &Answer) {
-    let Some(ticket) = ticket.filter(|ticket| answer.status().is_success() && !ticket.is_kept()) else { return };
+    let Some(ticket) = ticket.filter(|ticket| !ticket.is_kept()) else { return };
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = match answer.extensions().get::<KeptInstead>() {
         Some(KeptInstead(body)) => body.clone(),

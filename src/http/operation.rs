@@ -101,6 +101,8 @@ pub(super) struct Operation {
     pub also_takes: &'static str,
     pub credential: Credential,
     pub size: Size,
+    /// Mails are handed in: the answer is kept in the commit that accepts them.
+    pub is_send: bool,
     pub status: u16,
     pub gives: Option<fn(&mut Schemas) -> Value>,
     pub work: fn(Call) -> Work,
@@ -126,6 +128,7 @@ impl Operation {
             also_takes: "",
             credential: Credential::Key,
             size: Size::UpTo(SMALL_BYTES_MAX),
+            is_send: false,
             status,
             gives: None,
             work,
@@ -196,6 +199,12 @@ impl Operation {
         self
     }
 
+    /// It hands mails in.
+    pub(super) const fn sends(mut self) -> Self {
+        self.is_send = true;
+        self.large()
+    }
+
     /// The body may be so large.
     pub(super) const fn up_to(mut self, bytes: usize) -> Self {
         self.size = Size::UpTo(bytes);
@@ -244,17 +253,21 @@ impl Operation {
         request: &mut Request<Incoming>,
         left: &mut Option<Left>,
     ) -> Result<Answer, Problem> {
-        let bytes_max = match self.size {
-            Size::Mail => server.settings().send_bytes_max,
-            Size::UpTo(bytes_max) => bytes_max,
-        };
         let content_type = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
         let query = Query::read(request.uri().query().unwrap_or_default());
         let work = |body, ticket| {
             let (server, grant) = (server.clone(), grant.clone());
             (self.work)(Call { server, grant, places, query, body, content_type, ticket })
         };
-        once::carry_out(server, grant, request, bytes_max, left, work).await
+        once::carry_out(server, grant, request, self, left, work).await
+    }
+
+    /// How large its body may be.
+    pub(super) fn bytes_max(&self, server: &Server) -> usize {
+        match self.size {
+            Size::Mail => server.settings().send_bytes_max,
+            Size::UpTo(bytes_max) => bytes_max,
+        }
     }
 
     /// The names of the places of its path.

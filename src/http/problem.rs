@@ -134,6 +134,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Rejected(rejection) => Problem::Rejected(rejection),
             Refusal::DailyLimit { retry_after_secs } => Problem::DailyLimit { retry_after_secs },
+            Refusal::Raced => Problem::NoTurn(NoTurn::Running),
             Refusal::Unavailable => Problem::Unavailable,
         }
     }

@@ -222,34 +222,29 @@ fn pixel() -> Answer {
     answered(StatusCode::OK, Bytes::from_static(PIXEL), &FIELDS)
 }
 
+/// What a page of ours carries.
+const PAGE: [(HeaderName, &str); 5] = [
+    (CONTENT_TYPE, "text/html; charset=utf-8"),
+    (CACHE_CONTROL, "no-store"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'"),
+    (HeaderName::from_static("x-robots-tag"), "noindex"),
+];
+
 /// 302, since 301 and 308 are cached and 307 would keep a POST.
 fn redirect(target: &str) -> Answer {
-    const FIELDS: [(HeaderName, &str); 5] = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
-        (HeaderName::from_static("x-robots-tag"), "noindex"),
-    ];
     let target = target::location(target);
     let Ok(location) = HeaderValue::from_str(&target) else { return page(StatusCode::NOT_FOUND, NOWHERE) };
     // `location` leaves no quote, bracket or blank; a long target is not worth repeating.
     let link = format!("<a href=\"{}\">Continue</a>\n", target.replace('&', "&amp;").replace('\'', "&#39;"));
     let body = if link.len() < REDIRECT_BODY_BYTES { link } else { "Continue\n".to_owned() };
-    let mut answer = answered(StatusCode::FOUND, body, &FIELDS);
+    let mut answer = answered(StatusCode::FOUND, body, &PAGE);
     answer.headers_mut().insert(LOCATION, location);
     answer
 }
 
 fn page(status: StatusCode, body: &'static str) -> Answer {
-    const FIELDS: [(HeaderName, &str); 5] = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
-        (HeaderName::from_static("x-robots-tag"), "noindex"),
-    ];
-    answered(status, body, &FIELDS)
+    answered(status, body, &PAGE)
 }
 
 fn wrong_method() -> Answer {

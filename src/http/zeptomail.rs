@@ -23,7 +23,7 @@ use super::brake::Left;
 use super::operation::{self, Credential};
 use super::problem::Problem;
 use super::server::Answer;
-use super::{Server, body, client, header, json_answer, problem_answer};
+use super::{Server, answered, client, header, json_answer, problem_answer};
 use crate::mail::compose::Field;
 use crate::model::id::MessageId;
 use crate::model::key as keys;
@@ -64,21 +64,13 @@ pub(super) fn word_of_text(part: Part) -> &'static str {
 /// Answers a request under `/v1.1`.
 pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> Answer {
     let mut left = None;
-    let mut answer = match respond(server, &mut request, &mut left).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            let answer = match manage::is_for(request.method(), request.uri().path()) {
-                true => manage::refused(server, &problem),
-                false => refused(server, &problem),
-            };
-            body::drain(request, &problem).await;
-            answer
-        }
-    };
-    if let Some(left) = left {
-        left.tell(&mut answer);
-    }
-    answer
+    let came = respond(server, &mut request, &mut left).await;
+    let told =
+        |request: &Request<Incoming>, problem: &Problem| match manage::is_for(request.method(), request.uri().path()) {
+            true => manage::refused(server, problem),
+            false => refused(server, problem),
+        };
+    answered(request, came, left, told).await
 }
 
 async fn respond(server: &Server, request: &mut Request<Incoming>, left: &mut Option<Left>) -> Result<Answer, Problem> {

@@ -3,8 +3,9 @@
 //! A client that did not hear an answer asks once more with the same key. While the first is under way the second is
 //! turned back; afterwards, for a day, it gets the first one's answer; another request with that key is refused. Doors
 //! take a [`Ticket`] before they begin and keep their answer with it: for a mail, in the commit that accepts it
-//! ([`Intake::submit_once`]), else right after ([`Intake::keep`]). Only what was done is kept: a request that was refused
-//! changed nothing, and may be put right and sent again under its key. Both doors use this.
+//! ([`Intake::submit_once`]), else right after ([`Intake::keep`]), with the key reserved meanwhile against other nodes.
+//! Only what was done is kept: a request that was refused changed nothing, and may be put right and sent again under its
+//! key. Both doors use this.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use super::submission::{Content, Receipt, Refusal, Rejection, Submission, Unread
 use crate::mail::headers;
 use crate::model::address::Address;
 use crate::model::id::AgentId;
-use crate::model::once::{Answered, Asked, KEPT, KeptAnswer, key};
+use crate::model::once::{Answered, Asked, KEPT, Kept, KeptAnswer, key};
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -89,14 +90,43 @@ impl Intake {
             return Err(NoTurn::Running);
         }
         let ticket = Ticket { asked, until: self.0.clock.now() + KEPT, is_kept: AtomicBool::new(false), running };
-        match self.0.store.kept_answer(&asked).await {
-            Ok(None) => Ok(Turn::First(ticket)),
-            Ok(Some((fingerprint, answer))) if fingerprint == asked.fingerprint => Ok(Turn::Again(answer)),
-            Ok(Some(_)) => Err(NoTurn::Differs),
-            Err(fault) => {
-                tracing::error!(%fault, "cannot look for an answer that was kept");
-                Err(NoTurn::Unavailable)
-            }
+        Ok(self.answered(&asked).await?.map_or(Turn::First(ticket), Turn::Again))
+    }
+
+    /// What was answered to this request before, if it is no other's key.
+    async fn answered(&self, asked: &Asked) -> Result<Option<Answered>, NoTurn> {
+        match self.0.store.kept_answer(asked).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Kept::Done { fingerprint, answer })) if fingerprint == asked.fingerprint => Ok(Some(answer)),
+            Ok(Some(Kept::Done { .. })) => Err(NoTurn::Differs),
+            Ok(Some(Kept::Running)) => Err(NoTurn::Running),
+            Err(fault) => Err(not_now(&fault)),
+        }
+    }
+
+    /// What was answered by another node that was faster ([`Refusal::Raced`]).
+    ///
+    /// # Errors
+    /// `Differs`, when that was another request; `Running`, `Unavailable`.
+    pub async fn answered_elsewhere(&self, ticket: &Ticket) -> Result<Answered, NoTurn> {
+        self.answered(&ticket.asked).await?.ok_or(NoTurn::Running)
+    }
+
+    /// Makes the turn known to the other nodes, until the answer is kept or the turn given back.
+    ///
+    /// # Errors
+    /// `Running`, when another node has it; `Unavailable`.
+    pub async fn reserve(&self, ticket: &Ticket) -> Result<(), NoTurn> {
+        self.0.store.reserve_key(ticket.asked).await.map_err(|fault| match fault {
+            StoreError::Conflict => NoTurn::Running,
+            fault => not_now(&fault),
+        })
+    }
+
+    /// Gives back a turn that was reserved: nothing was done. A failure is only logged: the turn ends by itself.
+    pub async fn give_back(&self, ticket: &Ticket) {
+        if let Err(fault) = self.0.store.release_key(&ticket.asked).await {
+            tracing::warn!(%fault, "cannot give a key back");
         }
     }
 
@@ -159,18 +189,36 @@ impl Intake {
         let ticket = match self.turn(grant, &key, &said).await {
             Ok(Turn::First(ticket)) => ticket,
             Ok(Turn::Again(answered)) => return Ok(Taken::Before(answered.body)),
-            Err(NoTurn::BadKey) => return Err(Rejection::Unreadable(Unreadable::Switch(KEY_HEADER)).into()),
-            Err(NoTurn::Differs) => return Err(Rejection::Unreadable(Unreadable::KeyTaken).into()),
-            Err(NoTurn::Running | NoTurn::Unavailable) => return Err(Refusal::Unavailable),
+            Err(why) => return Err(refusal(why)),
         };
         let answer = |receipts: &[Receipt]| Answered {
             status: SMTP_TAKEN,
             body: receipts.first().map(|receipt| receipt.message.to_string()).unwrap_or_default(),
             ..Answered::default()
         };
-        let mut receipts = self.submit_once(grant, vec![submission], Some(&ticket), answer).await?;
-        Ok(Taken::Now(receipts.remove(0)))
+        match self.submit_once(grant, vec![submission], Some(&ticket), answer).await {
+            Ok(mut receipts) => Ok(Taken::Now(receipts.remove(0))),
+            Err(Refusal::Raced) => {
+                let answered = self.answered_elsewhere(&ticket).await.map_err(refusal)?;
+                Ok(Taken::Before(answered.body))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
+}
+
+/// What the client of a mail is told.
+fn refusal(why: NoTurn) -> Refusal {
+    match why {
+        NoTurn::BadKey => Rejection::Unreadable(Unreadable::Switch(KEY_HEADER)).into(),
+        NoTurn::Differs => Rejection::Unreadable(Unreadable::KeyTaken).into(),
+        NoTurn::Running | NoTurn::Unavailable => Refusal::Unavailable,
+    }
+}
+
+fn not_now(fault: &StoreError) -> NoTurn {
+    tracing::error!(%fault, "cannot look for an answer that was kept");
+    NoTurn::Unavailable
 }
 
 /// SHA-256 of the parts, each with its length before it.

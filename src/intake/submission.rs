@@ -126,6 +126,8 @@ pub enum Refusal {
         /// How long it is until tomorrow.
         retry_after_secs: u64,
     },
+    /// Another node was faster with the same request: what that came to is kept under its key.
+    Raced,
     /// We cannot keep it now; the same again later may be accepted.
     Unavailable,
 }
@@ -281,15 +283,17 @@ impl Intake {
         });
         let mut plans: Vec<Plan> = planned.collect();
         let receipts: Vec<Receipt> = plans.iter().map(receipt).collect();
-        let letters: Vec<Plan> = plans.iter().flat_map(|plan| self.letters(plan, &suppressed)).collect();
+        let letters: Vec<Plan> = plans.iter().filter_map(|plan| self.letter_about(plan, &suppressed)).collect();
         plans.extend(letters);
         let terms = Terms { kept: keep(&receipts), limits: grant.limits() };
+        let is_keyed = terms.kept.is_some();
         match self.0.store.accept_all(plans, terms).await {
             Ok(()) => Ok(receipts),
             Err(StoreError::OverLimit) => {
                 let left = Day::of(now).next().start().since(now);
                 Err(Refusal::DailyLimit { retry_after_secs: left.as_secs() + 1 })
             }
+            Err(StoreError::Conflict) if is_keyed => Err(Refusal::Raced),
             Err(fault) => Err(unavailable(&fault)),
         }
     }

@@ -7,6 +7,8 @@ use super::time::Timestamp;
 
 /// How long an answer is kept.
 pub const KEPT: Duration = Duration::from_secs(86_400);
+/// How long a key waits for a request of which nothing more is heard: its node has died.
+pub const RESERVED: Duration = Duration::from_secs(120);
 /// Characters of a key.
 pub const KEY_CHARS_MAX: usize = 255;
 
@@ -30,6 +32,20 @@ pub struct Asked {
     pub key: [u8; 32],
     /// SHA-256 of everything that it said.
     pub fingerprint: [u8; 32],
+}
+
+/// What there is to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A request is being carried out.
+    Running,
+    /// It was carried out.
+    Done {
+        /// SHA-256 of everything that it said.
+        fingerprint: [u8; 32],
+        /// What was answered.
+        answer: Answered,
+    },
 }
 
 /// An answer, as it is kept.

@@ -185,7 +185,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Rejected(why) => rejection(why),
         Refusal::DailyLimit { .. } => reply(452, "4.7.1", "the daily limit is reached, please try again tomorrow"),
-        Refusal::Unavailable => UNAVAILABLE,
+        Refusal::Raced | Refusal::Unavailable => UNAVAILABLE,
     }
 }
 

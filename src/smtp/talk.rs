@@ -329,7 +329,7 @@ impl Talk<'_> {
                 add(&counters.rejected, 1);
                 info!(peer = %self.peer, size_bytes, "message rejected: the daily limit is reached");
             }
-            Err(Refusal::Unavailable) => add(&counters.unavailable, 1),
+            Err(Refusal::Raced | Refusal::Unavailable) => add(&counters.unavailable, 1),
         }
         self.connection.submitted(answer.map(|taken| match taken {
             Taken::Now(receipt) => receipt.message.to_string(),

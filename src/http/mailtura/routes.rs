@@ -48,14 +48,14 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         .query(&[MAIL_AGENT])
         .takes::<NewEmail>()
         .also_takes("message/rfc822")
-        .large()
+        .sends()
         .gives::<AcceptedEmail>(),
     Operation::post("/api/v1/emails/batch", "sendBatch", "Send many mails: all of them or none", |call| {
         Box::pin(emails::send_batch(call))
     })
     .query(&[MAIL_AGENT])
     .takes::<Batch>()
-    .large()
+    .sends()
     .gives::<Vec<AcceptedEmail>>(),
     Operation::get("/api/v1/emails", "listEmails", "List mails, newest first", |call| Box::pin(emails::list(call)))
         .query(PAGE)

@@ -39,6 +39,18 @@ macro_rules! work {
     };
 }
 
+/// It lists suppressions.
+const fn listing(operation: Operation) -> Operation {
+    const QUERY: &[Parameter] =
+        &[FROM, TO, LIMIT, OFFSET, AGENT, parameter::<Text<1, 320>>("search_value", "Only those that contain this.")];
+    operation.by_access_token().query(QUERY).gives::<ZeptoSuppressionList>()
+}
+
+/// It makes or changes suppressions.
+const fn suppressing(operation: Operation) -> Operation {
+    operation.by_access_token().takes::<ZeptoNewSuppressions>().gives::<ZeptoSuppressed>()
+}
+
 /// Everything that ZeptoMail's API can do.
 pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::post("/v1.1/email", "zeptoSend", "Send a mail", |call| {
@@ -52,17 +64,17 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     .by_send_token()
     .takes::<ZeptoMail>()
     .also_takes("message/rfc822")
-    .large()
+    .sends()
     .gives::<ZeptoAccepted>(),
     Operation::post("/v1.1/email/batch", "zeptoSendBatch", "Send each recipient a mail of its own", send_as!(BATCH))
         .by_send_token()
         .takes::<ZeptoBatch>()
-        .large()
+        .sends()
         .gives::<ZeptoAccepted>(),
     Operation::post("/v1.1/email/template", "zeptoSendTemplate", "Send a template", send_as!(TEMPLATE))
         .by_send_token()
         .takes::<ZeptoTemplateMail>()
-        .large()
+        .sends()
         .gives::<ZeptoAccepted>(),
     Operation::post(
         "/v1.1/email/template/batch",
@@ -72,7 +84,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     )
     .by_send_token()
     .takes::<ZeptoTemplateBatch>()
-    .large()
+    .sends()
     .gives::<ZeptoAccepted>(),
     Operation::delete(
         "/v1.1/email/{request_id}",
@@ -245,40 +257,24 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     )
     .by_access_token()
     .gives::<ZeptoDomainAnswer>(),
-    Operation::get(
+    listing(Operation::get(
         "/v1.1/suppressions/email",
         "zeptoListSuppressedAddresses",
         "List suppressed addresses",
         work!(|call| suppressions::list, suppressions::Kind::Email, &call.query),
-    )
-    .by_access_token()
-    .query(&[
-        FROM,
-        TO,
-        LIMIT,
-        OFFSET,
-        AGENT,
-        parameter::<Text<1, 320>>("search_value", "Only those that contain this."),
-    ])
-    .gives::<ZeptoSuppressionList>(),
-    Operation::post(
+    )),
+    suppressing(Operation::post(
         "/v1.1/suppressions/email",
         "zeptoSuppressAddresses",
         "Suppress addresses",
         work!(|call| suppressions::put, suppressions::Kind::Email, &call.body.bytes, true),
-    )
-    .by_access_token()
-    .takes::<ZeptoNewSuppressions>()
-    .gives::<ZeptoSuppressed>(),
-    Operation::put(
+    )),
+    suppressing(Operation::put(
         "/v1.1/suppressions/email",
         "zeptoChangeSuppressedAddresses",
         "Change what is done to addresses",
         work!(|call| suppressions::put, suppressions::Kind::Email, &call.body.bytes, false),
-    )
-    .by_access_token()
-    .takes::<ZeptoNewSuppressions>()
-    .gives::<ZeptoSuppressed>(),
+    )),
     Operation::delete(
         "/v1.1/suppressions/email",
         "zeptoRemoveSuppressedAddresses",
@@ -287,40 +283,24 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     )
     .by_access_token()
     .takes::<ZeptoUnsuppressed>(),
-    Operation::get(
+    listing(Operation::get(
         "/v1.1/suppressions/domain",
         "zeptoListSuppressedDomains",
         "List suppressed domains",
         work!(|call| suppressions::list, suppressions::Kind::Domain, &call.query),
-    )
-    .by_access_token()
-    .query(&[
-        FROM,
-        TO,
-        LIMIT,
-        OFFSET,
-        AGENT,
-        parameter::<Text<1, 320>>("search_value", "Only those that contain this."),
-    ])
-    .gives::<ZeptoSuppressionList>(),
-    Operation::post(
+    )),
+    suppressing(Operation::post(
         "/v1.1/suppressions/domain",
         "zeptoSuppressDomains",
         "Suppress domains",
         work!(|call| suppressions::put, suppressions::Kind::Domain, &call.body.bytes, true),
-    )
-    .by_access_token()
-    .takes::<ZeptoNewSuppressions>()
-    .gives::<ZeptoSuppressed>(),
-    Operation::put(
+    )),
+    suppressing(Operation::put(
         "/v1.1/suppressions/domain",
         "zeptoChangeSuppressedDomains",
         "Change what is done to domains",
         work!(|call| suppressions::put, suppressions::Kind::Domain, &call.body.bytes, false),
-    )
-    .by_access_token()
-    .takes::<ZeptoNewSuppressions>()
-    .gives::<ZeptoSuppressed>(),
+    )),
     Operation::delete(
         "/v1.1/suppressions/domain",
         "zeptoRemoveSuppressedDomains",

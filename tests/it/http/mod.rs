@@ -2,6 +2,8 @@
 //!
 //! Requests are written byte by byte, so that a test can send what no library would.
 
+mod evil;
+
 mod hostile;
 
 mod hostile_mailtura;

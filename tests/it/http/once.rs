@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use postback::http::Settings;
-use postback::intake::once::Turn;
+use postback::intake::once::{NoTurn, Turn};
+use postback::intake::submission::Refusal;
+use postback::model::once::Answered;
 use postback::model::tenant::{AgentSettings, Grant, TenantSettings};
 
 use super::{House, KEY, OTHER_KEY};
@@ -55,14 +57,62 @@ on_both_engines! {
         let Ok(Turn::First(theirs)) = other.intake.turn(&grant, "k", &asked).await else { panic!() };
         let submit = async |house: &House, ticket: &postback::intake::once::Ticket| {
             let submission = house.submission("once@example.com");
-            house.intake.submit_once(&grant, vec![submission], Some(ticket), |_| Default::default()).await
+            let answer = |_: &_| Answered { status: 201, ..Answered::default() };
+            house.intake.submit_once(&grant, vec![submission], Some(ticket), answer).await
         };
         submit(&other, &theirs).await.unwrap();
-        assert!(submit(&house, &ticket).await.is_err());
+        assert_eq!(submit(&house, &ticket).await, Err(Refusal::Raced));
         assert_eq!(house.messages().await, 1);
         drop(ticket);
         let Ok(Turn::Again(_)) = house.intake.turn(&grant, "k", &asked).await else { panic!() };
         other.close().await;
+        house.close().await;
+    }
+
+    async fn two_nodes_are_asked_at_one_time(engine: &Engine) {
+        let (house, other) = (House::beside(engine).await, House::beside(engine).await);
+        for round in 0..5 {
+            let key = format!("order-{round}");
+            let (one, two) = tokio::join!(house.once(&key, "POST", EMAILS, MAIL), other.once(&key, "POST", EMAILS, MAIL));
+            assert_eq!((one.status, two.status), (201, 201), "{} {}", one.text(), two.text());
+            assert_eq!(one.body, two.body);
+            let mut replayed = [one.field("idempotent-replayed"), two.field("idempotent-replayed")];
+            replayed.sort_unstable();
+            assert_eq!(replayed, ["", "true"]);
+        }
+        assert_eq!(house.messages().await, 5);
+
+        // What is no mail is under way at one of them only.
+        let hook = r#"{"url":"https://hooks.example.com/","events":["delivered"]}"#;
+        let path = "/api/v1/webhooks";
+        let (one, two) = tokio::join!(house.once("hook", "POST", path, hook), other.once("hook", "POST", path, hook));
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert!(matches!(statuses, [201, 201 | 409]), "{statuses:?}");
+        for node in [&house, &other] {
+            assert_eq!(node.mailtura("GET", path, "").await.json().as_array().unwrap().len(), 1);
+            assert_eq!(node.once("hook", "POST", path, hook).await.field("idempotent-replayed"), "true");
+        }
+        // What was refused may be put right at the other.
+        assert_eq!(house.once("mended", "POST", path, "{}").await.status, 422);
+        assert_eq!(other.once("mended", "POST", path, hook).await.status, 201);
+        other.close().await;
+        house.close().await;
+    }
+
+    async fn a_key_of_a_node_that_died_is_free_again(engine: &Engine) {
+        let (house, dead) = (House::beside(engine).await, House::beside(engine).await);
+        let asked = [b"POST".as_slice(), b"/x", b"{}"];
+        let Ok(Turn::First(theirs)) = dead.intake.turn(&grant(&house), "k", &asked).await else { panic!() };
+        dead.intake.reserve(&theirs).await.unwrap();
+        assert_eq!(house.intake.turn(&grant(&house), "k", &asked).await.unwrap_err(), NoTurn::Running);
+        house.clock.advance(Duration::from_secs(121));
+        let Ok(Turn::First(ours)) = house.intake.turn(&grant(&house), "k", &asked).await else { panic!() };
+        house.intake.reserve(&ours).await.unwrap();
+        house.intake.keep(&ours, Answered { status: 201, ..Answered::default() }).await;
+        drop(ours);
+        let Ok(Turn::Again(_)) = house.intake.turn(&grant(&house), "k", &asked).await else { panic!() };
+        dead.close().await;
         house.close().await;
     }
 
