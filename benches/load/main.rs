@@ -11,11 +11,13 @@
 //! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
 //! *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`. *dkim* is *smtp* with two
 //! signatures a mail. *backlog* counts mails that waited for the end of an outage. *neighbours* says what a destination
-//! gets while 100,000 mails wait for another that does not answer.
+//! gets while 100,000 mails wait for another that does not answer. *queued* is memory and start with as many, *grown*
+//! what a mail costs after 300,000 others.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 
 mod crowd;
+mod growth;
 mod http;
 mod postfix;
 mod program;
@@ -187,6 +189,12 @@ impl Bench {
         }
         if self.wants("neighbours") {
             self.neighbours().await;
+        }
+        if self.wants("queued") {
+            self.queued().await;
+        }
+        if self.wants("grown") {
+            self.grown().await;
         }
     }
 

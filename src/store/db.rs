@@ -351,7 +351,7 @@ impl Db {
 
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match self {
-            Db::Sqlite(files) => Tx::sqlite(files.begin().await?),
+            Db::Sqlite(files) => files.begin().await?,
             Db::Postgres(pool) => Tx::postgres(pool.begin().await?),
         })
     }

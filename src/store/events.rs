@@ -20,6 +20,26 @@ const INSERT: &str = "
         relay, relay_at, is_test)
     values";
 
+/// Whether any webhook wants events, of all mail or of some: where nobody listens there is nothing to look for.
+#[derive(Clone, Copy)]
+struct Listeners {
+    to_all: bool,
+    to_tagged: bool,
+}
+
+macro_rules! listeners {
+    () => {
+        "exists (select 1 from webhooks where tags = '') as to_all,
+            exists (select 1 from webhooks where tags <> '') as to_tagged"
+    };
+}
+
+impl Listeners {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self { to_all: row.flag("to_all")?, to_tagged: row.flag("to_tagged")? })
+    }
+}
+
 /// What writing events came to.
 #[derive(Default)]
 pub(super) struct Told {
@@ -31,16 +51,15 @@ pub(super) struct Told {
 
 /// Writes events, counts those that are new, and fans them out to the webhooks that want them.
 pub(super) async fn insert(tx: &mut Tx, events: &[&Event], tally: &mut Tally) -> Result<Told> {
-    if events.is_empty() {
-        return Ok(Told::default());
-    }
+    const NEW: &str = concat!("on conflict do nothing returning id, ", listeners!());
     let rows = events.iter().map(|event| values(event)).collect();
-    let written = tx.many(INSERT, "on conflict do nothing returning id", rows).await?;
+    let written = tx.many(INSERT, NEW, rows).await?;
     let new: HashSet<EventId> =
         written.iter().map(|row| Ok(EventId::from_bytes(row.id("id")?))).collect::<Result<_>>()?;
+    let Some(listeners) = written.first().map(Listeners::read).transpose()? else { return Ok(Told::default()) };
     let told: Vec<_> = events.iter().filter(|event| new.contains(&event.id)).collect();
     told.iter().for_each(|event| tally.event(event));
-    let owes = fan_out(tx, told.iter().map(|event| vec![event.id.into()]).collect()).await?;
+    let owes = fan_out(tx, told.iter().map(|event| vec![event.id.into()]).collect(), listeners).await?;
     Ok(Told { owes, new })
 }
 
@@ -52,12 +71,18 @@ pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
     Ok(is_owed)
 }
 
+/// Owes an event that is written already to the webhooks that want it; whether any dispatch is owed.
+pub(super) async fn owe(tx: &mut Tx, event: EventId) -> Result<bool> {
+    let row = tx.row(concat!("select ", listeners!()), vec![]).await?;
+    let Some(listeners) = row.as_ref().map(Listeners::read).transpose()? else { return Ok(false) };
+    fan_out(tx, vec![vec![event.into()]], listeners).await
+}
+
 /// Owes events to the webhooks that want them; whether any dispatch is owed.
-pub(super) async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
-    // Nearly always nobody wants the events of some mail only.
-    let is_by_tag = tx.row("select 1 as tagged from webhooks where tags <> '' limit 1", vec![]).await?.is_some();
-    let is_owed_to_tagged = is_by_tag && fan_out_by_tag(tx, events.clone()).await?;
-    Ok(fan_out_to_all(tx, events).await? || is_owed_to_tagged)
+async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>, listeners: Listeners) -> Result<bool> {
+    let is_owed_to_tagged = listeners.to_tagged && fan_out_by_tag(tx, events.clone()).await?;
+    let is_owed_to_all = listeners.to_all && fan_out_to_all(tx, events).await?;
+    Ok(is_owed_to_all || is_owed_to_tagged)
 }
 
 /// Writes an event that nobody is told of but those whom the caller names.

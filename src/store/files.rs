@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
 
 use super::db::{PATIENCE, STATEMENTS, Sync};
+use super::tx::Tx;
 
 /// Pages of the log after which they are moved to the database, which holds up the commit that comes to it: rarely, and
 /// each page that was written often only once. 16 MiB are read again in well under a second after a crash.
@@ -60,18 +60,10 @@ impl Files {
         Ok(Self { read: pool(READERS).connect_lazy_with(read), write, path: path.to_owned(), opened })
     }
 
-    /// A transaction that holds the write lock. When the disk is full SQLite rolls back by itself, and the connection
-    /// goes on believing that it is inside of the transaction: for good, so it is replaced.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        const BEGIN: &str = "begin immediate";
+    /// A transaction, which takes the write lock with its first statement.
+    pub(super) async fn begin(&self) -> sqlx::Result<Tx> {
         self.are_there()?;
-        match self.write.begin_with(BEGIN).await {
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                self.write.acquire().await?.close().await?;
-                self.write.begin_with(BEGIN).await
-            }
-            begun => begun,
-        }
+        Ok(Tx::sqlite(self.write.acquire().await?))
     }
 
     fn are_there(&self) -> io::Result<()> {
@@ -97,6 +89,7 @@ fn identity(_: &Metadata) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::db::Result;
 
     async fn opened(path: &Path) -> Files {
         let files = Files::open(path, Sync::Full).await.unwrap();
@@ -104,9 +97,9 @@ mod tests {
         files
     }
 
-    async fn insert(files: &Files, bytes: usize) -> sqlx::Result<()> {
+    async fn insert(files: &Files, bytes: usize) -> Result<()> {
         let mut tx = files.begin().await?;
-        sqlx::query("insert into heap values ($1)").bind(vec![0_u8; bytes]).execute(&mut *tx).await?;
+        tx.run("insert into heap values ($1)", vec![vec![0_u8; bytes].into()]).await?;
         tx.commit().await
     }
 

@@ -46,7 +46,7 @@ impl Slots {
         let rows = rows.map(|((tenant, slot, agent, what), total)| -> Vec<Value> {
             vec![tenant.into(), slot.into(), agent.into(), what.into(), share.into(), total.into()]
         });
-        tx.many(HEAD, TAIL, rows.collect()).await.map(drop)
+        tx.later(HEAD, TAIL, rows.collect()).await
     }
 }
 

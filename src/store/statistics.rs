@@ -68,7 +68,7 @@ impl Tally {
         let rows = self.days.into_iter().map(|((tenant, Day(day), agent, what), total)| {
             vec![tenant.into(), day.into(), agent.into(), what.into(), share.0.into(), total.into()]
         });
-        tx.many(HEAD, TAIL, rows.collect()).await?;
+        tx.later(HEAD, TAIL, rows.collect()).await?;
         self.slots.write(tx, share.0).await
     }
 }

@@ -1,16 +1,21 @@
 //! A write transaction on either engine.
 //!
 //! SQLite works on a thread of its own, and the way there and back costs more than most statements: those whose rows
-//! nobody wants wait for the next that has to be run, and go together. PostgreSQL runs each at once.
+//! nobody wants wait for the next that has to be run, and go together, `begin` and `commit` too. PostgreSQL runs each at
+//! once.
 
+use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite, Transaction};
+use tokio::runtime::Handle;
 
-use super::db::Result;
+use super::db::{Result, StoreError};
 use super::value::{LENGTHS, Places, Row, Value, bound, pieces};
 
 /// Values of statements that go together, at most: their text is prepared and kept as a whole, and there are as many
 /// texts as there are ways to fill a batch.
 const TOGETHER_MAX: usize = 256;
+/// Takes the lock for writing at once: a transaction that asked for it later could be refused.
+const BEGIN: &str = "begin immediate";
 
 /// A write transaction. Dropped before [`Self::commit`], it never was.
 pub(super) struct Tx {
@@ -20,13 +25,42 @@ pub(super) struct Tx {
 }
 
 enum Engine {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Open),
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// The connection that writes to SQLite. Dropped with a transaction begun and not ended, it rolls back first.
+struct Open {
+    connection: Option<PoolConnection<Sqlite>>,
+    has_begun: bool,
+}
+
+impl Open {
+    fn begun(&mut self) -> Result<&mut PoolConnection<Sqlite>> {
+        self.has_begun = true;
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (Some(mut connection), Ok(runtime)) = (self.connection.take(), Handle::try_current()) else { return };
+        if !self.has_begun {
+            return;
+        }
+        runtime.spawn(async move {
+            // SQLite has rolled back by itself when the disk was full: then this fails, and a new connection is as good.
+            if sqlx::query("rollback").execute(&mut *connection).await.is_err() {
+                let _ = connection.close().await;
+            }
+        });
+    }
+}
+
 impl Tx {
-    pub(super) fn sqlite(tx: Transaction<'static, Sqlite>) -> Self {
-        Self { engine: Engine::Sqlite(tx), waiting: Vec::new() }
+    pub(super) fn sqlite(connection: PoolConnection<Sqlite>) -> Self {
+        let open = Open { connection: Some(connection), has_begun: false };
+        Self { engine: Engine::Sqlite(open), waiting: vec![(BEGIN.to_owned(), Vec::new())] }
     }
 
     pub(super) fn postgres(tx: Transaction<'static, Postgres>) -> Self {
@@ -37,7 +71,7 @@ impl Tx {
     pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
         self.settle_up().await?;
         Ok(match &mut self.engine {
-            Engine::Sqlite(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+            Engine::Sqlite(open) => bound!(sql, values).execute(&mut **open.begun()?).await?.rows_affected(),
             Engine::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
         })
     }
@@ -100,24 +134,36 @@ impl Tx {
         if waiting + values.len() > TOGETHER_MAX {
             self.settle_up().await?;
         }
-        let (mut texts, mut all): (Vec<String>, Vec<Vec<Value>>) = self.waiting.drain(..).unzip();
-        texts.push(sql);
-        all.push(values);
-        Ok((texts.join(";"), all.into_iter().flatten().collect()))
+        self.waiting.push((sql, values));
+        Ok(joined(std::mem::take(&mut self.waiting)))
     }
 
-    /// Runs what waits, each by itself.
+    /// Runs what waits, as few statements as it makes.
     async fn settle_up(&mut self) -> Result<()> {
+        let (mut together, mut count) = (Vec::new(), 0);
         for (sql, values) in std::mem::take(&mut self.waiting) {
-            self.rows_safe(AssertSqlSafe(sql), values).await?;
+            if count + values.len() > TOGETHER_MAX {
+                self.run_joined(std::mem::take(&mut together)).await?;
+                count = 0;
+            }
+            count += values.len();
+            together.push((sql, values));
         }
-        Ok(())
+        self.run_joined(together).await
+    }
+
+    async fn run_joined(&mut self, statements: Vec<(String, Vec<Value>)>) -> Result<()> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let (sql, values) = joined(statements);
+        self.rows_safe(AssertSqlSafe(sql), values).await.map(drop)
     }
 
     async fn rows_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
         Ok(match &mut self.engine {
-            Engine::Sqlite(tx) => {
-                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
+            Engine::Sqlite(open) => {
+                bound!(sql, values).fetch_all(&mut **open.begun()?).await?.into_iter().map(Row::Sqlite).collect()
             }
             Engine::Postgres(tx) => {
                 bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
@@ -135,11 +181,22 @@ impl Tx {
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
+        match &self.engine {
+            // Nothing was to be done.
+            Engine::Sqlite(open) if !open.has_begun && self.waiting.len() == 1 => return Ok(()),
+            Engine::Sqlite(_) => self.waiting.push(("commit".to_owned(), Vec::new())),
+            Engine::Postgres(_) => {}
+        }
         self.settle_up().await?;
         match self.engine {
-            Engine::Sqlite(tx) => tx.commit().await?,
+            Engine::Sqlite(mut open) => drop(open.connection.take()),
             Engine::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
     }
+}
+
+fn joined(statements: Vec<(String, Vec<Value>)>) -> (String, Vec<Value>) {
+    let (texts, values): (Vec<String>, Vec<Vec<Value>>) = statements.into_iter().unzip();
+    (texts.join(";"), values.into_iter().flatten().collect())
 }

@@ -197,7 +197,7 @@ async fn next_in_line(tx: &mut Tx, before: &RecordedHit, now: Timestamp, deltas:
         if tx.run(sql, vec![event.ordinal.into(), event.relay.into(), event.id.into()]).await? == 0 {
             owed.push(event);
         } else {
-            events::fan_out(tx, vec![vec![event.id.into()]]).await?;
+            events::owe(tx, event.id).await?;
         }
     }
     Ok(owed)
