@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use postback::enrich::agent::client;
 use postback::enrich::geo::{Files, Geo};
 use postback::enrich::{Enricher, Seen};
+use postback::mail::compose::{Parts, compose};
 use postback::mail::preview::{Demonstration, WANTED};
 use postback::mail::rewrite::{Wanted, rewrite};
+use postback::model::address::Mailbox;
 use postback::model::hit::{HitKind, HitRequest};
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::time::Timestamp;
@@ -92,6 +94,16 @@ fn main() -> ExitCode {
 
 /// A newsletter of this size: tables, styles, a link to every 500 bytes of it.
 fn newsletter(bytes: usize, encoding: &str) -> Vec<u8> {
+    let html = page(bytes);
+    let body = match encoding {
+        "quoted-printable" => html.replace('=', "=3D").replace("style=3D", "style=3D=\r\n"),
+        _ => html,
+    };
+    format!("From: a@example.com\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+fn page(bytes: usize) -> String {
     let mut html = String::from("<!doctype html><html><head><style>p{margin:0 0 1em}</style></head><body>\r\n");
     let filler =
         "<p style=\"font:16px/1.5 sans-serif;color:#222\">All that a customer should know of an order.</p>\r\n";
@@ -106,12 +118,7 @@ fn newsletter(bytes: usize, encoding: &str) -> Vec<u8> {
         link += 1;
     }
     html += "</body></html>\r\n";
-    let body = match encoding {
-        "quoted-printable" => html.replace('=', "=3D").replace("style=3D", "style=3D=\r\n"),
-        _ => html,
-    };
-    format!("From: a@example.com\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}")
-        .into_bytes()
+    html
 }
 
 fn mails(bench: &mut Bench) {
@@ -123,6 +130,17 @@ fn mails(bench: &mut Bench) {
         let mut links = Demonstration::default();
         bench.time(&format!("rewrite {kb} KB, {encoding}"), Some(promised), |_| {
             black_box(rewrite(black_box(&mail), &WANTED, &mut links));
+        });
+    }
+    for (name, text) in
+        [("its text made of it", None), ("with a text", Some("Show it, at https://shop.example.com/.\n".repeat(12)))]
+    {
+        let to = vec![Mailbox::bare("reader@example.com")];
+        let from = Mailbox::bare("a@example.com");
+        let parts =
+            Parts { from, to, subject: "Your order".into(), html: Some(page(5 * 1024)), text, ..Parts::default() };
+        bench.time(&format!("compose HTML of 5 KB, {name}"), None, |_| {
+            black_box(compose(black_box(&parts), Timestamp::from_millis(1_772_439_300_000), "1@example.com").unwrap());
         });
     }
 }

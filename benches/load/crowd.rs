@@ -44,6 +44,14 @@ pub async fn slow_writers(door: &Door, sessions: usize) -> JoinSet<()> {
     all
 }
 
+/// Makes sure that nobody has been sent away, and lets them all go.
+pub async fn is_there(mut idle: Vec<BufReader<TcpStream>>, mut slow: JoinSet<()>) {
+    assert!(slow.try_join_next().is_none(), "a slow writer was sent away");
+    for session in &mut idle {
+        smtp::say(session, b"NOOP\r\n", &["250"]).await;
+    }
+}
+
 async fn connect(address: &str, number: usize) -> TcpStream {
     let address: SocketAddr = address.parse().unwrap();
     let from = u8::try_from(number / PER_ADDRESS % 250).unwrap() + 2;

@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::content::Body;
 use crate::program::Program;
 
 /// What a browser says it is.
@@ -31,28 +32,20 @@ async fn status(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Byt
     status
 }
 
-/// A mail of about 5 KB.
-fn mail() -> Bytes {
-    let html = "<p>Thank you. <a href='https://shop.example/a'>Your order</a></p>".repeat(70);
-    let body =
-        serde_json::json!({"from": "a@load.example", "to": "r@reader.example", "subject": "Your order", "html": html});
-    body.to_string().into()
-}
-
 /// Sends mails evenly for this long, so many a second; how many.
 pub async fn send_evenly(program: &Program, secret: &str, per_second: u32, time: Duration) -> usize {
     const CONNECTIONS: u32 = 10;
     let until = Instant::now() + time;
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
-        let (address, secret, body) = (program.http.clone(), secret.to_owned(), mail());
+        let (address, secret, body) = (program.http.clone(), secret.to_owned(), Body::new());
         tasks.push(tokio::spawn(async move {
             let mut sender = connect(&address).await;
             let mut beat = tokio::time::interval(Duration::from_secs(CONNECTIONS.into()) / per_second);
             let mut count = 0;
             while Instant::now() < until {
                 beat.tick().await;
-                let request = post(&address, "/api/v1/emails", &secret, body.clone());
+                let request = post(&address, "/api/v1/emails", &secret, body.to(count));
                 assert_eq!(status(&mut sender, request).await, 201);
                 count += 1;
             }
@@ -66,19 +59,18 @@ pub async fn send_evenly(program: &Program, secret: &str, per_second: u32, time:
     count
 }
 
-/// Sends so many mails of about 5 KB; how long each took.
+/// Sends so many mails; how long each took, from the request to its answer.
 pub async fn send(program: &Program, secret: &str, connections: usize, mails: usize) -> Vec<Duration> {
-    let body = mail();
     let mut tasks = Vec::new();
     for connection in 0..connections {
         let share = mails / connections + usize::from(connection < mails % connections);
-        let (address, secret, body) = (program.http.clone(), secret.to_owned(), body.clone());
+        let (address, secret, body) = (program.http.clone(), secret.to_owned(), Body::new());
         tasks.push(tokio::spawn(async move {
             let mut sender = connect(&address).await;
             let mut took = Vec::with_capacity(share);
-            for _ in 0..share {
+            for number in 0..share {
                 let begun = Instant::now();
-                let request = post(&address, "/api/v1/emails", &secret, body.clone());
+                let request = post(&address, "/api/v1/emails", &secret, body.to(number));
                 assert_eq!(status(&mut sender, request).await, 201);
                 took.push(begun.elapsed());
             }

@@ -5,7 +5,8 @@
 //! Debian's Postfix is installed, the works that it can do too are given to it in the same rounds; it tracks nothing.
 //!
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
-//! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *redirect*
+//! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *http* hands the
+//! same content in at both doors, in the same rounds, and tells them apart; *http-1* is how long a single send takes. *redirect*
 //! counts answers, and says how long recording took to catch up. *webhook* and *webhook-tls* count arrivals of a backlog;
 //! *webhook-delay* says how old events are when they arrive, at 500 a second, alone and beside receivers that misbehave.
 //! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
@@ -16,6 +17,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 
+mod content;
 mod crowd;
 mod growth;
 mod http;
@@ -29,7 +31,7 @@ mod smtp;
 use std::time::{Duration, Instant};
 
 use postfix::{Postfix, Tuning};
-use program::Home;
+use program::{Home, Program};
 use receiver::{MISDEEDS, Receiver};
 use sink::Sink;
 
@@ -103,7 +105,7 @@ fn tell_machine() {
         load.trim()
     );
     println!(
-        "{:<30} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "", "median/s", "min", "max", "p99 ms", "cpu µs", "peak MiB"
     );
 }
@@ -116,7 +118,7 @@ fn print(row: &Row) {
     let memory = median(row.rounds.iter().filter_map(|round| Some(round.memory_mib? as f64)));
     let shown = |value: Option<f64>, digits| value.map_or(String::new(), |value| format!("{value:.digits$}"));
     println!(
-        "{:<30} {:>9.0} {:>9.0} {:>9.0} {:>9} {:>9} {:>9}",
+        "{:<32} {:>9.0} {:>9.0} {:>9.0} {:>9} {:>9} {:>9}",
         row.name,
         rates[rates.len() / 2],
         rates[0],
@@ -163,8 +165,10 @@ impl Bench {
         if self.wants("dkim-10") {
             self.signed(10).await;
         }
-        if self.wants("http-10") {
-            self.http(10).await;
+        for connections in [1, 10, 50] {
+            if self.wants(&format!("http-{connections}")) {
+                self.http(connections).await;
+            }
         }
         if self.wants("redirect-50") {
             self.redirect(50).await;
@@ -228,6 +232,16 @@ impl Bench {
     }
 
     async fn relay(&self, sessions: usize, mails: usize, signing: Signing) -> Relayed {
+        self.hand_in(mails, signing, async |_, program| smtp::send(&program.smtp, sessions, mails).await).await
+    }
+
+    /// What `hand_in` hands in is accepted, and relayed to a sink.
+    async fn hand_in(
+        &self,
+        mails: usize,
+        signing: Signing,
+        hand_in: impl AsyncFnOnce(&Home, &Program) -> Vec<Duration>,
+    ) -> Relayed {
         let sink = Sink::start().await;
         let home = Home::make(self.postgres.as_deref()).await;
         if signing == Signing::On {
@@ -235,7 +249,7 @@ impl Bench {
         }
         let program = home.start(&sink.settings());
         let (cpu, begun) = (program.cpu(), Instant::now());
-        let took = smtp::send(&program.smtp, sessions, mails).await;
+        let took = hand_in(&home, &program).await;
         let accepted = Round { count: mails, took: begun.elapsed(), p99: p99(took), ..Round::default() };
         sink.wait_for(mails).await;
         let relayed = Round {
@@ -251,20 +265,23 @@ impl Bench {
         Relayed { accepted, relayed }
     }
 
+    /// The same content at both doors.
     async fn http(&self, connections: usize) {
-        const MAILS: usize = 10_000;
-        let mut runs = Vec::new();
+        let mails = if connections == 1 { 2_000 } else { 10_000 };
+        let (mut by_smtp, mut by_http) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let sink = Sink::start().await;
-            let home = Home::make(self.postgres.as_deref()).await;
-            let program = home.start(&sink.settings());
-            let begun = Instant::now();
-            let took = http::send(&program, home.secret(), connections, MAILS).await;
-            let accepted = Round { count: MAILS, took: begun.elapsed(), p99: p99(took), ..Round::default() };
-            sink.wait_for(MAILS).await;
-            runs.push(Relayed { accepted, relayed: Round { count: MAILS, took: begun.elapsed(), ..Round::default() } });
+            by_smtp.push(self.relay(connections, mails, Signing::Off).await);
+            let send =
+                async |home: &Home, program: &Program| http::send(program, home.secret(), connections, mails).await;
+            by_http.push(self.hand_in(mails, Signing::Off, send).await);
         }
-        print_relayed(vec![(format!("http {connections}"), runs)]);
+        let rate = |runs: &[Relayed]| median(runs.iter().map(|run| run.accepted.per_second())).unwrap_or(f64::NAN);
+        let share = 100.0 * rate(&by_http) / rate(&by_smtp);
+        print_relayed(vec![
+            (format!("http {connections}"), by_http),
+            (format!("  the same by smtp {connections}"), by_smtp),
+        ]);
+        println!("  http accepts {share:.0} % of what smtp does");
     }
 
     async fn redirect(&self, connections: usize) {
@@ -399,8 +416,7 @@ impl Bench {
             session_kib.push(program.memory_now_kib().saturating_sub(before) as f64 / IDLE as f64);
             let slow = crowd::slow_writers(&program.smtp, SLOW).await;
             beside.push(hurry(2 * MAILS).await);
-            assert_eq!(slow.len(), SLOW);
-            drop((idle, slow));
+            crowd::is_there(idle, slow).await;
         }
         let rate = |rounds: &[Round]| median(rounds.iter().map(Round::per_second)).unwrap_or_default();
         let slower = 100.0 * (1.0 - rate(&beside) / rate(&alone));

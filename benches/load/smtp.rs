@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::content;
 use crate::sink::Copy;
 
 /// The domain of return paths.
@@ -24,7 +25,7 @@ pub async fn send(door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
 
 /// The same, to readers in this domain.
 pub async fn send_to(domain: &'static str, door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
-    let mail = mail();
+    let mail = content::mail();
     let mut tasks = Vec::new();
     for session in 0..sessions {
         let share = mails / sessions + usize::from(session < mails % sessions);
@@ -137,17 +138,4 @@ async fn expect(stream: &mut BufReader<TcpStream>, code: &str) {
             return;
         }
     }
-}
-
-fn mail() -> Vec<u8> {
-    let mut mail = String::from(
-        "From: Load <a@load.example>\r\nTo: reader@reader.example\r\nSubject: Your order\r\nMIME-Version: 1.0\r\n\
-         Content-Type: text/html; charset=utf-8\r\n\r\n<html><body>\r\n",
-    );
-    for link in 0..10 {
-        mail.push_str(&format!("<p><a href=\"https://shop.example/order/{link}?a=1&amp;b=2\">Item {link}</a></p>\r\n"));
-        mail.push_str(&format!("<p>{}</p>\r\n", "Thank you for shopping with us. ".repeat(12)));
-    }
-    mail.push_str("</body></html>\r\n.\r\n");
-    mail.into_bytes()
 }
