@@ -276,6 +276,8 @@ impl Store {
 pub(super) async fn on_own_task<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
+    // Boxed, there is one kind of task for each kind of answer, not for each statement: that is a megabyte of program.
+    let work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(work);
     tokio::spawn(work).await.map_err(|_| StoreError::Closed)?
 }
 
