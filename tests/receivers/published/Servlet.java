@@ -39,5 +39,8 @@ public class Servlet {
             exchange.close();
         });
         server.start();
+        while (System.in.read() >= 0) {
+        }
+        System.exit(0);
     }
 }

@@ -26,8 +26,8 @@ listen(async (secret) => {
     NODE_PATH: `${packages}/node/node_modules`,
     PYTHONPATH: `${packages}/python/flask`,
   };
-  const child = spawn(program, words, { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  process.on('exit', () => child.kill());
+  // The end of its standard input is its own, so that it does not outlive us, however we end.
+  spawn(program, words, { env, stdio: ['pipe', 'ignore', 'inherit'] });
   await open(port);
   return async (request, response) => {
     const body = await read(request);
