@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::dns::Table;
@@ -368,15 +368,17 @@ async fn a_named_exception_lifts_the_private_ranges_and_no_more() {
 
 #[tokio::test]
 async fn the_next_address_is_tried_when_one_refuses() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     let resolver = Table::new().with_addresses("two.test", [ip("127.0.0.9"), ip("127.0.0.1")]);
     let guard = Guard::new(Policy::default().capturing(), Arc::new(resolver));
     let vetted = guard.vet(&format!("http://two.test:{port}/")).unwrap();
     let both = guard.pin(&vetted).await.unwrap();
-    assert!(guard.connect(&both).await.is_ok());
-    drop(listener);
+    // Bound, so that nobody else has the port, and not listening yet.
     assert_eq!(guard.connect(&both).await.unwrap_err(), Failure::ConnectRefused);
+    let _listener = socket.listen(1).unwrap();
+    assert!(guard.connect(&both).await.is_ok());
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod letters;
 mod mailers;
 mod mx;
 mod nodes;
+mod notified;
 mod people;
 mod queueing;
 mod receivers;

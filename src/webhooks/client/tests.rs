@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
@@ -337,9 +337,12 @@ async fn the_pool_has_its_bounds() {
 
 #[tokio::test]
 async fn destinations_that_cannot_be_reached() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+    // Bound, so that nobody takes the port, and not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let shut = socket.local_addr().unwrap().port();
     for (url, word) in [
-        (format!("http://127.0.0.1:{free}/"), "connect_refused"),
+        (format!("http://127.0.0.1:{shut}/"), "connect_refused"),
         ("https://10.0.0.1/".to_owned(), "egress_blocked"),
         ("http://public.test/".to_owned(), "egress_blocked"),
         ("nonsense".to_owned(), "egress_blocked"),
@@ -349,7 +352,7 @@ async fn destinations_that_cannot_be_reached() {
         check_fault(&client().post(to(&url), &request()).await, word);
     }
     let bad = Request { headers: vec![("a".to_owned(), "b\r\nc".to_owned())], ..request() };
-    check_fault(&client().post(to(&url(free)), &bad).await, "request_invalid");
+    check_fault(&client().post(to(&url(shut)), &bad).await, "request_invalid");
 }
 
 #[tokio::test]
