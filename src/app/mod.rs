@@ -157,7 +157,8 @@ impl App {
         let look = Wake::default();
         let mut background = JoinSet::new();
         let token = settings.admin.token.clone();
-        background.spawn(Admin::new(store.clone(), clock.clone(), token, registry, stop.clone()).serve(sockets.admin));
+        let admin = Admin::new(intake.clone(), store.clone(), clock.clone(), token, registry, stop.clone());
+        background.spawn(admin.serve(sockets.admin));
         background.spawn(chores::index(store.clone(), clock.clone()));
         background.spawn(chores::say_that_we_run(store.clone(), ground.facts(), clock.clone()));
         background.spawn(chores::forget(

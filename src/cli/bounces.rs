@@ -9,11 +9,8 @@ use clap::{Args, Subcommand};
 use postback::app;
 use postback::config::Loaded;
 use postback::http::admin::report_json;
-use postback::intake::Intake;
 use postback::intake::report::{Replayed, Verdict};
-use postback::model::id::{DeliveryId, MessageId, ReportId};
-use postback::model::time::Timestamp;
-use postback::store::StoreError;
+use postback::model::id::ReportId;
 use postback::store::reports::{KeptReport, ReportFilter};
 
 use super::database::Guest;
@@ -142,55 +139,27 @@ const PAGE: u32 = 200;
 async fn reclassify(guest: &Guest, loaded: &Loaded, arguments: &Reclassify) -> anyhow::Result<()> {
     let intake = app::intake_of_a_guest(&loaded.settings, &guest.store, &guest.clock, &guest.ids).await?;
     let since = guest.clock.now() - Duration::from_secs(u64::from(arguments.days) * 86_400);
-    let (reports, changed) = replay_reports(guest, &intake, since, arguments.apply).await?;
-    let (refusals, rejudged) = replay_refusals(guest, &intake, since, arguments.apply).await?;
+    let (mut after, mut reports, mut refusals) = (None, 0, 0);
+    let (mut changed, mut rejudged) = (0, 0);
+    loop {
+        let walked = intake.walk_again(since, after, PAGE, arguments.apply).await.context("judge again")?;
+        for (id, replayed) in &walked.changed {
+            tell(id, replayed);
+        }
+        for id in &walked.moving {
+            say(format!("{id}  its delivery moves just now; try again"));
+        }
+        (reports, refusals) = (reports + walked.reports, refusals + walked.refusals);
+        *(if walked.refusals > 0 { &mut rejudged } else { &mut changed }) += walked.changed.len();
+        let Some(next) = walked.next else { break };
+        after = Some(next);
+    }
     let done = if arguments.apply { "have" } else { "would have" };
-    say(format!("{} of {reports} reports and {rejudged} of {refusals} refusals {done} another verdict", changed));
+    say(format!("{changed} of {reports} reports and {rejudged} of {refusals} refusals {done} another verdict"));
     if !arguments.apply && changed + rejudged > 0 {
         say("nothing was changed; --apply does");
     }
     Ok(())
-}
-
-async fn replay_reports(guest: &Guest, intake: &Intake, since: Timestamp, apply: bool) -> anyhow::Result<(u32, u32)> {
-    let mut filter = ReportFilter { after: Some(ReportId::first_at(since)), ..ReportFilter::default() };
-    let (mut read, mut changed) = (0, 0);
-    loop {
-        let page = guest.store.reports(&filter, PAGE).await.context("list reports")?;
-        let Some(last) = page.last() else { return Ok((read, changed)) };
-        filter.after = Some(last.id);
-        for report in &page {
-            read += 1;
-            match intake.replay_report(report.id, apply).await {
-                Ok(None) => {}
-                Ok(Some(replayed)) => {
-                    changed += 1;
-                    tell(&report.id.to_string(), &replayed);
-                }
-                Err(StoreError::LostLease) => {
-                    say(format!("{}  its delivery moves just now; try again", report.id));
-                }
-                Err(fault) => return Err(fault).with_context(|| format!("judge {} again", report.id)),
-            }
-        }
-    }
-}
-
-async fn replay_refusals(guest: &Guest, intake: &Intake, since: Timestamp, apply: bool) -> anyhow::Result<(u32, u32)> {
-    let mut after = DeliveryId { message: MessageId::first_at(since), recipient: 0 };
-    let (mut read, mut changed) = (0, 0);
-    loop {
-        let page = guest.store.refusals(after, PAGE).await.context("list refusals")?;
-        let Some(last) = page.last() else { return Ok((read, changed)) };
-        after = last.delivery.id;
-        for refusal in &page {
-            read += 1;
-            if let Some(replayed) = intake.replay_refusal(refusal, apply).await.context("judge a refusal again")? {
-                changed += 1;
-                tell(&refusal.delivery.id.to_string(), &replayed);
-            }
-        }
-    }
 }
 
 fn tell(id: &str, replayed: &Replayed) {

@@ -27,6 +27,7 @@ pub use reports::report_json;
 
 use super::server::{self, Answer, Answerer, Limits, Peer};
 use crate::clock::Clock;
+use crate::intake::Intake;
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
 use crate::store::Store;
@@ -62,6 +63,7 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// What the admin listener tells of.
 pub struct Admin {
+    intake: Intake,
     store: Store,
     clock: Clock,
     token: Secret,
@@ -74,6 +76,7 @@ pub struct Admin {
 impl Admin {
     /// One that tells of this store and of what is registered in `registry`; ready until `draining` is true.
     pub fn new(
+        intake: Intake,
         store: Store,
         clock: Clock,
         token: Secret,
@@ -81,7 +84,7 @@ impl Admin {
         draining: watch::Receiver<bool>,
     ) -> Self {
         let queues = Queues::register(&mut registry);
-        Self { store, clock, token, registry, queues, draining }
+        Self { intake, store, clock, token, registry, queues, draining }
     }
 
     /// Answers on `listener` for ever: also while the program is going down.

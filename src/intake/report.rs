@@ -20,7 +20,7 @@ mod link;
 
 use bytes::Bytes;
 
-pub use again::{Replayed, Verdict};
+pub use again::{Reached, Replayed, Verdict, Walked};
 
 use super::Intake;
 use crate::mail::report::{self, BYTES_MAX, Report};

@@ -1,5 +1,7 @@
 //! Reports that wait for a person: the command line and the admin listener of the true program.
 
+use serde_json::Value;
+
 use crate::support::agent::{Agent, ask, post, printed, run};
 use crate::support::submitter::Submitter;
 
@@ -55,6 +57,10 @@ fn a_report_waits_until_somebody_has_seen_it() {
         ("GET /reports?open=maybe", "open-sesame", "400"),
         ("GET /reports/rpt_1", "open-sesame", "404"),
         ("POST /reports", "open-sesame", "404"),
+        ("GET /reports/reclassify", "open-sesame", "404"),
+        ("POST /reports/reclassify", "open", "401"),
+        ("POST /reports/reclassify?after=msg_1", "open-sesame", "400"),
+        ("POST /reports/reclassify?apply=yes", "open-sesame", "400"),
     ] {
         let answer = from(&agent, request, token);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
@@ -68,8 +74,26 @@ fn a_report_waits_until_somebody_has_seen_it() {
     let again = run(folder, &["bounces", "close", id]);
     assert_eq!(String::from_utf8_lossy(&again.stderr), format!("postback: no report {id} is open\n"));
 
+    // The server goes by its own rules, the command line here by the built-in ones.
+    let mut after = String::new();
+    for (of, next) in [(1, true), (1, true), (0, true), (0, false)] {
+        let request = format!("POST /reports/reclassify?limit=1&apply=true{after}");
+        let answer = from(&agent, &request, "open-sesame");
+        let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!((&answer["reports"], &answer["refusals"]), (&of.into(), &0.into()), "{answer}");
+        assert_eq!(answer["changed"], Value::Array(Vec::new()), "{answer}");
+        assert_eq!(answer["next"].is_string(), next, "{answer}");
+        after = format!("&after={}", answer["next"].as_str().unwrap_or_default());
+    }
     let changed = printed(folder, &["bounces", "reclassify", "--apply"]);
     assert!(changed.contains("bounce policy (soft) [rule tea]  →  bounce unknown (soft) [rule none]"), "{changed}");
     assert!(changed.ends_with("1 of 2 reports and 0 of 0 refusals have another verdict\n"), "{changed}");
+    // What that made of it is put right again by the server.
+    let answer = from(&agent, "POST /reports/reclassify?days=1&apply=true", "open-sesame");
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let [changed] = answer["changed"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    let rules = [&changed["before"], &changed["after"]].map(|verdict| verdict["cause"]["rule"].as_str().unwrap());
+    assert_eq!((rules, answer["reports"].as_u64()), (["none", "tea"], Some(2)), "{answer}");
+    assert!(printed(folder, &["why", message]).contains("rule tea"));
     assert!(agent.stop().success());
 }

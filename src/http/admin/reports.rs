@@ -6,9 +6,12 @@
 //! | `GET /reports/rpt_…` | one of them |
 //! | `GET /reports/rpt_…/mail` | the mail itself, as text |
 //! | `POST /reports/rpt_…/close` | 204; somebody has seen it |
+//! | `POST /reports/reclassify?days=30&apply=false&after=…&limit=100` | `{"reports":…,"refusals":…,"changed":[…],"moving":[…],"next":…}`: so many reports and refusals of so many days, judged by the rules of today; with `apply`, what follows is put right. Ask again with `after` until `next` is null |
 //!
 //! They name addresses, so all of them want `Authorization: Bearer` with `admin.token`; without that setting there is
 //! nothing here. The mail is other people's and is never given as HTML.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
@@ -18,13 +21,17 @@ use subtle::ConstantTimeEq;
 
 use super::{Admin, JSON, TEXT, response};
 use crate::http::server::Answer;
+use crate::intake::report::{Reached, Replayed, Verdict};
 use crate::model::id::ReportId;
+use crate::model::reason::Cause;
 use crate::store::StoreError;
 use crate::store::reports::{KeptReport, ReportFilter};
 
 /// Reports of one answer.
 const LIMIT_MAX: u32 = 1000;
 const LIMIT: u32 = 100;
+/// How far back reports are judged again when nobody says.
+const DAYS: u32 = 30;
 
 /// Where all of this is.
 pub(super) const PREFIX: &str = "/reports";
@@ -46,6 +53,9 @@ impl Admin {
             (_, None, true) if id.is_empty() => self.list(request.uri().query().unwrap_or_default()).await.map(Some),
             (Ok(id), None, true) => self.one(id).await,
             (Ok(id), Some("mail"), true) => self.mail(id).await,
+            (_, None, false) if id == "reclassify" && request.method() == Method::POST => {
+                self.reclassify(request.uri().query().unwrap_or_default()).await.map(Some)
+            }
             (Ok(id), Some("close"), false) if request.method() == Method::POST => self.close(id).await,
             _ => Ok(None),
         };
@@ -77,7 +87,7 @@ impl Admin {
                 _ => false,
             };
             if !understood {
-                return Ok(fault(StatusCode::BAD_REQUEST, &format!("{name}: not understood")));
+                return Ok(not_understood(&name));
             }
         }
         let reports = self.store.reports(&filter, limit).await?;
@@ -85,6 +95,32 @@ impl Admin {
         let next = reports.last().filter(|_| is_full).map(|report| report.id.to_string());
         let reports: Vec<Value> = reports.iter().map(report_json).collect();
         Ok(answer(&json!({ "reports": reports, "next": next })))
+    }
+
+    async fn reclassify(&self, query: &str) -> Result<Answer, StoreError> {
+        let (mut days, mut apply, mut after, mut limit) = (DAYS, false, None, LIMIT);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let understood = match &*name {
+                "days" => value.parse().map(|wanted| days = wanted).is_ok(),
+                "apply" => value.parse().map(|wanted| apply = wanted).is_ok(),
+                "after" => value.parse().map(|reached: Reached| after = Some(reached)).is_ok(),
+                "limit" => value.parse().map(|wanted: u32| limit = wanted.clamp(1, LIMIT_MAX)).is_ok(),
+                _ => false,
+            };
+            if !understood {
+                return Ok(not_understood(&name));
+            }
+        }
+        let since = self.clock.now() - Duration::from_secs(u64::from(days) * 86_400);
+        let walked = self.intake.walk_again(since, after, limit, apply).await?;
+        let changed: Vec<Value> = walked.changed.iter().map(|(id, replayed)| replayed_json(id, replayed)).collect();
+        Ok(answer(&json!({
+            "reports": walked.reports,
+            "refusals": walked.refusals,
+            "changed": changed,
+            "moving": walked.moving,
+            "next": walked.next.map(|next| next.to_string()),
+        })))
     }
 
     async fn one(&self, id: ReportId) -> Result<Option<Answer>, StoreError> {
@@ -108,18 +144,37 @@ impl Admin {
     }
 }
 
+fn not_understood(name: &str) -> Answer {
+    fault(StatusCode::BAD_REQUEST, &format!("{name}: not understood"))
+}
+
+/// A verdict that is another one today.
+fn replayed_json(id: &str, replayed: &Replayed) -> Value {
+    let verdict = |verdict: &Verdict| {
+        let cause = verdict.cause.as_ref().map(cause_json);
+        json!({ "kind": verdict.kind, "cause": cause, "outcome": verdict.outcome })
+    };
+    json!({
+        "id": id,
+        "delivery": replayed.delivery,
+        "before": verdict(&replayed.before),
+        "after": verdict(&replayed.after),
+    })
+}
+
+fn cause_json(cause: &Cause) -> Value {
+    json!({
+        "reason": cause.reason,
+        "class": cause.class,
+        "status": cause.status,
+        "code": cause.code,
+        "diagnostic": cause.diagnostic,
+        "rule": cause.rule,
+    })
+}
+
 /// A report as the console and `bounces list --jsonl` have it.
 pub fn report_json(report: &KeptReport) -> Value {
-    let cause = report.cause.as_ref().map(|cause| {
-        json!({
-            "reason": cause.reason,
-            "class": cause.class,
-            "status": cause.status,
-            "code": cause.code,
-            "diagnostic": cause.diagnostic,
-            "rule": cause.rule,
-        })
-    });
     json!({
         "id": report.id,
         "received_at": report.received_at.rfc3339_millis(),
@@ -128,7 +183,7 @@ pub fn report_json(report: &KeptReport) -> Value {
         "kind": report.kind,
         "delivery": report.delivery.map(|id| id.to_string()),
         "about": report.about,
-        "cause": cause,
+        "cause": report.cause.as_ref().map(cause_json),
         "effect": report.effect.as_str(),
         "outcome": report.outcome,
         "open": report.is_open,

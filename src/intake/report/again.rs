@@ -4,17 +4,21 @@
 //! the delivery's state; but its reason is put right, and so is the suppression list: an address that should not have
 //! been suppressed is let go, one that should have been is left alone from now on, for what is left of its time.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::judge::{self, Judged};
 use super::{Intake, ReportTo};
 use crate::mail::reply::Stage;
 use crate::mail::report;
 use crate::model::bearing::{Bearing, Naming};
 use crate::model::delivery::State;
-use crate::model::id::{DeliveryId, EventId, ReportId};
+use crate::model::id::{BadId, DeliveryId, EventId, MessageId, ReportId};
 use crate::model::reason::{Cause, Class};
+use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::refusals::Refusal;
-use crate::store::reports::{Effect, KeptReport, Rejudged, ReportSettlement};
+use crate::store::reports::{Effect, KeptReport, Rejudged, ReportFilter, ReportSettlement};
 
 /// A verdict, for people to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +53,98 @@ pub struct Replayed {
     pub after: Verdict,
 }
 
+/// How far a walk through history has come: first through the reports, then through the refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// This report was the last.
+    Report(ReportId),
+    /// This delivery's refusal was the last; none of the reports is left.
+    Refusal(DeliveryId),
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reached::Report(id) => id.fmt(out),
+            Reached::Refusal(id) => id.fmt(out),
+        }
+    }
+}
+
+impl FromStr for Reached {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        text.parse().map(Reached::Report).or_else(|_| text.parse().map(Reached::Refusal))
+    }
+}
+
+/// A piece of history, judged again.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Reports that were read.
+    pub reports: u32,
+    /// Refusals that were read.
+    pub refusals: u32,
+    /// Of both, those with another verdict, by the id of the report or the delivery.
+    pub changed: Vec<(String, Replayed)>,
+    /// Reports whose delivery moved just then; they are as they were.
+    pub moving: Vec<ReportId>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Reached>,
+}
+
 impl Intake {
+    /// Judges reports and refusals since a time again, at most `limit`, from where the last piece ended. With `apply`,
+    /// puts right what follows.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn walk_again(
+        &self,
+        since: Timestamp,
+        after: Option<Reached>,
+        limit: u32,
+        apply: bool,
+    ) -> Result<Walked, StoreError> {
+        match after.unwrap_or(Reached::Report(ReportId::first_at(since))) {
+            Reached::Report(after) => {
+                let walked = self.walk_reports(after, limit, apply).await?;
+                let refusals = Reached::Refusal(DeliveryId { message: MessageId::first_at(since), recipient: 0 });
+                Ok(Walked { next: walked.next.or(Some(refusals)), ..walked })
+            }
+            Reached::Refusal(after) => self.walk_refusals(after, limit, apply).await,
+        }
+    }
+
+    async fn walk_reports(&self, after: ReportId, limit: u32, apply: bool) -> Result<Walked, StoreError> {
+        let filter = ReportFilter { after: Some(after), ..ReportFilter::default() };
+        let page = self.0.store.reports(&filter, limit).await?;
+        let mut walked = Walked { next: page.last().map(|last| Reached::Report(last.id)), ..Walked::default() };
+        for report in page {
+            walked.reports += 1;
+            match self.replay_report(report.id, apply).await {
+                Ok(None) => {}
+                Ok(Some(replayed)) => walked.changed.push((report.id.to_string(), replayed)),
+                Err(StoreError::LostLease) => walked.moving.push(report.id),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(walked)
+    }
+
+    async fn walk_refusals(&self, after: DeliveryId, limit: u32, apply: bool) -> Result<Walked, StoreError> {
+        let page = self.0.store.refusals(after, limit).await?;
+        let mut walked = Walked { next: page.last().map(|last| Reached::Refusal(last.delivery.id)), ..Walked::default() };
+        for refusal in page {
+            walked.refusals += 1;
+            if let Some(replayed) = self.replay_refusal(&refusal, apply).await? {
+                walked.changed.push((refusal.delivery.id.to_string(), replayed));
+            }
+        }
+        Ok(walked)
+    }
+
     /// Reads a kept report again; `None` when the verdict is what it was. With `apply`, puts right what follows from it.
     ///
     /// # Errors
