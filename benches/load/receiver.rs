@@ -143,12 +143,13 @@ fn tls() -> (TlsAcceptor, (TempDir, PathBuf)) {
     (TlsAcceptor::from(Arc::new(config)), (folder, file))
 }
 
-/// Where receivers misbehave: `http://…/fail` and so on, each of [`MISDEEDS`].
+/// Where receivers misbehave: `http://…/fail` and so on, each of [`MISDEEDS`]. `http://…/good` does not.
 pub async fn misbehave() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
             tokio::spawn(wrong(socket));
         }
     });
@@ -158,7 +159,15 @@ pub async fn misbehave() -> String {
 /// What one connection comes to; `None` when the other side has had enough.
 async fn wrong(mut socket: TcpStream) -> Option<Infallible> {
     let mut head = vec![0; 64 * 1024];
-    let read = socket.read(&mut head).await.ok()?;
+    let mut read = socket.read(&mut head).await.ok()?;
+    while head.starts_with(b"POST /good ") {
+        // Requests come one after the other, each in a piece or two that end with a body.
+        while !head.get(..read)?.ends_with(b"}") {
+            read += socket.read(head.get_mut(read..)?).await.ok().filter(|more| *more > 0)?;
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.ok()?;
+        read = socket.read(&mut head).await.ok().filter(|read| *read > 0)?;
+    }
     let request = String::from_utf8_lossy(head.get(..read)?).into_owned();
     let misdeed = MISDEEDS.into_iter().find(|misdeed| request.starts_with(&format!("POST /{misdeed} ")))?;
     match misdeed {
