@@ -6,13 +6,14 @@
 //!
 //! `tests/reports` is such a folder, of one mail a format. It holds mails and `labels.jsonl`, a line each: `file`, `source`, `kind`, `original_message_id`, and
 //! `recipients` with `address`, `status`, `class` and `reason`; `address_alt` and `status_alt` are as good, and
-//! `disputed` classes do not count. Figures are printed for each source, and again with its phrases left out: those that
-//! stand in no mail of another source. The second is what a stranger's mail may expect.
+//! `disputed` classes do not count. Figures are printed for each source, and again with phrases left out: for each mail
+//! those that stand in no other mail, which is what the next mail of a known source may expect; then those that stand in no
+//! mail of another source, which is what a stranger's may.
 
 mod labels;
 mod score;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -41,13 +42,26 @@ fn main() -> anyhow::Result<()> {
         sources.entry(mail.label.source.as_str()).or_default().push(mail);
     }
     let mut out = std::io::stdout().lock();
-    let all = table(&mut out, "as it is", &sources, |_| Rules::default())?;
     let heard = heard(&mails);
-    let strange = table(&mut out, "without the phrases that only this source has", &sources, |source| {
-        Rules::without(&only_in(&heard, source))
-    })?;
-    for (title, score) in [("misses as it is", all), ("misses without", strange)].iter().filter(|_| misses > 0) {
-        writeln!(out, "\n== {title}")?;
+    let mut scores = vec![("as it is", table(&mut out, "as it is", &sources, |_| Rules::default())?)];
+    for (title, group) in [
+        ("without the phrases that only this mail has", (|mail| mail.label.file.as_str()) as Group),
+        ("without the phrases that only this source has", |mail| mail.label.source.as_str()),
+    ] {
+        // Mails of a group stand together.
+        let mut last = (None, Rules::default());
+        let score = table(&mut out, title, &sources, |mail| {
+            if last.0 != Some(group(mail)) {
+                let only = only_in(&heard, group, group(mail));
+                let rules = if only.is_empty() { Rules::default() } else { Rules::without(&only) };
+                last = (Some(group(mail)), rules);
+            }
+            last.1.clone()
+        })?;
+        scores.push((title, score));
+    }
+    for (title, score) in scores.iter().filter(|_| misses > 0) {
+        writeln!(out, "\n== misses {title}")?;
         for miss in score.misses.iter().take(misses) {
             writeln!(out, "{miss}")?;
         }
@@ -56,20 +70,22 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is left out together.
+type Group = for<'m> fn(&'m Labelled) -> &'m str;
+
 /// Prints a line for each source and one for all; the score of all.
-fn table(
+fn table<'m>(
     out: &mut impl Write,
     title: &str,
-    sources: &BTreeMap<&str, Vec<&Labelled>>,
-    rules: impl Fn(&str) -> Rules,
+    sources: &BTreeMap<&str, Vec<&'m Labelled>>,
+    mut rules: impl FnMut(&'m Labelled) -> Rules,
 ) -> anyhow::Result<Score> {
     writeln!(out, "\n== {title}\n{}", score::HEADINGS)?;
     let mut all = Score::default();
     for (source, mails) in sources {
-        let rules = rules(source);
         let mut score = Score::default();
         for mail in mails {
-            score.add(mail, &report::read(&mail.content, &rules));
+            score.add(mail, &report::read(&mail.content, &rules(mail)));
         }
         writeln!(out, "{}", score.line(source))?;
         all.merge(score);
@@ -78,21 +94,20 @@ fn table(
     Ok(all)
 }
 
-/// In which sources each phrase stands.
-fn heard(mails: &[Labelled]) -> HashMap<String, BTreeSet<&str>> {
+/// In which mails each phrase stands.
+fn heard(mails: &[Labelled]) -> HashMap<String, Vec<&Labelled>> {
     let vocabulary = Vocabulary::default();
-    let mut heard: HashMap<String, BTreeSet<&str>> = HashMap::new();
+    let mut heard: HashMap<String, Vec<&Labelled>> = HashMap::new();
     for mail in mails {
         let texts = report::texts(&mail.content);
-        for phrase in texts.iter().flat_map(|text| vocabulary.heard_in(text)) {
-            heard.entry(phrase.to_owned()).or_default().insert(&mail.label.source);
-        }
+        let phrases: HashSet<&str> = texts.iter().flat_map(|text| vocabulary.heard_in(text)).collect();
+        phrases.into_iter().for_each(|phrase| heard.entry(phrase.to_owned()).or_default().push(mail));
     }
     heard
 }
 
-fn only_in(heard: &HashMap<String, BTreeSet<&str>>, source: &str) -> HashSet<String> {
-    let only = heard.iter().filter(|(_, sources)| sources.len() == 1 && sources.contains(source));
+fn only_in(heard: &HashMap<String, Vec<&Labelled>>, group: Group, name: &str) -> HashSet<String> {
+    let only = heard.iter().filter(|(_, mails)| mails.iter().all(|mail| group(mail) == name));
     only.map(|(phrase, _)| phrase.clone()).collect()
 }
 

@@ -89,11 +89,16 @@ impl<'a> Heard<'a> {
         }
     }
 
-    /// Whether it is a reply with words of its own. Where nobody knows them they are seldom about the address: what is
-    /// said of those is known best.
-    pub(super) fn says_something(&self) -> bool {
+    /// Whether it has words of its own. Where nobody knows them they are seldom about the address: what is said of those
+    /// is known best.
+    pub(super) fn has_words(&self) -> bool {
         let words = self.plain.words.split(' ').filter(|word| word.chars().count() > 1);
-        (self.code.is_some() || self.status.is_some_and(|status| status.subject != 0)) && words.count() >= WORDS_MIN
+        words.count() >= WORDS_MIN
+    }
+
+    /// Whether it is a reply, by its codes.
+    pub(super) fn has_code(&self) -> bool {
+        self.code.is_some() || self.status.is_some_and(|status| status.subject != 0)
     }
 
     /// The cause that a rule makes of it.

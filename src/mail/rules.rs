@@ -124,7 +124,11 @@ impl Rules {
 
     /// Judges the diagnostic of a report with the status that its fields give; says how surely.
     pub(super) fn weigh(&self, status: Option<&str>, text: &str) -> (Cause, Weight) {
-        self.weigh_by(&Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report), |_| true)
+        let heard = Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report);
+        let (cause, weight) = self.weigh_by(&heard, |_| true);
+        // Whatever it says, it says of this recipient.
+        let class = if weight == Weight::Nothing && heard.has_words() { Class::Soft } else { cause.class };
+        (Cause { class, ..cause }, weight)
     }
 
     /// A cause as it is when it was said at this stage, which is asked for only where it matters.
@@ -168,7 +172,8 @@ impl Rules {
 
     fn cause(&self, heard: &Heard<'_>, rule: Option<&Rule>) -> Cause {
         let reason = rule.map_or(Reason::Unknown, |rule| rule.reason);
-        let presumed = if rule.is_none() && heard.says_something() { Class::Soft } else { reason.class() };
+        let presumed =
+            if rule.is_none() && heard.has_code() && heard.has_words() { Class::Soft } else { reason.class() };
         let class = rule.and_then(|rule| rule.class).unwrap_or(presumed);
         self.at(heard.cause(reason, class, rule.map_or("none", |rule| &rule.name)), || heard.stage)
     }

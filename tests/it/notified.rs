@@ -65,7 +65,10 @@ impl House {
     }
 
     fn send(&self) {
-        self.post("/api/v1/emails", &json!({ "from": "a@shop.example", "to": "b@example.com", "subject": "s", "text": "t" }));
+        self.post(
+            "/api/v1/emails",
+            &json!({ "from": "a@shop.example", "to": "b@example.com", "subject": "s", "text": "t" }),
+        );
     }
 
     async fn standing(&self, id: WebhookId) -> Webhook {

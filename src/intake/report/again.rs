@@ -135,7 +135,8 @@ impl Intake {
 
     async fn walk_refusals(&self, after: DeliveryId, limit: u32, apply: bool) -> Result<Walked, StoreError> {
         let page = self.0.store.refusals(after, limit).await?;
-        let mut walked = Walked { next: page.last().map(|last| Reached::Refusal(last.delivery.id)), ..Walked::default() };
+        let mut walked =
+            Walked { next: page.last().map(|last| Reached::Refusal(last.delivery.id)), ..Walked::default() };
         for refusal in page {
             walked.refusals += 1;
             if let Some(replayed) = self.replay_refusal(&refusal, apply).await? {

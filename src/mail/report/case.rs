@@ -12,7 +12,7 @@ use crate::mail::reply::{self, Stage, Weight};
 use crate::model::reason::{Cause, Class, Reason};
 
 /// What mail systems call themselves in `From`.
-const DAEMONS: [&str; 27] = [
+const DAEMONS: [&str; 34] = [
     "mailer-daemon",
     "mailer daemon",
     "maildaemon",
@@ -39,6 +39,13 @@ const DAEMONS: [&str; 27] = [
     "interscan",
     "imss@",
     "lsmtp",
+    "ndr@",
+    "dsn@",
+    "mailerdaemon",
+    "mailer_daemon",
+    "mail-system",
+    "mailserver",
+    "mail server",
     "symantec",
 ];
 /// What a subject starts with that answers another.
@@ -124,6 +131,13 @@ impl<'a> Case<'a> {
         let fields = ["From", "To", "Delivered-To", "X-Original-To", "Reply-To", "Sender", "Return-Path"];
         let values = fields.iter().filter_map(|name| self.letter.head.text(name));
         values.flat_map(|value| addresses::all(&value)).collect()
+    }
+
+    /// Whether the letter is addressed to the domain of this address.
+    pub fn is_to_domain_of(&self, address: &str) -> bool {
+        let domain = |address: &str| address.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+        let values = ["To", "Delivered-To", "X-Original-To"].iter().filter_map(|name| self.letter.head.text(name));
+        values.flat_map(|value| addresses::all(&value)).any(|to| domain(&to) == domain(address))
     }
 
     /// `X-Failed-Recipients`, which Exim and others write.

@@ -11,7 +11,7 @@ use super::stated::settled;
 use super::{Kind, Recipient, Report, addresses, nothing_wrong};
 use crate::mail::dsn::{Action, RECIPIENTS_MAX};
 use crate::mail::reply::{self, Weight};
-use crate::model::reason::Cause;
+use crate::model::reason::{Cause, Class, Reason};
 
 /// How many points make a report of prose that names a recipient.
 const POINTS_WITH_RECIPIENT: i32 = 5;
@@ -24,7 +24,13 @@ pub fn report(case: &Case<'_>) -> Option<Report> {
     let told = case.told();
     let named = !failed.is_empty() || told.first().is_some_and(|told| told.rank > Rank::Mentioned);
     let known = case.said(None).is_some();
-    let found = [(!failed.is_empty(), 3), (named, 1), (known, 1), (known && case.subject_gives_reason(), 1)];
+    // Who fishes for passwords speaks of an address of the reader's own house, has a link, and has nothing to return.
+    let of_reader = failed.is_empty()
+        && case.letter.returned.is_none()
+        && (case.letter.from_html || case.letter.prose.contains("://"))
+        && told.first().is_some_and(|told| case.is_to_domain_of(&told.address));
+    let found =
+        [(!failed.is_empty(), 3), (named, 1), (known, 1), (known && case.subject_gives_reason(), 1), (of_reader, -3)];
     let points = weight_of(&found) + weight_of(&evidence(case));
     if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
         return None;
@@ -100,6 +106,13 @@ fn is_delivered(case: &Case<'_>) -> bool {
     case.subject.has(Notice::SubjectDelivered) && case.body.has(Notice::BodyDelivered)
 }
 
+/// Whether a reply of which no word is known outweighs what is said elsewhere: that may be about anybody, and what it
+/// would do to the address lasts.
+pub fn outweighs(reply: &Cause, said: &Cause) -> bool {
+    let is_reply = reply.code.is_some() && reply.reason == Reason::Unknown && reply.class == Class::Soft;
+    is_reply && said.class == Class::Hard
+}
+
 /// The recipient that no address names: a lone local part, or the only one of the returned message.
 fn unnamed(case: &Case<'_>) -> Option<String> {
     let composed = || {
@@ -120,9 +133,14 @@ fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
     if let Some((cause, Weight::Words)) = near {
         return cause;
     }
-    let all = || rules.weigh_prose(None, &case.letter.prose, &case.plain).0;
+    let near = near.map(|(cause, _)| cause);
+    let is_believed = |said: &Cause| near.as_ref().is_none_or(|near| !outweighs(near, said));
     let said = about.and_then(|about| rules.said_in(&about.said, None)).or_else(|| case.said(None));
-    let cause = said.or(near.filter(|(_, weight)| *weight == Weight::Code).map(|(cause, _)| cause)).unwrap_or_else(all);
+    let known = said.filter(is_believed).or_else(|| near.clone().filter(|near| near.reason != Reason::Unknown));
+    let cause = known.unwrap_or_else(|| {
+        let all = rules.weigh_prose(None, &case.letter.prose, &case.plain).0;
+        if all.reason != Reason::Unknown && is_believed(&all) { all } else { near.clone().unwrap_or(all) }
+    });
     let text = about.map_or(case.letter.prose.as_str(), |about| &about.said);
     let status = cause.status.or_else(|| reply::enhanced_code(text));
     Cause { status, diagnostic: reply::shown(text), ..cause }

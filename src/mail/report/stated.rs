@@ -4,6 +4,7 @@
 //! last. What the fields leave out (half an address, the action) is filled in from the rest of the letter.
 
 use super::case::Case;
+use super::inferred::outweighs;
 use super::letter::message_id;
 use super::notices::Notice;
 use super::prose::Told;
@@ -130,7 +131,8 @@ fn cause<'t>(group: &Group, action: Action, address: &str, case: &Case<'_>, told
         let sole = case.letter.dsn.groups.len() == 1;
         let better = comment.or_else(near).map(|(cause, _)| cause);
         let better = better.or_else(|| rules.said_in(&about()?.said, status));
-        if let Some(better) = better.or_else(|| case.said(status).filter(|_| sole)) {
+        let told_of_all = || case.said(status).filter(|said| sole && !outweighs(&cause, said));
+        if let Some(better) = better.or_else(told_of_all) {
             cause = Cause { diagnostic: cause.diagnostic, code: cause.code.or(better.code), ..better };
         }
     }

@@ -90,8 +90,24 @@ fn words_that_nobody_knows_are_not_about_the_address() {
     };
     let unknown = |class: &str| format!("bounce\nkim@there.example failed 5.0.0 unknown {class}");
     check(&group("\nDiagnostic-Code: smtp; 550 the tea is cold today"), &unknown("soft"));
+    check(&group("\nDiagnostic-Code: x-local; the tea is cold today"), &unknown("soft"));
     check(&group("\nDiagnostic-Code: smtp; 550 no"), &unknown("undetermined"));
     check(&group(""), &unknown("undetermined"));
+}
+
+/// What a report says to everybody is not about the recipient when a reply of his own says something else.
+#[test]
+fn an_unknown_reply_is_not_read_as_the_report_s_own_words() {
+    let advice = "We look for users that do not exist: if the user is unknown, remove it.";
+    let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.0.0\n\
+                 Diagnostic-Code: smtp; 554 the tea is cold today";
+    check(&notification(advice, group), "bounce\nkim@there.example failed 5.0.0 unknown soft");
+    let reply = format!(
+        "{advice}\n\nYour message was not delivered to:\n  kim@there.example\n  said: \"554 the tea is cold today\"\n"
+    );
+    check(&prose("failure notice", &reply), "bounce\nkim@there.example failed - unknown soft");
+    let silent = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.0.0";
+    check(&notification(advice, silent), "bounce\nkim@there.example failed 5.0.0 user_unknown hard");
 }
 
 #[test]
@@ -199,6 +215,10 @@ fn mail_from_people_and_programs_is_no_bounce() {
         (
             "From: Mail Delivery Subsystem <x@lure.example>\nSubject: Undeliverable: messages held",
             "Messages could not be delivered to your mailbox news@here.example, quota exceeded. Release messages here.",
+        ),
+        (
+            "From: MAILER-DAEMON <mailer-daemon@lure.example>\nSubject: Delivery Status Notification (Failure)",
+            "Your message to news@here.example was blocked. See http://lure.example/",
         ),
         (
             "From: list@there.example\nSubject: Your message awaits moderator approval\nAuto-Submitted: auto-replied",
