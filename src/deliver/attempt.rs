@@ -2,13 +2,14 @@
 //!
 //! A way has hops, and the hop of exchangers has hosts; they are tried in turn until one has said something about the mail
 //! itself. A host that rests is passed over, and where all rest the mail waits for the first. The turn at a host comes
-//! before the copy, so that no more copies are in memory than connections may be open. A kept connection that turns out to
-//! be gone before the host took anything is replaced by a fresh one within the same attempt. One record tells it all.
+//! before the copy, so that no more copies are in memory than connections may be open; room for a large one comes before
+//! the turn. A kept connection that turns out to be gone before the host took anything is replaced by a fresh one within
+//! the same attempt. One record tells it all.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::copy::{Copy, Form, NoCopy};
+use super::copy::{Copy, Form, NoCopy, Taken};
 use super::dialogue::Dialogue;
 use super::exchangers::exchangers;
 use super::judge;
@@ -19,7 +20,7 @@ use super::settings::{CAPTURE, MX};
 use super::sites::Site;
 use super::sources::Choice;
 use super::throttle::Turn;
-use super::transport::{Connection, Failure, Mail, Unfit, Wishes};
+use super::transport::{Connection, Failure, Mail, Unfit, Wishes, let_go};
 use super::wire::Fault;
 use super::{Deliver, first_fit, locked};
 use crate::mail::reply::Stage;
@@ -70,6 +71,8 @@ struct Trip<'a> {
     is_among_exchangers: bool,
     signal: Option<Signal>,
     dialogue: Dialogue,
+    /// Room for the copy.
+    room: Option<Taken>,
     copy: Option<Copy>,
     /// What the last host that was tried came to.
     last: Option<Stop>,
@@ -148,8 +151,8 @@ impl Deliver {
         let Some(owner) = self.owner(leased).await else { return Attempted::StoreAway };
         let hops = self.routes.of(delivery.address.domain(), &leased.message.facts.tags, &owner);
         let dialogue = Dialogue::default();
-        let (is_among_exchangers, signal, copy, last, rest) = (false, None, None, None, None);
-        let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, copy, last, rest };
+        let (is_among_exchangers, signal, room, copy, last, rest) = Default::default();
+        let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, room, copy, last, rest };
         let first = hops.first().map_or(CAPTURE, name);
         if let Some(found) = &leased.suppressed {
             let cause = suppression::cause(found.diagnostic(&delivery.address));
@@ -265,6 +268,10 @@ impl Deliver {
             trip.passes(host, rest);
             return Onward::Next;
         }
+        // Room is waited for before any turn, so that nobody who has a turn waits for somebody who waits for one.
+        if trip.room.is_none() {
+            trip.room = self.room.take(trip.leased.message.size_bytes).await;
+        }
         let turn = host.throttle.turn().await;
         if trip.copy.is_none() {
             match self.copy(trip.leased, Form::AsKept).await {
@@ -323,7 +330,7 @@ impl Deliver {
         dialogue: &mut Dialogue,
     ) -> Conversed {
         let mail = mail(leased, copy);
-        self.sweep();
+        let_go(host.throttle.stale(self.parts.clock.now()));
         let mut ended = None;
         let mut connection = turn.kept();
         if let Some(kept) = &mut connection {

@@ -1,6 +1,9 @@
 //! The copy that one recipient gets: content from memory or the store, rendered, and signed last of all.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Deliver;
 use super::signing::signed;
@@ -11,6 +14,36 @@ use crate::store::deliveries::Leased;
 
 /// Content from this size on is rendered where it holds up nobody.
 const RENDER_APART_BYTES: usize = 256 * 1024;
+
+/// What copies of large mails may take of the memory, in KiB: the content, and what is made of it.
+const ROOM_KIB: u32 = 256 * 1024;
+/// There is always room for copies of mails up to this size.
+const SMALL_BYTES: u64 = 256 * 1024;
+
+/// Room for copies of large mails.
+#[derive(Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// Room that is taken, until it is dropped.
+pub(super) type Taken = OwnedSemaphorePermit;
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(usize::try_from(ROOM_KIB).unwrap_or(Semaphore::MAX_PERMITS))))
+    }
+}
+
+impl Room {
+    /// Waits for room for one copy of a mail of this size; first come, first served. A mail larger than the room has
+    /// all of it; a small one needs none.
+    pub(super) async fn take(&self, size_bytes: u64) -> Option<Taken> {
+        if size_bytes <= SMALL_BYTES {
+            return None;
+        }
+        let kib = u32::try_from(size_bytes.saturating_mul(2) >> 10).unwrap_or(ROOM_KIB);
+        self.0.clone().acquire_many_owned(kib.min(ROOM_KIB)).await.ok()
+    }
+}
 
 /// What a copy is made of.
 #[derive(Clone, Copy, Debug)]
@@ -88,5 +121,24 @@ impl Deliver {
                 Err(NoCopy::StoreAway)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_mails_always_have_room_and_large_ones_take_turns() {
+        let room = Room::default();
+        let whole = room.take(u64::MAX).await;
+        assert_eq!(room.0.available_permits(), 0);
+        assert!(room.take(SMALL_BYTES).await.is_none());
+        drop(whole);
+        let mut large = Vec::new();
+        while room.0.available_permits() >= 50 * 1024 {
+            large.push(room.take(25 << 20).await);
+        }
+        assert_eq!(large.len(), 5);
     }
 }

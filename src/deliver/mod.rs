@@ -76,6 +76,7 @@ use crate::store::{Store, StoreError};
 use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
 use attempt::{Attempted, Tried};
+use copy::Room;
 use encryption::BadCaFile;
 use pace::Wait;
 use policy::Policies;
@@ -89,6 +90,8 @@ use transport::Connection;
 
 /// Deliveries leased ahead, for each that is performed.
 const AHEAD: usize = 4;
+/// Deliveries leased by one statement.
+const BATCH_MAX: usize = 128;
 
 /// What delivery works with.
 #[derive(Clone, Debug)]
@@ -152,17 +155,18 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let policies = Policies::new(resolver, store, parts.clock.clone(), fetcher, settings.mx.clone());
     let at_once = settings.at_once.into();
     let ahead = at_once * AHEAD;
-    let bounds = Bounds { at_once, at_once_each: at_once, enough_each: at_once * 16, ahead, batch: ahead / 2 };
+    let bounds =
+        Bounds { at_once, at_once_each: at_once, enough_each: at_once * 16, ahead, batch: BATCH_MAX.min(ahead / 2) };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
     let sites = Arc::new(Sites::new(clock.clone()));
     // A store that is away now is asked again at the first look.
     let pauses = ArcSwap::from_pointee(parts.store.pauses().await.unwrap_or_default());
-    let (after, resumed, owners) = Default::default();
+    let (room, after, resumed, owners) = Default::default();
     let schedule = settings.schedule();
     let sources = Sources::new(settings);
     let deliver =
-        Deliver { parts, routes, signing, policies, sites, sources, schedule, pauses, resumed, after, owners };
+        Deliver { parts, routes, signing, policies, sites, sources, schedule, room, pauses, resumed, after, owners };
     Ok(Worker::start(Arc::new(deliver), clock, bounds, wake, handed))
 }
 
@@ -177,6 +181,8 @@ struct Deliver {
     sources: Sources,
     /// Waits between attempts.
     schedule: Vec<Duration>,
+    /// For copies in memory.
+    room: Room,
     /// What people have stopped, as of the last look into the store.
     pauses: ArcSwap<Vec<Pause>>,
     /// What people let go on between the last two looks.
@@ -248,7 +254,7 @@ impl Queue for Deliver {
     }
 
     async fn lease(&self, limit: u32, lines: Lines<Site>) -> Result<Looked<Leased>, StoreError> {
-        self.sweep();
+        transport::let_go(self.routes.stale(self.parts.clock.now()));
         self.share_source_use().await?;
         let pauses = self.hear_pauses().await?;
         let after = *self.after.lock().unwrap_or_else(PoisonError::into_inner);
@@ -361,13 +367,6 @@ impl Deliver {
                 }
                 Err(until) => Some((until, Mark::Room)),
             }
-        }
-    }
-
-    /// Lets go of connections that were kept too long.
-    fn sweep(&self) {
-        for connection in self.routes.stale(self.parts.clock.now()) {
-            tokio::spawn(connection.close());
         }
     }
 

@@ -64,7 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            at_once: 64,
+            at_once: 256,
             retry_minutes: retry::MAIL.iter().map(|wait| (wait.as_secs() / 60) as u32).collect(),
             lifetime_hours: (retry::MAIL_LIFETIME.as_secs() / 3600) as u32,
             smarthost: Smarthost::default(),

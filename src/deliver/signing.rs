@@ -3,7 +3,7 @@
 //! The keys are those of the author's domain, or of the nearest domain above it that has any, so that what signs is
 //! always aligned with `From` (RFC 7489 §3.1.1). They are read from the store and kept for half a minute: a key that
 //! begins or ends to sign does so on every node within that time. An RSA signature costs more than all else that is done
-//! for a mail; as many are made at once as there are processors.
+//! for a mail; as many are made at once as half the processors can, so that mail is taken in meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ pub struct Signing {
     turns: Semaphore,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Known {
     at: Timestamp,
     signers: Arc<[Signer]>,
@@ -41,7 +41,7 @@ impl Signing {
     /// No key is known yet.
     pub fn new(store: Store, clock: Clock) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { store, clock, known: Mutex::default(), turns: Semaphore::new(processors) }
+        Self { store, clock, known: Mutex::default(), turns: Semaphore::new((processors / 2).max(1)) }
     }
 
     /// Who signs mail of this author's domain; nobody when the tenant has no key for it.
@@ -63,9 +63,12 @@ impl Signing {
     async fn of_domain(&self, tenant: TenantId, domain: &str) -> Result<Arc<[Signer]>, StoreError> {
         let now = self.clock.now();
         let place = (tenant, domain.to_owned());
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
-        if let Some(known) = known.filter(|known| now.since(known.at) < FRESH) {
-            return Ok(known.signers);
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&place) {
+            if now.since(known.at) < FRESH {
+                return Ok(known.signers.clone());
+            }
+            // One looks for others; whoever comes meanwhile signs with these.
+            known.at = now;
         }
         let mut signers = Vec::new();
         for (key, pkcs8) in self.store.private_keys(tenant, domain).await? {

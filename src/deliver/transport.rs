@@ -299,6 +299,13 @@ impl Connection {
     }
 }
 
+/// Closes connections that nobody should use any more.
+pub fn let_go(stale: Vec<Connection>) {
+    for connection in stale {
+        tokio::spawn(connection.close());
+    }
+}
+
 impl Mail<'_> {
     /// Whether the envelope or the header is not ASCII (RFC 6531 §3.4).
     pub(super) fn needs_utf8(&self) -> bool {
