@@ -7,7 +7,8 @@
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
 //! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *http* hands the
 //! same content in at both doors, in the same rounds, and tells them apart; *http-1* is how long a single send takes. *redirect*
-//! counts answers, and says how long recording took to catch up. *webhook* and *webhook-tls* count arrivals of a backlog;
+//! counts answers, and says how long recording took to catch up; *redirect-durable* the same over 500 connections where
+//! each answer waits for its hit's commit. *webhook* and *webhook-tls* count arrivals of a backlog;
 //! *webhook-delay* says how old events are when they arrive, at 500 a second, alone, beside six more receivers, and beside
 //! six that misbehave.
 //! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
@@ -172,7 +173,10 @@ impl Bench {
             }
         }
         if self.wants("redirect-50") {
-            self.redirect(50).await;
+            self.redirect("redirect 50", 50, "durable_hits=false").await;
+        }
+        if self.wants("redirect-durable") {
+            self.redirect("redirect durable 500", 500, "durable_hits=true").await;
         }
         if self.wants("webhook") {
             self.webhook("webhook", Receiver::start).await;
@@ -285,13 +289,14 @@ impl Bench {
         println!("  http accepts {share:.0} % of what smtp does");
     }
 
-    async fn redirect(&self, connections: usize) {
+    async fn redirect(&self, name: &str, connections: usize, setting: &str) {
         const MAILS: usize = 30_000;
         let (mut answered, mut recorded) = (Vec::new(), Vec::new());
         let mut lost = 0;
         for _ in 0..ROUNDS {
             let sink = Sink::start().await;
             let home = Home::make(self.postgres.as_deref()).await;
+            home.run(&["agent", "set", "--tenant", "load", setting]);
             let program = home.start(&sink.settings());
             smtp::send(&program.smtp, 10, MAILS).await;
             sink.wait_for(MAILS).await;
@@ -307,8 +312,8 @@ impl Bench {
         }
         let behind: Vec<_> =
             answered.iter().zip(&recorded).map(|(answered, recorded)| recorded.took - answered.took).collect();
-        print(&Row { name: format!("redirect {connections} answered"), rounds: answered });
-        print(&Row { name: format!("redirect {connections} recorded"), rounds: recorded });
+        print(&Row { name: format!("{name} answered"), rounds: answered });
+        print(&Row { name: format!("{name} recorded"), rounds: recorded });
         println!("  after a burst of {BURST:?} recording took {behind:.1?} to catch up; {lost} hits lost");
     }
 

@@ -460,6 +460,7 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
         suppression: settings.suppression,
         hits_journal: Some(settings.data.join("hits.journal")),
         hits_journal_bytes_max: settings.tracking.journal_bytes_max,
+        hits_wait_max: Duration::from_secs(settings.tracking.durable_wait_seconds.into()),
         lifetime: settings.deliver.lifetime(),
         ..intake::Settings::default()
     }

@@ -33,11 +33,14 @@ pub struct Tracking {
     pub base_url: String,
     /// Bytes of hits that wait on the disk while the database is away; more are counted and dropped.
     pub journal_bytes_max: u64,
+    /// How long a reader of a mail agent with `durable_hits` waits at most for the hit to be safe; then the answer goes
+    /// out all the same.
+    pub durable_wait_seconds: u16,
 }
 
 impl Default for Tracking {
     fn default() -> Self {
-        Self { base_url: String::new(), journal_bytes_max: 256 << 20 }
+        Self { base_url: String::new(), journal_bytes_max: 256 << 20, durable_wait_seconds: 3 }
     }
 }
 

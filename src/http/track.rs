@@ -1,4 +1,5 @@
-//! Pixel and redirect. Every answer is made at once, from the token alone; the hit is handed on and described later.
+//! Pixel and redirect. Every answer is made from the token alone; the hit is handed on and described later. How long the
+//! answer waits for it, if at all, is intake's affair.
 //!
 //! | path | GET | HEAD | other | bad token | blocked |
 //! |---|---|---|---|---|---|
@@ -115,7 +116,7 @@ pub(super) async fn answer<B>(server: &Server, request: &Request<B>, peer: Peer)
     let described = described(settings, request, peer, is_get);
     let is_https = described.is_https;
     let mut answer = if is_link { redirect(target) } else { pixel() };
-    server.intake().hit(&opened, described);
+    server.intake().hit(&opened, described).await;
     if is_https && host(request).is_some_and(|host| server.intake().tracking_host(host).is_some()) {
         // Not for subdomains and not preloaded: the name above is the customer's.
         answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));

@@ -1,5 +1,5 @@
 //! What an installation's administrators have set about links, held in memory and read again every few seconds: tracking
-//! hosts, blocked links, and the ring of token keys.
+//! hosts, blocked links, the ring of token keys, and whether hits are to be written before they are answered.
 //!
 //! Hits are answered and mail is planned without asking the store about any of it. While the store is away, what was
 //! read last holds.
@@ -25,17 +25,20 @@ struct Read {
     host_of: HashMap<(AgentId, String), Arc<TrackingHost>>,
     blocks: HashSet<Block>,
     blocks_agents: bool,
+    any_durable_hits: bool,
 }
 
 impl Links {
     pub(super) async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
         let hosts: Vec<Arc<TrackingHost>> = store.tracking_hosts().await?.into_iter().map(Arc::new).collect();
+        let any_durable_hits = store.has_durable_hits().await?;
         let blocks: HashSet<Block> = store.link_blocks().await?.into_iter().collect();
         self.0.store(Arc::new(Read {
             host_of: hosts.iter().map(|host| ((host.agent, host.domain.clone()), host.clone())).collect(),
             hosts: hosts.into_iter().map(|host| (host.host.clone(), host)).collect(),
             blocks_agents: blocks.iter().any(|block| matches!(block, Block::Agent(_))),
             blocks,
+            any_durable_hits,
         }));
         Ok(())
     }
@@ -61,6 +64,11 @@ impl Intake {
             Some(_) => String::new(),
             None => self.0.settings.tracking_base_url.clone(),
         }
+    }
+
+    /// Whether any mail agent wants its hits written before they are answered.
+    pub(super) fn any_durable_hits(&self) -> bool {
+        self.0.links.0.load().any_durable_hits
     }
 
     /// The tracking host with this name, as the `Host` header names it.

@@ -66,6 +66,8 @@ pub struct Settings {
     pub hits_journal: Option<PathBuf>,
     /// Bytes of hits that may wait there.
     pub hits_journal_bytes_max: u64,
+    /// How long a reader may wait for a hit to be safe, where a mail agent asks for that.
+    pub hits_wait_max: Duration,
 }
 
 impl Default for Settings {
@@ -79,10 +81,11 @@ impl Default for Settings {
             recipients_max: 1000,
             message_bytes_max: 25 << 20,
             lifetime: MAIL_LIFETIME,
-            hits_max: 500_000,
+            hits_max: 400_000,
             suppression: Policy::default(),
             hits_journal: None,
             hits_journal_bytes_max: 256 << 20,
+            hits_wait_max: Duration::from_secs(3),
         }
     }
 }
@@ -139,6 +142,8 @@ impl Intake {
             enricher,
             journal: settings.hits_journal.clone(),
             journal_bytes_max: settings.hits_journal_bytes_max,
+            // The journal is quicker than a database that does not answer, and as safe.
+            patience: settings.hits_wait_max * 2 / 3,
         };
         let hits = hit::start(recording, settings.hits_max);
         let host = settings.tracking_base_url.split_once("://").map_or("", |(_, host)| host);

@@ -156,6 +156,9 @@ pub struct AgentSettings {
     pub untracked_hosts: Vec<String>,
     /// How much of a reader is kept.
     pub privacy: Privacy,
+    /// A hit is answered only when it is safe on the disk. Else the answer comes first, and what waits in memory is lost
+    /// with the program.
+    pub durable_hits: bool,
     /// The bounce address that payloads show; empty for none.
     pub bounce_address: String,
     /// The sender used when a submission names none.
@@ -186,6 +189,7 @@ impl Default for AgentSettings {
             hidden_link: false,
             untracked_hosts: Vec::new(),
             privacy: Privacy::Full,
+            durable_hits: false,
             bounce_address: String::new(),
             from: None,
             list_unsubscribe: false,

@@ -9,6 +9,9 @@ pub mod counts;
 mod firsts;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::db::{Result, Store, StoreError, Tx};
 use super::messages::delivery_id;
@@ -36,6 +39,8 @@ pub struct HitContext {
     pub delivered_at: Option<Timestamp>,
     /// How much of a reader the agent keeps.
     pub privacy: Privacy,
+    /// A hit is answered only when it is written.
+    pub is_durable: bool,
     /// Earlier hits of this recipient, newest first, at most 50, with as much of their visitors as was kept.
     pub earlier: Vec<EarlierHit>,
 }
@@ -108,18 +113,36 @@ pub struct HitBatch {
 }
 
 impl Store {
-    /// What is known about these deliveries. Those that are not (any more) in the store are absent.
+    /// What is known about these deliveries. Those that are not (any more) in the store are absent, and so are, among
+    /// their earlier hits, those that the caller says are `known`: reading what is behind a hit is most of the work.
     ///
     /// # Errors
-    /// `Unavailable`, `Corrupt`.
-    pub async fn hit_contexts(&self, ids: &[DeliveryId]) -> Result<HashMap<DeliveryId, HitContext>> {
+    /// `Unavailable`, also when it took longer than `patience`; `Corrupt`.
+    pub async fn hit_contexts(
+        &self,
+        ids: &[DeliveryId],
+        known: impl Fn(&HitKey) -> bool,
+        patience: Duration,
+    ) -> Result<HashMap<DeliveryId, HitContext>> {
         let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
         let ids: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
         let mut contexts = HashMap::new();
-        for row in self.lookup(WANTED, CONTEXTS, ids).await? {
-            contexts.insert(delivery_id(&row)?, context(&row)?);
+        let mut wishes = Wishes::default();
+        let late = |_| StoreError::Unavailable(sqlx::Error::PoolTimedOut);
+        for row in timeout(patience, self.lookup(WANTED, CONTEXTS, ids)).await.map_err(late)?? {
+            contexts.insert(delivery_id(&row)?, context(&row, &mut wishes, &known)?);
         }
         Ok(contexts)
+    }
+
+    /// Whether any mail agent wants its hits written before they are answered.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn has_durable_hits(&self) -> Result<bool> {
+        // As the index on them says it.
+        let sql = r#"select id from agents where settings like '%"durable_hits":true%' order by id limit 1"#;
+        Ok(self.row(sql, vec![]).await?.is_some())
     }
 
     /// Records hits and makes the events that they owe, in one commit shared with others.
@@ -152,35 +175,55 @@ const CONTEXTS: &str = ")
     left join agents on agents.id = deliveries.agent_id";
 
 /// Earlier hits, newest first, out of the lines that `CONTEXTS` makes; JSON as we write it has no line ends.
-fn earlier(lines: &str) -> Result<Vec<EarlierHit>> {
-    let mut hits = lines.lines().map(earlier_hit).collect::<Option<Vec<_>>>();
-    let hits = hits.as_mut().ok_or_else(|| StoreError::Corrupt("an earlier hit cannot be read".to_owned()))?;
+fn earlier(delivery: DeliveryId, lines: &str, known: impl Fn(&HitKey) -> bool) -> Result<Vec<EarlierHit>> {
+    let corrupt = || StoreError::Corrupt("an earlier hit cannot be read".to_owned());
+    let mut hits = Vec::new();
+    for line in lines.lines() {
+        let (key, visitor) = earlier_hit(delivery, line).ok_or_else(corrupt)?;
+        if !known(&key) {
+            let HitKey { kind, link, at, .. } = key;
+            hits.push(EarlierHit { kind, link, at, visitor: serde_json::from_str(visitor).map_err(|_| corrupt())? });
+        }
+    }
     hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
-    Ok(std::mem::take(hits))
+    Ok(hits)
 }
 
-fn earlier_hit(line: &str) -> Option<EarlierHit> {
+fn earlier_hit(delivery: DeliveryId, line: &str) -> Option<(HitKey, &str)> {
     let mut words = line.splitn(4, ' ');
-    Some(EarlierHit {
-        kind: kind_from(words.next()?)?,
-        link: words.next()?.parse().ok()?,
-        at: Timestamp::from_millis(words.next()?.parse().ok()?),
-        visitor: serde_json::from_str(words.next()?).ok()?,
-    })
+    let (kind, link) = (kind_from(words.next()?)?, words.next()?.parse().ok()?);
+    let at = Timestamp::from_millis(words.next()?.parse().ok()?);
+    Some((HitKey { delivery, kind, link, at }, words.next()?))
 }
 
-fn context(row: &Row) -> Result<HitContext> {
+/// What mail agents want of their hits, read once for all the hits of one.
+#[derive(Default)]
+struct Wishes(HashMap<AgentId, (Privacy, bool)>);
+
+impl Wishes {
+    fn of(&mut self, agent: AgentId, row: &Row) -> Result<(Privacy, bool)> {
+        if let Some(known) = self.0.get(&agent) {
+            return Ok(*known);
+        }
+        let settings = row.maybe_text("settings")?.and_then(|text| serde_json::from_str::<AgentSettings>(&text).ok());
+        let settings = settings.unwrap_or_default();
+        Ok(*self.0.entry(agent).or_insert((settings.privacy, settings.durable_hits)))
+    }
+}
+
+fn context(row: &Row, wishes: &mut Wishes, known: impl Fn(&HitKey) -> bool) -> Result<HitContext> {
     let is_delivered = row.text("state")? != "queued";
-    let settings = row.maybe_text("settings")?.and_then(|text| serde_json::from_str::<AgentSettings>(&text).ok());
-    let settings = settings.unwrap_or_default();
+    let (delivery, agent) = (delivery_id(row)?, AgentId::from_bytes(row.id("agent_id")?));
+    let (privacy, is_durable) = wishes.of(agent, row)?;
     Ok(HitContext {
-        delivery: delivery_id(row)?,
+        delivery,
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
-        agent: AgentId::from_bytes(row.id("agent_id")?),
+        agent,
         address: row.text("address")?,
         delivered_at: row.maybe_time("settled_at")?.filter(|_| is_delivered),
-        privacy: settings.privacy,
-        earlier: row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(&lines))?,
+        privacy,
+        is_durable,
+        earlier: row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(delivery, &lines, known))?,
     })
 }
 

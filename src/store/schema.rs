@@ -40,6 +40,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     14 "http_api" "0014_http_api.sql",
     15 "console" "0015_console.sql",
     16 "sources" "0016_sources.sql",
+    17 "durable_hits" "0017_durable_hits.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -26,6 +26,8 @@ use crate::support::engines::{Engine, MASTER_KEY, on_both_engines};
 use crate::support::node::{Node, START};
 
 const HOST: &str = "t.acme.example";
+/// Longer than any test: how long readers wait for what is durable.
+const NEVER: Duration = Duration::from_secs(3_600);
 const MAIL: &[u8] = b"From: shop@acme.example\r\nContent-Type: text/html\r\n\r\n\
     <a href='https://example.com/0'>0</a><a href='https://example.com/1'>1</a><a href='https://example.com/2'>2</a>\
     <a href='https://example.com/3'>3</a><a href='https://example.com/4'>4</a><a href='https://example.com/5'>5</a>\r\n";
@@ -50,7 +52,11 @@ impl Desk {
             ring: ring.clone(),
             enricher: Arc::new(Enricher::default()),
             rules: Default::default(),
-            settings: intake::Settings { tracking_base_url: format!("https://{HOST}"), ..Default::default() },
+            settings: intake::Settings {
+                tracking_base_url: format!("https://{HOST}"),
+                hits_wait_max: NEVER,
+                ..Default::default()
+            },
         });
         let (id, now) = (WebhookId::from_uuid(node.ids.uuid(START)), START);
         let webhook = Webhook {
@@ -78,7 +84,7 @@ impl Desk {
     }
 
     /// A hit of this moment: the pixel, or a link.
-    fn hit(&self, copy: DeliveryId, link: Option<u16>, ip: [u8; 4], headers: &[(&str, &str)]) {
+    async fn hit(&self, copy: DeliveryId, link: Option<u16>, ip: [u8; 4], headers: &[(&str, &str)]) {
         let reference = match link {
             None => Reference::Open,
             Some(link) => Reference::Click { link, target: format!("https://example.com/{link}") },
@@ -89,7 +95,7 @@ impl Desk {
         let headers = browser.iter().chain(headers).map(|(name, value)| (name.to_string(), value.to_string()));
         let headers = headers.collect();
         let (ip, user_agent) = (Some(ip.into()), CHROME.to_owned());
-        self.intake.hit(&opened, HitRequest { is_get: true, ip, user_agent, headers, is_https: true });
+        self.intake.hit(&opened, HitRequest { is_get: true, ip, user_agent, headers, is_https: true }).await;
     }
 
     async fn verdicts(&self, copy: DeliveryId) -> Vec<Who> {
@@ -117,7 +123,7 @@ on_both_engines! {
         let copy = desk.delivered(&["reader@example.com"]).await[0];
         desk.pass(100);
         for link in 0..5 {
-            desk.hit(copy, Some(link), SCANNER, &[]);
+            desk.hit(copy, Some(link), SCANNER, &[]).await;
             desk.intake.drain().await;
             desk.pass(1);
         }
@@ -125,7 +131,7 @@ on_both_engines! {
         desk.pass(60);
         assert_eq!(desk.told().await, []);
         desk.pass(3_600);
-        desk.hit(copy, Some(1), HOME, &[]);
+        desk.hit(copy, Some(1), HOME, &[]).await;
         assert_eq!(desk.verdicts(copy).await[5], Who::Person);
         desk.pass(60);
         assert_eq!(desk.told().await, [EventKind::Clicked]);
@@ -136,7 +142,7 @@ on_both_engines! {
         let copy = desk.delivered(&["reader@example.com"]).await[0];
         desk.pass(100);
         for link in 0..5 {
-            desk.hit(copy, Some(link), SCANNER, &[]);
+            desk.hit(copy, Some(link), SCANNER, &[]).await;
             desk.pass(1);
         }
         assert_eq!(desk.verdicts(copy).await, [Who::Scanner; 5]);
@@ -150,7 +156,7 @@ on_both_engines! {
         let copies = desk.delivered(&readers.iter().map(String::as_str).collect::<Vec<_>>()).await;
         desk.pass(4_000);
         for copy in &copies {
-            desk.hit(*copy, Some(1), [3, 210, 1, 1], &[]);
+            desk.hit(*copy, Some(1), [3, 210, 1, 1], &[]).await;
             desk.pass(5);
         }
         for copy in copies {
@@ -165,7 +171,7 @@ on_both_engines! {
         let desk = Arc::new(desk);
         let at_once: Vec<_> = (0..64).map(|_| {
             let desk = desk.clone();
-            tokio::spawn(async move { desk.hit(copy, Some(2), HOME, &[]) })
+            tokio::spawn(async move { desk.hit(copy, Some(2), HOME, &[]).await })
         }).collect();
         for hit in at_once {
             hit.await.unwrap();
@@ -182,8 +188,8 @@ on_both_engines! {
         let desk = Desk::build(engine, settings).await;
         let copy = desk.delivered(&["reader@example.com"]).await[0];
         desk.pass(4_000);
-        desk.hit(copy, Some(1), HOME, &[]);
-        desk.hit(copy, None, HOME, &[]);
+        desk.hit(copy, Some(1), HOME, &[]).await;
+        desk.hit(copy, None, HOME, &[]).await;
         assert_eq!(desk.verdicts(copy).await, []);
         desk.pass(60);
         assert_eq!(desk.told().await, []);
@@ -192,11 +198,27 @@ on_both_engines! {
         assert_eq!(found, [(HitKind::Click, Who::Person, 1), (HitKind::Open, Who::Person, 1)]);
     }
 
+    async fn a_durable_agents_readers_are_answered_when_their_hits_are_written(engine: &Engine) {
+        let settings = AgentSettings { durable_hits: true, ..AgentSettings::default() };
+        let desk = Desk::build(engine, settings).await;
+        desk.intake.refresh().await.unwrap();
+        let copy = desk.delivered(&["reader@example.com"]).await[0];
+        desk.pass(4_000);
+        for answered in 1..=20 {
+            desk.hit(copy, Some(1), HOME, &[]).await;
+            assert_eq!(desk.node.store.hits(copy).await.unwrap().len(), answered);
+        }
+        // Nothing will ever be written for a mail that is gone.
+        let gone = DeliveryId { recipient: 9, ..copy };
+        desk.hit(gone, Some(1), HOME, &[]).await;
+        assert_eq!(desk.intake.hits_answered_unsafe(), 0);
+    }
+
     async fn who_objects_is_counted_and_not_described(engine: &Engine) {
         let desk = Desk::build(engine, AgentSettings::default()).await;
         let copy = desk.delivered(&["reader@example.com"]).await[0];
         desk.pass(4_000);
-        desk.hit(copy, Some(1), HOME, &[("sec-gpc", "1")]);
+        desk.hit(copy, Some(1), HOME, &[("sec-gpc", "1")]).await;
         desk.intake.drain().await;
         let hit = desk.node.store.hits(copy).await.unwrap().remove(0);
         assert_eq!((hit.visitor.place, hit.visitor.user_agent.as_str()), (Default::default(), ""));
@@ -265,30 +287,40 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_work_while_postgresql_is_stopped_and_no_hit_is_lost() {
+    check_outage("durable_hits=false").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_hits_are_in_the_journal_before_they_are_answered_while_postgresql_is_stopped() {
+    check_outage("durable_hits=true").await;
+}
+
+async fn check_outage(setting: &str) {
     let mut cluster = Cluster::start();
     let folder = tempfile::tempdir().unwrap();
     let database = ["--database".to_owned(), cluster.url.clone()];
     let database: Vec<&str> = database.iter().map(String::as_str).collect();
     let agent = Agent::start(folder.path(), &database);
-    let mail = r#"{"from":"a@example.com","to":"reader@example.com","subject":"s","html":"<a href=\"https://example.com/\">x</a>"}"#;
-    let sent = post(agent.address("http"), "/api/v1/emails", &agent.credential("API key"), mail).unwrap();
-    let sent: serde_json::Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
-    let message: MessageId = sent["id"].as_str().unwrap().parse().unwrap();
+    let key = agent.credential("API key");
+    printed(folder.path(), &[&["agent", "set", setting], &database[..]].concat());
+    assert!(agent.stop().success());
+    let agent = Agent::start(folder.path(), &[&database[..], &PATIENT].concat());
+    let message = mail_with_a_link(&agent, &key);
     let shown = printed(folder.path(), &[&["why", "--links", &message.to_string()], &database[..]].concat());
-    let path_of = |folder: &str| {
-        let at = shown.find(&format!("/{folder}/")).unwrap();
-        shown[at..].split_whitespace().next().unwrap().to_owned()
-    };
-    let (pixel, link) = (path_of("o"), path_of("c"));
+    let (pixel, link) = (path_of(&shown, "o"), path_of(&shown, "c"));
     let door = agent.address("http");
 
     cluster.order("stop");
-    let redirect = get(door, &link);
-    assert!(redirect.starts_with("HTTP/1.1 302") && redirect.contains("https://example.com/"), "{redirect}");
-    assert!(get(door, &pixel).starts_with("HTTP/1.1 200"));
-    assert!(ask(door, &format!("HEAD {link}"), &[], "").unwrap().starts_with("HTTP/1.1 302"));
     let journal = folder.path().join("data/hits.journal");
-    while std::fs::read(&journal).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count()) < 2 {
+    let journaled = || std::fs::read(&journal).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count());
+    for request in 1..=3 {
+        let redirect = get(door, &link);
+        assert!(redirect.starts_with("HTTP/1.1 302") && redirect.contains("https://example.com/"), "{redirect}");
+        assert!(get(door, &pixel).starts_with("HTTP/1.1 200"));
+        assert!(setting.ends_with("false") || journaled() == 2 * request);
+    }
+    assert!(ask(door, &format!("HEAD {link}"), &[], "").unwrap().starts_with("HTTP/1.1 302"));
+    while journaled() < 6 {
         tokio::task::yield_now().await;
     }
     agent.kill();
@@ -297,14 +329,68 @@ async fn links_work_while_postgresql_is_stopped_and_no_hit_is_lost() {
     let agent = Agent::start(folder.path(), &database);
     let store = onlooker(&cluster.url, folder.path()).await;
     let copy = DeliveryId { message, recipient: 0 };
-    while store.hits(copy).await.unwrap().len() < 2 || journal.exists() {
+    while store.hits(copy).await.unwrap().len() < 6 || journal.exists() {
         tokio::task::yield_now().await;
     }
     let kinds: Vec<HitKind> = store.hits(copy).await.unwrap().into_iter().map(|hit| hit.kind).collect();
-    assert_eq!(kinds, [HitKind::Click, HitKind::Open]);
+    assert_eq!(kinds, [HitKind::Click, HitKind::Open].repeat(3));
     store.close().await;
     assert!(agent.stop().success());
     cluster.end();
+}
+
+/// However slow the machine is, no reader is let go before the hit is safe.
+const PATIENT: [&str; 2] = ["--set", "tracking.durable_wait_seconds=3600"];
+
+/// Hands in a mail with one link, which leads through the door that is open now.
+fn mail_with_a_link(agent: &Agent, key: &str) -> MessageId {
+    let mail = r#"{"from":"a@example.com","to":"reader@example.com","subject":"s","html":"<a href=\"https://example.com/\">x</a>"}"#;
+    let sent = post(agent.address("http"), "/api/v1/emails", key, mail).unwrap();
+    let sent: serde_json::Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
+    sent["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// The first tracked path of this kind in what `why --links` has shown.
+fn path_of(shown: &str, kind: &str) -> String {
+    let at = shown.find(&format!("/{kind}/")).unwrap();
+    shown[at..].split_whitespace().next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_no_hit_that_a_durable_agents_reader_was_answered_for() {
+    const KILLS: usize = 5;
+    const READERS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    let key = agent.credential("API key");
+    printed(folder.path(), &["agent", "set", "durable_hits=true"]);
+    assert!(agent.stop().success());
+    let mut rounds: Vec<(MessageId, usize)> = Vec::new();
+    for kill in 1..=KILLS {
+        let agent = Agent::start(folder.path(), &PATIENT);
+        let message = mail_with_a_link(&agent, &key);
+        let link = path_of(&printed(folder.path(), &["why", "--links", &message.to_string()]), "c");
+        let door = agent.address("http");
+        let (told, answers) = std::sync::mpsc::channel();
+        for _ in 0..READERS {
+            let (told, link) = (told.clone(), link.clone());
+            std::thread::spawn(move || {
+                let follow = || ask(door, &format!("GET {link}"), &[], "");
+                while follow().is_ok_and(|answer| answer.starts_with("HTTP/1.1 302")) && told.send(()).is_ok() {}
+            });
+        }
+        drop(told);
+        let answered = answers.iter().take(20 * kill).count();
+        assert_eq!(answered, 20 * kill, "{}", agent.log());
+        agent.kill();
+        rounds.push((message, answered + answers.iter().count()));
+    }
+    let store = onlooker(&format!("sqlite:{}", folder.path().join("data/postback.db").display()), folder.path()).await;
+    for (message, answered) in rounds {
+        let [_, clicks] = store.hit_figures(message).await.unwrap();
+        assert!(clicks.all >= answered as u64, "{answered} were answered, {} are recorded", clicks.all);
+    }
+    store.close().await;
 }
 
 async fn onlooker(url: &str, folder: &std::path::Path) -> Store {

@@ -434,7 +434,7 @@ on_both_engines! {
         let kinds: Vec<_> = house.owed().await.into_iter().map(|owed| owed.event.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Opened).count(), 1);
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Clicked).count(), 2, "one a link");
-        let context = house.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+        let context = house.store.hit_contexts(&[delivery], |_| false, Duration::MAX).await.unwrap().remove(&delivery).unwrap();
         assert_eq!(context.earlier.len(), 50, "every hit is kept; judging looks at the last fifty");
         assert_eq!(context.delivered_at, Some(START));
     }

@@ -71,6 +71,14 @@ pub(super) fn hidden_link<'h>(
 
 /// Most links of the mail within seconds; whether it is so.
 pub(super) fn burst(tally: &mut Tally, hit: &EarlierHit, others: &[&EarlierHit], links: Option<u16>) -> bool {
+    // Less than two links are no burst, and most hits have no other link beside them.
+    let near = others.iter().filter(|other| other.kind == HitKind::Click && apart(other.at, hit.at) <= BURST);
+    let own = (hit.kind == HitKind::Click).then_some(hit.link);
+    let mut near = own.into_iter().chain(near.map(|other| other.link));
+    let first = near.next();
+    if near.all(|link| Some(link) == first) {
+        return false;
+    }
     let own_ip = address(hit);
     let is_same = |other: &EarlierHit| {
         let agent = &other.visitor.user_agent;

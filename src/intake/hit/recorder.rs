@@ -7,36 +7,37 @@
 //! | is back | the queue in memory | waits until the journal is recorded |
 //!
 //! Hits are judged in the order they came. A hit that later ones show to be a scanner's is judged again within
-//! `REJUDGE`; the store takes back what it owed to webhooks that have not been told.
+//! `REJUDGE`; the store takes back what it owed to webhooks that have not been told. Readers who wait are let go when
+//! their hit is on the disk, in the store or in the journal; those whose mail agent does not ask for that, when it shows.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use super::copy::{Changed, Copy, Judged, key};
 use super::journal::Journal;
-use super::kept::kept;
 use super::window::{COPY_MAX, Remembered, Visiting, Window};
-use super::{Parts, Waiting};
+use super::{Held, Parts, Queued, Waiting};
 use crate::enrich::Seen;
 use crate::enrich::machine::{self, FanOut};
 use crate::mail::render::tracked_links;
-use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict, Visitor, Who};
+use crate::model::hit::{EarlierHit, Who};
 use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::model::tenant::Privacy;
-use crate::model::time::Timestamp;
-use crate::store::StoreError;
-use crate::store::hits::{Firsts, HitBatch, HitContext, HitKey, RecordedHit, Rejudged};
+use crate::store::hits::{HitBatch, HitContext, Rejudged};
+use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
 const BATCH_MAX: usize = 1024;
 /// How long to wait before asking an absent database again.
 const AWAY: Duration = Duration::from_secs(1);
-/// Clicks this close to each other, or to the delivery, are looked at with the number of the mail's links in mind.
-const CLOSE: Duration = Duration::from_secs(10);
-const SOON: Duration = Duration::from_secs(60);
+/// How long the look-up of hits that have waited before may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Mails whose number of links is remembered.
-const LINKS_KNOWN_MAX: usize = 10_000;
+const LINKS_KNOWN_MAX: usize = 100_000;
+/// Mails whose links are counted at a time.
+const COUNTED_AT_ONCE: usize = 8;
 /// Links of a larger mail are not counted.
 const COUNTED_BYTES_MAX: u64 = 1 << 20;
 
@@ -48,26 +49,8 @@ pub(super) struct Recorder {
     links: HashMap<MessageId, Option<u16>>,
 }
 
-/// One recipient's copy of a mail while hits on it are judged.
-struct Copy {
-    context: HitContext,
-    /// Hits on it, newest first.
-    hits: Vec<EarlierHit>,
-    links: Option<u16>,
-}
-
 /// Hits by the copies that they are on.
 type ByCopy<'a> = HashMap<DeliveryId, Vec<&'a Waiting>>;
-
-/// Verdicts that changed.
-type Changed = HashMap<HitKey, Verdict>;
-
-/// A hit of the batch with its visitor, whole.
-struct Judged<'a> {
-    waiting: &'a Waiting,
-    visitor: Visitor,
-    hold: Option<Duration>,
-}
 
 impl Recorder {
     pub(super) fn new(parts: Parts, journal: Journal) -> Self {
@@ -75,53 +58,55 @@ impl Recorder {
     }
 
     /// Records what comes until nothing more can come, or the store is closed.
-    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, count: watch::Sender<u64>) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Queued>, count: watch::Sender<u64>) {
+        let mut queued = Vec::with_capacity(BATCH_MAX);
         loop {
             if !self.journal.is_empty() && !self.outlast(&mut waiting, &count).await {
                 return;
             }
-            if waiting.recv_many(&mut batch, BATCH_MAX).await == 0 {
+            if waiting.recv_many(&mut queued, BATCH_MAX).await == 0 {
                 return;
             }
-            let taken = batch.len() as u64;
-            match self.record(&batch, Time::First).await {
-                Ok(()) => batch.clear(),
+            let (batch, mut held): (Vec<Waiting>, Vec<Held>) = queued.drain(..).unzip();
+            match self.record(&batch, &mut held, Time::First).await {
+                Ok(()) => {}
                 Err(StoreError::Closed) => {
-                    self.put_aside(&mut batch).await;
+                    self.put_aside(&batch).await;
                     return;
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, hits = taken, "hits wait for the database");
-                    if !self.put_aside(&mut batch).await && !self.insist(&batch).await {
+                    tracing::warn!(%fault, hits = batch.len(), "hits wait for the database");
+                    if !self.keep(&batch, held).await {
                         return;
                     }
-                    batch.clear();
                 }
             }
-            count.send_modify(|recorded| *recorded += taken);
+            count.send_modify(|recorded| *recorded += batch.len() as u64);
         }
     }
 
+    /// Puts hits where they wait for the database; false when the store is closed before that was possible.
+    async fn keep(&mut self, batch: &[Waiting], held: Vec<Held>) -> bool {
+        let is_safe = self.put_aside(batch).await;
+        // Safe, or nowhere safe for as long as nobody can tell: no reader waits for that.
+        drop(held);
+        is_safe || self.insist(batch).await
+    }
+
     /// Writes hits to the journal; whether it could.
-    async fn put_aside(&mut self, batch: &mut Vec<Waiting>) -> bool {
-        match self.journal.append(batch).await {
-            Ok(()) => {
-                batch.clear();
-                true
-            }
-            Err(fault) => {
-                tracing::error!(%fault, hits = batch.len(), "hits cannot be written to the journal and wait in memory");
-                false
-            }
+    async fn put_aside(&mut self, batch: &[Waiting]) -> bool {
+        let written = self.journal.append(batch).await;
+        if let Err(fault) = &written {
+            tracing::error!(%fault, hits = batch.len(), "hits cannot be written to the journal and wait in memory");
         }
+        written.is_ok()
     }
 
     /// Tries hits that have nowhere else to go until they are recorded; false when the store is closed.
     async fn insist(&mut self, batch: &[Waiting]) -> bool {
         loop {
             self.parts.clock.sleep_until(self.parts.clock.now() + AWAY).await;
-            match self.record(batch, Time::Again).await {
+            match self.record(batch, &mut [], Time::Again).await {
                 Ok(()) => return true,
                 Err(StoreError::Closed) => return false,
                 Err(_) => {}
@@ -131,8 +116,8 @@ impl Recorder {
 
     /// Puts what comes behind what is in the journal until the database answers, and then records the journal; false
     /// when nothing more can come: the next start finds the journal.
-    async fn outlast(&mut self, waiting: &mut mpsc::Receiver<Waiting>, count: &watch::Sender<u64>) -> bool {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+    async fn outlast(&mut self, waiting: &mut mpsc::Receiver<Queued>, count: &watch::Sender<u64>) -> bool {
+        let mut queued = Vec::with_capacity(BATCH_MAX);
         loop {
             let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
             let back = async move {
@@ -144,14 +129,11 @@ impl Recorder {
             loop {
                 tokio::select! {
                     () = &mut back => break,
-                    taken = waiting.recv_many(&mut batch, BATCH_MAX) => {
-                        if taken == 0 {
+                    taken = waiting.recv_many(&mut queued, BATCH_MAX) => {
+                        let (batch, held): (Vec<Waiting>, Vec<Held>) = queued.drain(..).unzip();
+                        if taken == 0 || !self.keep(&batch, held).await {
                             return false;
                         }
-                        if !self.put_aside(&mut batch).await && !self.insist(&batch).await {
-                            return false;
-                        }
-                        batch.clear();
                         count.send_modify(|recorded| *recorded += taken as u64);
                     }
                 }
@@ -178,7 +160,7 @@ impl Recorder {
                 }
             };
             for batch in bite.hits.chunks(BATCH_MAX) {
-                self.record(batch, Time::Again).await?;
+                self.record(batch, &mut [], Time::Again).await?;
             }
             hits += bite.hits.len();
             if let Err(fault) = self.journal.done(&bite).await {
@@ -189,18 +171,26 @@ impl Recorder {
         Ok(())
     }
 
-    async fn record(&mut self, batch: &[Waiting], time: Time) -> Result<(), StoreError> {
+    /// Judges and writes a batch. Those of its readers whom it lets go before the end need not wait for it.
+    async fn record(&mut self, batch: &[Waiting], held: &mut [Held], time: Time) -> Result<(), StoreError> {
         let mut by_copy = ByCopy::new();
         batch.iter().for_each(|waiting| by_copy.entry(waiting.delivery).or_default().push(waiting));
-        let mut copies = self.copies(&by_copy).await?;
+        let contexts = self.contexts(&by_copy, time).await?;
+        for (waiting, held) in batch.iter().zip(held) {
+            if contexts.get(&waiting.delivery).is_none_or(|context| !context.is_durable) {
+                *held = None;
+            }
+        }
+        let mut copies = self.copies(contexts, &by_copy).await?;
         let mut judged: Vec<Judged<'_>> = Vec::with_capacity(batch.len());
-        let mut crowded = Vec::new();
+        let mut crowded: HashMap<(DeliveryId, EventId), FanOut> = HashMap::new();
         for waiting in batch {
             // A delivery that is no longer known: the link works, nothing is left to record the hit with.
             let Some(copy) = copies.get_mut(&waiting.delivery) else { continue };
             let fan_out = self.window.visit(visiting(waiting, copy));
             if fan_out.is_crowd() {
-                crowded.extend(self.window.elsewhere(visiting(waiting, copy)).into_iter().map(|hit| (hit, fan_out)));
+                let elsewhere = self.window.elsewhere(visiting(waiting, copy));
+                crowded.extend(elsewhere.into_iter().map(|hit| (hit, fan_out)));
             }
             judged.push(self.judged(waiting, copy, fan_out));
         }
@@ -211,9 +201,7 @@ impl Recorder {
         for (delivery, copy) in &copies {
             changed.extend(copy.judged_again(by_copy.get(delivery).map_or(&[], Vec::as_slice)));
         }
-        for ((delivery, hit), fan_out) in crowded {
-            changed.extend(self.one_of_a_crowd(delivery, hit, fan_out, &judged));
-        }
+        changed.extend(self.found_in_a_crowd(crowded, &judged));
         for copy in copies.values_mut() {
             copy.see_as(&changed);
         }
@@ -239,7 +227,7 @@ impl Recorder {
             verdict: verdict.clone(),
             told_as: EventId::from_uuid(self.parts.ids.uuid(now)),
         });
-        let hits = judged.iter().filter_map(|hit| Some(recorded(hit, copies.get(&hit.waiting.delivery)?)));
+        let hits = judged.iter().filter_map(|hit| Some(copies.get(&hit.waiting.delivery)?.recorded(hit)));
         let is_again = matches!(time, Time::Again);
         let batch = HitBatch { hits: hits.collect(), rejudged: rejudged.collect(), now, is_again };
         self.parts.store.record_hits(batch).await?;
@@ -253,46 +241,55 @@ impl Recorder {
         Ok(())
     }
 
-    /// What is known of the deliveries of a batch.
-    async fn copies(&mut self, by_copy: &ByCopy<'_>) -> Result<HashMap<DeliveryId, Copy>, StoreError> {
+    /// What is stored about the deliveries of a batch and not remembered: what is remembered is whole, what is stored may
+    /// be all that was kept.
+    async fn contexts(&self, by_copy: &ByCopy<'_>, time: Time) -> Result<HashMap<DeliveryId, HitContext>, StoreError> {
         let ids: Vec<DeliveryId> = by_copy.keys().copied().collect();
+        let patience = match time {
+            Time::First => self.parts.patience,
+            Time::Again => PATIENCE,
+        };
+        self.parts.store.hit_contexts(&ids, |hit| self.window.knows(hit), patience).await
+    }
+
+    /// The copies that these hits are on, with all that is known of the hits before.
+    async fn copies(
+        &mut self,
+        contexts: HashMap<DeliveryId, HitContext>,
+        by_copy: &ByCopy<'_>,
+    ) -> Result<HashMap<DeliveryId, Copy>, StoreError> {
         let mut copies = HashMap::new();
-        for (delivery, mut context) in self.parts.store.hit_contexts(&ids).await? {
+        let mut countable = HashSet::new();
+        for (delivery, context) in contexts {
             let new = by_copy.get(&delivery).map_or(&[][..], Vec::as_slice);
-            // What is remembered is whole; what is stored may be all that is known.
-            let mut hits: Vec<EarlierHit> = self.window.hits(delivery).map(|known| known.hit.clone()).collect();
-            let mut seen: HashSet<HitKey> = hits.iter().map(|hit| key(delivery, hit)).collect();
-            let stored = std::mem::take(&mut context.earlier).into_iter();
-            hits.extend(stored.filter(|hit| seen.insert(key(delivery, hit))));
-            // What is tried again must not meet itself.
-            let new_keys: HashSet<HitKey> = new.iter().map(|waiting| waiting.key()).collect();
-            hits.retain(|hit| !new_keys.contains(&key(delivery, hit)));
-            hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
-            let links = match asks_for_links(&context, &hits, new) {
-                true => self.links_of(delivery.message).await?,
-                false => None,
-            };
-            copies.insert(delivery, Copy { context, hits, links });
+            let copy = Copy::new(context, self.window.hits(delivery).map(|known| known.hit.clone()), new);
+            if copy.asks_for_links(new) {
+                countable.insert(delivery.message);
+            }
+            copies.insert(delivery, copy);
+        }
+        self.count_links(&countable).await?;
+        for (delivery, copy) in &mut copies {
+            copy.links = self.links.get(&delivery.message).copied().flatten();
         }
         Ok(copies)
     }
 
-    /// How many links of a mail are tracked; `None` when that is not known.
-    async fn links_of(&mut self, message: MessageId) -> Result<Option<u16>, StoreError> {
-        if let Some(known) = self.links.get(&message) {
-            return Ok(*known);
+    /// Finds out how many links of these mails are tracked, where that is not known.
+    async fn count_links(&mut self, messages: &HashSet<MessageId>) -> Result<(), StoreError> {
+        let unknown: Vec<MessageId> = messages.iter().filter(|id| !self.links.contains_key(*id)).copied().collect();
+        if self.links.len() + unknown.len() > LINKS_KNOWN_MAX {
+            self.links.retain(|id, _| messages.contains(id));
         }
-        let (store, id) = (&self.parts.store, message);
-        let found = store.message(id).await?.filter(|message| message.size_bytes <= COUNTED_BYTES_MAX);
-        let links = match found {
-            None => None,
-            Some(found) => store.content(id).await?.map(|content| tracked_links(&content, &found.facts)),
-        };
-        if self.links.len() >= LINKS_KNOWN_MAX {
-            self.links.clear();
+        for some in unknown.chunks(COUNTED_AT_ONCE) {
+            let store = &self.parts.store;
+            let counting: JoinSet<_> = some.iter().map(|id| counted(store.clone(), *id)).collect();
+            for counted in counting.join_all().await {
+                let (id, links) = counted?;
+                self.links.insert(id, links);
+            }
         }
-        self.links.insert(message, links);
-        Ok(links)
+        Ok(())
     }
 
     /// The hit with its visitor. Later hits of the batch see this one.
@@ -310,26 +307,34 @@ impl Recorder {
         Judged { waiting, visitor, hold }
     }
 
-    /// Judges a hit again whose visitor turned up at the mail of many others.
-    fn one_of_a_crowd(
-        &self,
-        delivery: DeliveryId,
-        hit: EventId,
-        fan_out: FanOut,
-        judged: &[Judged<'_>],
-    ) -> Option<(HitKey, Verdict)> {
-        let of_the_batch = judged.iter().find(|judged| judged.waiting.id == hit).map(|judged| {
-            let Waiting { kind, link, at, .. } = *judged.waiting;
-            EarlierHit { kind, link, at, visitor: judged.visitor.clone() }
+    /// The verdicts on hits whose visitors turned up at the mail of many others since.
+    fn found_in_a_crowd(&self, crowded: HashMap<(DeliveryId, EventId), FanOut>, judged: &[Judged<'_>]) -> Changed {
+        let of_the_batch: HashMap<EventId, &Judged<'_>> = match crowded.is_empty() {
+            true => HashMap::new(),
+            false => judged.iter().map(|judged| (judged.waiting.id, judged)).collect(),
+        };
+        let found = crowded.into_iter().filter_map(|((delivery, hit), fan_out)| {
+            let known = match of_the_batch.get(&hit) {
+                Some(judged) if judged.visitor.machine.verdict != Who::Person => return None,
+                Some(judged) => judged.as_earlier(),
+                None => self.window.hits(delivery).find(|known| known.id == hit)?.hit.clone(),
+            };
+            let ip = known.visitor.place.ip_address.parse().ok()?;
+            let verdict = machine::judge_in_a_crowd(&known, fan_out, self.parts.enricher.geo().network(ip))?;
+            Some((key(delivery, &known), verdict))
         });
-        let known = of_the_batch.or_else(|| {
-            let known = self.window.hits(delivery).find(|known| known.id == hit);
-            known.map(|known| known.hit.clone())
-        })?;
-        let ip = known.visitor.place.ip_address.parse().ok()?;
-        let verdict = machine::judge_in_a_crowd(&known, fan_out, self.parts.enricher.geo().network(ip))?;
-        Some((key(delivery, &known), verdict))
+        found.collect()
     }
+}
+
+/// How many links of a mail are tracked; `None` when that cannot be known.
+async fn counted(store: Store, id: MessageId) -> Result<(MessageId, Option<u16>), StoreError> {
+    let found = store.message(id).await?.filter(|message| message.size_bytes <= COUNTED_BYTES_MAX);
+    let links = match found {
+        None => None,
+        Some(found) => store.content(id).await?.map(|content| tracked_links(&content, &found.facts)),
+    };
+    Ok((id, links))
 }
 
 /// Whether a batch is recorded for the first time, or may have been before.
@@ -337,60 +342,6 @@ impl Recorder {
 enum Time {
     First,
     Again,
-}
-
-impl Waiting {
-    fn key(&self) -> HitKey {
-        HitKey { delivery: self.delivery, kind: self.kind, link: self.link, at: self.at }
-    }
-}
-
-fn key(delivery: DeliveryId, hit: &EarlierHit) -> HitKey {
-    HitKey { delivery, kind: hit.kind, link: hit.link, at: hit.at }
-}
-
-impl Copy {
-    /// The verdicts on hits that the clicks of this batch shed light on.
-    fn judged_again(&self, new: &[&Waiting]) -> Changed {
-        let clicks: Vec<Timestamp> =
-            new.iter().filter(|waiting| waiting.kind == HitKind::Click).map(|waiting| waiting.at).collect();
-        let is_near = |at: Timestamp| clicks.iter().any(|click| click.since(at).max(at.since(*click)) <= CLOSE);
-        let again = self.hits.iter().filter(|hit| is_near(hit.at)).filter_map(|hit| {
-            let verdict = machine::judge_again(hit, &self.hits, self.links)?;
-            Some((key(self.context.delivery, hit), verdict))
-        });
-        again.collect()
-    }
-
-    /// Puts the verdicts that changed on its hits.
-    fn see_as(&mut self, changed: &Changed) {
-        for hit in &mut self.hits {
-            if let Some(verdict) = changed.get(&key(self.context.delivery, hit)) {
-                hit.visitor.machine = verdict.clone();
-            }
-        }
-    }
-
-    /// Which firsts a hit may be: those that no earlier one has taken.
-    fn firsts(&self, waiting: &Waiting, who: Who) -> Firsts {
-        let own = |hit: &&EarlierHit| hit.kind == waiting.kind && hit.link == waiting.link && hit.at < waiting.at;
-        let is_taken = |by: fn(Who) -> bool| self.hits.iter().filter(own).any(|hit| by(hit.visitor.machine.verdict));
-        Firsts {
-            by_anyone: who != Who::Scanner && !is_taken(|who| who != Who::Scanner),
-            by_person: who.is_person() && !is_taken(Who::is_person),
-        }
-    }
-}
-
-/// Whether anything about these clicks depends on how many links the mail has: finding out is not free.
-fn asks_for_links(context: &HitContext, hits: &[EarlierHit], new: &[&Waiting]) -> bool {
-    let clicks: Vec<Timestamp> =
-        new.iter().filter(|waiting| waiting.kind == HitKind::Click).map(|waiting| waiting.at).collect();
-    let is_close = |at: &Timestamp| {
-        let is_soon = context.delivered_at.is_some_and(|delivered| at.since(delivered) <= SOON);
-        is_soon || hits.iter().any(|hit| hit.kind == HitKind::Click && at.since(hit.at) <= CLOSE)
-    };
-    clicks.len() > 1 || clicks.iter().any(is_close)
 }
 
 fn visiting<'a>(waiting: &'a Waiting, copy: &'a Copy) -> Visiting<'a> {
@@ -401,24 +352,5 @@ fn visiting<'a>(waiting: &'a Waiting, copy: &'a Copy) -> Visiting<'a> {
         at: waiting.at,
         delivery: waiting.delivery,
         hit: waiting.id,
-    }
-}
-
-/// The hit as it is written: with as much of its visitor as the agent keeps.
-fn recorded(judged: &Judged<'_>, copy: &Copy) -> RecordedHit {
-    let Judged { waiting, visitor, hold } = judged;
-    let Waiting { id, delivery, kind, link, at, .. } = **waiting;
-    let context = &copy.context;
-    let first = copy.firsts(waiting, visitor.machine.verdict);
-    let visitor = kept(visitor.clone(), &waiting.request, kind, context.privacy);
-    RecordedHit {
-        id,
-        hit: Hit { delivery, kind, link, target: waiting.target.clone(), at, visitor },
-        tenant: context.tenant,
-        agent: context.agent,
-        address: context.address.clone(),
-        relay_at: at + hold.unwrap_or_default(),
-        first,
-        is_only_counted: context.privacy == Privacy::AggregateOnly,
     }
 }

@@ -71,6 +71,12 @@ impl Window {
         self.copies.get(&delivery).into_iter().flatten().rev()
     }
 
+    /// Whether this hit is remembered.
+    pub(super) fn knows(&self, hit: &HitKey) -> bool {
+        let is_it = |known: &EarlierHit| known.at == hit.at && known.kind == hit.kind && known.link == hit.link;
+        self.hits(hit.delivery).any(|known| is_it(&known.hit))
+    }
+
     /// Remembers a hit, in place of what was remembered of it before.
     pub(super) fn remember(&mut self, delivery: DeliveryId, remembered: Remembered) {
         let at = remembered.hit.at;

@@ -9,6 +9,7 @@ use postback::model::suppression::Scope;
 use postback::model::token::{Reference, Sealer};
 use postback::model::tracking::{Block, TrackingHost};
 use postback::store::suppressions::{Filter, Lists};
+use serde_json::json;
 
 use super::{House, Reply};
 
@@ -32,7 +33,13 @@ impl House {
     /// The hits of a delivery, once there are as many as expected.
     async fn hits(&self, delivery: DeliveryId, expected: usize) -> Vec<(HitKind, String)> {
         loop {
-            let context = self.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+            let context = self
+                .store
+                .hit_contexts(&[delivery], |_| false, std::time::Duration::MAX)
+                .await
+                .unwrap()
+                .remove(&delivery)
+                .unwrap();
             if context.earlier.len() >= expected {
                 return context.earlier.into_iter().map(|hit| (hit.kind, hit.visitor.user_agent)).collect();
             }
@@ -115,7 +122,13 @@ async fn a_trusted_proxy_says_who_asks() {
         let (delivery, path) = house.sealed(link("https://shop.example.com/")).await;
         house.ask("GET", &path, &[("X-Forwarded-For", "6.6.6.6, 9.9.9.9")], b"").await;
         house.hits(delivery, 1).await;
-        let context = house.store.hit_contexts(&[delivery]).await.unwrap().remove(&delivery).unwrap();
+        let context = house
+            .store
+            .hit_contexts(&[delivery], |_| false, std::time::Duration::MAX)
+            .await
+            .unwrap()
+            .remove(&delivery)
+            .unwrap();
         assert_eq!(context.earlier[0].visitor.place.ip_address, expected);
         house.shut().await;
     }
@@ -233,6 +246,55 @@ async fn a_tracking_host_serves_its_files_and_proves_itself() {
         let message = house.store.message(sent["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(message.facts.tracking.base_url, base_url);
     }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tracking_hosts_are_managed_over_the_api() {
+    let house = House::new().await;
+    const PATH: &str = "/api/v1/tracking-hosts";
+    let new = r#"{"host":"Links.ours.example:8443","domain":"ours.example","assetLinks":"[ ]"}"#;
+    let made = house.mailtura("POST", PATH, new).await;
+    assert_eq!((made.status, made.field("location")), (201, "/api/v1/tracking-hosts/links%2Eours%2Eexample%3A8443"));
+    let own = made.field("location").to_owned();
+    let body = made.json();
+    assert_eq!((&body["host"], &body["mailAgent"]), (&json!("links.ours.example:8443"), &json!("default")));
+    assert_eq!(
+        (&body["status"], &body["checkedAt"], &body["assetLinks"]),
+        (&json!("unchecked"), &json!(null), &json!("[ ]"))
+    );
+    assert_eq!(house.mailtura("POST", PATH, new).await.status, 409);
+    for (wrong, place) in [
+        (r#"{"host":"links.other.example","domain":"ours.example"}"#, "/host"),
+        (r#"{"host":"ours.example","domain":"ours.example"}"#, "/host"),
+        (r#"{"host":"links.other.example","domain":"other.example"}"#, "/domain"),
+        (r#"{"host":"t.ours.example","domain":"ours.example","assetLinks":"[ "}"#, "/assetLinks"),
+    ] {
+        let refused = house.mailtura("POST", PATH, wrong).await;
+        assert_eq!((refused.status, &refused.json()["validation"][0]["instancePath"]), (422, &json!(place)), "{wrong}");
+    }
+
+    let name = "links.ours.example:8443";
+    house.store.tracking_host_checked(name, "no certificate").await.unwrap();
+    let failed = house.mailtura("GET", &own, "").await.json();
+    assert_eq!((&failed["status"], &failed["fault"]), (&json!("failed"), &json!("no certificate")));
+    house.store.tracking_host_checked(name, "").await.unwrap();
+    let due = house.mailtura("POST", &format!("{own}/check"), "").await;
+    assert_eq!((due.status, &due.json()["status"]), (202, &json!("ready")), "it stands as it stood until then");
+    let known = house.store.tracking_hosts().await.unwrap();
+    assert_eq!((known[0].checked_at, known[0].is_ready()), (Some(TrackingHost::DUE), true));
+    assert_eq!(house.mailtura("GET", &own, "").await.json()["checkedAt"], json!(null));
+
+    let change = r#"{"appleAppSiteAssociation":"{\"applinks\":{}}","assetLinks":null}"#;
+    let changed = house.mailtura("PATCH", &own, change).await.json();
+    assert_eq!(
+        (&changed["appleAppSiteAssociation"], &changed["assetLinks"]),
+        (&json!("{\"applinks\":{}}"), &json!(null))
+    );
+    assert_eq!(house.mailtura("GET", PATH, "").await.json()[0], changed);
+    assert_eq!(house.mailtura("DELETE", &own, "").await.status, 204);
+    assert_eq!(house.mailtura("DELETE", &own, "").await.status, 404);
+    assert_eq!(house.mailtura("GET", PATH, "").await.json(), json!([]));
     house.shut().await;
 }
 
