@@ -162,17 +162,7 @@ async fn add_host(loaded: &Loaded, guest: &Guest, host: &str, domain: &str, of: 
     if !guest.store.domains(agent.id).await.context("look for its domains")?.contains(&domain) {
         bail!("{} may not send from {domain}; first `postback domain add {domain}`", agent.name);
     }
-    let added_host = TrackingHost {
-        host: host.clone(),
-        tenant: agent.tenant,
-        agent: agent.id,
-        domain: domain.clone(),
-        apple_links: String::new(),
-        android_links: String::new(),
-        checked_at: None,
-        fault: String::new(),
-        created_at: guest.clock.now(),
-    };
+    let added_host = TrackingHost::new(host.clone(), &agent, domain.clone(), guest.clock.now());
     added(
         guest.store.add_tracking_host(added_host.clone()).await,
         &format!("tracking host {host}, or one for {domain},"),

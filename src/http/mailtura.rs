@@ -32,6 +32,8 @@ mod templates;
 
 mod tenants;
 
+mod tracking_hosts;
+
 mod webhooks;
 
 use std::sync::Arc;

@@ -127,6 +127,12 @@ pub fn domain_name(text: &str) -> Result<String, BadAddress> {
     if well_formed { Ok(domain) } else { Err(BadAddress::Domain) }
 }
 
+/// A host name as [`domain_name`] has it, or `*.` and one for every host below it; `None` for anything else.
+pub fn host_pattern(text: &str) -> Option<String> {
+    let (star, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+    domain_name(name).ok().map(|name| format!("{star}{name}"))
+}
+
 /// A label as the world writes them: letters, digits, hyphens inside, and the underscore that RFC 1123 forbids but
 /// real mail domains have.
 fn is_label(label: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Hosts under which tracked links lead through us, and what leads nowhere any more.
 
 use super::id::{AgentId, MessageId, TenantId};
+use super::tenant::MailAgent;
 use super::time::Timestamp;
 
 /// A host under which the links of one sending domain lead through us.
@@ -27,6 +28,24 @@ pub struct TrackingHost {
 }
 
 impl TrackingHost {
+    /// When a host was checked last that is to be checked at once; until then it stands as it stood.
+    pub const DUE: Timestamp = Timestamp::from_millis(0);
+
+    /// A host of this agent's, not checked yet, with no files for app links.
+    pub fn new(host: String, agent: &MailAgent, domain: String, created_at: Timestamp) -> Self {
+        Self {
+            host,
+            tenant: agent.tenant,
+            agent: agent.id,
+            domain,
+            apple_links: String::new(),
+            android_links: String::new(),
+            checked_at: None,
+            fault: String::new(),
+            created_at,
+        }
+    }
+
     /// Whether mail may be rewritten for it: its last check passed.
     pub fn is_ready(&self) -> bool {
         self.checked_at.is_some() && self.fault.is_empty()

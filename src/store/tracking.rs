@@ -65,6 +65,15 @@ impl Store {
         self.run(sql, vec![self.now().into(), fault.into(), host.into()]).await.map(drop)
     }
 
+    /// Lets a host be checked as soon as whoever checks comes round. One that was never checked is due anyway.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn tracking_host_due(&self, host: &str) -> Result<()> {
+        let sql = "update tracking_hosts set checked_at = $1 where host = $2 and checked_at is not null";
+        self.run(sql, vec![TrackingHost::DUE.into(), host.into()]).await.map(drop)
+    }
+
     /// Replaces a host's files for app links. Whether the tenant has such a host.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::page::{self, Frame, Notice, Section, shown};
 use super::visit::AGENTS_MAX;
 use super::{Fault, Page, Visit, go};
 use crate::intake::provision;
-use crate::model::address::{Address, Mailbox, domain_name};
+use crate::model::address::{Address, Mailbox, host_pattern};
 use crate::model::id::CredentialId;
 use crate::model::tenant::{AgentSettings, Clicks, Credential, CredentialKind, MailAgent, Privacy};
 use crate::model::user::Deed;
@@ -172,6 +172,9 @@ fn put(form: &Form, settings: &mut AgentSettings) -> Result<(), String> {
     };
     settings.track_opens = form.has("track_opens");
     settings.track_text_links = form.has("track_text_links");
+    settings.pixel_on_top = form.has("pixel_on_top");
+    settings.hidden_link = form.has("hidden_link");
+    settings.durable_hits = form.has("durable_hits");
     settings.track_clicks = match form.get("track_clicks") {
         "on" => Clicks::On,
         "auto" => Clicks::Auto,
@@ -183,10 +186,8 @@ fn put(form: &Form, settings: &mut AgentSettings) -> Result<(), String> {
         _ => Privacy::Full,
     };
     let hosts = form.lines("untracked_hosts");
-    let hosts = hosts.split_whitespace().map(|host| {
-        let (star, name) = host.strip_prefix("*.").map_or(("", host), |name| ("*.", name));
-        domain_name(name).map(|name| format!("{star}{name}")).map_err(|_| format!("{host} is no host name."))
-    });
+    let hosts =
+        hosts.split_whitespace().map(|host| host_pattern(host).ok_or_else(|| format!("{host} is no host name.")));
     settings.untracked_hosts = hosts.take(HOSTS_MAX).collect::<Result<_, _>>()?;
     settings.bounce_address = address("bounce_address")?;
     let from = address("from_email")?;

@@ -10,12 +10,14 @@ use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
 use super::super::shape::{
-    self, Change, Count, Email, Line, Nullable, Read, Schemas, Shape, When, Word, answer, request, vocabulary,
+    self, Change, Count, Email, Line, List, Nullable, Read, Schemas, Shape, Text, When, Word, answer, request,
+    vocabulary,
 };
 use super::super::wire::{Flaw, Wrong};
 use super::tenants::{DAILY_LIMIT_MAX, set_sender, shown_sender};
 use super::{AGENTS_MAX, made, no_content};
 use crate::intake::provision;
+use crate::model::address::host_pattern;
 use crate::model::tenant::{AgentSettings, Clicks, DEFAULT_AGENT, MailAgent, Privacy};
 
 vocabulary! { Privacy:
@@ -37,6 +39,27 @@ impl Read for Clicks {
             Json::Text(word) if word == "auto" => Ok(Clicks::Auto),
             _ => Err(Flaw::at(path, Wrong::OneOf(&["false", "true", "auto"]))),
         }
+    }
+}
+
+/// Hosts that a mail agent leaves alone.
+const HOSTS_MAX: usize = 100;
+
+/// A host, or with `*.` before it every host below.
+#[derive(Debug)]
+pub(super) struct HostPattern(String);
+
+impl Shape for HostPattern {
+    fn schema(schemas: &mut Schemas) -> Value {
+        Text::<1, 255>::schema(schemas)
+    }
+}
+
+impl Read for HostPattern {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        let Text(text) = Text::<1, 255>::read(json, path)?;
+        let pattern = host_pattern(&text).map(Self);
+        pattern.ok_or_else(|| Flaw::at(path, Wrong::Format("hostname")).showing(&text))
     }
 }
 
@@ -65,8 +88,18 @@ request! {
         track_opens "trackOpens": Option<bool>,
         /// Rewrite links, unless the mail says otherwise: all, none, or (`auto`) all but those that let their holder in.
         track_clicks "trackClicks": Option<Clicks>,
+        /// Rewrite the links of plain text too.
+        track_text_links "trackTextLinks": Option<bool>,
+        /// The pixel stands at the top of the body, not at its end.
+        pixel_on_top "pixelOnTop": Option<bool>,
+        /// Add a link that no reader sees: who follows it is a scanner.
+        hidden_link "hiddenLink": Option<bool>,
+        /// Hosts whose links stay as they are; `*.example.com` is every host below.
+        untracked_hosts "untrackedHosts": Option<List<HostPattern, 0, HOSTS_MAX>>,
         /// How much of a reader is kept.
         privacy "privacy": Option<Word<Privacy>>,
+        /// Answer who opens or clicks only when that is safe on the disk.
+        durable_hits "durableHits": Option<bool>,
         /// The bounce address that TransMail's payloads show.
         bounce_address "bounceAddress": Change<Email>,
         /// Recipients a day (UTC).
@@ -99,8 +132,18 @@ answer! {
         track_opens "trackOpens": bool,
         /// Rewrite links, unless the mail says otherwise: all, none, or (`auto`) all but those that let their holder in.
         track_clicks "trackClicks": Clicks,
+        /// Rewrite the links of plain text too.
+        track_text_links "trackTextLinks": bool,
+        /// The pixel stands at the top of the body, not at its end.
+        pixel_on_top "pixelOnTop": bool,
+        /// Add a link that no reader sees: who follows it is a scanner.
+        hidden_link "hiddenLink": bool,
+        /// Hosts whose links stay as they are; `*.example.com` is every host below.
+        untracked_hosts "untrackedHosts": Vec<String>,
         /// How much of a reader is kept.
         privacy "privacy": Word<Privacy>,
+        /// Answer who opens or clicks only when that is safe on the disk.
+        durable_hits "durableHits": bool,
         /// The bounce address that TransMail's payloads show.
         bounce_address "bounceAddress": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
@@ -177,7 +220,14 @@ fn apply(changes: AgentChanges, settings: &mut AgentSettings) -> Result<(), Flaw
     set_sender(settings, changes.from_email, changes.from_name)?;
     settings.track_opens = changes.track_opens.unwrap_or(settings.track_opens);
     settings.track_clicks = changes.track_clicks.unwrap_or(settings.track_clicks);
+    settings.track_text_links = changes.track_text_links.unwrap_or(settings.track_text_links);
+    settings.pixel_on_top = changes.pixel_on_top.unwrap_or(settings.pixel_on_top);
+    settings.hidden_link = changes.hidden_link.unwrap_or(settings.hidden_link);
+    if let Some(List(hosts)) = changes.untracked_hosts {
+        settings.untracked_hosts = hosts.into_iter().map(|HostPattern(host)| host).collect();
+    }
     settings.privacy = changes.privacy.map_or(settings.privacy, |Word(privacy)| privacy);
+    settings.durable_hits = changes.durable_hits.unwrap_or(settings.durable_hits);
     let bounce_address = std::mem::take(&mut settings.bounce_address);
     let bounce_address = changes.bounce_address.applied(Some(bounce_address), |Email(address)| address.to_string());
     settings.bounce_address = bounce_address.unwrap_or_default();
@@ -197,7 +247,12 @@ async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
             from_name,
             track_opens: settings.track_opens,
             track_clicks: settings.track_clicks,
+            track_text_links: settings.track_text_links,
+            pixel_on_top: settings.pixel_on_top,
+            hidden_link: settings.hidden_link,
+            untracked_hosts: settings.untracked_hosts,
             privacy: Word(settings.privacy),
+            durable_hits: settings.durable_hits,
             bounce_address: Nullable(Some(settings.bounce_address).filter(|address| !address.is_empty())),
             daily_limit: Nullable(settings.daily_limit),
         },

@@ -15,6 +15,7 @@ use super::statistics::DayCounts;
 use super::suppressions::{NewSuppression, Suppression, SuppressionChange};
 use super::templates::{DraftPreview, NewTemplate, Preview, PreviewData, Template, TemplateChange, TemplateVersion};
 use super::tenants::{NewTenant, Tenant, TenantChange};
+use super::tracking_hosts::{NewTrackingHost, TrackingHostBody, TrackingHostChange};
 use super::webhooks::log::{self, Attempt, Dispatch, DispatchLog, Which};
 use super::webhooks::replays::{self, NewReplay, Replay, ReplayedEvent};
 use super::webhooks::secret::{self, RotatedSecret, SecretRotation};
@@ -22,7 +23,8 @@ use super::webhooks::shapes::{NewWebhook, WebhookChange, WebhookDraft, WebhookTe
 use super::webhooks::trial::{self, RequestView, TestedWebhook};
 use super::webhooks::view::Webhook;
 use super::{
-    agents, domains, emails, events, keys, queue, recipients, statistics, suppressions, templates, tenants, webhooks,
+    agents, domains, emails, events, keys, queue, recipients, statistics, suppressions, templates, tenants,
+    tracking_hosts, webhooks,
 };
 use crate::model::webhook::DispatchState;
 
@@ -335,6 +337,36 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         Box::pin(domains::remove(call))
     })
     .query(&[MAIL_AGENT]),
+    Operation::get("/api/v1/tracking-hosts", "listTrackingHosts", "List hosts that links lead through", |call| {
+        Box::pin(tracking_hosts::list(call))
+    })
+    .query(PAGE)
+    .gives::<Vec<TrackingHostBody>>(),
+    Operation::post("/api/v1/tracking-hosts", "addTrackingHost", "Let a domain's links lead through a host", |call| {
+        Box::pin(tracking_hosts::add(call))
+    })
+    .takes::<NewTrackingHost>()
+    .gives::<TrackingHostBody>(),
+    Operation::get("/api/v1/tracking-hosts/{host}", "getTrackingHost", "Show a tracking host", |call| {
+        Box::pin(tracking_hosts::get(call))
+    })
+    .gives::<TrackingHostBody>(),
+    Operation::patch("/api/v1/tracking-hosts/{host}", "changeTrackingHost", "Set files for app links", |call| {
+        Box::pin(tracking_hosts::change(call))
+    })
+    .takes::<TrackingHostChange>()
+    .gives::<TrackingHostBody>(),
+    Operation::post(
+        "/api/v1/tracking-hosts/{host}/check",
+        "checkTrackingHost",
+        "Check a host within seconds",
+        |call| Box::pin(tracking_hosts::check(call)),
+    )
+    .status(202)
+    .gives::<TrackingHostBody>(),
+    Operation::delete("/api/v1/tracking-hosts/{host}", "removeTrackingHost", "Let its links lead nowhere", |call| {
+        Box::pin(tracking_hosts::remove(call))
+    }),
     Operation::get("/api/v1/keys", "listKeys", "List API keys and SMTP passwords", |call| Box::pin(keys::list(call)))
         .query(PAGE)
         .gives::<Vec<Key>>(),

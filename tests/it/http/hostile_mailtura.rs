@@ -39,7 +39,24 @@ fn good() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/api/v1/domains", json!({ "name": "d.example", "mailAgent": null })),
         ("POST", "/api/v1/keys", json!({ "name": "n", "kind": "api_key", "mailAgent": null })),
         ("POST", "/api/v1/agents", json!({ "name": "g", "settings": { "trackOpens": true } })),
-        ("PATCH", "/api/v1/agents/default", json!({ "settings": { "privacy": "full", "trackClicks": "auto" } })),
+        (
+            "PATCH",
+            "/api/v1/agents/default",
+            json!({
+                "settings": {
+                    "privacy": "full", "trackClicks": "auto", "trackTextLinks": false, "pixelOnTop": false,
+                    "hiddenLink": false, "untrackedHosts": ["*.app.example"], "durableHits": false,
+                },
+            }),
+        ),
+        (
+            "POST",
+            "/api/v1/tracking-hosts",
+            json!({
+                "host": "t.ours.example", "domain": "ours.example", "mailAgent": null,
+                "appleAppSiteAssociation": "{}", "assetLinks": "[]",
+            }),
+        ),
         ("PATCH", "/api/v1/tenants/ours", json!({ "name": "Ours", "settings": { "fromName": null } })),
     ]
 }

@@ -93,6 +93,11 @@ async fn mail_agents() {
         .mailtura("POST", "/api/v1/agents", r#"{"name":"news/letter"}"#)
         .await
         .is(409, r#"{"message":"it exists already"}"#);
+    let tracking = r#"{"settings":{"untrackedHosts":["*.App.Example"],"durableHits":true,"pixelOnTop":true}}"#;
+    let settings = house.mailtura("PATCH", &path, tracking).await.json()["settings"].clone();
+    assert_eq!((&settings["untrackedHosts"], &settings["durableHits"]), (&json!(["*.app.example"]), &json!(true)));
+    assert_eq!((&settings["pixelOnTop"], &settings["hiddenLink"]), (&json!(true), &json!(false)));
+    assert!(house.store.has_durable_hits().await.unwrap());
     let change = r#"{"settings":{"privacy":"aggregate_only","dailyLimit":5,"bounceAddress":"b@ours.example"}}"#;
     let changed = house.mailtura("PATCH", &path, change).await.json();
     assert_eq!(
