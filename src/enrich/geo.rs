@@ -14,6 +14,7 @@ mod network;
 mod packed;
 #[cfg(test)]
 mod sample;
+mod zones;
 
 pub use packed::{Coded, Damaged};
 
@@ -142,7 +143,11 @@ impl Geo {
                 country.name.clone_into(&mut place.country_name);
             }
             if place.time_zone.is_empty() {
-                country.time_zone.clone_into(&mut place.time_zone);
+                let zone = match country.time_zone {
+                    "" => zones::zone(country.code, &place.region),
+                    only => only,
+                };
+                zone.clone_into(&mut place.time_zone);
             }
         }
         place.ip_address = ip.to_canonical().to_string();

@@ -7,11 +7,31 @@
 use std::borrow::Cow;
 
 use mail_parser::decoders::charsets::map::charset_decoder;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 const ESCAPE: u8 = 0x1b;
 const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
+
+/// What Windows and old programs call a charset that others know by another name.
+const ALIASES: [(&str, &str); 16] = [
+    ("646", "us-ascii"),
+    ("iso-646-us", "us-ascii"),
+    ("iso646-us", "us-ascii"),
+    ("cp367", "us-ascii"),
+    ("utf8mb4", "utf-8"),
+    ("cp65001", "utf-8"),
+    ("cp932", "shift_jis"),
+    ("ms932", "shift_jis"),
+    ("windows-932", "shift_jis"),
+    ("cp936", "gbk"),
+    ("ms936", "gbk"),
+    ("windows-936", "gbk"),
+    ("cp949", "euc-kr"),
+    ("ms949", "euc-kr"),
+    ("uhc", "euc-kr"),
+    ("cp950", "big5"),
+];
 
 /// How the bytes of a part are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +49,8 @@ impl Charset {
     pub(super) fn named(label: Option<&str>) -> Option<Self> {
         let Some(label) = label else { return Some(Self::Utf8) };
         let label = label.trim().to_ascii_lowercase().replace('_', "-");
+        let known = ALIASES.iter().find(|(alias, _)| *alias == label).map(|(_, name)| (*name).to_owned());
+        let label = known.unwrap_or(label);
         match label.as_str() {
             "" | "utf-8" | "utf8" | "us-ascii" | "ascii" | "ansi-x3.4-1968" => Some(Self::Utf8),
             "replacement" | "unicode" | "csunicode" | "x-user-defined" => None,
@@ -41,9 +63,10 @@ impl Charset {
     }
 
     /// The bytes as a scanner may see them, each where it was; `None` when they end within a double-byte run or begin
-    /// as UTF-16 does. Double-byte runs are masked whatever the label says, since readers guess too.
+    /// or look as UTF-16 does. Double-byte runs are masked whatever the label says, since readers guess too.
     pub(super) fn scannable<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let is_wide = memchr(0, bytes).is_some() && memchr_iter(0, bytes).count() > bytes.len() / 4;
+        if is_wide || bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return None;
         }
         let shifts = *self == Self::Switching && memchr(SHIFT_OUT, bytes).is_some();
@@ -90,12 +113,21 @@ mod tests {
 
     #[test]
     fn names() {
-        for label in [None, Some(""), Some("UTF-8"), Some("us-ascii"), Some(" utf8 ")] {
+        for label in [None, Some(""), Some("UTF-8"), Some("us-ascii"), Some(" utf8 "), Some("cp65001")] {
             assert_eq!(Charset::named(label), Some(Charset::Utf8), "{label:?}");
         }
-        for label in
-            ["windows-1252", "ISO-8859-15", "koi8-r", "gb2312", "Big5", "Shift_JIS", "EUC-KR", "ks_c_5601-1987"]
-        {
+        for label in [
+            "windows-1252",
+            "CP932",
+            "ms949",
+            "ISO-8859-15",
+            "koi8-r",
+            "gb2312",
+            "Big5",
+            "Shift_JIS",
+            "EUC-KR",
+            "ks_c_5601-1987",
+        ] {
             assert!(matches!(Charset::named(Some(label)), Some(Charset::Ascii(_))), "{label}");
         }
         for label in ["iso-2022-jp", "ISO-2022-KR", "csISO2022JP"] {
@@ -117,6 +149,8 @@ mod tests {
         assert_eq!(scannable(None, b"a\x0e<!\x0fb").unwrap(), "a\x0e<!\x0fb");
         assert_eq!(scannable(Some("iso-2022-jp"), b"a\x1b$B<"), None);
         assert_eq!(scannable(None, b"\xff\xfe<\0"), None);
+        assert_eq!(scannable(None, b"<\0p\0>\0"), None);
+        assert_eq!(scannable(None, b"<p>a\0b</p>").as_deref(), Some("<p>a\0b</p>"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::text::{Lexicon, Text, major};
 pub(super) fn browser<'a>(text: &Text<'a>) -> Option<(&'static str, &'a str)> {
     opera(text)
         .or_else(|| text.has(") brave chrome/").then_some(("Brave", text.version_after("brave chrome/"))))
+        .or_else(|| text.has(" instagram ").then_some(("Instagram", text.version_after(" instagram "))))
         .or_else(|| NAMED.find(text, |token| text.slashed(token)).map(|(_, name, version)| (name, version)))
         .or_else(|| firefox(text))
         .or_else(|| explorer(text))

@@ -53,43 +53,44 @@ static NAMED: LazyLock<Lexicon<&'static str>> = LazyLock::new(|| Lexicon::new(NA
 const NAMES: &[(&str, &str)] = &[
     // Built on Thunderbird, which they may name as well.
     ("betterbird", "Betterbird"), ("epyrus", "Epyrus"), ("interlink/", "Interlink"), ("fossamail", "FossaMail"),
-    ("framabird", "Framabird"), ("postbox", "Postbox"), ("icedove", "Icedove"), ("spicebird", "Spicebird"),
-    ("correo/", "Correo"), ("eudora", "Eudora"), ("zdesktop", "Zimbra Desktop"), ("zimbra", "Zimbra Desktop"),
-    ("thunderbird", "Thunderbird"), ("shredder", "Thunderbird"), ("earlybird", "Thunderbird"),
-    ("lanikai", "Thunderbird"),
+    ("framabird", "Framabird"), ("postboxapp", "Postbox"), ("postbox", "Postbox"), ("icedove", "Icedove"),
+    ("spicebird", "Spicebird"), ("correo/", "Correo"), ("eudora", "Eudora"), ("zdesktop", "Zimbra Desktop"),
+    ("zimbra desktop", "Zimbra Desktop"), ("zimbra", "Zimbra Desktop"), ("thunderbird", "Thunderbird"),
+    ("shredder", "Thunderbird"), ("earlybird", "Thunderbird"), ("lanikai", "Thunderbird"),
     // In a browser's shell (Electron, WebView2), so the shell's products stand beside the name.
     ("mailspring", "Mailspring"), ("nylas mail", "Nylas Mail"), ("nylasmail", "Nylas Mail"), ("nylas/", "Nylas Mail"),
-    ("mailbird", "Mailbird"), ("sparkdesktop", "Spark"), ("sparkmail", "Spark"), ("readdlespark", "Spark"),
-    ("superhuman", "Superhuman"), ("shortwave", "Shortwave"), ("tutanota-desktop", "Tuta"), ("tutanota", "Tuta"),
-    ("tuta-mail", "Tuta"), ("zohomail-desktop", "Zoho Mail"), ("zohomail", "Zoho Mail"), ("zoho mail", "Zoho Mail"),
-    ("zohotridentmac", "Zoho Trident"), ("zohotrident", "Zoho Trident"), ("zohotridentwin", "Zoho Trident"),
-    ("fastmailua", "Fastmail"), ("fastmail", "Fastmail"), ("mailmasterpc", "Mail Master"),
-    ("mailmastermac", "Mail Master"), ("mailmaster", "Mail Master"), ("protonmail", "Proton Mail"),
-    ("proton-mail", "Proton Mail"), ("proton mail", "Proton Mail"), ("missive/", "Missive"), ("frontapp", "Front"),
+    ("mailbird", "Mailbird"), ("spark desktop", "Spark"), ("spark/", "Spark"), ("sparkdesktop", "Spark"),
+    ("sparkmail", "Spark"), ("readdlespark", "Spark"), ("superhuman", "Superhuman"), ("shortwave", "Shortwave"),
+    ("tutanota-desktop", "Tuta"), ("tutanota", "Tuta"), ("tuta-mail", "Tuta"), ("zohomail-desktop", "Zoho Mail"),
+    ("zohomail", "Zoho Mail"), ("zoho mail", "Zoho Mail"), ("zohotridentmac", "Zoho Trident"),
+    ("zohotrident", "Zoho Trident"), ("zohotridentwin", "Zoho Trident"), ("fastmailua", "Fastmail"),
+    ("fastmail", "Fastmail"), ("mailmasterpc", "Mail Master"), ("mailmastermac", "Mail Master"),
+    ("mailmaster", "Mail Master"), ("protonmail", "Proton Mail"), ("proton-mail", "Proton Mail"),
+    ("proton mail", "Proton Mail"), ("missive/", "Missive"), ("frontapp", "Front"), ("front/", "Front"),
     ("hiri/", "Hiri"), ("polymail", "Polymail"), ("notion mail", "Notion Mail"), ("notionmail", "Notion Mail"),
-    ("rambox-mail", "Rambox"), ("mailplane", "Mailplane"), ("mimestream", "Mimestream"), ("canarymail", "Canary Mail"),
-    ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("hey/", "HEY"), ("twobird", "Twobird"),
-    ("inboxbygmail", "Inbox by Gmail"),
+    ("rambox-mail", "Rambox"), ("mailplane", "Mailplane"), ("mimestream", "Mimestream"),
+    ("canarymail", "Canary Mail"), ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("hey/", "HEY"),
+    ("twobird", "Twobird"), ("inboxbygmail", "Inbox by Gmail"),
     // Desktop.
-    ("em client", "eM Client"), ("emclient", "eM Client"), ("airmail", "Airmail"), ("sparrow/", "Sparrow"),
-    ("unibox/", "Unibox"), ("mailmate", "MailMate"), ("mailbar", "MailBar"), ("gyazmail", "GyazMail"),
-    ("the bat!", "The Bat!"), ("thebat!", "The Bat!"), ("thebat", "The Bat!"), ("becky!", "Becky!"),
-    ("becky/", "Becky!"), ("foxmail", "Foxmail"), ("incredimail", "IncrediMail"), ("pegasus mail", "Pegasus Mail"),
-    ("pegasus/", "Pegasus Mail"), ("pocomail", "PocoMail"), ("barcapro", "Barca"), ("barca/", "Barca"),
-    ("lotus-notes", "Lotus Notes"), ("lotus notes", "Lotus Notes"), ("hcl notes", "HCL Notes"),
+    ("em client", "eM Client"), ("em_client", "eM Client"), ("emclient", "eM Client"), ("airmail", "Airmail"),
+    ("sparrow/", "Sparrow"), ("unibox/", "Unibox"), ("mailmate", "MailMate"), ("mailbar", "MailBar"),
+    ("gyazmail", "GyazMail"), ("the bat!", "The Bat!"), ("thebat!", "The Bat!"), ("thebat", "The Bat!"),
+    ("becky!", "Becky!"), ("becky/", "Becky!"), ("foxmail", "Foxmail"), ("incredimail", "IncrediMail"),
+    ("pegasus mail", "Pegasus Mail"), ("pegasus/", "Pegasus Mail"), ("pocomail", "PocoMail"), ("barcapro", "Barca"),
+    ("barca/", "Barca"), ("lotus-notes", "Lotus Notes"), ("lotus notes", "Lotus Notes"), ("hcl notes", "HCL Notes"),
     ("novell groupwise", "GroupWise"), ("groupwise", "GroupWise"), ("evolution", "Evolution"),
-    ("claws mail", "Claws Mail"), ("claws-mail", "Claws Mail"), ("clawsmail", "Claws Mail"),
-    ("sylpheed", "Sylpheed"), ("geary/", "Geary"), ("trojita", "Trojitá"), ("trojitá", "Trojitá"),
-    ("balsa/", "Balsa"), ("mutt/", "Mutt"), ("neomutt", "NeoMutt"), ("alpine/", "Alpine"), ("mail free", "Mail Free"),
-    ("mailwasher", "MailWasher"), ("turnpike/", "Turnpike"), ("opera mail", "Opera Mail"),
-    ("microsoft-macoutlook", "Microsoft Outlook"), ("entourage/", "Microsoft Entourage"),
+    ("claws mail", "Claws Mail"), ("claws-mail", "Claws Mail"), ("clawsmail", "Claws Mail"), ("sylpheed", "Sylpheed"),
+    ("geary/", "Geary"), ("trojita", "Trojitá"), ("trojitá", "Trojitá"), ("balsa/", "Balsa"), ("mutt/", "Mutt"),
+    ("neomutt", "NeoMutt"), ("alpine/", "Alpine"), ("mail free", "Mail Free"), ("mailwasher", "MailWasher"),
+    ("turnpike/", "Turnpike"), ("opera mail", "Opera Mail"), ("microsoft-macoutlook", "Microsoft Outlook"),
+    ("entourage/", "Microsoft Entourage"),
     // Mobile.
     ("k-9 mail", "K-9 Mail"), ("k-9", "K-9 Mail"), ("k9mail", "K-9 Mail"), ("fairemail", "FairEmail"),
     ("aquamail", "Aqua Mail"), ("aqua mail", "Aqua Mail"), ("bluemail", "BlueMail"), ("blue mail", "BlueMail"),
-    ("edisonmail", "Edison Mail"), ("edison mail", "Edison Mail"), ("ninemail", "Nine"), ("nine-mail", "Nine"),
-    ("typemail", "TypeMail"), ("mymail", "myMail"), ("newton/", "Newton"), ("cloudmagic", "Newton"),
-    ("boxer/", "Boxer"), ("altomail", "Alto"), ("aolmail", "AOL Mail"), ("aol mail", "AOL Mail"),
-    ("samsung email", "Samsung Email"), ("samsungemail", "Samsung Email"),
+    ("edisonmail", "Edison Mail"), ("edison mail", "Edison Mail"), ("ninemail", "Nine"), ("nine/", "Nine"),
+    ("nine-mail", "Nine"), ("typemail", "TypeMail"), ("mymail", "myMail"), ("newton/", "Newton"),
+    ("cloudmagic", "Newton"), ("boxer/", "Boxer"), ("altomail", "Alto"), ("aolmail", "AOL Mail"),
+    ("aol mail", "AOL Mail"), ("samsung email", "Samsung Email"), ("samsungemail", "Samsung Email"),
     ("com.samsung.android.email.provider", "Samsung Email"), ("com.samsung.android.email", "Samsung Email"),
     ("qqmail", "QQ Mail"), ("gmx mail", "GMX Mail"), ("web.de mail", "WEB.DE Mail"), ("mailapp", "MailApp"),
     ("seznam email", "Seznam Email"), ("email.cz", "Seznam Email"), ("yandexmail", "Yandex Mail"),
@@ -228,6 +229,14 @@ mod tests {
             Some(("KMail", "")),
         );
         check("mobmail ios 14.2.0.38 ru.mail.mail", Some(("Mail.ru", "14.2.0.38")));
+        check(
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Spark Desktop/3.10.4 Chrome/116.0 Electron/26.6 Safari/537.36",
+            Some(("Spark", "3.10.4")),
+        );
+        check("Mozilla/5.0 (Macintosh; rv:68.0) Gecko/20100101 PostboxApp/7.0.60", Some(("Postbox", "7.0.60")));
+        check("eM_Client/7.2.35595.0", Some(("eM Client", "7.2.35595.0")));
+        check("K-9 Mail for Android/6.712", Some(("K-9 Mail", "6.712")));
+        check("The Bat! (v4.2.44) UNREG", Some(("The Bat!", "4.2.44")));
     }
 
     #[test]

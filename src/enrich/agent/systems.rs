@@ -120,7 +120,8 @@ fn apple_mobile(text: &Text) -> Option<System> {
         let version = underscored(after(text, prefix)?);
         (!version.is_empty()).then_some(version)
     });
-    let told = told.unwrap_or_default();
+    // A version that no iOS has is that of an app: `Outlook-iOS/711.2620504`.
+    let told = told.filter(|told| major(told) < Some(IOS_MAJOR_MAX)).unwrap_or_default();
     // From iOS 26 on, Safari keeps saying 18 and tells the truth in `Version/`.
     match text.product("version") {
         Some(shown) if major(shown) >= Some(26) && major(&told) == Some(18) => System::of("iOS", shown),
@@ -149,10 +150,17 @@ fn android(text: &Text) -> Option<System> {
     let told = text.dense.match_indices("android").find_map(|(at, name)| {
         let rest = text.dense.get(at + name.len()..)?;
         let version = version_prefix(rest.trim_start_matches(['/', '-', ';']));
-        (!version.is_empty()).then_some(version)
+        // `Outlook-Android/4.2244.0`, `Mail for Android/6.7`: the version is the app's.
+        let before = text.dense.get(..at).unwrap_or("");
+        let is_apps = rest.starts_with('/') && (before.ends_with('-') || before.ends_with("for"));
+        (!version.is_empty() && !is_apps && major(version) < Some(ANDROID_MAJOR_MAX)).then_some(version)
     });
     System::of("Android", told.unwrap_or(""))
 }
+
+/// Numbers from here on are no version of the system for many years to come.
+const IOS_MAJOR_MAX: u32 = 60;
+const ANDROID_MAJOR_MAX: u32 = 40;
 
 fn android_of_api(level: u32) -> &'static str {
     match level {
@@ -232,10 +240,37 @@ fn mac(text: &Text) -> Option<System> {
     if ["macosx", "macintosh", "mac_powerpc", "macos", "(mac;"].iter().any(|name| text.dense.contains(name)) {
         return System::of("macOS", "");
     }
-    // `Darwin/17.0.0 (x86_64)` is a Mac; without the processor it may be a telephone.
+    // `Darwin/17.0.0 (x86_64)` is a Mac; without the processor it is a telephone, or a Mac since 2020.
     let darwin = text.product("darwin").and_then(major)?;
-    let is_mac = ["x86_64", "i386"].iter().any(|name| text.has(name));
-    is_mac.then(|| System { name: "macOS", version: mac_of_darwin(darwin) })
+    if ["x86_64", "i386"].iter().any(|name| text.has(name)) {
+        return Some(System { name: "macOS", version: mac_of_darwin(darwin) });
+    }
+    let network = text.product("cfnetwork").and_then(major)?;
+    let is_telephone = darwin < 20 || text.begins("mobilemail");
+    is_telephone.then(|| System { name: "iOS", version: ios_of_network(network).to_owned() })
+}
+
+/// The version of iOS for one of its network library.
+fn ios_of_network(version: u32) -> &'static str {
+    match version {
+        485..548 => "4",
+        548..600 => "5",
+        600..640 => "6",
+        640..700 => "7",
+        700..750 => "8",
+        750..800 => "9",
+        800..880 => "10",
+        880..970 => "11",
+        970..1100 => "12",
+        1100..1190 => "13",
+        1190..1300 => "14",
+        1300..1380 => "15",
+        1380..1450 => "16",
+        1450..1550 => "17",
+        1550..1800 => "18",
+        3800..3900 => "26",
+        _ => "",
+    }
 }
 
 /// The version of macOS for a kernel: 19 is 10.15, 20 is 11, 24 is 15, 25 is 26.
@@ -345,6 +380,11 @@ mod tests {
         check("Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:133.0)", "Linux", "", "Desktop");
         check("Mail/3445.1 CFNetwork/887 Darwin/17.0.0 (x86_64)", "macOS", "10.13", "Desktop");
         check("Mail/3774 CFNetwork/1568 Darwin/24.1.0", "", "", "");
+        check("Sample/2 CFNetwork/758.5.3 Darwin/15.6.0", "iOS", "9", "");
+        check("MobileMail/3776 CFNetwork/1490.0.4 Darwin/23.2.0", "iOS", "17", "");
+        check("Sample-iOS/711.2620504.prod.iphone (2.54.0)", "iOS", "", "Smartphone");
+        check("Sample-Android/4.2244.0", "Android", "", "");
+        check("Sample for Android/6.712", "Android", "", "");
         check("Microsoft Office/16.0 (x)", "", "", "");
         check("Mozilla/5.0 (SMART-TV; Linux; Tizen 7.0)", "Tizen", "", "TV");
         check("", "", "", "");

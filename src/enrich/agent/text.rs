@@ -35,7 +35,7 @@ impl<'a> Text<'a> {
     /// The version of the product `name` (lower case): empty when it has none, `None` when the product is not there.
     ///
     /// No letter may stand before the name, no letter or digit after it, unless `name` itself ends with `/`.
-    /// A version follows after `/`, `-` or a blank.
+    /// A version follows after `/`, `-` or a blank, also in brackets and behind `for Windows`, `version` or `v`.
     pub fn product(&self, name: &str) -> Option<&'a str> {
         let bytes = self.lower.as_bytes();
         let starts = |at: usize| at.checked_sub(1).and_then(|i| bytes.get(i)).is_none_or(|b| !b.is_ascii_alphabetic());
@@ -112,7 +112,13 @@ impl<'a> Text<'a> {
         // `Name(Beta)/1.2`
         let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(")/")).map_or(rest, |(_, rest)| rest);
         let rest = rest.strip_prefix(['/', ' ', '-']).unwrap_or(rest);
-        let rest = rest.strip_prefix(['v', 'V']).unwrap_or(rest);
+        // `Name for Android/1.2`
+        let system = rest.strip_prefix("for ").and_then(|rest| rest.split_once(['/', ' ', '(']));
+        let rest = system.map_or(rest, |(_, rest)| rest).trim_start_matches(['(', ' ']);
+        let rest = ["version ", "Version ", "ver. ", "ver ", "ver.", "v.", "v", "V"]
+            .iter()
+            .find_map(|word| rest.strip_prefix(word))
+            .unwrap_or(rest);
         version_prefix(rest)
     }
 }
@@ -177,6 +183,11 @@ mod tests {
         check("Foobar/1", "foo", None);
         check("Foo(Beta)/1.5 Bar/2", "foo", Some("1.5"));
         check("Foo5", "foo", None);
+        check("Foo (v4.2) X/1", "foo", Some("4.2"));
+        check("Foo ver. 2.75.04 [ja]", "foo", Some("2.75.04"));
+        check("Foo for Windows (4.72.572)", "foo", Some("4.72.572"));
+        check("Foo for Android/6.7", "foo", Some("6.7"));
+        check("Foo (Windows NT 10.0)", "foo", Some(""));
         check("Foo (x) Foo/3", "foo", Some("3"));
         check("", "foo", None);
     }

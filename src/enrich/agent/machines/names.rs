@@ -7,15 +7,17 @@
 /// Whoever looks at links for somebody's safety, or for a hole.
 #[rustfmt::skip]
 pub(super) const SCANNERS: &[&str] = &[
-    "acunetix", "antivirus", "arachni", "barracuda", "binaryedge", "bitdefender", "bitsight", "burpcollaborator",
-    "censys", "checkpoint", "clamav", "cloudmark", "criminalip", "cyren", "defender", "detectify", "dirbuster",
-    "emeraldshield", "expanse", "feroxbuster", "fireeye", "forcepoint", "foregenix", "fortiguard", "fortimail",
-    "fortinet", "gobuster", "internetmeasurement", "ironport", "jndi:", "kaspersky", "leakix", "lightspeedsystems",
-    "malware", "masscan", "messagelabs", "mimecast", "muhstik", "nessus", "netcraft", "netsystemsresearch", "nikto",
-    "nmap", "nuclei", "onyphe", "openvas", "palo alto", "paloalto", "pentest", "phish", "probely", "proofpoint",
-    "qualys", "quttera", "rapid7", "safebrowsing", "safelinks", "securitytrails", "shodan", "sophos", "sqlmap",
-    "stretchoid", "sucuri", "symantec", "tenable", "trellix", "trend micro", "trendmicro", "twinwave", "urlscan",
-    "virustotal", "w3af", "webinspector", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu",
+    "acunetix", "antivirus", "arachni", "assetnote", "avanan", "barracuda", "binaryedge", "bitdefender", "bitsight",
+    "burp suite", "burpcollaborator", "censys", "checkpoint", "cisco secure", "clamav", "cloudmark", "criminalip",
+    "cyren", "defender", "detectify", "dirbuster", "emeraldshield", "expanse", "feroxbuster", "fireeye", "forcepoint",
+    "foregenix", "fortiguard", "fortimail", "fortinet", "fuzz faster", "gobuster", "hornetsecurity",
+    "internetmeasurement", "ironport", "ironscales", "jndi:", "kaspersky", "l9explore", "l9tcpid", "leakix",
+    "lightspeedsystems", "malware", "masscan", "messagelabs", "mimecast", "muhstik", "nessus", "netcraft",
+    "netsystemsresearch", "nikto", "nmap", "nuclei", "onyphe", "openvas", "owasp", "palo alto", "paloalto", "pentest",
+    "phish", "probely", "proofpoint", "qualys", "quttera", "rapid7", "rspamd", "safebrowsing", "safelinks", "sandbox",
+    "securitytrails", "shodan", "sophos", "spamassassin", "sqlmap", "stretchoid", "sucuri", "symantec", "tenable",
+    "trellix", "trend micro", "trendmicro", "twinwave", "urldefense", "urlscan", "vade-retro", "vadesecure",
+    "virustotal", "w3af", "webinspector", "wfuzz", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu", "zscaler",
 ];
 
 /// Whoever asks whether links still work.
@@ -51,24 +53,26 @@ pub(super) const WORDS: &[&str] = &[
     // Who they are.
     "appengine", "adsbot", "mediapartners", "googleother", "google-", "google web", "google page", "googleweblight",
     "google search console", "googleassociation", "googleadwords", "apis-google", "bingpreview", "msnbot", "ahrefs",
-    "semrush", "majestic", "sistrix", "serpstat", "seokicks", "screaming frog", "siteimprove", "builtwith", "wappalyzer",
-    "whatweb", "similarweb", "comscore", "criteo", "grapeshot", "doubleverify", "proximic", "peer39", "adbeat",
-    "adsense", "adwords", "facebookexternal", "facebookcatalog", "externalhit", "externalagent", "webindexer",
-    "skypeuri", "whatsapp/", "snap url", "vkshare", "embedly", "iframely", "onebox", "kakaotalk-scrap", "mixi-check",
-    "mastodon", "friendica", "fediverse", "gotosocial", "pleroma", "misskey", "activitypub", "lemmy/", "hootsuite",
-    "sprinklr", "brandwatch", "meltwater", "talkwalker", "radian6", "zapier", "ifttt", "logic-apps", "hubspot",
-    "mailchimp", "sendgrid", "braze sender", "klaviyo", "mailgun", "onetrust", "cookiebot", "scope3", "pageburst",
-    "rivaliq", "microad", "tineye", "diffbot", "anthropic", "claude-", "chatgpt", "openai", "perplexity", "cohere-",
-    "firecrawl", "img2dataset", "yacy", "teoma", "ask jeeves", "cloudflare", "cortex", "panscient", "ltx71", "page2rss",
-    "wechatdevtools", "yahooseeker", "feedseeker", "y!j-",
+    "semrush", "majestic", "sistrix", "serpstat", "seokicks", "screaming frog", "siteimprove", "builtwith",
+    "wappalyzer", "whatweb", "similarweb", "comscore", "criteo", "grapeshot", "doubleverify", "proximic", "peer39",
+    "adbeat", "adsense", "adwords", "facebookexternal", "facebookcatalog", "externalhit", "externalagent",
+    "webindexer", "skypeuri", "whatsapp/", "viber/", "captain-hook", "hookshot", "cloudfront", "snap url", "vkshare",
+    "embedly", "iframely", "onebox", "kakaotalk-scrap", "mixi-check", "mastodon", "friendica", "fediverse",
+    "gotosocial", "pleroma", "misskey", "activitypub", "lemmy/", "hootsuite", "sprinklr", "brandwatch", "meltwater",
+    "talkwalker", "radian6", "zapier", "ifttt", "logic-apps", "hubspot", "mailchimp", "sendgrid", "braze sender",
+    "klaviyo", "mailgun", "onetrust", "cookiebot", "scope3", "pageburst", "rivaliq", "microad", "tineye", "diffbot",
+    "anthropic", "claude-", "chatgpt", "openai", "perplexity", "cohere-", "firecrawl", "img2dataset", "yacy", "teoma",
+    "ask jeeves", "cloudflare", "cortex", "panscient", "ltx71", "page2rss", "wechatdevtools", "yahooseeker",
+    "feedseeker", "y!j-",
     // Readers of feeds.
     "rss feed", "rss-platform", "freshrss", "openrss", "feedfetch", "feedbin", "feedly", "feedwrangler", "feeder.co",
-    "feeddemon", "akregator", "newsbeuter", "newsboat", "newsblur", "newsgator", "netnewswire", "netvibes", "miniflux",
-    "inoreader", "oldreader", "bazqux", "bloglines", "bloglovin", "podcast",
+    "feeddemon", "akregator", "newsbeuter", "newsboat", "newsblur", "newsgator", "netnewswire", "netvibes",
+    "miniflux", "inoreader", "oldreader", "bazqux", "bloglines", "bloglovin", "podcast",
     // Servers that look after servers.
     "nagios", "zabbix", "icinga", "check_http", "prometheus", "blackbox", "haproxy", "elb-health",
     // Forms that nobody filled in, and attempts to break in.
     "{version}", "w.x.y.z", "$version", "${", "() {", "<class", "user-agent:", "user_agent", "compatible; linux",
+    "dummy connection",
 ];
 
 /// Words that mark a machine where a word ends: `Examplebot/2.0`, but no device called `IDbot553`.
@@ -77,20 +81,22 @@ pub(super) const ENDINGS: &[&str] = &["bot", "bots", "scan", "scanner", "scannin
 /// Programs and libraries that fetch, in front or as `name/`.
 #[rustfmt::skip]
 pub(super) const PROGRAMS: &[&str] = &[
-    "ab", "aboundex", "admantx", "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "apachebench", "aria2", "axios",
-    "bitly", "bubing", "bun", "cadaver", "cakephp", "cfschedule", "changedetection", "clj-http", "colly", "cpr", "curl",
-    "dart", "datanyze", "davclnt", "deno", "discourse", "echoping", "electron-fetch", "elinks", "embed", "evc-batch",
-    "ezooms", "faraday", "fasthttp", "feign", "flipboard", "github-camo", "gitlab-runner", "go", "go-httpclient",
-    "go-resty", "golang", "goose", "got", "grpc-c", "grpc-go", "grpc-java", "grpc-node", "grpc-python", "grpc-ruby",
-    "guzzlehttp", "gvfs", "hackney", "hatena", "http.rb", "httparty", "httpie", "httpx", "hyper", "ichiro", "igetter",
-    "insomnia", "isitup", "jakarta", "java", "java1", "jersey", "jigsaw", "jmeter", "jsdom", "k6", "kraken", "larbin",
-    "lavf", "lftp", "libcurl", "libfetch", "libmpv", "locust", "lua-resty-http", "lwp", "microsoft ncsi",
-    "microsoft-cryptoapi", "mixnode", "mojolicious", "needle", "netty", "newspaper", "node", "node-fetch", "node.js",
-    "nodejs", "okhttp", "pandalytics", "perl", "php", "pinterest", "plukkit", "pompos", "postman", "postmanruntime",
-    "powershell", "pycurl", "python", "qwantify", "rclone", "reactor-netty", "readkit", "reqwest", "rest client",
-    "rest-client", "restsharp", "retrofit", "ruby", "sabredav", "sentry", "shopwiki", "siege", "snoopy", "spotify",
-    "superagent", "swagger", "swagger-validator", "swcd", "symfony", "thumbor", "twingly", "twitterbot", "typhoeus",
-    "undici", "unirest", "ureq", "uri client", "vagabondo", "vegeta", "vert.x", "webclient", "wget", "wget2",
+    "ab", "aboundex", "admantx", "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "apachebench", "aria2",
+    "axios", "bitly", "boto3", "bubing", "bun", "cadaver", "cakephp", "cfschedule", "changedetection", "clj-http",
+    "colly", "cpr", "curl", "dart", "datanyze", "davclnt", "deno", "discourse", "echoping", "electron-fetch",
+    "elinks", "elixir", "embed", "evc-batch", "ezooms", "faraday", "fasthttp", "feign", "ffuf", "flipboard",
+    "github-camo", "gitlab-runner", "go", "go-httpclient", "go-resty", "golang", "googlehc", "goose", "got", "grpc-c",
+    "grpc-go", "grpc-java", "grpc-node", "grpc-python", "grpc-ruby", "guzzlehttp", "gvfs", "hackney", "hatena",
+    "http.rb", "httparty", "httpie", "httpx", "hydra", "hyper", "ichiro", "igetter", "insomnia", "isitup", "jakarta",
+    "java", "java1", "jersey", "jetty", "jigsaw", "jmeter", "jsdom", "k6", "kraken", "larbin", "lavf", "lftp",
+    "libcurl", "libfetch", "libmpv", "locust", "lua-resty-http", "lwp", "mediawiki", "microsoft ncsi",
+    "microsoft-cryptoapi", "microsoft-webdav-miniredir", "mixnode", "mojolicious", "msfrontpage", "needle", "netty",
+    "newspaper", "nginx", "nginx-ssl", "node", "node-fetch", "node.js", "nodejs", "okhttp", "pandalytics", "perl",
+    "php", "phpbb", "pinterest", "plukkit", "pompos", "postman", "postmanruntime", "powershell", "pycurl", "python",
+    "qwantify", "rclone", "reactor-netty", "readkit", "reqwest", "rest client", "rest-client", "restsharp",
+    "retrofit", "ruby", "sabredav", "sentry", "shopwiki", "siege", "snoopy", "spotify", "superagent", "swagger",
+    "swagger-validator", "swcd", "symfony", "thumbor", "twingly", "twitterbot", "typhoeus", "undici", "unirest",
+    "ureq", "uri client", "vagabondo", "varnish", "vegeta", "vert.x", "viber", "webclient", "wget", "wget2",
     "windowspowershell", "winhttp", "wink client", "wotbox", "wrk", "x-cart", "xh", "yourls", "zao", "zyborg",
 ];
 
