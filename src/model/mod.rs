@@ -42,3 +42,4 @@ pub mod webhook;
 pub mod webhook_attempt;
 pub mod webhook_health;
 pub mod webhook_options;
+mod words;

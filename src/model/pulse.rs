@@ -1,58 +1,37 @@
 //! What happened lately, or over weeks, in equal steps of time: what plots are drawn from.
 
 use super::time::Timestamp;
+use super::words::words;
 
 /// Milliseconds of the shortest step: five minutes.
 pub const SLOT_MILLIS: i64 = 300_000;
 const DAY_MILLIS: i64 = 86_400_000;
 
-macro_rules! measures {
-    ($($(#[$doc:meta])* $name:ident $word:literal,)*) => {
-        /// Something that is counted.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Measure { $($(#[$doc])* $name,)* }
-
-        impl Measure {
-            /// Everything that is counted.
-            pub const ALL: &'static [Measure] = &[$(Measure::$name,)*];
-
-            /// Its word, as stored.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Measure::$name => $word,)* }
-            }
-        }
-    };
-}
-
-measures! {
-    /// Recipients of accepted mails, but for the suppressed.
-    Sent "sent",
-    /// Deliveries taken by the next hop.
-    Delivered "delivered",
-    /// Attempts that were put off.
-    Deferred "deferred",
-    /// Deliveries that ended with a hard bounce.
-    HardBounced "hard_bounced",
-    /// Deliveries that ended with a soft bounce.
-    SoftBounced "soft_bounced",
-    /// Complaints.
-    Complained "complained",
-    /// Deliveries that were never attempted.
-    Failed "failed",
-    /// Loads of the pixel by people.
-    OpenedByPeople "opened_by_people",
-    /// Loads of the pixel by machines.
-    OpenedByMachines "opened_by_machines",
-    /// Links followed by people.
-    ClickedByPeople "clicked_by_people",
-    /// Links followed by machines.
-    ClickedByMachines "clicked_by_machines",
-}
-
-impl Measure {
-    /// The measure with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|measure| measure.as_str() == word)
+words! {
+    /// Something that is counted.
+    pub enum Measure {
+        /// Recipients of accepted mails, but for the suppressed.
+        Sent "sent",
+        /// Deliveries taken by the next hop.
+        Delivered "delivered",
+        /// Attempts that were put off.
+        Deferred "deferred",
+        /// Deliveries that ended with a hard bounce.
+        HardBounced "hard_bounced",
+        /// Deliveries that ended with a soft bounce.
+        SoftBounced "soft_bounced",
+        /// Complaints.
+        Complained "complained",
+        /// Deliveries that were never attempted.
+        Failed "failed",
+        /// Loads of the pixel by people.
+        OpenedByPeople "opened_by_people",
+        /// Loads of the pixel by machines.
+        OpenedByMachines "opened_by_machines",
+        /// Links followed by people.
+        ClickedByPeople "clicked_by_people",
+        /// Links followed by machines.
+        ClickedByMachines "clicked_by_machines",
     }
 }
 

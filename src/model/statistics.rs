@@ -1,6 +1,7 @@
 //! What is counted, by day.
 
 use super::time::Timestamp;
+use super::words::words;
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i64 = 86_400_000;
@@ -40,45 +41,23 @@ impl Day {
     }
 }
 
-macro_rules! whats {
-    ($($(#[$doc:meta])* $name:ident $word:literal,)*) => {
-        /// Something that is counted.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum What { $($(#[$doc])* $name,)* }
-
-        impl What {
-            /// Everything that is counted.
-            pub const ALL: &'static [What] = &[$(What::$name,)*];
-
-            /// Its word, as stored.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(What::$name => $word,)* }
-            }
-        }
-    };
-}
-
-whats! {
-    /// Recipients of accepted mails, but for the suppressed.
-    Sent "sent",
-    /// Deliveries taken by the next hop.
-    Delivered "delivered",
-    /// Attempts that were put off.
-    Deferred "deferred",
-    /// Deliveries that ended with a hard bounce.
-    HardBounced "hard_bounced",
-    /// Deliveries that ended with a soft bounce.
-    SoftBounced "soft_bounced",
-    /// Complaints.
-    Complained "complained",
-    /// Deliveries that were never attempted.
-    Failed "failed",
-}
-
-impl What {
-    /// The thing with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|what| what.as_str() == word)
+words! {
+    /// Something that is counted.
+    pub enum What {
+        /// Recipients of accepted mails, but for the suppressed.
+        Sent "sent",
+        /// Deliveries taken by the next hop.
+        Delivered "delivered",
+        /// Attempts that were put off.
+        Deferred "deferred",
+        /// Deliveries that ended with a hard bounce.
+        HardBounced "hard_bounced",
+        /// Deliveries that ended with a soft bounce.
+        SoftBounced "soft_bounced",
+        /// Complaints.
+        Complained "complained",
+        /// Deliveries that were never attempted.
+        Failed "failed",
     }
 }
 

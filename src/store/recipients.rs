@@ -15,6 +15,8 @@ use crate::model::id::{DeliveryId, TenantId};
 
 /// Deliveries looked at in one go.
 const PAGE: u32 = 500;
+/// Deliveries erased in one commit: others wait no longer than that takes.
+const BITE: usize = 50;
 
 /// What erasing a recipient came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,20 +141,30 @@ impl Store {
             let page = self.deliveries_to(tenant, address, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(*last);
-            for id in page {
-                let erased = self.transaction(move |tx| Box::pin(async move { erase(tx, id).await })).await?;
-                if erased.messages > 0 {
-                    self.remove_aside(&id.message.to_string()).await;
+            for bite in page.chunks(BITE) {
+                let bite = bite.to_vec();
+                for (id, erased) in self.transaction(move |tx| Box::pin(erase_all(tx, bite))).await? {
+                    if erased.messages > 0 {
+                        self.remove_aside(&id.message.to_string()).await;
+                    }
+                    sum.deliveries += erased.deliveries;
+                    sum.messages += erased.messages;
+                    sum.shared += erased.shared;
+                    sum.queued += erased.queued;
                 }
-                sum.deliveries += erased.deliveries;
-                sum.messages += erased.messages;
-                sum.shared += erased.shared;
-                sum.queued += erased.queued;
             }
         }
         self.run(HISTORY, vec![address.folded().into(), tenant.into()]).await?;
         Ok(sum)
     }
+}
+
+async fn erase_all(tx: &mut Tx, ids: Vec<DeliveryId>) -> Result<Vec<(DeliveryId, Erased)>> {
+    let mut erased = Vec::with_capacity(ids.len());
+    for id in ids {
+        erased.push((id, erase(tx, id).await?));
+    }
+    Ok(erased)
 }
 
 async fn erase(tx: &mut Tx, id: DeliveryId) -> Result<Erased> {
