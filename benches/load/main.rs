@@ -342,7 +342,9 @@ impl Bench {
     /// misbehave, and beside one that misbehaves in each. The three take turns, so that the machine's moods meet all.
     async fn webhook_delay(&self) {
         const ROUNDS: usize = 5;
-        const BESIDE: [(&str, fn(&str) -> &str); 3] =
+        /// Which receiver stands beside for each way to misbehave.
+        type Pick = fn(&str) -> &str;
+        const BESIDE: [(&str, Pick); 3] =
             [("alone", |_| ""), ("beside good receivers", |_| "good"), ("beside bad receivers", |misdeed| misdeed)];
         let mut works = BESIDE.map(|(beside, _)| (beside, Vec::new(), Vec::new()));
         for _ in 0..ROUNDS {

@@ -57,8 +57,55 @@ pub enum Suppress {
     ForGood,
 }
 
+/// What a reason is about: the three axes of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// The recipient, his mailbox or his domain.
+    Recipient,
+    /// The sender or the infrastructure: our name and address, our rate, the network, the hosts of either side.
+    Sender,
+    /// What was sent.
+    Content,
+    /// Nobody said.
+    Untold,
+}
+
+impl Axis {
+    /// `recipient`, `sender`, `content` or `untold`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Axis::Recipient => "recipient",
+            Axis::Sender => "sender",
+            Axis::Content => "content",
+            Axis::Untold => "untold",
+        }
+    }
+}
+
+/// Whether the same mail to the same recipient may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It would come back.
+    No,
+    /// In a while, as it is.
+    Later,
+    /// When what stands in our way has been put right.
+    AfterRepair,
+}
+
+impl Retry {
+    /// `no`, `later` or `after_repair`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Retry::No => "no",
+            Retry::Later => "later",
+            Retry::AfterRepair => "after_repair",
+        }
+    }
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident, $word:literal, $class:ident, $suppress:expr, $category:literal, $sentence:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident, $word:literal, $class:ident, $axis:ident, $retry:ident, $suppress:expr, $category:literal, $sentence:literal;)*) => {
         /// Why a delivery failed, was deferred, or was not attempted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $name,)* }
@@ -75,6 +122,16 @@ macro_rules! reasons {
             /// What it usually means for the address when the reply or report is permanent.
             pub const fn class(self) -> Class {
                 match self { $(Reason::$name => Class::$class,)* }
+            }
+
+            /// What it is about.
+            pub const fn axis(self) -> Axis {
+                match self { $(Reason::$name => Axis::$axis,)* }
+            }
+
+            /// Whether the same mail has any chance at another time.
+            pub const fn retry(self) -> Retry {
+                match self { $(Reason::$name => Retry::$retry,)* }
             }
 
             /// When it suppresses the address.
@@ -97,81 +154,81 @@ macro_rules! reasons {
 
 reasons! {
     /// No such mailbox.
-    UserUnknown, "user_unknown", Hard, Suppress::Unknown, "User not found", "Mailbox does not exist";
+    UserUnknown, "user_unknown", Hard, Recipient, No, Suppress::Unknown, "User not found", "Mailbox does not exist";
     /// The domain does not exist.
-    DomainUnknown, "domain_unknown", Hard, Suppress::Unknown, "Invalid DNS", "Domain does not exist";
+    DomainUnknown, "domain_unknown", Hard, Recipient, No, Suppress::Unknown, "Invalid DNS", "Domain does not exist";
     /// The domain takes no mail: null MX, 521, 556.
-    NoMailHost, "no_mail_host", Hard, Suppress::Unknown, "Invalid DNS", "Domain does not accept mail";
+    NoMailHost, "no_mail_host", Hard, Recipient, No, Suppress::Unknown, "Invalid DNS", "Domain does not accept mail";
     /// The mailbox is disabled, inactive or locked.
-    MailboxDisabled, "mailbox_disabled", Hard, Suppress::Disabled, "User not found", "Mailbox is disabled";
+    MailboxDisabled, "mailbox_disabled", Hard, Recipient, No, Suppress::Disabled, "User not found", "Mailbox is disabled";
     /// The mailbox has moved.
-    MailboxMoved, "mailbox_moved", Hard, Suppress::Unknown, "User not found", "Mailbox has moved";
+    MailboxMoved, "mailbox_moved", Hard, Recipient, No, Suppress::Unknown, "User not found", "Mailbox has moved";
     /// Over quota.
-    MailboxFull, "mailbox_full", Soft, Suppress::Full, "Policy failure", "Mailbox is full";
+    MailboxFull, "mailbox_full", Soft, Recipient, Later, Suppress::Full, "Policy failure", "Mailbox is full";
     /// The message is larger than the receiver takes.
-    MessageTooLarge, "message_too_large", Soft, Suppress::Never, "Policy failure", "Message is too large for the recipient";
+    MessageTooLarge, "message_too_large", Soft, Content, No, Suppress::Never, "Policy failure", "Message is too large for the recipient";
     /// The receiving system has no room.
-    SystemFull, "system_full", Soft, Suppress::Never, "Connection Issues", "Receiving system is full";
+    SystemFull, "system_full", Soft, Sender, Later, Suppress::Never, "Connection Issues", "Receiving system is full";
     /// Refused after the content, without a reason.
-    RecipientFiltered, "recipient_filtered", Soft, Suppress::Filtered, "Policy failure", "Message was filtered by the recipient's system";
+    RecipientFiltered, "recipient_filtered", Soft, Recipient, No, Suppress::Filtered, "Policy failure", "Message was filtered by the recipient's system";
     /// The sender's address was refused.
-    SenderRejected, "sender_rejected", Soft, Suppress::Never, "Policy failure", "Sender address was rejected";
+    SenderRejected, "sender_rejected", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Sender address was rejected";
     /// Our address is on a block list.
-    IpBlocked, "ip_blocked", Soft, Suppress::Never, "Policy failure", "Sending address is blocked";
+    IpBlocked, "ip_blocked", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Sending address is blocked";
     /// The reputation of our name or address is bad.
-    BadReputation, "bad_reputation", Soft, Suppress::Never, "Policy failure", "Sending reputation is too low";
+    BadReputation, "bad_reputation", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Sending reputation is too low";
     /// No matching reverse DNS.
-    NoPtr, "no_ptr", Soft, Suppress::Never, "Policy failure", "Sending address has no valid reverse DNS";
+    NoPtr, "no_ptr", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Sending address has no valid reverse DNS";
     /// SPF, DKIM, DMARC or ARC failed.
-    AuthFailure, "auth_failure", Soft, Suppress::Never, "Policy failure", "Message failed sender authentication";
+    AuthFailure, "auth_failure", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Message failed sender authentication";
     /// A rule of the receiver.
-    Policy, "policy", Soft, Suppress::Never, "Policy failure", "Message was rejected by policy";
+    Policy, "policy", Soft, Content, No, Suppress::Never, "Policy failure", "Message was rejected by policy";
     /// Taken for spam.
-    Spam, "spam", Soft, Suppress::Never, "Spam", "Message was flagged as spam";
+    Spam, "spam", Soft, Content, No, Suppress::Never, "Spam", "Message was flagged as spam";
     /// Taken for a virus.
-    Virus, "virus", Soft, Suppress::Never, "Spam", "Message was flagged as carrying a virus";
+    Virus, "virus", Soft, Content, No, Suppress::Never, "Spam", "Message was flagged as carrying a virus";
     /// The content was not acceptable.
-    ContentError, "content_error", Soft, Suppress::Never, "Policy failure", "Message content was not accepted";
+    ContentError, "content_error", Soft, Content, No, Suppress::Never, "Policy failure", "Message content was not accepted";
     /// The message breaks a format rule.
-    NotRfcCompliant, "not_rfc_compliant", Soft, Suppress::Never, "Policy failure", "Message does not follow the mail standards";
+    NotRfcCompliant, "not_rfc_compliant", Soft, Content, No, Suppress::Never, "Policy failure", "Message does not follow the mail standards";
     /// Other security refusal.
-    Security, "security", Soft, Suppress::Never, "Policy failure", "Message was refused for security reasons";
+    Security, "security", Soft, Sender, AfterRepair, Suppress::Never, "Policy failure", "Message was refused for security reasons";
     /// TLS could not be had.
-    TlsFailed, "tls_failed", Soft, Suppress::Never, "Connection Issues", "Secure connection could not be made";
+    TlsFailed, "tls_failed", Soft, Sender, Later, Suppress::Never, "Connection Issues", "Secure connection could not be made";
     /// The host does not serve the domain.
-    RelayDenied, "relay_denied", Soft, Suppress::Filtered, "Connection Issues", "Receiving server does not relay for the domain";
+    RelayDenied, "relay_denied", Soft, Sender, No, Suppress::Filtered, "Connection Issues", "Receiving server does not relay for the domain";
     /// Too many, too fast.
-    RateLimited, "rate_limited", Soft, Suppress::Never, "Policy failure", "Receiving server limits the rate";
+    RateLimited, "rate_limited", Soft, Sender, Later, Suppress::Never, "Policy failure", "Receiving server limits the rate";
     /// Asked to come back later.
-    Greylisted, "greylisted", Soft, Suppress::Never, "Policy failure", "Receiving server asked to try again later";
+    Greylisted, "greylisted", Soft, Sender, Later, Suppress::Never, "Policy failure", "Receiving server asked to try again later";
     /// The network or DNS did not answer.
-    NetworkError, "network_error", Soft, Suppress::Filtered, "Connection Issues", "Receiving server could not be reached";
+    NetworkError, "network_error", Soft, Sender, Later, Suppress::Filtered, "Connection Issues", "Receiving server could not be reached";
     /// Given up after the time limit.
-    Expired, "expired", Soft, Suppress::Filtered, "Connection Issues", "Delivery was given up after repeated attempts";
+    Expired, "expired", Soft, Sender, Later, Suppress::Filtered, "Connection Issues", "Delivery was given up after repeated attempts";
     /// The receiving system had a fault.
-    SystemError, "system_error", Soft, Suppress::Never, "Connection Issues", "Receiving server reported a fault";
+    SystemError, "system_error", Soft, Sender, Later, Suppress::Never, "Connection Issues", "Receiving server reported a fault";
     /// A mail program at the other side failed.
-    MailerError, "mailer_error", Soft, Suppress::Never, "Connection Issues", "Receiving mail program reported a fault";
+    MailerError, "mailer_error", Soft, Sender, Later, Suppress::Never, "Connection Issues", "Receiving mail program reported a fault";
     /// The dialogue broke a protocol rule.
-    ProtocolError, "protocol_error", Soft, Suppress::Never, "Connection Issues", "Mail protocol error";
+    ProtocolError, "protocol_error", Soft, Sender, Later, Suppress::Never, "Connection Issues", "Mail protocol error";
     /// Mail goes round in a circle.
-    RoutingLoop, "routing_loop", Soft, Suppress::Never, "Connection Issues", "Mail loops at the receiving side";
+    RoutingLoop, "routing_loop", Soft, Sender, No, Suppress::Never, "Connection Issues", "Mail loops at the receiving side";
     /// On a suppression list.
-    Suppressed, "suppressed", Soft, Suppress::Never, "Policy failure", "Recipient is on the suppression list";
+    Suppressed, "suppressed", Soft, Recipient, No, Suppress::Never, "Policy failure", "Recipient is on the suppression list";
     /// Cancelled before it was sent.
-    Cancelled, "cancelled", Soft, Suppress::Never, "Policy failure", "Message was cancelled";
+    Cancelled, "cancelled", Soft, Untold, No, Suppress::Never, "Policy failure", "Message was cancelled";
     /// Could not be put into a form that can be sent.
-    CannotRender, "cannot_render", Soft, Suppress::Never, "Policy failure", "Message could not be prepared for sending";
+    CannotRender, "cannot_render", Soft, Content, No, Suppress::Never, "Policy failure", "Message could not be prepared for sending";
     /// Marked as spam by the recipient.
-    Complaint, "complaint", Undetermined, Suppress::ForGood, "Spam", "Recipient marked the message as spam";
+    Complaint, "complaint", Undetermined, Recipient, No, Suppress::ForGood, "Spam", "Recipient marked the message as spam";
     /// Unsubscribed by the recipient.
-    Unsubscribed, "unsubscribed", Undetermined, Suppress::ForGood, "Policy failure", "Recipient unsubscribed";
+    Unsubscribed, "unsubscribed", Undetermined, Recipient, No, Suppress::ForGood, "Policy failure", "Recipient unsubscribed";
     /// Put on a suppression list by a person.
-    Manual, "manual", Undetermined, Suppress::Never, "Policy failure", "Recipient was put on the suppression list by a person";
+    Manual, "manual", Undetermined, Recipient, No, Suppress::Never, "Policy failure", "Recipient was put on the suppression list by a person";
     /// An auto-reply; not a failure.
-    Autoreply, "autoreply", Undetermined, Suppress::Never, "", "Automatic reply";
+    Autoreply, "autoreply", Undetermined, Untold, No, Suppress::Never, "", "Automatic reply";
     /// The other side says nothing that helps.
-    Unknown, "unknown", Undetermined, Suppress::Never, "Connection Issues", "Receiving server gave no reason";
+    Unknown, "unknown", Undetermined, Untold, No, Suppress::Never, "Connection Issues", "Receiving server gave no reason";
 }
 
 impl fmt::Display for Reason {
@@ -240,6 +297,16 @@ mod tests {
             assert_eq!(reason.as_str().parse(), Ok(*reason));
         }
         assert!("nonsense".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn hard_reasons_are_about_the_recipient_and_are_not_tried_again() {
+        for reason in Reason::ALL.iter().filter(|reason| reason.class() == Class::Hard) {
+            assert_eq!((reason.axis(), reason.retry()), (Axis::Recipient, Retry::No), "{reason}");
+        }
+        assert_eq!((Reason::IpBlocked.axis(), Reason::IpBlocked.retry()), (Axis::Sender, Retry::AfterRepair));
+        assert_eq!((Reason::MailboxFull.axis(), Reason::MailboxFull.retry()), (Axis::Recipient, Retry::Later));
+        assert_eq!((Reason::Spam.axis().as_str(), Reason::Spam.retry().as_str()), ("content", "no"));
     }
 
     #[test]

@@ -47,6 +47,13 @@ fn a_report_waits_until_somebody_has_seen_it() {
     assert_eq!(lines.len(), 2, "{list}");
     assert!(lines[1].contains("autoreply") && lines[1].ends_with("an automatic reply"), "{list}");
     let id = lines[1].split(' ').next().unwrap();
+    let all = printed(folder, &["bounces", "list", "--all"]);
+    let bounced = all.lines().find(|line| line.contains("bounced: policy")).and_then(|line| line.split(' ').next());
+    let shown = printed(folder, &["bounces", "show", bounced.unwrap()]);
+    assert!(
+        shown.contains("verdict   about the content; suppresses nothing; the same mail would come back"),
+        "{shown}"
+    );
     assert_eq!(printed(folder, &["bounces", "list", "--all", "--jsonl"]).lines().count(), 2);
     assert!(printed(folder, &["bounces", "show", id]).contains("outcome   an automatic reply; waits for a person"));
     assert!(printed(folder, &["bounces", "show", id, "--mail"]).ends_with("Back soon.\r\n"));
@@ -68,6 +75,8 @@ fn a_report_waits_until_somebody_has_seen_it() {
     let all = from(&agent, "GET /reports?open=true&limit=1", "open-sesame");
     assert!(all.contains(id) && all.contains("\"kind\":\"autoreply\""), "{all}");
     let mail = from(&agent, &format!("GET /reports/{id}/mail"), "open-sesame");
+    let bounced = from(&agent, &format!("GET /reports/{}", bounced.unwrap()), "open-sesame");
+    assert!(bounced.contains(r#""axis":"content","retry":"no","suppresses":false"#), "{bounced}");
     assert!(mail.contains("nosniff") && mail.contains("Back soon."), "{mail}");
     assert!(from(&agent, &format!("POST /reports/{id}/close"), "open-sesame").starts_with("HTTP/1.1 204"));
     assert_eq!(printed(folder, &["bounces", "list"]).lines().count(), 1);

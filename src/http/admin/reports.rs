@@ -23,7 +23,7 @@ use super::{Admin, JSON, TEXT, response};
 use crate::http::server::Answer;
 use crate::intake::report::{Reached, Replayed, Verdict};
 use crate::model::id::ReportId;
-use crate::model::reason::Cause;
+use crate::model::reason::{Cause, Suppress};
 use crate::store::StoreError;
 use crate::store::reports::{KeptReport, ReportFilter};
 
@@ -170,6 +170,9 @@ fn cause_json(cause: &Cause) -> Value {
         "code": cause.code,
         "diagnostic": cause.diagnostic,
         "rule": cause.rule,
+        "axis": cause.reason.axis().as_str(),
+        "retry": cause.reason.retry().as_str(),
+        "suppresses": cause.reason.suppress() != Suppress::Never,
     })
 }
 

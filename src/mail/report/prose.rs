@@ -4,6 +4,9 @@
 //! alone on a line, at the head of one, after a word like `Recipient:`, or inside a sentence that says "delivered"; the
 //! reason follows it; the returned message comes last. No format is known by its program here.
 
+use std::borrow::Cow;
+use std::cell::LazyCell;
+
 use super::addresses::{self, Spotted};
 use super::notices::Notice;
 use crate::mail::dsn::RECIPIENTS_MAX;
@@ -175,11 +178,17 @@ pub fn recipients(prose: &str, others: &[String], rules: &Rules) -> Vec<Told> {
     let lines: Vec<&str> = prose.lines().take(LINES_MAX).collect();
     let mut found: Vec<Candidate<'_>> = Vec::new();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains('@')) {
+        let asked = Asked {
+            line,
+            url: line.find("://"),
+            dialogue: line.find("<<<"),
+            fails: LazyCell::new(|| rules.notices_in(line).has(Notice::BodyFailed)),
+        };
         let mut before: Option<(usize, Rank)> = None;
         for spot in addresses::spotted(line) {
             let joined =
                 before.filter(|(end, _)| line.get(*end..spot.start).is_some_and(is_joint)).map(|(_, rank)| rank);
-            let rank = joined.or_else(|| rank(line, &spot, rules));
+            let rank = joined.or_else(|| rank(&asked, &spot, rules));
             before = rank.map(|rank| (spot.end, rank));
             if let Some(rank) = rank {
                 found.push(Candidate { line: number, spot, rank });
@@ -248,14 +257,27 @@ fn said(lines: &[&str]) -> String {
     said
 }
 
+/// A line of which something is asked for each of its addresses: what it costs must not grow with their number.
+struct Asked<'a, F> {
+    line: &'a str,
+    /// Where the first URL has its `://`.
+    url: Option<usize>,
+    /// Where the first `<<<` is.
+    dialogue: Option<usize>,
+    /// Whether it says that nothing was delivered.
+    fails: LazyCell<bool, F>,
+}
+
 /// How plainly a line names this address; `None` when it is somebody else's.
-fn rank(line: &str, spot: &Spotted<'_>, rules: &Rules) -> Option<Rank> {
-    let before = line.get(..spot.start)?;
+fn rank<F: FnOnce() -> bool>(asked: &Asked<'_, F>, spot: &Spotted<'_>, rules: &Rules) -> Option<Rank> {
+    let before = asked.line.get(..spot.start)?;
+    let is_before = |at: Option<usize>| at.is_some_and(|at| at + 3 <= before.len());
     let local = spot.address.split('@').next().unwrap_or("");
     let machine = ["postmaster", "mailer-daemon", "abuse", "hostmaster", "noreply", "no-reply"];
-    if machine.iter().any(|name| local.eq_ignore_ascii_case(name)) || before.contains("://") {
+    if machine.iter().any(|name| local.eq_ignore_ascii_case(name)) || is_before(asked.url) {
         return None;
     }
+    let before = ends(before);
     let lead = before.trim_matches(|char: char| char.is_whitespace() || "<>\"'([*-|•·:=#`".contains(char));
     let x400 = lead.contains("dda:") || lead.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("c="));
     if lead.is_empty() || x400 {
@@ -275,16 +297,23 @@ fn rank(line: &str, spot: &Spotted<'_>, rules: &Rules) -> Option<Rank> {
     if notices.has(Notice::LabelOther) {
         return None;
     }
-    if lead.starts_with(|char: char| char.is_ascii_digit()) || lead.starts_with("RCPT") || before.contains("<<<") {
+    if lead.starts_with(|char: char| char.is_ascii_digit()) || lead.starts_with("RCPT") || is_before(asked.dialogue) {
         return Some(Rank::Dialogue);
     }
     let labelled = notices.has(Notice::LabelRecipient) && words.split(' ').filter(|word| !word.is_empty()).count() <= 4;
-    let sentence = notices.has(Notice::LabelRecipient) || rules.notices_in(line).has(Notice::BodyFailed);
+    let sentence = notices.has(Notice::LabelRecipient) || *asked.fails;
     Some(match (labelled, sentence) {
         (true, _) => Rank::Listed,
         (_, true) => Rank::Sentence,
         _ => Rank::Mentioned,
     })
+}
+
+/// A text, or the two ends of a long one.
+fn ends(text: &str) -> Cow<'_, str> {
+    let head = phrases::head(text, HEADING_BYTES_MAX);
+    let tail = (text.len().saturating_sub(HEADING_BYTES_MAX)..).find_map(|from| text.get(from..)).unwrap_or_default();
+    if head.len() + tail.len() >= text.len() { Cow::Borrowed(text) } else { Cow::Owned(format!("{head} {tail}")) }
 }
 
 /// The last words before an address: what stands far from it says nothing about it.

@@ -347,6 +347,13 @@ fn hostile_sizes_are_cut() {
     let deep = format!("Content-Type: multipart/mixed; boundary=b0\n\n{deep}");
     let long = format!("From: MAILER-DAEMON@x.example\n\n{}", "=@<>: 5.5.5 \n".repeat(100_000));
     let many = notification("Sorry.", &"Final-Recipient: rfc822; kim@there.example\nAction: failed\n\n".repeat(500));
+    // One line of nothing but addresses.
+    let line = format!(
+        "{}\n\n{}",
+        "From: MAILER-DAEMON@x.example\nSubject: failure notice",
+        "no mailbox kim@there.example ".repeat(30_000)
+    );
+    assert_eq!(read(line.as_bytes()).kind, Kind::Bounce);
     assert!(!read(deep.as_bytes()).cut);
     assert!(read(long.as_bytes()).cut);
     assert!(read(many.as_bytes()).cut);
