@@ -280,6 +280,8 @@ async fn ask_all(http: SocketAddr, secret: &str, some: &MessageId) -> anyhow::Re
         "agents",
         &format!("agents/{key}/setup"),
         &format!("agents/{key}/webhooks"),
+        &format!("agents/{key}/webhooks/new"),
+        &format!("agents/{key}/domains"),
         &format!("agents/{key}/templates"),
         &format!("agents/{key}/suppressions"),
         &format!("agents/{key}/settings"),

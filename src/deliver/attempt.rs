@@ -149,7 +149,7 @@ impl Deliver {
     pub(super) async fn attempt(&self, leased: &Leased, now: Timestamp, site: &Site) -> Attempted {
         let delivery = &leased.delivery;
         let Some(owner) = self.owner(leased).await else { return Attempted::StoreAway };
-        let hops = self.routes.of(delivery.address.domain(), &leased.message.facts.tags, &owner);
+        let hops = self.routes.of_message(delivery.address.domain(), &leased.message.facts, &owner);
         let dialogue = Dialogue::default();
         let (is_among_exchangers, signal, room, copy, last, rest) = Default::default();
         let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, room, copy, last, rest };

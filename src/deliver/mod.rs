@@ -212,7 +212,7 @@ impl Queue for Deliver {
     fn party(&self, leased: &Leased) -> Site {
         let owner = self.owner_if_known(leased.delivery.agent);
         let domain = leased.delivery.address.domain();
-        let hops = self.routes.of(domain, &leased.message.facts.tags, &owner);
+        let hops = self.routes.of_message(domain, &leased.message.facts, &owner);
         site(hops, domain, &self.sites, self.parts.clock.now())
     }
 

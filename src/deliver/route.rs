@@ -19,6 +19,7 @@ use super::sources::Source;
 use super::throttle::{Bounds, Throttle};
 use super::transport::Connection;
 use crate::egress::Guard;
+use crate::model::message::Facts;
 use crate::model::time::Timestamp;
 
 /// Exchangers known at one time; beyond, those that nobody talks to are forgotten first.
@@ -34,6 +35,9 @@ pub enum Hop {
     /// To the exchangers of the recipient's domain, from an address of this pool.
     Exchangers(String),
 }
+
+/// The way of mail that stays here.
+const CAPTURED: &[Hop] = &[Hop::Capture];
 
 /// A host that takes mail.
 #[derive(Debug)]
@@ -135,6 +139,11 @@ impl Routes {
     /// Whether a rule asks for tags.
     pub fn ask_for_tags(&self) -> bool {
         self.rules.iter().any(|(rule, _)| !rule.tag.is_empty())
+    }
+
+    /// The way of a message to `domain`, of this owner. In the sandbox no rule counts.
+    pub fn of_message(&self, domain: &str, facts: &Facts, owner: &Owner) -> &[Hop] {
+        if facts.is_sandboxed { CAPTURED } else { self.of(domain, &facts.tags, owner) }
     }
 
     /// The way of mail to `domain`, with these tags, of this owner.

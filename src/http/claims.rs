@@ -143,9 +143,11 @@ pub(super) async fn keys(server: &Server, domain: &ClaimedDomain) -> Result<Vec<
 
 /// Makes keys for a domain that has none.
 pub(super) async fn make_keys(server: &Server, domain: &ClaimedDomain) -> Result<(), Problem> {
-    if !keys(server, domain).await?.is_empty() {
-        return Ok(());
-    }
+    if keys(server, domain).await?.is_empty() { new_keys(server, domain).await } else { Ok(()) }
+}
+
+/// Makes new keys for a domain; they sign when their records are seen, and those before them retire then.
+pub(super) async fn new_keys(server: &Server, domain: &ClaimedDomain) -> Result<(), Problem> {
     let (tenant, name) = (domain.tenant, domain.name.clone());
     let (clock, ids) = (server.clock().clone(), server.ids().clone());
     let made = tokio::task::spawn_blocking(move || provision::signing_keys(tenant, &name, &clock, &ids)).await;

@@ -4,15 +4,22 @@
 //! tenant is meant; another one is 403 unless the key is an operator's, an unknown one 404. A final slash in the path does
 //! not matter. Times are ISO 8601 with milliseconds; lists are bare arrays that page by key with a `Link`; errors are
 //! `{"message"}`, 422 with `validation`, and `application/problem+json` for who asks for it. Every answer that is not
-//! another surface's is this API's, whatever the path or method. What there is stands in [`routes`].
+//! another surface's is this API's, whatever the path or method. What there is stands in [`routes`] and,
+//! for those who look after it, in [`watching`].
+
+mod activity;
 
 mod agents;
+
+mod copies;
 
 mod domains;
 
 mod emails;
 
 mod events;
+
+mod installation;
 
 mod keys;
 
@@ -21,6 +28,8 @@ mod new_email;
 mod queue;
 
 mod recipients;
+
+mod records;
 
 mod routes;
 
@@ -34,6 +43,10 @@ mod tenants;
 
 mod tracking_hosts;
 
+mod users;
+
+mod watching;
+
 mod webhooks;
 
 use std::sync::Arc;
@@ -45,7 +58,7 @@ use hyper::{Method, Request};
 use serde::Serialize;
 
 use super::brake::Left;
-use super::operation::{self, Call};
+use super::operation::{self, Call, Operation};
 use super::problem::Problem;
 use super::query::Query;
 use super::server::Answer;
@@ -54,7 +67,9 @@ use crate::mail::compose::Field;
 use crate::model::template::Part;
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent};
 pub(super) use events::EventBody;
-pub(super) use routes::OPERATIONS;
+
+/// What there is under `/api/v1`.
+pub(super) const TABLES: &[&[Operation]] = &[routes::OPERATIONS, watching::OPERATIONS];
 
 /// Mail agents of one tenant.
 const AGENTS_MAX: u32 = 500;
@@ -104,7 +119,7 @@ pub(super) fn refused(problem: &Problem, headers: &HeaderMap) -> Answer {
 }
 
 async fn respond(server: &Server, request: &mut Request<Incoming>, left: &mut Option<Left>) -> Result<Answer, Problem> {
-    let (operation, places) = operation::find(OPERATIONS, request.method(), request.uri().path())?;
+    let (operation, places) = operation::find(TABLES, request.method(), request.uri().path())?;
     let grant = caller(server, request).await?;
     operation.carry_out(server, &grant, places, request, left).await
 }
@@ -119,7 +134,7 @@ pub(super) async fn call(
     body: Vec<u8>,
 ) -> Result<Answer, Problem> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let (operation, places) = operation::find(OPERATIONS, method, path)?;
+    let (operation, places) = operation::find(TABLES, method, path)?;
     let (server, grant, body) = (server.clone(), grant.clone(), body::Read::of(body));
     let content_type = String::new();
     let call = Call { server, grant, places, query: Query::read(query), body, content_type, ticket: None };
@@ -181,7 +196,7 @@ mod tests {
     #[test]
     fn routes() {
         let check = |method: Method, path: &str, expected: Result<(&str, &[&str]), Problem>| {
-            let found = operation::find(OPERATIONS, &method, path);
+            let found = operation::find(TABLES, &method, path);
             let found = found.map(|(operation, places)| (operation.id, places));
             let expected = expected.map(|(id, places)| (id, places.iter().map(|&place| place.to_owned()).collect()));
             assert_eq!(found, expected, "{method} {path}");
@@ -208,6 +223,6 @@ mod tests {
 
     #[test]
     fn every_path_says_what_it_allows() {
-        assert_eq!(operation::unlisted(OPERATIONS), None);
+        assert_eq!(operation::unlisted(TABLES), None);
     }
 }

@@ -68,7 +68,7 @@ described! {
 
 /// Everything that both APIs can do.
 fn operations() -> impl Iterator<Item = &'static Operation> {
-    mailtura::OPERATIONS.iter().chain(zeptomail::OPERATIONS)
+    mailtura::TABLES.iter().copied().flatten().chain(zeptomail::OPERATIONS)
 }
 
 fn document() -> Value {

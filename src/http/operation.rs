@@ -305,7 +305,7 @@ fn decoded(segment: &str) -> Option<String> {
 /// # Errors
 /// No operation has this path, or not with this method.
 pub(super) fn find(
-    operations: &'static [Operation],
+    tables: &[&'static [Operation]],
     method: &Method,
     path: &str,
 ) -> Result<(&'static Operation, Vec<String>), Problem> {
@@ -313,7 +313,7 @@ pub(super) fn find(
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
-    for operation in operations {
+    for operation in tables.iter().copied().flatten() {
         let Some(places) = operation.places(&segments) else { continue };
         if operation.method == *method {
             return Ok((operation, places));
@@ -352,18 +352,15 @@ const ALLOW: &[&str] = &[
 
 /// The first path of which the methods are not in [`ALLOW`].
 #[cfg(test)]
-pub(super) fn unlisted(operations: &'static [Operation]) -> Option<&'static str> {
+pub(super) fn unlisted(tables: &[&'static [Operation]]) -> Option<&'static str> {
+    let operations = || tables.iter().copied().flatten();
     let methods_of = |path: &str| -> Vec<&str> {
-        operations
-            .iter()
-            .filter(|operation| operation.path == path)
-            .map(|operation| operation.method.as_str())
-            .collect()
+        operations().filter(|operation| operation.path == path).map(|operation| operation.method.as_str()).collect()
     };
     let is_listed = |path: &str| {
         let mut methods = methods_of(path);
         methods.sort_unstable();
         ALLOW.contains(&methods.join(", ").as_str())
     };
-    operations.iter().map(|operation| operation.path).find(|path| !is_listed(path))
+    operations().map(|operation| operation.path).find(|path| !is_listed(path))
 }

@@ -94,10 +94,21 @@ pub(super) fn page<R, T: Serialize>(
     let limit = query.limit()? as usize;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| has_more).map(|last| query.after(path, &key(last)));
+    let next = rows.last().filter(|_| has_more).map(&key);
+    Ok(page_before((path, query), rows, next, shown))
+}
+
+/// A page of a list, and the key where the next begins.
+pub(super) fn page_before<R, T: Serialize>(
+    (path, query): (&str, &Query),
+    rows: Vec<R>,
+    next: Option<String>,
+    shown: impl Fn(R) -> T,
+) -> Answer {
+    let next = next.map(|key| query.after(path, &key));
     let mut answer = json_answer(StatusCode::OK, &rows.into_iter().map(shown).collect::<Vec<T>>());
     answer.headers_mut().extend(next.and_then(|next| HeaderValue::try_from(next).ok()).map(|next| (LINK, next)));
-    Ok(answer)
+    answer
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub(super) async fn answer(server: &Server, mut request: Request<Incoming>) -> A
 }
 
 async fn respond(server: &Server, request: &mut Request<Incoming>, left: &mut Option<Left>) -> Result<Answer, Problem> {
-    let (operation, places) = operation::find(OPERATIONS, request.method(), request.uri().path())?;
+    let (operation, places) = operation::find(&[OPERATIONS], request.method(), request.uri().path())?;
     let peer = client::of(request);
     let grant = match operation.credential {
         Credential::AccessToken => {

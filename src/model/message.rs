@@ -130,6 +130,9 @@ pub struct Facts {
     /// It is such a mail itself: it leaves with the null sender, and nobody is told what became of it.
     #[serde(skip_serializing_if = "is_false")]
     pub is_report: bool,
+    /// It does not leave the machine: its mail agent was in the sandbox when it was accepted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_sandboxed: bool,
 }
 
 /// One accepted submission.

@@ -67,6 +67,12 @@ impl Search {
         Self { terms: vec![term(tenant, 'm', &bare(message_id))], ..Self::all_of(tenant) }
     }
 
+    /// Only what stayed in the sandbox.
+    pub fn sandboxed(&mut self) {
+        self.terms.truncate(TERMS_MAX - 1);
+        self.terms.push(sandbox_term(self.tenant));
+    }
+
     /// Adds a tag.
     pub fn tagged(&mut self, tag: &str) {
         self.terms.push(tag_term(self.tenant, tag));
@@ -82,6 +88,9 @@ pub fn terms<'a>(message: &Message, addresses: impl IntoIterator<Item = &'a str>
     if !message.facts.email_reference.is_empty() {
         terms.insert(term(tenant, 'm', &bare(&message.facts.email_reference)));
     }
+    if message.facts.is_sandboxed {
+        terms.insert(sandbox_term(tenant));
+    }
     for address in addresses {
         let address = address.to_lowercase();
         if let Some(at) = address.rfind('@') {
@@ -96,6 +105,10 @@ pub fn terms<'a>(message: &Message, addresses: impl IntoIterator<Item = &'a str>
 /// A `Message-ID` without angle brackets, folded: some who quote it fold it too.
 fn bare(message_id: &str) -> String {
     message_id.trim().trim_matches(['<', '>']).to_lowercase()
+}
+
+fn sandbox_term(tenant: TenantId) -> Term {
+    term(tenant, 's', "")
 }
 
 fn tag_term(tenant: TenantId, tag: &str) -> Term {

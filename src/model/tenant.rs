@@ -169,6 +169,8 @@ pub struct AgentSettings {
     pub lifetime_minutes: Option<u32>,
     /// Who is told by mail what became of mail (RFC 3461).
     pub dsn: DsnPolicy,
+    /// Nothing of it leaves the machine: its mail is captured, to be looked at in the console's inbox.
+    pub is_sandboxed: bool,
     /// Authentication key of TransMail webhooks that bring no secret of their own; empty for none.
     pub authentication_key: String,
     /// What it is for, in its owner's words.
@@ -195,6 +197,7 @@ impl Default for AgentSettings {
             list_unsubscribe: false,
             lifetime_minutes: None,
             dsn: DsnPolicy::default(),
+            is_sandboxed: false,
             authentication_key: String::new(),
             description: String::new(),
             is_shut_down: false,

@@ -114,9 +114,81 @@ pub struct AuditEntry {
     pub tenant: Option<TenantId>,
 }
 
+/// What passwords begin with that are tried first; with digits and signs around them, or told twice, they are no better.
+const TRIED_FIRST: [&str; 30] = [
+    "password",
+    "passwort",
+    "motdepasse",
+    "contrasena",
+    "passphrase",
+    "qwerty",
+    "qwertyuiop",
+    "qwertyuiopasdfghjkl",
+    "asdfghjkl",
+    "zxcvbnm",
+    "azertyuiop",
+    "qwertz",
+    "qwertzuiop",
+    "iloveyou",
+    "letmein",
+    "welcome",
+    "administrator",
+    "admin",
+    "superuser",
+    "changeme",
+    "changeit",
+    "trustno",
+    "football",
+    "baseball",
+    "princess",
+    "sunshine",
+    "monkey",
+    "dragon",
+    "postback",
+    "abcdefghijklmnopqrstuvwxyz",
+];
+/// Other signs in a password that are too few.
+const SIGNS_MIN: usize = 5;
+
+/// Whether a password is one of those that anybody tries first: few signs, a row of digits, or a common word with
+/// digits and signs around it.
+pub fn is_common(password: &str) -> bool {
+    let signs: std::collections::BTreeSet<char> = password.chars().collect();
+    let folded = password.to_lowercase();
+    let core = folded.trim_matches(|c: char| !c.is_alphabetic());
+    let is_row = "01234567890123456789012345678909876543210987654321098765432109876543210".contains(password);
+    let is_word = |word: &str| core.replace(word, "").chars().all(|c| !c.is_alphabetic());
+    signs.len() < SIGNS_MIN || is_row || !core.is_empty() && TRIED_FIRST.iter().any(|word| is_word(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_that_are_tried_first() {
+        for common in [
+            "password1234",
+            "Password!2026",
+            "1234567890123",
+            "987654321098",
+            "aaaaaaaaaaaa",
+            "QwertyQwerty1",
+            "letmein-letmein",
+            "abcabcabcabc",
+        ] {
+            assert!(is_common(common), "{common}");
+        }
+        for rare in [
+            "correct horse battery",
+            "my password is a secret",
+            "another horse battery",
+            "4711 times around",
+            "zoë reads books",
+        ] {
+            assert!(!is_common(rare), "{rare}");
+        }
+    }
 
     #[test]
     fn who_may_do_what() {

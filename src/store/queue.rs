@@ -103,6 +103,17 @@ fn values(filter: &QueueFilter, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// What waits for one domain.
+pub(super) fn waiting(row: &Row) -> Result<Waiting> {
+    Ok(Waiting {
+        domain: row.text("domain")?,
+        queued: row.small("queued")?,
+        due: row.small("due")?,
+        held: row.small("held")?,
+        oldest: row.time("oldest")?,
+    })
+}
+
 impl Store {
     /// What waits, by domain, the most first; at most `limit` domains.
     ///
@@ -120,16 +131,7 @@ impl Store {
         );
         let mut values = values(filter, self.now());
         values.push(limit.into());
-        let read = |row: &Row| {
-            Ok(Waiting {
-                domain: row.text("domain")?,
-                queued: row.small("queued")?,
-                due: row.small("due")?,
-                held: row.small("held")?,
-                oldest: row.time("oldest")?,
-            })
-        };
-        self.rows(SQL.by(filter), values).await?.iter().map(read).collect()
+        self.rows(SQL.by(filter), values).await?.iter().map(waiting).collect()
     }
 
     /// The deliveries that a filter means, after `after` by id, at most `limit`.

@@ -2,7 +2,7 @@
 //!
 //! Terms are written a moment after acceptance, a bite at a time, so that accepting mail pays nothing for them; the
 //! newest messages, which have none yet, are looked through one by one. A search goes through the rarest of its terms,
-//! newest first, in pieces of a fixed size: a page costs the same whatever the store holds.
+//! newest first, in pieces: a page costs the same whatever the store holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::db::{Result, Store, Tx};
 use super::messages;
 use super::value::{Row, Value};
+use crate::clock::Stopwatch;
 use crate::model::delivery::State;
 use crate::model::id::{DeliveryId, MessageId, TenantId};
 use crate::model::message::Message;
@@ -24,10 +25,13 @@ const ADDRESSES_MAX: u32 = 50_000;
 const SETTLED: Duration = Duration::from_secs(5);
 /// Newest messages that are looked through one by one.
 const FRESH_MAX: u32 = 2_000;
-/// Candidates of one statement.
-const PIECE: u32 = 2_000;
+/// Candidates of the first statement of a search, and of the largest: mostly what is looked for is near.
+const PIECE: u32 = 250;
+const PIECE_MAX: u32 = 2_000;
 /// Statements of one search.
-const PIECES_MAX: usize = 12;
+const PIECES_MAX: usize = 14;
+/// After so long no further one is begun: a person rather sees what there is, and asks to look further back.
+const ENOUGH: Duration = Duration::from_millis(50);
 /// How far the number of a term's messages is counted.
 const COUNTED_MAX: u32 = 1_000;
 
@@ -77,7 +81,8 @@ macro_rules! bound {
     };
 }
 
-/// `cross join` keeps SQLite from going through all messages instead.
+/// `cross join` keeps SQLite from going through all messages instead; what is asked of a candidate before its message is
+/// read names the candidate.
 macro_rules! found {
     ($from:ident) => {
         concat!(
@@ -89,12 +94,12 @@ macro_rules! found {
             where messages.id = candidates.message_id and messages.tenant_id = $1
                 and ($5 or messages.agent_id = $6)
                 and ($7 = '' or exists (
-                    select 1 from deliveries where deliveries.message_id = messages.id and deliveries.state = $7))
-                and ($8 = 0 or exists (select 1 from search_terms where term = $8 and message_id = messages.id))
-                and ($9 = 0 or exists (select 1 from search_terms where term = $9 and message_id = messages.id))
-                and ($10 = 0 or exists (select 1 from search_terms where term = $10 and message_id = messages.id))
-                and ($11 = 0 or exists (select 1 from search_terms where term = $11 and message_id = messages.id))
-                and ($12 = 0 or exists (select 1 from search_terms where term = $12 and message_id = messages.id))
+                    select 1 from deliveries where deliveries.message_id = candidates.message_id and deliveries.state = $7))
+                and ($8 = 0 or exists (select 1 from search_terms where term = $8 and message_id = candidates.message_id))
+                and ($9 = 0 or exists (select 1 from search_terms where term = $9 and message_id = candidates.message_id))
+                and ($10 = 0 or exists (select 1 from search_terms where term = $10 and message_id = candidates.message_id))
+                and ($11 = 0 or exists (select 1 from search_terms where term = $11 and message_id = candidates.message_id))
+                and ($12 = 0 or exists (select 1 from search_terms where term = $12 and message_id = candidates.message_id))
             order by candidates.message_id desc
             limit $13"
         )
@@ -119,11 +124,13 @@ impl Store {
             start = start.min([reached, vec![0]].concat());
         }
         let source = self.source(search).await?;
-        for _ in 0..PIECES_MAX {
-            if messages.len() > wanted {
+        let stopwatch = Stopwatch::start();
+        for number in 0..PIECES_MAX {
+            if messages.len() > wanted || number > 0 && stopwatch.elapsed() > ENOUGH {
                 break;
             }
-            let end = self.end_of_piece(search, source, &start, &least).await?;
+            let size = PIECE.saturating_mul(1 << number).min(PIECE_MAX);
+            let end = self.end_of_piece(search, source, (&start, &least), size).await?;
             let left = limit + 1 - u32::try_from(messages.len()).unwrap_or(0).min(limit);
             messages.extend(self.piece(search, source, (&start, end.as_deref().unwrap_or(&least)), left).await?);
             match end {
@@ -242,15 +249,15 @@ impl Store {
         &self,
         search: &Search,
         source: Source,
-        start: &[u8],
-        least: &[u8],
+        (start, least): (&[u8], &[u8]),
+        size: u32,
     ) -> Result<Option<Vec<u8>>> {
         let sql = match source {
             Source::Messages => bound!(messages),
             Source::Term(_) => bound!(term),
             Source::State(_) => bound!(state),
         };
-        let values = vec![search.tenant.into(), source.value(), start.into(), least.into(), (PIECE - 1).into()];
+        let values = vec![search.tenant.into(), source.value(), start.into(), least.into(), (size - 1).into()];
         self.row(sql, values).await?.map(|row| row.bytes("message_id")).transpose()
     }
 

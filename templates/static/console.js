@@ -1,6 +1,10 @@
 // Small comforts; every page works without them.
 'use strict';
 
+// A page that came from a form is to be found again where it belongs, so that it can be loaded anew.
+const here = document.getElementById('main')?.dataset.here;
+if (here) history.replaceState(null, '', here);
+
 document.addEventListener('submit', (event) => {
   const question = event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
@@ -17,7 +21,7 @@ document.addEventListener('click', async (event) => {
 });
 
 // Parts marked `data-live` follow what happens: the page is asked for again, and what has changed of them is exchanged.
-// Not while nobody looks, while somebody is at work in one, or when the page came from a form.
+// Not while nobody looks, or while somebody is at work in one.
 const EVERY = 4000;
 const isOpen = (part) => [...part.querySelectorAll('details')].map((details) => details.open);
 
@@ -39,7 +43,6 @@ async function refresh() {
   }
 }
 
-const canAskAgain = performance.getEntriesByType('navigation')[0]?.type !== undefined && !document.querySelector('.notice[role=status]');
-if (canAskAgain && document.querySelector('[data-live]')) {
+if (document.querySelector('[data-live]')) {
   setInterval(() => refresh().catch(() => {}), EVERY);
 }

@@ -12,7 +12,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 export const context = await browser.newContext({ viewport: { width: 1200, height: 820 }, colorScheme: 'light' });
 export const page = await context.newPage();
-page.setDefaultTimeout(15_000);
+page.setDefaultTimeout(60_000);
 
 // Whatever is asked for elsewhere; what a policy stopped, ours or the browser's own, never left the browser.
 const foreign = [];
@@ -28,13 +28,17 @@ context.on('dialog', (dialog) => {
 // Pictures are small: WebP, made by the browser itself.
 const darkroom = pictures && (await browser.newPage());
 async function develop(name) {
-  const png = (await page.screenshot({ fullPage: true, clip: undefined })).toString('base64');
+  // In a window as high as the page, so that frames below are drawn too.
+  const window = page.viewportSize();
+  const whole = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ ...window, height: Math.min(Math.max(whole, window.height), 1600) });
+  const png = (await page.screenshot()).toString('base64');
+  await page.setViewportSize(window);
   const webp = await darkroom.evaluate(async (source) => {
     const image = new Image();
     image.src = `data:image/png;base64,${source}`;
     await image.decode();
-    const height = Math.min(image.height, 1600);
-    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height });
+    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });
     canvas.getContext('2d').drawImage(image, 0, 0);
     return canvas.toDataURL('image/webp', 0.72).split(',')[1];
   }, png);
@@ -76,12 +80,10 @@ export const send = async (mail) =>
 
 /** Looks at a page again until it says what is awaited. */
 export async function until(what) {
-  for (let tries = 0; tries < 100; tries += 1) {
-    if (await what()) return;
+  while (!(await what())) {
     await page.waitForTimeout(100);
     await page.reload();
   }
-  assert.fail('it never came');
 }
 
 export async function signIn() {

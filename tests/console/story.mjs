@@ -3,16 +3,18 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
-import { base, context, end, invitation, look, menu, page, person, signIn, toTab } from './browser.mjs';
+import { base, context, end, invitation, look, lookInTheDark, menu, page, person, post, send, signIn, toTab, until } from './browser.mjs';
 
-// Keeps what arrives, answers 200.
+// Keeps what arrives; answers 200, or what it is told to.
 const received = [];
+let status = 200;
 const receiver = createServer((request, response) => {
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
     received.push({ headers: request.headers, body: Buffer.concat(chunks) });
-    response.end('ok');
+    response.writeHead(status, { 'x-receiver': 'story' });
+    response.end('thank you');
   });
 });
 await new Promise((resolve) => receiver.listen(0, '127.0.0.1', resolve));
@@ -61,23 +63,55 @@ for (const name of ['Soft bounced', 'Hard bounced', 'Open', 'Click']) {
   assert.ok(await page.getByLabel(name, { exact: true }).isChecked(), name);
 }
 await page.getByRole('checkbox', { name: 'Delivered' }).check();
+
+const hmac = (key, body) => createHmac('sha256', key).update(body).digest('hex');
+const signature = ({ headers }) => headers['x-mailtura-signature'].replace(/^sha256=/, '');
+const told = page.locator('#tested .notice');
+const sendsTest = async (name, words = 'Arrived: your receiver answered 200.') => {
+  const before = received.length;
+  await page.getByLabel('Notification to test').selectOption({ label: name });
+  await Promise.all([page.waitForNavigation(), page.getByRole('button', { name: 'Send Test' }).click()]);
+  assert.match(await told.textContent(), new RegExp(words.replaceAll('.', '\\.')), name);
+  assert.equal(received.length, before + 1, name);
+  return received.at(-1);
+};
+
+// While it is being made: choose the notification to test, preview its data, click on Send Test, check the reception. It
+// is signed with what will be the webhook's secret, and what was typed stays.
+await page.getByLabel('Notification to test').selectOption({ label: 'Hard bounced' });
+await page.getByRole('button', { name: 'Preview' }).click();
+await page.getByRole('heading', { name: 'What would be posted' }).waitFor();
+assert.match(await page.locator('#tested pre').textContent(), /"type":"email\.bounced"/);
+assert.equal(received.length, 0, 'a look sends nothing');
+const draft = await sendsTest('Soft bounced');
+const offered = await page.locator('#signed-with').textContent();
+assert.equal(signature(draft), hmac(offered, draft.body));
+assert.ok((await page.locator('#tested pre').first().textContent()).includes(draft.body.toString()), 'what was posted is shown');
+assert.match(await page.locator('#tested pre').last().textContent(), /x-receiver: story[^]*thank you/);
+assert.equal(await page.getByLabel('Description').inputValue(), 'orders');
+await look('webhook-draft');
+await page.reload();
+await page.getByRole('heading', { name: 'Add webhook' }).waitFor();
+await page.getByLabel('Webhook URL').fill(hook);
+await page.getByLabel('Description').fill('orders');
+await page.getByRole('checkbox', { name: 'Delivered' }).check();
 await page.getByRole('button', { name: 'Save' }).click();
 await page.getByText('The webhook is configured.').waitFor();
-const secret = await page.locator('#secret').textContent();
+let secret = await page.locator('#secret').textContent();
 await look('webhook-secret', { picture: false });
 
-// Choose the notification you want to test, click on Send Test, and check the reception.
-for (const name of ['Soft bounced', 'Hard bounced', 'Open', 'Click']) {
-  const before = received.length;
-  await page.locator('select[name=event]').selectOption({ label: name });
-  await page.getByRole('button', { name: 'Send Test' }).click();
-  await page.getByText('Arrived: your receiver answered 200.').waitFor();
-  assert.equal(received.length, before + 1, name);
-  const { headers, body } = received.at(-1);
-  const expected = createHmac('sha256', secret).update(body).digest('hex');
-  assert.equal(headers['x-mailtura-signature'].replace(/^sha256=/, ''), expected, name);
+// When it is there: a test of each notification arrives, signed.
+for (const name of ['Soft bounced', 'Hard bounced', 'Open', 'Click', 'Complaint', 'Open taken back']) {
+  const test = await sendsTest(name);
+  assert.equal(signature(test), hmac(secret, test.body), name);
 }
 await look('webhook-tested');
+await lookInTheDark('webhook-tested-dark');
+// A test goes to what is saved, and what is not saved is not lost.
+await page.getByLabel('Webhook URL').fill(`${hook}/elsewhere`);
+await page.getByRole('button', { name: 'Send Test' }).click();
+await page.getByText('Save first').waitFor();
+assert.equal(await page.getByLabel('Webhook URL').inputValue(), `${hook}/elsewhere`);
 
 // Add Webhook on the right-hand side; a TransMail one signs with the authentication key.
 await toTab('Webhooks');
@@ -90,20 +124,112 @@ await page.getByLabel('Webhook URL').fill(`${hook}/transmail`);
 await page.locator('select[name=format]').selectOption('transmail');
 await page.getByRole('button', { name: 'Save' }).click();
 await page.getByText('The webhook is configured.').waitFor();
-await page.locator('select[name=event]').selectOption({ label: 'Hard bounced' });
-await page.getByRole('button', { name: 'Send Test' }).click();
-await page.getByText('Arrived: your receiver answered 200.').waitFor();
 {
-  const { headers, body } = received.at(-1);
+  const { headers, body } = await sendsTest('Hard bounced');
   const [, sign] = /(?:^|;)s=([^;]+)/.exec(headers['producer-signature']);
-  const [[, told]] = new URLSearchParams(body.toString());
-  const expected = createHmac('sha256', 'open sesame').update(told).digest('base64');
+  const [[, json]] = new URLSearchParams(body.toString());
+  const expected = createHmac('sha256', 'open sesame').update(json).digest('base64');
   assert.equal(decodeURIComponent(sign), expected);
 }
+
+// Real events: the log says what was posted and answered; one is told again, and looked at while that happens.
+const toLog = async () => {
+  await toTab('Webhooks');
+  const row = page.getByRole('row', { name: /orders/ });
+  await row.hover();
+  await row.getByRole('link', { name: /Log of webhook/ }).click();
+};
+const many = Array.from({ length: 60 }, (_, number) => `reader${number}@example.org`);
+const arrivals = () => received.filter(({ body }) => body.toString().includes('"email.delivered"')).length;
+const arrived = async (count) => { while (arrivals() < count) await page.waitForTimeout(50); };
+await send({ to: many, subject: 'To many', text: 'x' });
+await arrived(60);
+await toLog();
+await until(async () => (await page.locator('#log tbody tr').count()) === 50);
+await look('webhook-log');
+await page.getByRole('link', { name: 'Older' }).click();
+await page.locator('#log tbody tr').first().waitFor();
+await toLog();
+await page.locator('#log table').last().getByRole('link').first().click();
+await page.getByRole('heading', { name: 'Request' }).first().waitFor();
+assert.match(await page.locator('article pre').first().textContent(), /^POST http[^]*x-mailtura-signature[^]*email\.delivered/i);
+assert.match(await page.locator('article pre').last().textContent(), /^200[^]*x-receiver: story[^]*thank you/);
+await look('webhook-dispatch');
+await page.evaluate(() => { window.stays = true; });
+const before = received.length;
+await Promise.all([page.waitForNavigation(), page.getByRole('button', { name: 'Send again' }).click()]);
+await page.getByText('It is told again, now.').waitFor();
+await page.getByRole('heading', { name: /Attempt 2/ }).waitFor();
+assert.equal(received.length, before + 1);
+
+// Many are told again: how far that is can be seen while it runs, and it can be ended.
+await page.getByRole('link', { name: 'Log', exact: true }).click();
+const tellsAgain = async () => {
+  await page.locator('summary', { hasText: 'Tell again' }).click();
+  await page.getByLabel('arrived').check();
+  await page.getByRole('button', { name: 'Replay' }).click();
+  await page.getByText('Events of the last 24 h are told again.').waitFor();
+};
+const replays = page.locator('table.replays tbody tr');
+await tellsAgain();
+await page.evaluate(() => { window.stays = true; });
+await replays.first().getByText('done', { exact: true }).waitFor();
+assert.ok(await page.evaluate(() => window.stays), 'the page was not loaded anew');
+assert.ok(Number(await replays.first().locator('td').nth(3).textContent()) >= 60);
+await arrived(120);
+const webhook = /webhooks\/(wh_[0-9a-f]+)/.exec(page.url())[1];
+await post(`/api/v1/webhooks/${webhook}/replays`, { from: new Date(Date.now() - 3_600_000).toISOString(), fates: ['arrived'], perSecond: 1 });
+await page.reload();
+await replays.first().getByText('running').waitFor();
+assert.ok(Number(await replays.first().locator('progress').getAttribute('value')) <= 100);
+await look('webhook-replay');
+await replays.first().getByRole('button', { name: /End the replay/ }).click();
+await page.getByText('The replay has ended').waitFor();
+await replays.first().getByText('cancelled').waitFor();
+
+// Its health: it fails, and is well again.
+const health = async (word) => until(async () => {
+  await toTab('Webhooks');
+  return page.getByRole('row', { name: /orders/ }).locator('.chip', { hasText: word }).isVisible();
+});
+status = 503;
+await send({ to: 'nobody@example.org', subject: 'To nobody', text: 'x' });
+await health('failing');
+await look('webhook-failing');
+await menu('Overview');
+await page.getByText(/failing for/).waitFor();
+status = 200;
+await toLog();
+await page.getByRole('link', { name: 'Failed' }).click();
+await page.locator('#log table').last().getByRole('link').first().click();
+await page.getByText('503').first().waitFor();
+await page.getByRole('button', { name: 'Send again' }).click();
+await page.locator('#attempts .chip', { hasText: 'arrived' }).waitFor();
+await health('well');
+
+// The signing secret in rotation: the old one signs until the new one is said to be known, or the old one is revoked.
+const does = async (name, words) => {
+  await Promise.all([page.waitForNavigation(), page.getByRole('button', { name }).click()]);
+  await page.getByText(words).waitFor();
+};
+await page.getByRole('row', { name: /orders/ }).getByRole('link').first().click();
+await does('Rotate secret', 'There is a new secret.');
+const fresh = await page.locator('#secret').textContent();
+assert.notEqual(fresh, secret);
+await look('webhook-rotating', { picture: false });
+let test = await sendsTest('Click');
+assert.equal(signature(test), hmac(secret, test.body), 'the old one still signs');
+await does('Sign with the new one alone', 'From now on the new secret signs alone.');
+test = await sendsTest('Click');
+assert.equal(signature(test), hmac(fresh, test.body), 'the new one signs');
+secret = fresh;
+await does('Revoke the old one', 'The old secret counts for nothing any more.');
+assert.equal(await page.getByRole('button', { name: 'Revoke the old one' }).count(), 0);
 
 // Hover over a webhook to edit it; what is wrong is said, and what was typed is kept.
 await toTab('Webhooks');
 await look('webhooks');
+await page.reload();
 const row = page.getByRole('row', { name: /orders/ });
 await row.hover();
 await row.getByRole('link', { name: /Edit webhook/ }).click();

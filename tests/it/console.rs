@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::agent::{Agent, printed};
+use crate::support::agent::{Agent, post, printed};
 use crate::support::dns::NameServer;
+use crate::support::submitter::{HOME, auto_reply};
 
 #[test]
 fn a_person_finds_their_way() {
@@ -14,7 +15,7 @@ fn a_person_finds_their_way() {
     let names = NameServer::start("", "");
     let servers = format!("[dns]\nservers = ['{}']\n", names.settings().servers[0]);
     std::fs::write(folder.path().join("postback.toml"), servers).unwrap();
-    let agent = Agent::start(folder.path(), &[]);
+    let agent = Agent::start(folder.path(), &["--set", &format!("reports.return_path_domain={HOME}")]);
     let base = format!("http://{}", agent.address("http"));
     let invitation = printed(folder.path(), &["user", "invite"]);
     let path = invitation.split_whitespace().find_map(|word| Some(&word[word.find("/console/join/")?..])).unwrap();
@@ -30,5 +31,23 @@ fn a_person_finds_their_way() {
         let text = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
         assert!(told.status.success(), "{story}: {text}\n{}", agent.log());
         assert!(text.contains(end), "{story}: {text}");
+        if story == "story.mjs" {
+            // What comes from elsewhere: a second tenant, and a report that waits for a person.
+            printed(folder.path(), &["tenant", "add", "other"]);
+            let mail = r#"{"from":"me@example.com","to":"away@example.org","subject":"Are you there?","text":"x"}"#;
+            let key = agent.credential("API key");
+            let told = post(agent.address("http"), "/api/v1/emails", &key, mail).unwrap();
+            auto_reply(&agent, folder.path(), &told[told.find("msg_").unwrap()..][..36]);
+        }
+    }
+}
+
+/// What people can change, programs can: the manual names the operation of each change.
+#[test]
+fn the_manual_names_the_twin_of_each_change() {
+    let manual = include_str!("../../docs/console.md");
+    for (_, path, twin) in postback::http::console_routes().iter().filter(|(method, ..)| *method == "POST") {
+        let line = manual.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
+        assert!(line.is_some_and(|line| line.contains(&format!("| `{twin}` |"))), "{path} is not told with {twin}");
     }
 }

@@ -43,6 +43,7 @@ mod receivers;
 mod rendering;
 mod reports;
 mod rewrite;
+mod sandbox;
 mod scripted_receiver;
 mod sdks;
 mod searching;

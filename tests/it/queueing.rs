@@ -170,6 +170,9 @@ on_both_engines! {
         let shown = house.store.queue_by_domain(&house.all(), 10).await.unwrap();
         let told: Vec<_> = shown.iter().map(|one| (one.domain.as_str(), one.queued, one.due, one.held, one.oldest)).collect();
         assert_eq!(told, [("example.com", 3, 2, 1, START), ("example.net", 1, 1, 0, START)]);
+        assert_eq!(house.store.oldest_by_domain(house.tenant, 10, 100).await.unwrap(), shown);
+        let oldest = house.store.oldest_by_domain(house.tenant, 10, 1).await.unwrap();
+        assert_eq!(oldest.iter().map(|one| one.queued).collect::<Vec<_>>(), [1]);
         let first = house.store.queued(&house.all(), None, 2).await.unwrap();
         let second = house.store.queued(&house.all(), Some(first[1].delivery.id), 10).await.unwrap();
         let mut all: Vec<_> = first.iter().chain(&second).map(|view| view.delivery.address.to_string()).collect();

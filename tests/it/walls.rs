@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 
-use crate::support::agent::{Agent, ask, post, printed};
+use crate::support::agent::{Agent, post, printed};
 use crate::support::dns::NameServer;
+use crate::support::person::Person;
+use crate::support::port;
+use crate::support::submitter::{HOME, auto_reply};
 
 /// What one tenant has, by the names in the routes.
 struct Things {
@@ -13,57 +16,23 @@ struct Things {
     webhook: String,
     template: String,
     domain: String,
+    event: String,
+    replay: String,
+    report: String,
 }
 
 impl Things {
     /// A route's path with these in place of its names.
     fn fill(&self, path: &str) -> String {
-        let nowhere = "0".repeat(32);
         path.replace("{agent}", &self.agent)
             .replace("{message}", &self.message)
             .replace("{webhook}", &self.webhook)
             .replace("{template}", &self.template)
             .replace("{domain}", &self.domain)
             .replace("{number}", "0")
-            .replace("{event}", &format!("evt_{nowhere}"))
-            .replace("{report}", &format!("rpt_{nowhere}"))
-            .replace("{replay}", &format!("rpl_{nowhere}"))
-    }
-}
-
-/// A person with a browser.
-struct Person {
-    http: SocketAddr,
-    cookie: String,
-}
-
-impl Person {
-    /// Follows an invitation.
-    fn join(http: SocketAddr, invitation: &str, name: &str) -> Self {
-        let path = invitation.split_whitespace().find_map(|word| Some(&word[word.find("/console/join/")?..])).unwrap();
-        let form = format!("name={name}&email={name}%40example.com&password=correct+horse+battery");
-        let answer = Self { http, cookie: String::new() }.post(path, &form);
-        let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next()).unwrap();
-        Self { http, cookie: cookie.to_owned() }
-    }
-
-    fn get(&self, path: &str) -> String {
-        ask(self.http, &format!("GET {path}"), &[("Cookie", self.cookie.clone())], "").unwrap()
-    }
-
-    fn post(&self, path: &str, form: &str) -> String {
-        let fields = [
-            ("Cookie", self.cookie.clone()),
-            ("Sec-Fetch-Site", "same-origin".to_owned()),
-            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
-        ];
-        // An empty body would have no length.
-        ask(self.http, &format!("POST {path}"), &fields, if form.is_empty() { "x=" } else { form }).unwrap()
-    }
-
-    fn walk(&self, method: &str, path: &str) -> String {
-        let answer = if method == "GET" { self.get(path) } else { self.post(path, "") };
-        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+            .replace("{event}", &self.event)
+            .replace("{replay}", &self.replay)
+            .replace("{report}", &self.report)
     }
 }
 
@@ -75,13 +44,17 @@ fn furnish(http: SocketAddr, owner: &Person, slug: &str, key: &str) -> Things {
     let mail = r#"{"from":"me@example.com","to":"you@example.org","subject":"Hello","html":"<p>x</p>",
         "attachments":[{"filename":"a.txt","content":"eA=="}]}"#;
     let message = id(post(http, "/api/v1/emails", key, mail).unwrap());
-    let webhook = r#"{"url":"http://127.0.0.1:8099/x","events":["bounced"]}"#;
-    let webhook = id(post(http, "/api/v1/webhooks", key, webhook).unwrap());
+    let webhook = format!(r#"{{"url":"http://127.0.0.1:{}/x","events":["bounced"]}}"#, port::free());
+    let webhook = id(post(http, "/api/v1/webhooks", key, &webhook).unwrap());
+    let its = format!("/api/v1/webhooks/{webhook}");
+    let event = id(post(http, &format!("{its}/test"), key, r#"{"eventType":"opened"}"#).unwrap());
+    let replay = id(post(http, &format!("{its}/replays"), key, r#"{"from":"2026-01-01T00:00:00Z"}"#).unwrap());
     let at = format!("/console/{slug}/agents/{agent}");
     let form = "name=welcome&subject=Hello&html=%3Cp%3Ex%3C%2Fp%3E";
     assert!(owner.post(&format!("{at}/templates"), form).contains("Saved as version 1."));
     assert!(owner.post(&format!("{at}/domains"), "domain=example.com").contains("Added example.com."));
-    Things { agent, message, webhook, template: "welcome".to_owned(), domain: "example.com".to_owned() }
+    let (template, domain) = ("welcome".to_owned(), "example.com".to_owned());
+    Things { agent, message, webhook, template, domain, event, replay, report: String::new() }
 }
 
 #[test]
@@ -91,14 +64,16 @@ fn nobody_sees_through_the_walls() {
     let names = NameServer::start("", "");
     let servers = format!("[dns]\nservers = ['{}']\n", names.settings().servers[0]);
     std::fs::write(folder.path().join("postback.toml"), servers).unwrap();
-    let agent = Agent::start(folder.path(), &[]);
+    let agent = Agent::start(folder.path(), &["--set", &format!("reports.return_path_domain={HOME}")]);
     let http = agent.address("http");
     let invite = |more: &[&str]| printed(folder.path(), &[&["user", "invite"], more].concat());
     printed(folder.path(), &["tenant", "add", "other"]);
     let owner = Person::join(http, &invite(&[]), "owner");
     let neighbour = Person::join(http, &invite(&["--tenant", "other"]), "neighbour");
     let reader = Person::join(http, &invite(&["--tenant", "default", "--role", "read-only"]), "reader");
+    let watcher = Person::join(http, &invite(&["--role", "read-only"]), "watcher");
     let things = furnish(http, &owner, "default", &agent.credential("API key"));
+    let things = Things { report: auto_reply(&agent, folder.path(), &things.message), ..things };
     let nobody = Person { http, cookie: "postback=nothing".to_owned() };
     let routes = postback::http::console_routes();
     assert!(routes.len() > 40, "{}", routes.len());
@@ -110,27 +85,33 @@ fn nobody_sees_through_the_walls() {
         }
     };
     let (the_owner, a_neighbour, a_reader) = (("an owner", &owner), ("a neighbour", &neighbour), ("a reader", &reader));
-    for (method, path) in &routes {
+    let a_watcher = ("a watcher", &watcher);
+    for (method, path, _) in &routes {
         let inside = format!("/console/default/{}", things.fill(path));
         let carried = format!("/console/other/{}", things.fill(path));
         walk(("nobody", &nobody), method, &inside, "303");
         walk(a_neighbour, method, &inside, "404");
+        // Reports are the installation's: whoever looks after it sees them anywhere, others nowhere.
+        let is_of_all = path.contains("{report}");
         if path.contains('{') {
             walk(a_neighbour, method, &carried, "404");
+        }
+        if path.contains('{') && !is_of_all {
             walk(the_owner, method, &carried, "404");
         }
-        // Of these there is none.
-        let is_there = !["{event}", "{report}", "{replay}", "/log", "/secret"].iter().any(|name| path.contains(name));
+        if is_of_all {
+            walk(a_reader, method, &inside, "404");
+        }
+        let a_reader = if is_of_all { a_watcher } else { a_reader };
         match *method {
             // How a template looks changes nothing.
-            "POST" if path.ends_with("/preview") => walk(a_reader, method, &inside, "200"),
-            "POST" if is_there => walk(a_reader, method, &inside, "403"),
+            "POST" if path.ends_with("/templates/preview") => walk(a_reader, method, &inside, "200"),
+            "POST" => walk(a_reader, method, &inside, "403"),
             // What is behind the walls is there: nobody is told 404 for want of it.
-            "GET" if is_there => {
+            _ => {
                 walk(a_reader, method, &inside, "200");
                 walk(the_owner, method, &inside, "200");
             }
-            _ => {}
         }
     }
     assert!(holes.is_empty(), "{}", holes.join("\n"));

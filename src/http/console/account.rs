@@ -54,7 +54,7 @@ pub(super) async fn answer(
 }
 
 fn frame(server: &Server, user: &User, title: &str, notice: Option<Notice>) -> Frame {
-    Frame { notice, ..Frame::new(server, user, title, Section::Account) }
+    Frame { notice, ..Frame::new(server, user, title, Section::Account) }.here("/console/account".into())
 }
 
 fn show(server: &Server, user: &User, codes: Vec<String>, notice: Option<Notice>) -> Page {

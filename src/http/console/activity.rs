@@ -1,22 +1,16 @@
 //! Activity: from where and with what readers came, why mail bounced and where, and reports that wait for a person.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use askama::Template;
+use hyper::Method;
+use serde_json::Value;
 
+use super::exchange::{text, when};
 use super::page::{self, Frame, Notice, Section, number, shown};
 use super::{Fault, Page, Visit, go};
-use crate::model::event::{Detail, Event, EventKind};
-use crate::model::hit::Visitor;
 use crate::model::id::ReportId;
 use crate::model::user::Deed;
 use crate::store::reports::{KeptReport, ReportFilter};
 
-/// How far back is looked.
-const SINCE: Duration = Duration::from_secs(30 * 86_400);
-/// Events that are looked at, the latest.
-const EVENTS_MAX: u32 = 2_000;
 /// Rows of one list.
 const ROWS_MAX: usize = 10;
 /// Reports that are listed.
@@ -27,8 +21,8 @@ const REPORT_BYTES_MAX: usize = 40_000;
 /// A row of bars: a name, and how often by whom.
 struct Row {
     name: String,
-    first: u64,
-    second: u64,
+    first: String,
+    second: String,
     /// Hundredths of the longest row.
     first_width: u64,
     second_width: u64,
@@ -57,97 +51,56 @@ struct ActivityPage {
     look_count: String,
     bounces: Vec<Bars>,
     bounce_count: String,
-    days: u64,
-    events_max: String,
+    since: String,
     places: String,
     reports: Option<Vec<ReportLine>>,
 }
 
 /// The page.
 pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
-    let store = visit.server.store();
-    let since = visit.server.clock().now() - SINCE;
-    let looks = store.latest_looks(visit.tenant.id, since, EVENTS_MAX).await?;
-    let bounces = store.latest_bounces(visit.tenant.id, since, EVENTS_MAX).await?;
+    let activity = visit.api_of_tenant(Method::GET, "/api/v1/activity", &Value::Null).await?;
+    let count = |name: &str| activity.get(name).and_then(Value::as_u64).unwrap_or(0);
     let reports = if visit.is_for_all() {
         let filter = ReportFilter { open: true, ..ReportFilter::default() };
-        Some(store.reports(&filter, REPORTS_MAX).await?.into_iter().map(line).collect())
+        Some(visit.server.store().reports(&filter, REPORTS_MAX).await?.into_iter().map(line).collect())
     } else {
         None
     };
+    let looks = |title, name: &str| bars(title, activity.get(name), ("people", "machines"));
+    let bounces = |title, name: &str| bars(title, activity.get(name), ("hard", "soft"));
     let page = ActivityPage {
-        frame: visit.frame("Activity", Section::Activity, notice),
-        look_count: number(looks.len() as u64),
+        frame: visit.frame("Activity", Section::Activity, notice).here(visit.path("activity")),
+        look_count: number(count("looks")),
         looks: vec![
-            bars("Countries", &looks, &|event| visitor(event).map(place)),
-            bars("Programs", &looks, &|event| visitor(event).map(program)),
-            bars("Systems", &looks, &|event| {
-                visitor(event).map(|visitor| or_unknown(&visitor.client.operating_system.name))
-            }),
-            bars("Devices", &looks, &|event| visitor(event).map(|visitor| or_unknown(&visitor.client.device))),
+            looks("Countries", "countries"),
+            looks("Programs", "programs"),
+            looks("Systems", "systems"),
+            looks("Devices", "devices"),
         ],
-        bounce_count: number(bounces.len() as u64),
-        bounces: vec![
-            bars("Reasons", &bounces, &|event| match &event.detail {
-                Detail::Bounced { cause } => Some(cause.reason.sentence().to_owned()),
-                _ => None,
-            }),
-            bars("Destinations", &bounces, &|event| {
-                event.recipient.rsplit_once('@').map(|(_, domain)| domain.to_lowercase())
-            }),
-        ],
-        days: SINCE.as_secs() / 86_400,
-        events_max: number(EVENTS_MAX.into()),
+        bounce_count: number(count("bounced")),
+        bounces: vec![bounces("Reasons", "reasons"), bounces("Destinations", "destinations")],
+        since: when(&activity, "/since").chars().take(10).collect(),
         places: (visit.server.house().places)().0,
         reports,
     };
     page::page(&page)
 }
 
-fn visitor(event: &Event) -> Option<&Visitor> {
-    match &event.detail {
-        Detail::Opened { visitor } | Detail::Clicked { visitor, .. } => Some(visitor),
-        _ => None,
+/// The first rows of a list of the API's, the rest as one.
+fn bars(title: &'static str, rows: Option<&Value>, (first, second): (&str, &str)) -> Bars {
+    let of = |row: &Value, name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let rows = rows.and_then(Value::as_array).into_iter().flatten();
+    let mut rows: Vec<(String, u64, u64)> =
+        rows.map(|row| (text(row, "/name"), of(row, first), of(row, second))).collect();
+    if rows.len() > ROWS_MAX {
+        let rest = rows.drain(ROWS_MAX - 1..).fold((0, 0), |sum, (_, first, second)| (sum.0 + first, sum.1 + second));
+        rows.push(("all others".to_owned(), rest.0, rest.1));
     }
-}
-
-fn or_unknown(text: &str) -> String {
-    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
-}
-
-fn place(visitor: &Visitor) -> String {
-    or_unknown(&visitor.place.country_name)
-}
-
-fn program(visitor: &Visitor) -> String {
-    let client = &visitor.client;
-    let name = [&client.email_client.name, &client.browser.name].into_iter().find(|name| !name.is_empty());
-    or_unknown(name.map_or("", String::as_str))
-}
-
-/// Whether an event counts as the first of a row's two kinds: by people, or hard.
-fn is_first(event: &Event) -> bool {
-    visitor(event).map_or(event.kind == EventKind::HardBounced, |visitor| visitor.machine.verdict.is_person())
-}
-
-fn bars(title: &'static str, events: &[Event], name_of: &dyn Fn(&Event) -> Option<String>) -> Bars {
-    let mut counts: HashMap<String, (u64, u64)> = HashMap::new();
-    for event in events {
-        let Some(name) = name_of(event) else { continue };
-        let count = counts.entry(name).or_default();
-        if is_first(event) { count.0 += 1 } else { count.1 += 1 }
-    }
-    let mut counts: Vec<(String, (u64, u64))> = counts.into_iter().collect();
-    counts.sort_by(|(a, of_a), (b, of_b)| (of_b.0 + of_b.1).cmp(&(of_a.0 + of_a.1)).then_with(|| a.cmp(b)));
-    if counts.len() > ROWS_MAX {
-        let rest = counts.drain(ROWS_MAX - 1..).fold((0, 0), |sum, (_, of)| (sum.0 + of.0, sum.1 + of.1));
-        counts.push(("all others".to_owned(), rest));
-    }
-    let longest = counts.iter().map(|(_, of)| of.0 + of.1).max().unwrap_or(1).max(1);
-    let rows = counts.into_iter().map(|(name, (first, second))| Row {
-        name: page::beginning(&name, 100).0.to_owned(),
-        first,
-        second,
+    let longest = rows.iter().map(|(_, first, second)| first + second).max().unwrap_or(1).max(1);
+    let rows = rows.into_iter().map(|(name, first, second)| Row {
+        name,
+        first: number(first),
+        second: number(second),
         first_width: first * 100 / longest,
         second_width: second * 100 / longest,
     });

@@ -1,22 +1,21 @@
 //! Mail agents: the list, and a page with tabs for each.
 
 use askama::Template;
+use hyper::Method;
+use serde_json::{Value, json};
 
+use super::exchange::text;
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section, shown};
 use super::visit::AGENTS_MAX;
 use super::{Fault, Page, Visit, go};
-use crate::intake::provision;
-use crate::model::address::{Address, Mailbox, host_pattern};
+use crate::http::query::encoded;
 use crate::model::id::CredentialId;
-use crate::model::tenant::{AgentSettings, Clicks, Credential, CredentialKind, MailAgent, Privacy};
+use crate::model::tenant::{Clicks, Credential, CredentialKind, MailAgent, Privacy};
 use crate::model::user::Deed;
-use crate::store::StoreError;
 
-/// Characters of a name.
-const NAME_CHARS_MAX: usize = 100;
-/// Hosts whose links stay as they are.
-const HOSTS_MAX: usize = 100;
+/// What people call such a credential.
+const SMTP_PASSWORD: &str = "SMTP password";
 
 /// A mail agent in the list.
 struct Row {
@@ -43,25 +42,22 @@ pub(super) async fn list(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         let webhooks = webhooks.iter().filter(|webhook| webhook.agent.is_none_or(|id| id == agent.id)).count();
         agents.push(Row { name: agent.name, key: agent.key, domains, webhooks });
     }
-    page::page(&AgentsPage { frame: visit.frame("Mail agents", Section::Agents, notice), agents })
+    let frame = visit.frame("Mail agents", Section::Agents, notice).here(visit.path("agents"));
+    page::page(&AgentsPage { frame, agents })
 }
 
 /// Adds a mail agent.
 pub(super) async fn add(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
     let name = visit.form.get("name");
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        return list(visit, Notice::bad("A mail agent has a name of at most 100 characters.")).await;
+    match visit.api_of_tenant(Method::POST, "/api/v1/agents", &json!({ "name": name })).await {
+        Ok(made) => {
+            visit.note("added mail agent", name).await?;
+            let key = made.get("key").and_then(Value::as_str).unwrap_or_default();
+            Ok(go(&visit.path(&format!("agents/{key}/setup"))))
+        }
+        Err(problem) => list(visit, Notice::bad(page::told(&problem))).await,
     }
-    let agent = provision::agent(&visit.tenant, name, visit.server.clock(), visit.server.ids());
-    let path = visit.path(&format!("agents/{}/setup", agent.key));
-    match visit.server.store().add_agent(agent).await {
-        Ok(()) => {}
-        Err(StoreError::Conflict) => return list(visit, Notice::bad("There is a mail agent with this name.")).await,
-        Err(fault) => return Err(fault.into()),
-    }
-    visit.note("added mail agent", name).await?;
-    Ok(go(&path))
 }
 
 /// A credential as it is shown: never the secret.
@@ -87,6 +83,27 @@ struct AgentPage<'t> {
     clicks: &'static str,
 }
 
+impl AgentPage<'_> {
+    /// The key to paste: the real one, this once.
+    fn key(&self) -> &str {
+        self.fresh.as_ref().map_or("YOUR_API_KEY", |(_, secret)| secret)
+    }
+
+    /// Under which name it is used.
+    fn smtp_user(&self) -> &str {
+        let is_password = self.fresh.as_ref().is_some_and(|(kind, _)| *kind == SMTP_PASSWORD);
+        if is_password { self.frame.slug() } else { "emailapikey" }
+    }
+
+    fn smtp_host(&self) -> &str {
+        self.smtp.rsplit_once(':').map_or("", |(host, _)| host)
+    }
+
+    fn smtp_port(&self) -> &str {
+        self.smtp.rsplit_once(':').map_or("", |(_, port)| port)
+    }
+}
+
 /// One tab of a mail agent's page.
 pub(super) async fn tab(visit: &Visit<'_>, key: &str, tab: &str, notice: Option<Notice>) -> Page {
     tab_with(visit, key, tab, notice, None).await
@@ -102,9 +119,12 @@ async fn tab_with(
     let agent = visit.agent(key).await?;
     let store = visit.server.store();
     let mut page = AgentPage {
-        frame: visit.frame(&agent.name, Section::Agents, notice),
+        frame: visit.frame(&agent.name, Section::Agents, notice).here(visit.path(&format!("agents/{key}/{tab}"))),
         tab,
-        http: visit.server.house().door("http").to_owned(),
+        http: match visit.server.house().door("https") {
+            "" => format!("http://{}", visit.server.house().door("http")),
+            door => format!("https://{door}"),
+        },
         smtp: visit.server.house().door("smtp").to_owned(),
         keys: Vec::new(),
         fresh,
@@ -127,7 +147,7 @@ fn shown_key(credential: &Credential) -> Key {
     let kind = match credential.kind {
         CredentialKind::ApiKey => "API key",
         CredentialKind::OperatorKey => "operator's key",
-        CredentialKind::SmtpPassword => "SMTP password",
+        CredentialKind::SmtpPassword => SMTP_PASSWORD,
     };
     Key { id: credential.id, name: credential.name.clone(), kind, since: shown(credential.created_at) }
 }
@@ -135,8 +155,8 @@ fn shown_key(credential: &Credential) -> Key {
 fn privacy_word(privacy: Privacy) -> &'static str {
     match privacy {
         Privacy::Full => "full",
-        Privacy::TruncatedAddress => "truncated",
-        Privacy::AggregateOnly => "aggregate",
+        Privacy::TruncatedAddress => "truncated_address",
+        Privacy::AggregateOnly => "aggregate_only",
     }
 }
 
@@ -150,54 +170,37 @@ fn clicks_word(clicks: Clicks) -> &'static str {
 
 /// Sets what may be set.
 pub(super) async fn set(visit: &Visit<'_>, key: &str) -> Page {
-    let mut agent = visit.agent(key).await?;
+    let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
-    if let Err(complaint) = put(&visit.form, &mut agent.settings) {
-        return tab(visit, key, "settings", Notice::bad(complaint)).await;
-    }
-    if !visit.server.store().change_agent(&agent).await? {
-        return Err(Fault::NotFound);
+    if let Err(problem) = visit.change_agent(&agent, settings_of(&visit.form)).await {
+        return tab(visit, key, "settings", Notice::bad(page::told(&problem))).await;
     }
     visit.note("changed mail agent", &agent.name).await?;
     tab(visit, key, "settings", Notice::good("Saved.")).await
 }
 
-/// Takes over what a form says; what is wrong with it, when something is.
-fn put(form: &Form, settings: &mut AgentSettings) -> Result<(), String> {
-    let address = |name: &str| match form.get(name) {
-        "" => Ok(String::new()),
-        text => {
-            text.parse::<Address>().map(|address| address.to_string()).map_err(|_| format!("{text} is no address."))
-        }
-    };
-    settings.track_opens = form.has("track_opens");
-    settings.track_text_links = form.has("track_text_links");
-    settings.pixel_on_top = form.has("pixel_on_top");
-    settings.hidden_link = form.has("hidden_link");
-    settings.durable_hits = form.has("durable_hits");
-    settings.track_clicks = match form.get("track_clicks") {
-        "on" => Clicks::On,
-        "auto" => Clicks::Auto,
-        _ => Clicks::Off,
-    };
-    settings.privacy = match form.get("privacy") {
-        "truncated" => Privacy::TruncatedAddress,
-        "aggregate" => Privacy::AggregateOnly,
-        _ => Privacy::Full,
-    };
+/// What a form says, in the API's words.
+fn settings_of(form: &Form) -> Value {
+    let some = |name: &str| Some(form.get(name)).filter(|text| !text.is_empty()).map(str::to_owned);
     let hosts = form.lines("untracked_hosts");
-    let hosts =
-        hosts.split_whitespace().map(|host| host_pattern(host).ok_or_else(|| format!("{host} is no host name.")));
-    settings.untracked_hosts = hosts.take(HOSTS_MAX).collect::<Result<_, _>>()?;
-    settings.bounce_address = address("bounce_address")?;
-    let from = address("from_email")?;
-    let name: String = form.get("from_name").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
-    settings.from = (!from.is_empty()).then_some(Mailbox { address: from, name });
-    settings.daily_limit = match form.get("daily_limit") {
-        "" => None,
-        text => Some(text.parse().map_err(|_| "A daily limit is a number of recipients.".to_owned())?),
-    };
-    Ok(())
+    json!({
+        "trackOpens": form.has("track_opens"),
+        "trackTextLinks": form.has("track_text_links"),
+        "pixelOnTop": form.has("pixel_on_top"),
+        "hiddenLink": form.has("hidden_link"),
+        "durableHits": form.has("durable_hits"),
+        "trackClicks": match form.get("track_clicks") {
+            "auto" => json!("auto"),
+            word => json!(word == "on"),
+        },
+        "privacy": some("privacy"),
+        "untrackedHosts": hosts.split_whitespace().collect::<Vec<_>>(),
+        "bounceAddress": some("bounce_address"),
+        "fromEmail": some("from_email"),
+        "fromName": some("from_email").and_then(|_| some("from_name")),
+        "dailyLimit": some("daily_limit").map(|text| text.parse::<u64>().map_or(Value::from(text), Value::from)),
+        "sandbox": form.has("sandbox"),
+    })
 }
 
 /// Makes a credential and shows its secret, this once.
@@ -205,26 +208,28 @@ pub(super) async fn add_key(visit: &Visit<'_>, key: &str) -> Page {
     let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
     let (kind, word) = match visit.form.get("kind") {
-        "smtp_password" => (CredentialKind::SmtpPassword, "SMTP password"),
-        _ => (CredentialKind::ApiKey, "API key"),
+        "smtp_password" => ("smtp_password", SMTP_PASSWORD),
+        _ => ("api_key", "API key"),
     };
-    let name: String = visit.form.get("name").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
-    let name = if name.is_empty() { "console" } else { &name };
-    let (credential, secret) = provision::credential(&agent, kind, name, visit.server.clock(), visit.server.ids());
-    let id = credential.id;
-    visit.server.store().add_credential(credential).await?;
-    visit.note("added credential", &id.to_string()).await?;
-    tab_with(visit, key, "setup", None, Some((word, secret.reveal().to_owned()))).await
+    let name = match visit.form.get("name") {
+        "" => "console",
+        name => name,
+    };
+    let body = json!({ "name": name, "kind": kind, "mailAgent": agent.name });
+    let made = match visit.api(&agent, Method::POST, "/api/v1/keys", &body).await {
+        Ok(made) => made,
+        Err(problem) => return tab(visit, key, "setup", Notice::bad(page::told(&problem))).await,
+    };
+    visit.note("added credential", &text(&made, "/id")).await?;
+    tab_with(visit, key, "setup", None, Some((word, text(&made, "/secret")))).await
 }
 
 /// Revokes a credential.
 pub(super) async fn remove_key(visit: &Visit<'_>, key: &str) -> Page {
-    visit.agent(key).await?;
+    let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
-    let id: CredentialId = visit.form.get("id").parse().map_err(|_| Fault::NotFound)?;
-    if !visit.server.store().remove_credential(visit.tenant.id, id).await? {
-        return Err(Fault::NotFound);
-    }
-    visit.note("removed credential", &id.to_string()).await?;
+    let id = visit.form.get("id");
+    visit.api(&agent, Method::DELETE, &format!("/api/v1/keys/{}", encoded(id)), &Value::Null).await?;
+    visit.note("removed credential", id).await?;
     tab(visit, key, "setup", Notice::good("It is revoked.")).await
 }

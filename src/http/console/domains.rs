@@ -1,16 +1,19 @@
 //! The domains of a mail agent, and what each of them must publish, looked up live.
+//!
+//! What a claim is worth, the API says: a domain is the tenant's when a record of it shows so, or somebody who looks after
+//! the installation says so.
 
 use askama::Template;
+use hyper::Method;
+use serde_json::{Value, json};
 
+use super::exchange::text;
 use super::page::{self, Frame, Notice, Section};
-use super::{Fault, Page, Visit, go};
-use crate::dns::check::{self, Expected, Finding, Verdict};
-use crate::intake::provision;
-use crate::model::address::domain_name;
-use crate::model::signing_key::{KeyState, SigningKey};
+use super::{Page, Visit, go};
+use crate::http::query::encoded;
+use crate::model::signing_key::KeyState;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
-use crate::store::StoreError;
 
 #[derive(Template)]
 #[template(path = "console/domains.html")]
@@ -18,68 +21,75 @@ struct DomainsPage<'t> {
     frame: Frame,
     agent: &'t MailAgent,
     tab: &'static str,
-    domains: Vec<(String, &'static str)>,
+    domains: Vec<(String, &'static str, &'static str)>,
 }
 
 /// All of them.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
+    let path = format!("/api/v1/domains?limit=100&mailAgent={}", encoded(&agent.name));
+    let claimed = visit.api(&agent, Method::GET, &path, &Value::Null).await?;
     let mut domains = Vec::new();
-    for domain in visit.server.store().domains(agent.id).await? {
-        let keys = visit.server.store().signing_keys(visit.tenant.id, &domain).await?;
-        let state = if keys.iter().any(|key| key.state == KeyState::Signing) {
-            "signed"
-        } else if keys.iter().any(|key| key.state == KeyState::Waiting) {
-            "waits for its DNS records"
-        } else {
-            "not signed"
+    for domain in claimed.as_array().into_iter().flatten() {
+        let name = text(domain, "/name");
+        let keys = visit.server.store().signing_keys(visit.tenant.id, &name).await?;
+        let (class, state) = match domain.get("status").and_then(Value::as_str) {
+            Some("verified") if keys.iter().any(|key| key.state == KeyState::Signing) => ("good", "signed"),
+            Some("verified") if keys.iter().any(|key| key.state == KeyState::Waiting) => {
+                ("fair", "waits for its DNS records")
+            }
+            Some("verified") => ("fair", "not signed"),
+            _ => ("bad", "not shown to be yours yet"),
         };
-        domains.push((domain, state));
+        domains.push((name, class, state));
     }
-    let frame = visit.frame(&agent.name, Section::Agents, notice);
+    let here = visit.path(&format!("agents/{key}/domains"));
+    let frame = visit.frame(&agent.name, Section::Agents, notice).here(here);
     page::page(&DomainsPage { frame, agent: &agent, tab: "domains", domains })
 }
 
-/// Adds a domain that the agent may send from, with keys that will sign for it.
+/// What is at a domain in the API, as the agent's.
+fn path_of(agent: &MailAgent, domain: &str, rest: &str) -> String {
+    format!("/api/v1/domains/{}{rest}?mailAgent={}", encoded(domain), encoded(&agent.name))
+}
+
+/// Adds a domain that the agent may send from when it is shown to be the tenant's, with keys that will sign for it.
 pub(super) async fn add(visit: &Visit<'_>, key: &str) -> Page {
     let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
-    let Ok(domain) = domain_name(visit.form.get("domain")) else {
-        return list(visit, key, Notice::bad("This is no domain name.")).await;
+    let body = json!({ "name": visit.form.get("domain"), "mailAgent": agent.name });
+    let added = match visit.api(&agent, Method::POST, "/api/v1/domains", &body).await {
+        Ok(added) => added,
+        Err(problem) => return list(visit, key, Notice::bad(page::told(&problem))).await,
     };
-    match visit.server.store().add_domain(agent.id, &domain).await {
-        Ok(()) => {}
-        Err(StoreError::Conflict) => return list(visit, key, Notice::bad("It is there already.")).await,
-        Err(fault) => return Err(fault.into()),
-    }
-    visit.note("added domain", &domain).await?;
-    if visit.server.store().signing_keys(visit.tenant.id, &domain).await?.is_empty() {
-        new_keys(visit, &domain).await?;
-    }
-    list(visit, key, Notice::good(format!("Added {domain}."))).await
+    let name = text(&added, "/name");
+    visit.note("added domain", &name).await?;
+    let told = match text(&added, "/status").as_str() {
+        "verified" => format!("Added {name}."),
+        _ => format!("Added {name}. Publish its DNS records: one of them shows that it is yours."),
+    };
+    list(visit, key, Notice::good(told)).await
 }
 
-/// Removes a domain.
+/// Takes a domain from the agent.
 pub(super) async fn remove(visit: &Visit<'_>, key: &str) -> Page {
     let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
     let domain = visit.form.get("domain");
-    if !visit.server.store().remove_domain(agent.id, domain).await? {
-        return Err(Fault::NotFound);
-    }
+    visit.api(&agent, Method::DELETE, &path_of(&agent, domain, ""), &Value::Null).await?;
     visit.note("removed domain", domain).await?;
     list(visit, key, Notice::good(format!("Removed {domain}."))).await
 }
 
 /// A record that a domain must publish, and what is there.
 struct Record {
-    purpose: &'static str,
+    purpose: String,
     name: String,
-    kind: &'static str,
-    verdict: &'static str,
+    kind: String,
+    verdict: String,
     class: &'static str,
     advice: String,
-    found: Vec<String>,
+    found: String,
     publish: String,
 }
 
@@ -91,84 +101,67 @@ struct DomainPage<'t> {
     domain: String,
     records: Vec<Record>,
     bad: usize,
+    is_verified: bool,
     has_keys: bool,
-}
-
-async fn find(visit: &Visit<'_>, agent: &MailAgent, name: &str) -> Result<String, Fault> {
-    let name = domain_name(name).map_err(|_| Fault::NotFound)?;
-    let domains = visit.server.store().domains(agent.id).await?;
-    if domains.contains(&name) { Ok(name) } else { Err(Fault::NotFound) }
 }
 
 /// One domain with its records, looked up now; keys whose record is seen begin to sign.
 pub(super) async fn show(visit: &Visit<'_>, key: &str, name: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let domain = find(visit, &agent, name).await?;
-    let store = visit.server.store();
-    let keys = store.signing_keys(visit.tenant.id, &domain).await?;
-    let house = visit.server.house();
-    let expected = Expected {
-        domain: &domain,
-        keys: &keys,
-        hostname: &house.hostname,
-        return_path_domain: &house.return_path_domain,
-        tracking_host: &house.tracking_host,
-        is_direct: house.is_direct,
-        sources: &house.sources,
-    };
-    let findings = check::check(visit.server.resolver(), &expected).await;
-    begin_signing(visit, &keys, &findings).await?;
-    let bad = findings.iter().filter(|found| matches!(found.verdict, Verdict::Missing | Verdict::Wrong)).count();
-    let frame = visit.frame(&domain, Section::Agents, notice);
-    let records = findings.into_iter().map(record).collect();
-    page::page(&DomainPage { frame, agent: &agent, records, bad, has_keys: !keys.is_empty(), domain })
+    let claimed = visit.api(&agent, Method::POST, &path_of(&agent, name, "/verify"), &Value::Null).await?;
+    let found = visit.api(&agent, Method::GET, &path_of(&agent, name, "/records"), &Value::Null).await?;
+    let is_verified = text(&claimed, "/status") == "verified";
+    let listed = claimed.get("records").and_then(Value::as_array).into_iter().flatten();
+    let has_keys = listed.clone().any(|record| text(record, "/purpose") == "dkim");
+    let proof = listed.filter(|record| !is_verified && text(record, "/purpose") == "ownership").map(proof);
+    let records: Vec<Record> = proof.chain(found.as_array().into_iter().flatten().map(record)).collect();
+    let bad = records.iter().filter(|record| record.class == "bad").count();
+    let domain = text(&claimed, "/name");
+    let here = visit.path(&format!("agents/{key}/domains/{domain}"));
+    let frame = visit.frame(&domain, Section::Agents, notice).here(here);
+    page::page(&DomainPage { frame, agent: &agent, records, bad, is_verified, has_keys, domain })
 }
 
-fn record(found: Finding) -> Record {
+/// The record that shows whose the domain is, while it has not been seen.
+fn proof(record: &Value) -> Record {
     Record {
-        purpose: found.purpose,
-        name: found.name,
-        kind: found.kind,
-        verdict: found.verdict.as_str(),
-        class: match found.verdict {
-            Verdict::Right => "good",
-            Verdict::Missing | Verdict::Wrong => "bad",
-            Verdict::Unwise | Verdict::Unknown => "fair",
+        purpose: "ownership".to_owned(),
+        name: text(record, "/name"),
+        kind: text(record, "/type"),
+        verdict: "missing".to_owned(),
+        class: "bad",
+        advice: "shows that the domain is yours; until it is seen nothing is sent from it".to_owned(),
+        found: String::new(),
+        publish: text(record, "/value"),
+    }
+}
+
+fn record(found: &Value) -> Record {
+    let verdict = text(found, "/verdict");
+    let texts = found.get("found").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    Record {
+        purpose: text(found, "/purpose").replace('_', " "),
+        name: text(found, "/name"),
+        kind: text(found, "/type"),
+        class: match verdict.as_str() {
+            "right" => "good",
+            "missing" | "wrong" => "bad",
+            _ => "fair",
         },
-        advice: found.advice,
-        found: found.found,
-        publish: found.publish,
+        verdict,
+        advice: text(found, "/advice"),
+        found: texts.collect::<Vec<_>>().join("\n"),
+        publish: text(found, "/publish"),
     }
-}
-
-async fn begin_signing(visit: &Visit<'_>, keys: &[SigningKey], findings: &[Finding]) -> Result<(), Fault> {
-    for key in keys.iter().filter(|key| key.state == KeyState::Waiting) {
-        let is_right = |found: &Finding| found.verdict == Verdict::Right && found.name == key.record_name();
-        if findings.iter().any(is_right) {
-            visit.server.store().begin_signing(key).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn new_keys(visit: &Visit<'_>, domain: &str) -> Result<(), Fault> {
-    let (clock, ids) = (visit.server.clock().clone(), visit.server.ids().clone());
-    let (tenant, name) = (visit.tenant.id, domain.to_owned());
-    let make = move || provision::signing_keys(tenant, &name, &clock, &ids);
-    // An RSA key takes its time.
-    let made = visit.server.sign_ins().aside(make).await?;
-    let made = made.map_err(|_| Fault::Problem(crate::http::problem::Problem::Broken))?;
-    for (key, pkcs8) in made {
-        visit.server.store().add_signing_key(&key, &pkcs8).await?;
-    }
-    visit.note("made signing keys", domain).await
 }
 
 /// Makes new keys; they sign when their records are seen, and the old ones retire then.
 pub(super) async fn make_keys(visit: &Visit<'_>, key: &str, name: &str) -> Page {
     let agent = visit.agent(key).await?;
-    let domain = find(visit, &agent, name).await?;
+    // Whether it is there is told before what may be done with it.
+    visit.api(&agent, Method::GET, &path_of(&agent, name, ""), &Value::Null).await?;
     visit.may(Deed::Manage)?;
-    new_keys(visit, &domain).await?;
-    Ok(go(&visit.path(&format!("agents/{key}/domains/{domain}"))))
+    visit.api(&agent, Method::POST, &path_of(&agent, name, "/keys"), &Value::Null).await?;
+    visit.note("made signing keys", name).await?;
+    Ok(go(&visit.path(&format!("agents/{key}/domains/{name}"))))
 }

@@ -54,7 +54,8 @@ pub(super) async fn copy(visit: &Visit<'_>, id: &str, number: &str) -> Page {
     let pixel = rendered.tracked.pixel.unwrap_or_default();
     let policy = MAIL_POLICY.replace("img-src data:", &format!("img-src data: {pixel}"));
     let is_plain = pixel.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b';' | b',' | b'\''));
-    kept_in(&html, if visit.server.house().is_capture && is_plain { &policy } else { MAIL_POLICY })
+    let is_read_here = visit.server.house().is_capture || message.facts.is_sandboxed;
+    kept_in(&html, if is_read_here && is_plain { &policy } else { MAIL_POLICY })
 }
 
 /// The mail as it was handed in, to be saved.

@@ -1,28 +1,24 @@
 //! One message: all that happened to it, the mail itself, what tracking changed; and what can be done about it.
 
 use askama::Template;
+use hyper::Method;
+use serde_json::{Value, json};
 
+use super::exchange::text;
 use super::messages::{Line, find};
 use super::page::{self, Frame, Notice, Section, shown, size};
 use super::{Fault, Page, Visit, go};
-use crate::http::problem::Problem;
-use crate::intake::submission::{Content, Submission};
-use crate::mail::headers;
 use crate::mail::rewrite::{LinkReport, PartReport};
-use crate::mail::submitted::Switches;
 use crate::mail::view::{self, View};
-use crate::model::address::Address;
-use crate::model::delivery::{Delivery, State};
+use crate::model::delivery::State;
 use crate::model::event::{Detail, Event};
 use crate::model::hit::{Hit, HitKind};
-use crate::model::id::{DeliveryId, EventId, MessageId};
+use crate::model::id::{DeliveryId, MessageId};
 use crate::model::message::Message;
-use crate::model::once::Answered;
-use crate::model::queue::QueueFilter;
 use crate::model::reason::Cause;
-use crate::model::suppression::Scope;
 use crate::model::time::Timestamp;
 use crate::model::user::Deed;
+use crate::model::webhook::Webhook;
 use crate::store::deliveries::Attempt;
 use crate::store::dispatches::DispatchStanding;
 use crate::store::views::DeliveryView;
@@ -35,6 +31,12 @@ const STEPS_MAX: usize = 60;
 const TIMELINE_BYTES_MAX: usize = 40_000;
 /// Bytes of the mail on one page.
 const MAIL_BYTES_MAX: usize = 40_000;
+/// Bytes of a mail that is rewritten once more to tell what was changed.
+const REWRITTEN_BYTES_MAX: usize = 1 << 20;
+/// Webhooks whose addresses are known.
+const WEBHOOKS_MAX: u32 = 200;
+/// The order of steps of one moment; the rest comes after.
+const STORY: [&str; 3] = ["sent", "rewritten", "attempt"];
 /// Links that are listed.
 const LINKS_MAX: usize = 60;
 /// Bytes of a link.
@@ -48,6 +50,8 @@ struct Step {
     what: String,
     more: String,
     dialogue: String,
+    /// Where more is told; empty for nowhere.
+    path: String,
 }
 
 /// One recipient's copy.
@@ -104,17 +108,19 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
     let store = visit.server.store();
     let deliveries = store.deliveries(message.id).await?;
     let now = visit.server.clock().now();
+    let content = store.content(message.id).await?;
+    let webhooks = store.webhooks(visit.tenant.id, None, WEBHOOKS_MAX).await?;
     let mut copies = Vec::new();
     let mut budget = TIMELINE_BYTES_MAX;
     for view in deliveries.iter().take(COPIES_MAX) {
-        copies.push(copy(visit, view, now, &mut budget).await?);
+        let rewritten = content.as_deref().and_then(|content| rewritten(visit, content, &message, view.delivery.id));
+        copies.push(copy(visit, (&message, &webhooks), view, (now, rewritten), &mut budget).await?);
     }
-    let content = store.content(message.id).await?;
     let seen = content.as_deref().map(view::view).unwrap_or_default();
     let fallback = if seen.html.is_some() { "html" } else { "text" };
     let wanted = visit.query.get("view");
     let view = VIEWS.iter().map(|(word, _)| *word).find(|word| *word == wanted).unwrap_or(fallback);
-    let text = match (view, &content) {
+    let shown_text = match (view, &content) {
         ("text", _) => seen.text.clone().unwrap_or_default(),
         ("source", Some(content)) => {
             let start = content.get(..content.len().min(MAIL_BYTES_MAX * 2)).unwrap_or_default();
@@ -122,7 +128,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
         }
         _ => String::new(),
     };
-    let (text, is_cut) = page::beginning(&text, MAIL_BYTES_MAX);
+    let (text, is_cut) = page::beginning(&shown_text, MAIL_BYTES_MAX);
     let first = deliveries.first().map(|view| view.delivery.id);
     let tracked = match (view, &content, first) {
         ("tracking", Some(content), Some(first)) => tracked(visit, content, &message, first),
@@ -134,7 +140,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
     let mut line = Line::of(&message);
     line.subject.clone_from(&message.facts.subject);
     let page = MessagePage {
-        frame: visit.frame("Message", Section::Messages, notice),
+        frame: visit.frame("Message", Section::Messages, notice).here(visit.path(&format!("messages/{}", message.id))),
         message_id: message.facts.email_reference.clone(),
         source: message.source.as_str(),
         size: size(message.size_bytes),
@@ -179,7 +185,30 @@ fn tracked(visit: &Visit<'_>, content: &[u8], message: &Message, first: Delivery
     }
 }
 
-async fn copy(visit: &Visit<'_>, view: &DeliveryView, now: Timestamp, budget: &mut usize) -> Result<Copy, Fault> {
+/// What tracking made of a copy, as a step; unsaid of a mail that is too large to be rewritten for this.
+fn rewritten(visit: &Visit<'_>, content: &[u8], message: &Message, delivery: DeliveryId) -> Option<Step> {
+    let tracked = Some(content).filter(|content| content.len() <= REWRITTEN_BYTES_MAX)?;
+    let tracked = visit.server.intake().copy(tracked, message, delivery)?.tracked;
+    let links = match tracked.links.len() {
+        1 => "one link".to_owned(),
+        count => format!("{count} links"),
+    };
+    let (what, more) = match (tracked.untouched, tracked.pixel.is_some()) {
+        (Some(why), _) => ("left as it was", why.to_owned()),
+        (None, true) => ("rewritten", format!("{links} and a pixel")),
+        (None, false) if tracked.links.is_empty() => return None,
+        (None, false) => ("rewritten", links),
+    };
+    Some(step(message.accepted_at, "rewritten", what.to_owned(), more))
+}
+
+async fn copy(
+    visit: &Visit<'_>,
+    (message, webhooks): (&Message, &[Webhook]),
+    view: &DeliveryView,
+    (now, rewritten): (Timestamp, Option<Step>),
+    budget: &mut usize,
+) -> Result<Copy, Fault> {
     let store = visit.server.store();
     let delivery = &view.delivery;
     let mut steps: Vec<Step> = Vec::new();
@@ -188,9 +217,15 @@ async fn copy(visit: &Visit<'_>, view: &DeliveryView, now: Timestamp, budget: &m
     for event in store.events(delivery.id).await? {
         let owed = store.dispatches(event.id).await?;
         steps.push(happened(&event));
-        steps.extend(owed.iter().map(|standing| told(event.at, standing)));
+        let path = |standing: &DispatchStanding| {
+            let (webhook, event) = (standing.id.webhook, standing.id.event);
+            visit.path(&format!("agents/{}/webhooks/{webhook}/log/{event}", message.agent_key))
+        };
+        steps.extend(owed.iter().map(|one| Step { path: path(one), ..told(event.at, one, webhooks) }));
     }
-    steps.sort_by_key(|step| step.at);
+    steps.extend(rewritten);
+    let place = |step: &Step| STORY.iter().position(|class| *class == step.class).unwrap_or(STORY.len());
+    steps.sort_by_key(|step| (step.at, place(step)));
     let omitted = steps.len().saturating_sub(STEPS_MAX);
     // The first steps say how it began, the last how it ended.
     if omitted > 0 {
@@ -234,7 +269,7 @@ fn standing(view: &DeliveryView, now: Timestamp) -> String {
 }
 
 fn step(at: Timestamp, class: &'static str, what: String, more: String) -> Step {
-    Step { at, when: shown(at), class, what, more, dialogue: String::new() }
+    Step { at, when: shown(at), class, what, more, dialogue: String::new(), path: String::new() }
 }
 
 fn attempted(number: u32, attempt: &Attempt) -> Step {
@@ -289,7 +324,7 @@ fn looked(hit: &Hit) -> Step {
     step(hit.at, "hit", what, more)
 }
 
-fn told(at: Timestamp, standing: &DispatchStanding) -> Step {
+fn told(at: Timestamp, standing: &DispatchStanding, webhooks: &[Webhook]) -> Step {
     let answer = match (standing.last_status, &standing.last_error) {
         (Some(status), _) => format!(", answered {status}"),
         (None, Some(error)) => format!(", {error}"),
@@ -297,18 +332,27 @@ fn told(at: Timestamp, standing: &DispatchStanding) -> Step {
     };
     let next = standing.due_at.map_or(String::new(), |due| format!(", next try {}", shown(due)));
     let what = format!("Webhook {}", standing.state.as_str());
-    step(at, "webhook", what, format!("{} after {} attempts{answer}{next}", standing.id.webhook, standing.attempts))
+    let url =
+        webhooks.iter().find(|webhook| webhook.id == standing.id.webhook).map_or("one that is gone", |own| &own.url);
+    let attempts = match standing.attempts {
+        1 => "one attempt".to_owned(),
+        attempts => format!("{attempts} attempts"),
+    };
+    step(at, "webhook", what, format!("{url}, {attempts}{answer}{next}"))
 }
 
-fn of_message(visit: &Visit<'_>, message: &Message) -> QueueFilter {
-    QueueFilter { message: Some(message.id), ..QueueFilter::all_of(Scope::Tenant(visit.tenant.id)) }
+/// Does something to what waits of a message; how many deliveries it was.
+async fn act(visit: &Visit<'_>, message: &Message, verb: &str) -> Result<u64, Fault> {
+    let body = json!({ "emailId": message.id.to_string() });
+    let done = visit.api_of_tenant(Method::POST, &format!("/api/v1/queue/{verb}"), &body).await?;
+    Ok(done.get("count").and_then(Value::as_u64).unwrap_or(0))
 }
 
 /// Tries what waits of a message at once.
 pub(super) async fn retry(visit: &Visit<'_>, id: &str) -> Page {
     let message = find(visit, id).await?;
     visit.may(Deed::Assist)?;
-    let due = visit.server.store().retry_now(of_message(visit, &message)).await?;
+    let due = act(visit, &message, "retry").await?;
     visit.note("retried message", id).await?;
     let told = match due {
         0 => Notice::bad("Nothing of it waits."),
@@ -321,9 +365,7 @@ pub(super) async fn retry(visit: &Visit<'_>, id: &str) -> Page {
 pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Page {
     let message = find(visit, id).await?;
     visit.may(Deed::Assist)?;
-    let (ids, now) = (visit.server.ids().clone(), visit.server.clock().now());
-    let tell = move |delivery: &Delivery| Some(delivery.cancelled(EventId::from_uuid(ids.uuid(now)), now));
-    let cancelled = visit.server.store().cancel(of_message(visit, &message), tell).await?;
+    let cancelled = act(visit, &message, "cancel").await?;
     visit.note("cancelled message", id).await?;
     let told = match cancelled {
         0 => Notice::bad("It is too late: nothing of it waits."),
@@ -337,40 +379,14 @@ pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Page {
 pub(super) async fn resend(visit: &Visit<'_>, id: &str) -> Page {
     let message = find(visit, id).await?;
     visit.may(Deed::Assist)?;
-    let store = visit.server.store();
-    let content = store.content(message.id).await?.ok_or(Fault::NotFound)?;
-    let deliveries = store.deliveries(message.id).await?;
-    let wanted = visit.form.get("delivery");
-    let is_meant = |delivery: &Delivery| wanted.is_empty() || delivery.id.to_string() == wanted;
-    let recipients = deliveries.iter().map(|view| &view.delivery).filter(|delivery| is_meant(delivery));
-    let recipients: Vec<Address> = recipients.map(|delivery| delivery.address.clone()).collect();
-    let agents = visit.agents().await?;
-    let agent = agents.iter().find(|agent| agent.id == message.agent).ok_or(Fault::NotFound)?;
-    let grant = visit.grant(agent).await?;
-    // As a new mail it has a name and a date of its own.
-    let bytes =
-        headers::without(&content, |field| ["Message-ID", "Date", "Received"].iter().any(|name| field.is(name)));
-    let facts = &message.facts;
-    let submission = Submission {
-        source: message.source,
-        sender: None,
-        recipients,
-        content: Content::Raw { bytes: bytes.into_owned().into(), hop: None },
-        switches: Switches {
-            track_opens: Some(facts.tracking.opens),
-            track_clicks: Some(facts.tracking.clicks),
-            tags: facts.tags.clone(),
-            metadata: facts.metadata.clone(),
-            client_reference: facts.client_reference.clone(),
-            ..Switches::default()
-        },
-    };
-    match visit.server.submit_once(&grant, vec![submission], None, |_| Answered::default()).await {
-        Ok(receipts) => {
-            let sent = receipts.first().map_or(message.id, |receipt| receipt.message);
+    let to = Some(visit.form.get("to")).filter(|to| !to.is_empty());
+    let path = format!("/api/v1/emails/{}/resend", message.id);
+    match visit.api_of_tenant(Method::POST, &path, &json!({ "to": to })).await {
+        Ok(sent) => {
+            let sent = text(&sent, "/id");
             visit.note("sent message again", &format!("{id} as {sent}")).await?;
             Ok(go(&visit.path(&format!("messages/{sent}?again={id}"))))
         }
-        Err(refusal) => show(visit, id, Notice::bad(page::told(&Problem::from(refusal)))).await,
+        Err(problem) => show(visit, id, Notice::bad(page::told(&problem))).await,
     }
 }

@@ -47,6 +47,11 @@ impl Line {
         }
     }
 
+    /// When it was accepted, to the minute, for where there is little room.
+    pub(super) fn short(&self) -> &str {
+        self.at.get(5..16).unwrap_or(&self.at)
+    }
+
     /// Messages with what became of them.
     pub(super) async fn of_all(store: &Store, messages: &[Message]) -> Result<Vec<Self>, StoreError> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();

@@ -1,5 +1,5 @@
 //! `/console`: pages for people. What they change goes through Mailtura's API, called in process with the person's
-//! tenant, or through the store's verbs that the command line has too; what they see comes from the store's views.
+//! tenant, or through the store's verbs that the API has too; what they see comes from the API or the store's views.
 //!
 //! Nobody gets further than the sign-in page without a session. Each path under `/console/<tenant>/` takes the tenant
 //! from the address and compares it with the person's: another one's is 404, as is whatever is not there. Changes are
@@ -11,6 +11,7 @@ mod activity;
 mod agents;
 mod chart;
 mod domains;
+mod exchange;
 mod form;
 mod inbox;
 mod mail;
@@ -77,9 +78,11 @@ type Page = Result<Answer, Fault>;
 
 pub(super) use session::SignIns;
 
-/// Method and path under the tenant's of each page and change, with names in braces for what is another in each.
-pub fn routes() -> Vec<(&'static str, &'static str)> {
-    routes::ROUTES.iter().map(|route| (if route.is_change { "POST" } else { "GET" }, route.path)).collect()
+/// What there is under a tenant's path: method, path with names in braces for what is another in each, and the operation
+/// of the API that does the same.
+pub fn routes() -> Vec<(&'static str, &'static str, &'static str)> {
+    let method = |is_change: bool| if is_change { "POST" } else { "GET" };
+    routes::ROUTES.iter().map(|route| (method(route.is_change), route.path, route.twin)).collect()
 }
 
 /// Whether a request is for the console: its paths, and `/` as a browser asks for it.
@@ -149,7 +152,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
         (["people"], _) | (["people", ..], true) => people::answer(server, &browser, &user, &segments, &form).await,
         (["account", rest @ ..], _) => account::answer(server, &browser, &user, rest, is_change, &form).await,
         ([slug, ..], _) => {
-            let visit = visit(server, &browser, user, slug, query, form).await?;
+            let visit = visit(server, &browser, user, slug, query, is_change.then_some(form)).await?;
             let (route, places) = route.ok_or(Fault::NotFound)?;
             (route.work)(&visit, routes::Places::of(&places)).await
         }

@@ -2,20 +2,31 @@
 //! certificates, places and settings.
 
 use askama::Template;
+use hyper::Method;
+use serde_json::{Value, json};
 
+use super::exchange::text;
 use super::page::{self, Frame, Notice, Section, number, shown, span};
+use super::visit::main_agent;
 use super::{Fault, Page, Visit};
-use crate::model::address::domain_name;
-use crate::model::queue::{Pause, QueueFilter};
+use crate::http::problem::Problem;
+use crate::http::query::encoded;
+use crate::model::delivery::State;
+use crate::model::queue::Pause;
 use crate::model::suppression::Scope;
+use crate::model::tenant::MailAgent;
 use crate::model::time::Timestamp;
 use crate::model::user::Deed;
 use crate::store::queue::Waiting;
 
 /// Domains that are listed.
 const DOMAINS_MAX: u32 = 100;
-/// Characters of a note.
-const NOTE_CHARS_MAX: usize = 200;
+/// Waiting deliveries that are looked at, the oldest.
+const LOOKED_MAX: u32 = 20_000;
+/// How far waiting mail is counted.
+const COUNTED_MAX: u32 = 100_000;
+/// Mail agents whose suppressions are linked to.
+const LISTS_MAX: usize = 20;
 /// A node that has not been seen for so long may be gone.
 const QUIET_SECS: u64 = 120;
 /// A certificate that ends within so many days is told of.
@@ -77,8 +88,13 @@ struct Installation {
 struct OperationsPage {
     frame: Frame,
     waiting: Vec<WaitingRow>,
+    /// How many wait, and how many of them were looked at, when those are fewer.
+    all: Option<(String, String)>,
     pauses: Vec<PauseRow>,
     agents: Vec<String>,
+    /// Where the list of all mail agents is, and those of each.
+    suppressions: String,
+    lists: Vec<(String, String)>,
     is_paused: bool,
     installation: Option<Installation>,
 }
@@ -87,8 +103,8 @@ struct OperationsPage {
 pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
     let store = visit.server.store();
     let now = visit.server.clock().now();
-    let scope = Scope::Tenant(visit.tenant.id);
-    let waiting = store.queue_by_domain(&QueueFilter::all_of(scope), DOMAINS_MAX).await?;
+    let waiting = store.oldest_by_domain(visit.tenant.id, DOMAINS_MAX, LOOKED_MAX).await?;
+    let all = store.count_in_state(visit.tenant.id, State::Queued, COUNTED_MAX).await?;
     let pauses = store.pauses().await?;
     let agents = visit.agents().await?;
     let whose = |pause: &Pause| match pause.scope {
@@ -112,15 +128,24 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         })
         .collect();
     let is_paused = pauses.iter().any(|pause| pause.is_of_all_agents() && pause.domain.is_empty());
+    let of = |agent: &MailAgent| visit.path(&format!("agents/{}/suppressions", agent.key));
     let page = OperationsPage {
-        frame: visit.frame("Operations", Section::Operations, notice),
+        suppressions: main_agent(&agents).map(of).unwrap_or_default(),
+        lists: agents.iter().take(LISTS_MAX).map(|agent| (agent.name.clone(), of(agent))).collect(),
+        frame: visit.frame("Operations", Section::Operations, notice).here(visit.path("operations")),
         waiting: waiting.iter().map(|waiting| row(waiting, &pauses, now)).collect(),
+        all: (all > LOOKED_MAX.into()).then(|| (shown_count(all), number(LOOKED_MAX.into()))),
         pauses,
         agents: agents.into_iter().map(|agent| agent.name).collect(),
         is_paused,
         installation: if visit.is_for_all() { Some(installation(visit, now).await?) } else { None },
     };
     page::page(&page)
+}
+
+/// A count for people that may have stopped at its limit.
+fn shown_count(count: u64) -> String {
+    if count < COUNTED_MAX.into() { number(count) } else { format!("{} or more", number(count)) }
 }
 
 fn row(waiting: &Waiting, pauses: &[PauseRow], now: Timestamp) -> WaitingRow {
@@ -165,63 +190,61 @@ async fn installation(visit: &Visit<'_>, now: Timestamp) -> Result<Installation,
     })
 }
 
-/// The domain that a form names, or all of them.
-fn domain_of(visit: &Visit<'_>) -> Result<Option<String>, Fault> {
-    match visit.form.get("domain") {
-        "" => Ok(None),
-        text => domain_name(text).map(Some).map_err(|_| Fault::NotFound),
-    }
+/// A field of a form that is not empty.
+fn given<'v>(visit: &'v Visit<'_>, name: &str) -> Option<&'v str> {
+    Some(visit.form.get(name)).filter(|text| !text.is_empty())
 }
 
-fn named(domain: Option<&String>) -> String {
-    domain.map_or_else(|| "all domains".to_owned(), String::clone)
+/// The domain that a form names, and in words whose mail it means.
+fn meant<'v>(visit: &'v Visit<'_>) -> (Option<&'v str>, String) {
+    let domain = given(visit, "domain");
+    let name = domain.unwrap_or("all domains");
+    (domain, given(visit, "agent").map_or_else(|| name.to_owned(), |agent| format!("{agent} to {name}")))
 }
 
-/// Whose mail a form means: one mail agent's, or all of the tenant's; and in words, with the domain.
-async fn meant(visit: &Visit<'_>, domain: Option<&String>) -> Result<(Scope, String), Fault> {
-    let name = visit.form.get("agent");
-    if name.is_empty() {
-        return Ok((Scope::Tenant(visit.tenant.id), named(domain)));
+/// The page, with how a change went.
+async fn told(visit: &Visit<'_>, done: Result<String, Problem>) -> Page {
+    match done {
+        Ok(told) => show(visit, Notice::good(told)).await,
+        Err(problem @ Problem::NotFound(_)) => Err(problem.into()),
+        Err(problem) => show(visit, Notice::bad(page::told(&problem))).await,
     }
-    let agents = visit.agents().await?;
-    let agent = agents.iter().find(|agent| agent.name == name).ok_or(Fault::NotFound)?;
-    Ok((Scope::Agent(visit.tenant.id, agent.id), format!("{name} to {}", named(domain))))
 }
 
 /// Tries at once what waits for a domain, or for all.
 pub(super) async fn retry(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let domain = domain_of(visit)?;
-    let told = named(domain.as_ref());
-    let filter = QueueFilter { domain, ..QueueFilter::all_of(Scope::Tenant(visit.tenant.id)) };
-    let due = visit.server.store().retry_now(filter).await?;
-    visit.note("retried queue", &told).await?;
-    show(visit, Notice::good(format!("{} to {told}: tried within seconds.", number(due)))).await
+    let (domain, name) = meant(visit);
+    let retried = visit.api_of_tenant(Method::POST, "/api/v1/queue/retry", &json!({ "domain": domain })).await;
+    if retried.is_ok() {
+        visit.note("retried queue", &name).await?;
+    }
+    let words = |done: Value| format!("{} to {name}: tried within seconds.", text(&done, "/count"));
+    told(visit, retried.map(words)).await
 }
 
 /// Stops this tenant's mail, or one mail agent's, to a domain, or to all.
 pub(super) async fn pause(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let domain = domain_of(visit)?;
-    let (scope, told) = meant(visit, domain.as_ref()).await?;
-    let note: String = visit.form.get("note").chars().filter(|c| !c.is_control()).take(NOTE_CHARS_MAX).collect();
-    let created_at = visit.server.clock().now();
-    let pause = Pause { scope, domain, note, created_at };
-    if !visit.server.store().pause(pause).await? {
-        return show(visit, Notice::bad("It is paused already.")).await;
+    let (domain, name) = meant(visit);
+    let body = json!({ "domain": domain, "mailAgent": given(visit, "agent"), "note": given(visit, "note") });
+    let paused = visit.api_of_tenant(Method::POST, "/api/v1/queue/pauses", &body).await;
+    if paused.is_ok() {
+        visit.note("paused queue", &name).await?;
     }
-    visit.note("paused queue", &told).await?;
-    show(visit, Notice::good(format!("Paused: {told}. What is under way still goes out."))).await
+    told(visit, paused.map(|_| format!("Paused: {name}. What is under way still goes out."))).await
 }
 
 /// Lets it go on.
 pub(super) async fn resume(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let domain = domain_of(visit)?;
-    let (scope, told) = meant(visit, domain.as_ref()).await?;
-    if !visit.server.store().resume(scope, domain.as_deref()).await? {
-        return Err(Fault::NotFound);
+    let (domain, name) = meant(visit);
+    let domain = domain.map(|domain| format!("domain={}&", encoded(domain))).unwrap_or_default();
+    let agent = given(visit, "agent").map(|agent| format!("mailAgent={}", encoded(agent))).unwrap_or_default();
+    let path = format!("/api/v1/queue/pauses?{domain}{agent}");
+    let resumed = visit.api_of_tenant(Method::DELETE, &path, &Value::Null).await;
+    if resumed.is_ok() {
+        visit.note("resumed queue", &name).await?;
     }
-    visit.note("resumed queue", &told).await?;
-    show(visit, Notice::good(format!("Resumed: {told}."))).await
+    told(visit, resumed.map(|_| format!("Resumed: {name}."))).await
 }

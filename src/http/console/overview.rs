@@ -39,6 +39,8 @@ struct Step {
     why: &'static str,
     path: String,
     is_done: bool,
+    /// Without it there is something wrong; a mailbox for developers may stay one.
+    is_needed: bool,
 }
 
 /// A plot with its legend.
@@ -92,7 +94,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Page {
         oldest: oldest.map(|oldest| page::span(now.since(oldest))),
         failing,
         webhooks,
-        is_new: steps.iter().any(|step| !step.is_done),
+        is_new: steps.iter().any(|step| !step.is_done && step.is_needed),
         steps,
         latest: Line::of_all(store, &latest).await?,
     };
@@ -198,7 +200,7 @@ async fn steps(visit: &Visit<'_>, has_sent: bool) -> Result<Vec<Step>, Fault> {
     let has_domain = !store.domains(agent.id).await?.is_empty();
     let has_webhook = !store.webhooks(visit.tenant.id, None, 1).await?.is_empty();
     let path = |tab: &str| visit.path(&format!("agents/{}/{tab}", agent.key));
-    let step = |text, why, path, is_done| Step { text, why, path, is_done };
+    let step = |text, why, path, is_done| Step { text, why, path, is_done, is_needed: true };
     Ok(vec![
         step("Send a first mail", "By HTTP or SMTP; examples are ready to paste.", path("setup"), has_sent),
         step(
@@ -207,6 +209,15 @@ async fn steps(visit: &Visit<'_>, has_sent: bool) -> Result<Vec<Step>, Fault> {
             path("domains"),
             has_domain,
         ),
+        Step {
+            is_needed: false,
+            ..step(
+                "Let mail leave",
+                "Until then it is captured: set deliver.mode to smarthost, your relay, or to mx.",
+                visit.path("operations"),
+                !visit.server.house().is_capture,
+            )
+        },
         step("Add a webhook", "Your application hears of bounces, opens and clicks.", path("webhooks"), has_webhook),
     ])
 }

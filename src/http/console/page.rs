@@ -82,7 +82,13 @@ pub(super) struct Frame {
     pub may_manage: bool,
     pub may_govern: bool,
     pub is_capture: bool,
+    /// There is an inbox to look at.
+    pub has_inbox: bool,
     pub notice: Option<Notice>,
+    /// The page may have come from a form.
+    pub is_change: bool,
+    /// Where it is to be found again then; empty when it is where it was asked for.
+    pub here: String,
 }
 
 impl Frame {
@@ -99,8 +105,16 @@ impl Frame {
             may_manage: user.role.may(Deed::Manage),
             may_govern: user.role.may(Deed::Govern) && user.tenant.is_none(),
             is_capture: server.house().is_capture,
+            has_inbox: server.house().is_capture,
             notice: None,
+            is_change: true,
+            here: String::new(),
         }
+    }
+
+    /// The same for a page that may have come from a form: there it is to be found again.
+    pub(super) fn here(self, path: String) -> Self {
+        if self.is_change { Self { here: path, ..self } } else { self }
     }
 
     /// The tenant's slug; only pages of a tenant ask for it.
@@ -116,6 +130,16 @@ impl Frame {
     /// What the paths of a mail agent's pages begin with.
     pub(super) fn at(&self, key: &str) -> String {
         format!("{}/agents/{key}", self.base())
+    }
+
+    /// What the paths of a mail agent's webhooks begin with.
+    pub(super) fn hooks(&self, key: &str) -> String {
+        format!("{}/webhooks", self.at(key))
+    }
+
+    /// What the paths of a webhook begin with.
+    pub(super) fn hook(&self, key: &str, id: &str) -> String {
+        format!("{}/{id}", self.hooks(key))
     }
 
     /// For the entry of the menu that the page is in.
@@ -179,7 +203,10 @@ pub(super) fn fault(status: StatusCode, text: &str) -> Answer {
         may_manage: false,
         may_govern: false,
         is_capture: false,
+        has_inbox: false,
         notice: None,
+        is_change: false,
+        here: String::new(),
     };
     let plain = || whole(status, "text/plain; charset=utf-8", text.to_owned().into());
     page_with(status, &FaultPage { frame, text }).unwrap_or_else(|_| plain())
@@ -191,9 +218,23 @@ pub(super) fn told(problem: &Problem) -> String {
     let message = body.get("message").and_then(Value::as_str).unwrap_or("That did not work");
     let flaw = body.pointer("/validation/0");
     match flaw.and_then(|flaw| Some((flaw.get("instancePath")?.as_str()?, flaw.get("message")?.as_str()?))) {
-        Some((path, why)) => format!("{}: {why}", path.trim_start_matches('/')),
+        Some((path, why)) => format!("{}: {why}", label_of(path)),
         None => message.to_owned(),
     }
+}
+
+/// The last name of a path, in words: `Bounce address`.
+fn label_of(path: &str) -> String {
+    let mut names = path.trim_start_matches('?').split('/').filter(|name| name.parse::<u32>().is_err());
+    let mut label = String::new();
+    for letter in names.next_back().unwrap_or_default().chars() {
+        match label.is_empty() {
+            true => label.extend(letter.to_uppercase()),
+            false if letter.is_uppercase() => label.extend([' '].into_iter().chain(letter.to_lowercase())),
+            false => label.push(letter),
+        }
+    }
+    label
 }
 
 /// The JSON of one of our own answers; null when it has no body.
@@ -268,6 +309,10 @@ mod tests {
         assert_eq!([10, 4_096, 1_600_000].map(size), ["10 bytes", "4 KiB", "1.5 MiB"]);
         let spans = [5, 65, 7_300, 200_000].map(|secs| span(std::time::Duration::from_secs(secs)));
         assert_eq!(spans, ["5 s", "1 min", "2 h", "2 days"]);
+        assert_eq!(
+            ["/settings/bounceAddress", "/events/0", "?limit"].map(label_of),
+            ["Bounce address", "Events", "Limit"]
+        );
         assert_eq!(beginning("añb", 2), ("a", true));
         assert_eq!(beginning("añb", 4), ("añb", false));
     }

@@ -10,7 +10,7 @@ use super::{Fault, Page};
 use crate::http::Server;
 use crate::intake::provision;
 use crate::model::id::UserId;
-use crate::model::user::{Deed, Invitation, Role, User};
+use crate::model::user::{Deed, Invitation, Role, User, is_common};
 use crate::store::StoreError;
 
 /// People, and lines of the audit log, on one page.
@@ -40,8 +40,10 @@ pub(super) async fn join_page(server: &Server, secret: &str, complaint: Option<&
 
 /// What is wrong with a new password.
 pub(super) fn complaint_about(password: &str) -> Option<String> {
-    let is_bad = password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX;
-    is_bad.then(|| format!("A password has at least {PASSWORD_CHARS_MIN} characters."))
+    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
+        return Some(format!("A password has at least {PASSWORD_CHARS_MIN} characters."));
+    }
+    is_common(password).then(|| "This password is one of the first that anybody would try.".to_owned())
 }
 
 /// Somebody who forgot their password has chosen a new one.
@@ -179,7 +181,7 @@ async fn list(server: &Server, user: &User, link: Option<&str>) -> Page {
         address: entry.address,
     });
     let notice = link.and_then(|_| Notice::good("Pass this link on; it works once."));
-    let frame = Frame { notice, ..Frame::new(server, user, "People", Section::People) };
+    let frame = Frame { notice, ..Frame::new(server, user, "People", Section::People) }.here("/console/people".into());
     let (people, lines) = (people.collect(), lines.collect());
     let tenants = tenants.iter().map(|tenant| (tenant.slug.clone(), tenant.name.clone())).collect();
     page::page(&PeoplePage { frame, people, lines, tenants, roles: Role::ALL.map(Role::as_str), link })

@@ -117,8 +117,9 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
     let next = found.last().filter(|_| is_full).map(|last| fields.with("after", &last.delivery.id.to_string()));
     let chosen = FIELDS.iter().map(|name| (*name, fields.get(name).to_owned()));
     let [agent, domain, to, reason, older, held] = FIELDS.map(|name| fields.get(name).to_owned());
+    let here = visit.path(&format!("operations/queue?{}", fields.with("verb", "")));
     let page = QueuePage {
-        frame: visit.frame("Queue", Section::Operations, notice),
+        frame: visit.frame("Queue", Section::Operations, notice).here(here),
         agents: visit.agents().await?.into_iter().map(|agent| agent.name).collect(),
         chosen: chosen.filter(|(_, value)| !value.is_empty()).collect(),
         agent,

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use super::webhooks::Trial;
 use super::{
     Page, Visit, activity, agents, domains, inbox, mail, message, messages, operations, overview, queue, suppressions,
     templates, webhook_log, webhooks,
@@ -30,17 +31,20 @@ pub(super) struct Route {
     pub(super) is_change: bool,
     /// Its path under the tenant's; `{name}` stands for any segment.
     pub(super) path: &'static str,
+    /// The operation of the API that does or tells the same.
+    pub(super) twin: &'static str,
     /// It may carry files and long texts.
     pub(super) is_large: bool,
     pub(super) work: for<'v> fn(&'v Visit<'v>, Places<'v>) -> Waited<'v>,
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal => |$visit:ident, $places:ident| $work:expr;)*) => {
+    ($($method:ident $path:literal = $twin:literal => |$visit:ident, $places:ident| $work:expr;)*) => {
         &[$(Route {
             is_change: routes!(is_change $method),
             is_large: routes!(is_large $method),
             path: $path,
+            twin: $twin,
             work: |$visit, $places| Box::pin(async move { $work.await }),
         },)*]
     };
@@ -53,66 +57,69 @@ macro_rules! routes {
 }
 
 pub(super) const ROUTES: &[Route] = routes![
-    get "" => |visit, _p| overview::show(visit);
-    get "inbox" => |visit, _p| inbox::list(visit);
-    get "messages" => |visit, _p| messages::list(visit);
-    get "messages/{message}" => |visit, p| message::show(visit, p.at(0), None);
-    get "messages/{message}/html" => |visit, p| mail::html(visit, p.at(0));
-    get "messages/{message}/source" => |visit, p| mail::source(visit, p.at(0));
-    get "messages/{message}/attachments/{number}" => |visit, p| mail::attachment(visit, p.at(0), p.at(1));
-    get "messages/{message}/copies/{number}/html" => |visit, p| mail::copy(visit, p.at(0), p.at(1));
-    post "messages/{message}/retry" => |visit, p| message::retry(visit, p.at(0));
-    post "messages/{message}/cancel" => |visit, p| message::cancel(visit, p.at(0));
-    post "messages/{message}/resend" => |visit, p| message::resend(visit, p.at(0));
-    get "activity" => |visit, _p| activity::show(visit, None);
-    get "activity/reports/{report}" => |visit, p| activity::report(visit, p.at(0));
-    post "activity/reports/{report}/close" => |visit, p| activity::close(visit, p.at(0));
-    get "operations" => |visit, _p| operations::show(visit, None);
-    post "operations/retry" => |visit, _p| operations::retry(visit);
-    post "operations/pause" => |visit, _p| operations::pause(visit);
-    get "operations/queue" => |visit, _p| queue::show(visit, None);
-    post "operations/queue" => |visit, _p| queue::act(visit);
-    post "operations/resume" => |visit, _p| operations::resume(visit);
-    get "agents" => |visit, _p| agents::list(visit, None);
-    post "agents" => |visit, _p| agents::add(visit);
-    get "agents/{agent}" => |visit, p| agents::tab(visit, p.at(0), "setup", None);
-    get "agents/{agent}/setup" => |visit, p| agents::tab(visit, p.at(0), "setup", None);
-    get "agents/{agent}/settings" => |visit, p| agents::tab(visit, p.at(0), "settings", None);
-    post "agents/{agent}/settings" => |visit, p| agents::set(visit, p.at(0));
-    post "agents/{agent}/keys" => |visit, p| agents::add_key(visit, p.at(0));
-    post "agents/{agent}/keys/remove" => |visit, p| agents::remove_key(visit, p.at(0));
-    get "agents/{agent}/domains" => |visit, p| domains::list(visit, p.at(0), None);
-    post "agents/{agent}/domains" => |visit, p| domains::add(visit, p.at(0));
-    post "agents/{agent}/domains/remove" => |visit, p| domains::remove(visit, p.at(0));
-    get "agents/{agent}/domains/{domain}" => |visit, p| domains::show(visit, p.at(0), p.at(1), None);
-    post "agents/{agent}/domains/{domain}/keys" => |visit, p| domains::make_keys(visit, p.at(0), p.at(1));
-    get "agents/{agent}/suppressions" => |visit, p| suppressions::list(visit, p.at(0), None);
-    post "agents/{agent}/suppressions" => |visit, p| suppressions::add(visit, p.at(0));
-    post "agents/{agent}/suppressions/remove" => |visit, p| suppressions::remove(visit, p.at(0));
-    get "agents/{agent}/suppressions/csv" => |visit, p| suppressions::export(visit, p.at(0));
-    upload "agents/{agent}/suppressions/csv" => |visit, p| suppressions::import(visit, p.at(0));
-    get "agents/{agent}/templates" => |visit, p| templates::list(visit, p.at(0), None);
-    get "agents/{agent}/templates/new" => |visit, p| templates::new(visit, p.at(0));
-    upload "agents/{agent}/templates" => |visit, p| templates::save(visit, p.at(0), None);
-    upload "agents/{agent}/templates/preview" => |visit, p| templates::preview(visit, p.at(0));
-    get "agents/{agent}/templates/{template}" => |visit, p| templates::edit(visit, p.at(0), p.at(1), None);
-    upload "agents/{agent}/templates/{template}" => |visit, p| templates::save(visit, p.at(0), Some(p.at(1)));
-    post "agents/{agent}/templates/{template}/remove" => |visit, p| templates::remove(visit, p.at(0), p.at(1));
-    upload "agents/{agent}/templates/{template}/test" => |visit, p| templates::test(visit, p.at(0), p.at(1));
-    get "agents/{agent}/webhooks" => |visit, p| webhooks::list(visit, p.at(0), None);
-    post "agents/{agent}/webhooks" => |visit, p| webhooks::save(visit, p.at(0), None);
-    post "agents/{agent}/authentication-key" => |visit, p| webhooks::set_authentication_key(visit, p.at(0));
-    get "agents/{agent}/webhooks/new" => |visit, p| webhooks::new(visit, p.at(0));
-    get "agents/{agent}/webhooks/{webhook}" => |visit, p| webhooks::edit(visit, p.at(0), p.at(1));
-    post "agents/{agent}/webhooks/{webhook}" => |visit, p| webhooks::save(visit, p.at(0), Some(p.at(1)));
-    post "agents/{agent}/webhooks/{webhook}/delete" => |visit, p| webhooks::remove(visit, p.at(0), p.at(1));
-    post "agents/{agent}/webhooks/{webhook}/test" => |visit, p| webhooks::test(visit, p.at(0), p.at(1));
-    post "agents/{agent}/webhooks/{webhook}/secret" => |visit, p| webhook_log::secret(visit, p.at(0), p.at(1));
-    get "agents/{agent}/webhooks/{webhook}/log" => |visit, p| webhook_log::list(visit, p.at(0), p.at(1), None);
-    get "agents/{agent}/webhooks/{webhook}/log/{event}" => |visit, p| webhook_log::show(visit, p.at(0), p.at(1), p.at(2));
-    post "agents/{agent}/webhooks/{webhook}/log/{event}/resend" => |visit, p| webhook_log::resend(visit, p.at(0), p.at(1), p.at(2));
-    post "agents/{agent}/webhooks/{webhook}/replays" => |visit, p| webhook_log::replay(visit, p.at(0), p.at(1));
-    post "agents/{agent}/webhooks/{webhook}/replays/{replay}/cancel" => |visit, p| webhook_log::cancel(visit, p.at(0), p.at(1), p.at(2));
+    get "" = "getPulse" => |visit, _p| overview::show(visit);
+    get "inbox" = "listEmails" => |visit, _p| inbox::list(visit);
+    get "messages" = "listEmails" => |visit, _p| messages::list(visit);
+    get "messages/{message}" = "listCopies" => |visit, p| message::show(visit, p.at(0), None);
+    get "messages/{message}/html" = "getContent" => |visit, p| mail::html(visit, p.at(0));
+    get "messages/{message}/source" = "getContent" => |visit, p| mail::source(visit, p.at(0));
+    get "messages/{message}/attachments/{number}" = "getContent" => |visit, p| mail::attachment(visit, p.at(0), p.at(1));
+    get "messages/{message}/copies/{number}/html" = "getContent" => |visit, p| mail::copy(visit, p.at(0), p.at(1));
+    post "messages/{message}/retry" = "retryQueue" => |visit, p| message::retry(visit, p.at(0));
+    post "messages/{message}/cancel" = "cancelQueue" => |visit, p| message::cancel(visit, p.at(0));
+    post "messages/{message}/resend" = "resendEmail" => |visit, p| message::resend(visit, p.at(0));
+    get "activity" = "getActivity" => |visit, _p| activity::show(visit, None);
+    get "activity/reports/{report}" = "getReport" => |visit, p| activity::report(visit, p.at(0));
+    post "activity/reports/{report}/close" = "closeReport" => |visit, p| activity::close(visit, p.at(0));
+    get "operations" = "getInstallation" => |visit, _p| operations::show(visit, None);
+    post "operations/retry" = "retryQueue" => |visit, _p| operations::retry(visit);
+    post "operations/pause" = "pauseQueue" => |visit, _p| operations::pause(visit);
+    get "operations/queue" = "listQueue" => |visit, _p| queue::show(visit, None);
+    post "operations/queue" = "cancelQueue" => |visit, _p| queue::act(visit);
+    post "operations/resume" = "resumeQueue" => |visit, _p| operations::resume(visit);
+    get "agents" = "listAgents" => |visit, _p| agents::list(visit, None);
+    post "agents" = "addAgent" => |visit, _p| agents::add(visit);
+    get "agents/{agent}" = "getAgent" => |visit, p| agents::tab(visit, p.at(0), "setup", None);
+    get "agents/{agent}/setup" = "listKeys" => |visit, p| agents::tab(visit, p.at(0), "setup", None);
+    get "agents/{agent}/settings" = "getAgent" => |visit, p| agents::tab(visit, p.at(0), "settings", None);
+    post "agents/{agent}/settings" = "changeAgent" => |visit, p| agents::set(visit, p.at(0));
+    post "agents/{agent}/keys" = "addKey" => |visit, p| agents::add_key(visit, p.at(0));
+    post "agents/{agent}/keys/remove" = "removeKey" => |visit, p| agents::remove_key(visit, p.at(0));
+    get "agents/{agent}/domains" = "listDomains" => |visit, p| domains::list(visit, p.at(0), None);
+    post "agents/{agent}/domains" = "addDomain" => |visit, p| domains::add(visit, p.at(0));
+    post "agents/{agent}/domains/remove" = "removeDomain" => |visit, p| domains::remove(visit, p.at(0));
+    get "agents/{agent}/domains/{domain}" = "listRecords" => |visit, p| domains::show(visit, p.at(0), p.at(1), None);
+    post "agents/{agent}/domains/{domain}/keys" = "renewDomainKeys" => |visit, p| domains::make_keys(visit, p.at(0), p.at(1));
+    get "agents/{agent}/suppressions" = "listSuppressions" => |visit, p| suppressions::list(visit, p.at(0), None);
+    post "agents/{agent}/suppressions" = "addSuppression" => |visit, p| suppressions::add(visit, p.at(0));
+    post "agents/{agent}/suppressions/remove" = "removeSuppression" => |visit, p| suppressions::remove(visit, p.at(0));
+    get "agents/{agent}/suppressions/csv" = "listSuppressions" => |visit, p| suppressions::export(visit, p.at(0));
+    upload "agents/{agent}/suppressions/csv" = "addSuppression" => |visit, p| suppressions::import(visit, p.at(0));
+    get "agents/{agent}/templates" = "listTemplates" => |visit, p| templates::list(visit, p.at(0), None);
+    get "agents/{agent}/templates/new" = "addTemplate" => |visit, p| templates::new(visit, p.at(0));
+    upload "agents/{agent}/templates" = "addTemplate" => |visit, p| templates::save(visit, p.at(0), None);
+    upload "agents/{agent}/templates/preview" = "previewDraft" => |visit, p| templates::preview(visit, p.at(0));
+    get "agents/{agent}/templates/{template}" = "getTemplate" => |visit, p| templates::edit(visit, p.at(0), p.at(1), None);
+    upload "agents/{agent}/templates/{template}" = "changeTemplate" => |visit, p| templates::save(visit, p.at(0), Some(p.at(1)));
+    post "agents/{agent}/templates/{template}/remove" = "removeTemplate" => |visit, p| templates::remove(visit, p.at(0), p.at(1));
+    upload "agents/{agent}/templates/{template}/test" = "sendEmail" => |visit, p| templates::test(visit, p.at(0), p.at(1));
+    get "agents/{agent}/webhooks" = "listWebhooks" => |visit, p| webhooks::list(visit, p.at(0), None);
+    post "agents/{agent}/webhooks" = "addWebhook" => |visit, p| webhooks::save(visit, p.at(0), None);
+    post "agents/{agent}/webhooks/test" = "testWebhookDraft" => |visit, p| webhooks::test(visit, p.at(0), None, Trial::Send);
+    post "agents/{agent}/webhooks/preview" = "previewWebhookDraft" => |visit, p| webhooks::test(visit, p.at(0), None, Trial::Look);
+    post "agents/{agent}/authentication-key" = "changeAgent" => |visit, p| webhooks::set_authentication_key(visit, p.at(0));
+    get "agents/{agent}/webhooks/new" = "addWebhook" => |visit, p| webhooks::new(visit, p.at(0));
+    get "agents/{agent}/webhooks/{webhook}" = "getWebhook" => |visit, p| webhooks::edit(visit, p.at(0), p.at(1));
+    post "agents/{agent}/webhooks/{webhook}" = "changeWebhook" => |visit, p| webhooks::save(visit, p.at(0), Some(p.at(1)));
+    post "agents/{agent}/webhooks/{webhook}/delete" = "removeWebhook" => |visit, p| webhooks::remove(visit, p.at(0), p.at(1));
+    post "agents/{agent}/webhooks/{webhook}/test" = "testWebhook" => |visit, p| webhooks::test(visit, p.at(0), Some(p.at(1)), Trial::Send);
+    post "agents/{agent}/webhooks/{webhook}/preview" = "previewWebhook" => |visit, p| webhooks::test(visit, p.at(0), Some(p.at(1)), Trial::Look);
+    post "agents/{agent}/webhooks/{webhook}/secret" = "rotateWebhookSecret" => |visit, p| webhook_log::secret(visit, p.at(0), p.at(1));
+    get "agents/{agent}/webhooks/{webhook}/log" = "listWebhookAttempts" => |visit, p| webhook_log::list(visit, p.at(0), p.at(1), None);
+    get "agents/{agent}/webhooks/{webhook}/log/{event}" = "getWebhookDispatch" => |visit, p| webhook_log::show(visit, p.at(0), p.at(1), p.at(2), None);
+    post "agents/{agent}/webhooks/{webhook}/log/{event}/resend" = "replayEvent" => |visit, p| webhook_log::resend(visit, p.at(0), p.at(1), p.at(2));
+    post "agents/{agent}/webhooks/{webhook}/replays" = "addReplay" => |visit, p| webhook_log::replay(visit, p.at(0), p.at(1));
+    post "agents/{agent}/webhooks/{webhook}/replays/{replay}/cancel" = "cancelReplay" => |visit, p| webhook_log::cancel(visit, p.at(0), p.at(1), p.at(2));
 ];
 
 /// The route of a path, and what stands in its braces.
@@ -131,6 +138,7 @@ pub(super) fn find<'p>(is_change: bool, segments: &[&'p str]) -> Option<(&'stati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::mailtura;
 
     #[test]
     fn paths_find_their_route() {
@@ -149,6 +157,14 @@ mod tests {
         check(true, "agents/a/templates/preview", Some(("agents/{agent}/templates/preview", &["a"])));
         check(true, "messages/m1", None);
         check(false, "nothing", None);
+    }
+
+    #[test]
+    fn everything_is_in_the_api_too() {
+        let operations: Vec<&str> = mailtura::TABLES.iter().copied().flatten().map(|operation| operation.id).collect();
+        for route in ROUTES {
+            assert!(operations.contains(&route.twin), "{} has no twin {}", route.path, route.twin);
+        }
     }
 
     #[test]

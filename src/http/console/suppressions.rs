@@ -75,8 +75,9 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
     let found = visit.server.store().suppressions(Lists::Of(scope), &filter, ROWS_MAX).await?;
     let is_full = found.len() == ROWS_MAX as usize;
     let next = found.last().filter(|_| is_full).map(|last| visit.query.with("after", last.target.as_str()));
+    let here = visit.path(&format!("agents/{key}/suppressions?list={word}"));
     let page = SuppressionsPage {
-        frame: visit.frame(&agent.name, Section::Agents, notice),
+        frame: visit.frame(&agent.name, Section::Agents, notice).here(here),
         agent: &agent,
         tab: "suppressions",
         list: word,
@@ -194,7 +195,8 @@ pub(super) async fn import(visit: &Visit<'_>, key: &str) -> Page {
     visit.note("imported suppressions", &good.len().to_string()).await?;
     let mut told = format!("Read {}.", good.len());
     if !bad.is_empty() {
-        let _ = write!(told, " {} lines make no sense: ", bad.len());
+        let lines = if bad.len() == 1 { "One line makes".to_owned() } else { format!("{} lines make", bad.len()) };
+        let _ = write!(told, " {lines} no sense: ");
         told += &bad.iter().take(TOLD_MAX).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     }
     let notice = if good.is_empty() { Notice::bad(told) } else { Notice::good(told) };

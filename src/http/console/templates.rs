@@ -98,8 +98,10 @@ async fn form_page(
         versions.truncate(VERSIONS_MAX);
     }
     let is_too_long = typed.html.len() + typed.text.len() > EDITED_BYTES_MAX;
+    let name = template.map_or("new", |template| template.name.as_str());
+    let here = format!("agents/{}/templates/{name}", agent.key);
     let page = TemplatePage {
-        frame: visit.frame(title, Section::Agents, notice),
+        frame: visit.frame(title, Section::Agents, notice).here(visit.path(&here)),
         agent,
         saved: template.map_or_else(String::new, |template| template.name.clone()),
         version: template.map_or(0, |template| template.version),

@@ -8,6 +8,7 @@ use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::{Fault, session};
 use crate::http::problem::Problem;
+use crate::http::query::encoded;
 use crate::http::{Server, mailtura};
 use crate::model::id::{CredentialId, EventId};
 use crate::model::tenant::{CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
@@ -24,6 +25,9 @@ pub(super) struct Visit<'s> {
     pub(super) address: String,
     pub(super) query: Form,
     pub(super) form: Form,
+    has_inbox: bool,
+    /// Something is to be changed.
+    is_change: bool,
 }
 
 pub(super) async fn visit<'s>(
@@ -32,13 +36,16 @@ pub(super) async fn visit<'s>(
     user: User,
     slug: &str,
     query: Form,
-    form: Form,
+    form: Option<Form>,
 ) -> Result<Visit<'s>, Fault> {
     let tenant = server.store().tenant(slug).await?.ok_or(Fault::NotFound)?;
     if user.tenant.is_some_and(|own| own != tenant.id) {
         return Err(Fault::NotFound);
     }
-    Ok(Visit { server, user, tenant, address: browser.address.to_string(), query, form })
+    let agents = server.store().agents(tenant.id, "", AGENTS_MAX).await?;
+    let has_inbox = server.house().is_capture || agents.iter().any(|agent| agent.settings.is_sandboxed);
+    let (is_change, form) = (form.is_some(), form.unwrap_or_default());
+    Ok(Visit { has_inbox, is_change, server, user, tenant, address: browser.address.to_string(), query, form })
 }
 
 impl Visit<'_> {
@@ -58,7 +65,13 @@ impl Visit<'_> {
 
     pub(super) fn frame(&self, title: &str, section: Section, notice: Option<Notice>) -> Frame {
         let tenant = Some((self.tenant.slug.clone(), self.tenant.name.clone()));
-        Frame { tenant, notice, ..Frame::new(self.server, &self.user, title, section) }
+        Frame {
+            tenant,
+            notice,
+            has_inbox: self.has_inbox,
+            is_change: self.is_change,
+            ..Frame::new(self.server, &self.user, title, section)
+        }
     }
 
     pub(super) async fn agents(&self) -> Result<Vec<MailAgent>, Fault> {
@@ -78,7 +91,11 @@ impl Visit<'_> {
             credential: CredentialId::from_bytes([0; 16]),
             digest: [0; 32],
             networks: Vec::new(),
-            kind: CredentialKind::ApiKey,
+            // Who looks after the installation asks with an operator's right.
+            kind: match self.is_for_all() && self.user.role.may(Deed::Manage) {
+                true => CredentialKind::OperatorKey,
+                false => CredentialKind::ApiKey,
+            },
             domains: self.server.store().domains(agent.id).await?,
         })
     }
@@ -95,6 +112,24 @@ impl Visit<'_> {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let answer = mailtura::call(self.server, &grant, &method, path, body).await?;
         page::json_of(answer).await
+    }
+
+    /// Asks the API for something of the whole tenant.
+    pub(super) async fn api_of_tenant(
+        &self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, Problem> {
+        let agents = self.server.store().agents(self.tenant.id, "", AGENTS_MAX).await?;
+        let agent = main_agent(&agents).ok_or(Problem::NotFound("Mail agent"))?;
+        self.api(agent, method, path, body).await
+    }
+
+    /// Changes settings of a mail agent.
+    pub(super) async fn change_agent(&self, agent: &MailAgent, settings: serde_json::Value) -> Result<(), Problem> {
+        let path = format!("/api/v1/agents/{}", encoded(&agent.name));
+        self.api(agent, Method::PATCH, &path, &serde_json::json!({ "settings": settings })).await.map(drop)
     }
 
     /// Writes to the audit log what the person has done.

@@ -6,29 +6,15 @@ use askama::Template;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::exchange::{Exchange, text, when};
 use super::page::{self, Frame, Notice, Section, span};
 use super::webhooks::{Shown, find, path_of};
-use super::{Fault, Page, Visit, go};
+use super::{Fault, Page, Visit};
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 
-/// Bytes of a body that are shown.
-const BODY_BYTES_MAX: usize = 24_000;
 /// Attempts of one dispatch that are shown in full.
 const ATTEMPTS_MAX: usize = 4;
-
-fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// A time of the API for people.
-fn when(value: &Value, path: &str) -> String {
-    text(value, path).replacen('T', " ", 1).chars().take(19).collect()
-}
 
 struct Line {
     event: String,
@@ -62,7 +48,6 @@ struct ReplayRow {
     status: String,
     from: String,
     to: String,
-    reached: String,
     seen: String,
     queued: String,
     is_running: bool,
@@ -95,8 +80,9 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, id: &str, notice: Option<
         visit.query.with("after", &format!("{millis}_{}", text(last, "/eventId")))
     });
     let replays = visit.api(&agent, Method::GET, &format!("{}/replays?limit=5", path_of(id)), &Value::Null).await?;
+    let here = visit.path(&format!("agents/{key}/webhooks/{id}/log"));
     let page = LogPage {
-        frame: visit.frame("Webhook log", Section::Agents, notice),
+        frame: visit.frame("Webhook log", Section::Agents, notice).here(here),
         agent: &agent,
         only_failed,
         lines: log.iter().map(Line::of).collect(),
@@ -117,7 +103,6 @@ fn replay_row(replay: &Value) -> ReplayRow {
         id: text(replay, "/id"),
         from: when(replay, "/from"),
         to: when(replay, "/to"),
-        reached: when(replay, "/reached"),
         seen: text(replay, "/seen"),
         queued: text(replay, "/queued"),
         is_running: status == "running",
@@ -126,17 +111,10 @@ fn replay_row(replay: &Value) -> ReplayRow {
     }
 }
 
-/// A request or an answer, as it went.
-struct Exchange {
+/// An attempt, with what went out and came back.
+struct Tried {
     line: Line,
-    explanation: String,
-    address: String,
-    tls: String,
-    request_head: String,
-    request_body: String,
-    is_exact: bool,
-    response_head: String,
-    response_body: String,
+    exchange: Exchange,
 }
 
 #[derive(Template)]
@@ -152,59 +130,42 @@ struct DispatchPage<'t> {
     message: String,
     is_test: bool,
     next: String,
-    exchanges: Vec<Exchange>,
+    attempts: Vec<Tried>,
     more: usize,
 }
 
-fn body(value: &Value, path: &str) -> String {
-    let body = text(value, path);
-    match page::beginning(&body, BODY_BYTES_MAX / ATTEMPTS_MAX) {
-        (start, true) => format!("{start}\n…"),
-        (_, false) => body,
-    }
-}
-
-fn exchange(attempt: &Value) -> Exchange {
-    let own = attempt.pointer("/request/headers").and_then(Value::as_object);
-    let own = own.into_iter().flatten().map(|(name, value)| format!("{name}: {}", value.as_str().unwrap_or_default()));
-    let request_line = format!("{} {}", text(attempt, "/request/method"), text(attempt, "/request/url"));
-    let answered = attempt.pointer("/response/headers").and_then(Value::as_array);
-    let answered = answered.into_iter().flatten().map(|pair| format!("{}: {}", text(pair, "/0"), text(pair, "/1")));
-    Exchange {
-        line: Line::of(attempt),
-        explanation: text(attempt, "/explanation"),
-        address: text(attempt, "/address"),
-        tls: text(attempt, "/tls"),
-        request_head: std::iter::once(request_line).chain(own).collect::<Vec<_>>().join("\n"),
-        request_body: body(attempt, "/request/body"),
-        is_exact: attempt.pointer("/request/exact").and_then(Value::as_bool).unwrap_or(false),
-        response_head: answered.collect::<Vec<_>>().join("\n"),
-        response_body: body(attempt, "/response/body"),
-    }
+fn tried(attempt: &Value) -> Tried {
+    let request = attempt.get("request").unwrap_or(&Value::Null);
+    Tried { line: Line::of(attempt), exchange: Exchange::of(request, attempt) }
 }
 
 /// All about one event and this webhook.
-pub(super) async fn show(visit: &Visit<'_>, key: &str, id: &str, event: &str) -> Page {
+pub(super) async fn show(visit: &Visit<'_>, key: &str, id: &str, event: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
     let webhook = find(visit, &agent, id).await?;
-    let path = format!("{}/dispatches/{}", path_of(id), event.replace(['?', '#'], "_"));
-    let told = visit.api(&agent, Method::GET, &path, &Value::Null).await?;
+    let told = visit.api(&agent, Method::GET, &path_of_dispatch(id, event), &Value::Null).await?;
     let log = told.get("log").and_then(Value::as_array).cloned().unwrap_or_default();
+    let here = visit.path(&format!("agents/{key}/webhooks/{id}/log/{event}"));
     let page = DispatchPage {
-        frame: visit.frame("Webhook dispatch", Section::Agents, None),
+        frame: visit.frame("Webhook dispatch", Section::Agents, notice).here(here),
         agent: &agent,
         webhook,
         event: event.to_owned(),
         kind: text(&told, "/eventType"),
-        state: text(&told, "/state"),
+        state: text(&told, "/dispatch/state"),
         recipient: text(&told, "/recipient"),
         message: text(&told, "/emailId"),
         is_test: told.get("test").and_then(Value::as_bool).unwrap_or(false),
-        next: when(&told, "/nextAttemptAt"),
+        next: when(&told, "/dispatch/nextAttemptAt"),
         more: log.len().saturating_sub(ATTEMPTS_MAX),
-        exchanges: log.iter().rev().take(ATTEMPTS_MAX).map(exchange).collect(),
+        attempts: log.iter().rev().take(ATTEMPTS_MAX).map(tried).collect(),
     };
     page::page(&page)
+}
+
+/// An event is one segment, whatever was typed.
+fn path_of_dispatch(id: &str, event: &str) -> String {
+    format!("{}/dispatches/{}", path_of(id), event.replace(['?', '#', '/'], "_"))
 }
 
 /// Tells an event again, now.
@@ -212,10 +173,10 @@ pub(super) async fn resend(visit: &Visit<'_>, key: &str, id: &str, event: &str) 
     let agent = visit.agent(key).await?;
     find(visit, &agent, id).await?;
     visit.may(Deed::Assist)?;
-    let path = format!("{}/dispatches/{}/replay", path_of(id), event.replace(['?', '#'], "_"));
+    let path = format!("{}/replay", path_of_dispatch(id, event));
     visit.api(&agent, Method::POST, &path, &Value::Null).await?;
     visit.note("told webhook again", &format!("{id} of {event}")).await?;
-    Ok(go(&visit.path(&format!("agents/{key}/webhooks/{id}/log/{event}"))))
+    show(visit, key, id, event, Notice::good("It is told again, now.")).await
 }
 
 /// Tells many events again.
@@ -244,7 +205,7 @@ pub(super) async fn cancel(visit: &Visit<'_>, key: &str, id: &str, replay: &str)
     let agent = visit.agent(key).await?;
     find(visit, &agent, id).await?;
     visit.may(Deed::Manage)?;
-    let path = format!("{}/replays/{}", path_of(id), replay.replace(['?', '#'], "_"));
+    let path = format!("{}/replays/{}", path_of(id), replay.replace(['?', '#', '/'], "_"));
     visit.api(&agent, Method::DELETE, &path, &Value::Null).await?;
     visit.note("ended replay", replay).await?;
     list(visit, key, id, Notice::good("The replay has ended; what it had queued is told.")).await

@@ -4,6 +4,7 @@ use askama::Template;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::exchange::{Exchange, text, when};
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::{Fault, Page, Visit, go};
@@ -11,11 +12,9 @@ use crate::http::problem::Problem;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 
-/// Characters of an authentication key.
-const AUTHENTICATION_KEY_CHARS_MAX: usize = 256;
-
-/// What a webhook can be told of: the API's word, and ours for people. The first four are those of most.
-const NOTIFICATIONS: [(&str, &str); 9] = [
+/// What a webhook can be told of: the API's word, and ours for people. The first four are those of most, the next ones
+/// those of many.
+const NOTIFICATIONS: [(&str, &str); 15] = [
     ("soft_bounced", "Soft bounced"),
     ("hard_bounced", "Hard bounced"),
     ("opened", "Open"),
@@ -25,12 +24,27 @@ const NOTIFICATIONS: [(&str, &str); 9] = [
     ("deferred", "Put off"),
     ("complained", "Complaint"),
     ("failed", "Failed"),
+    ("delayed", "Delayed on its way"),
+    ("opened_reclassified", "Open taken back"),
+    ("clicked_reclassified", "Click taken back"),
+    ("webhook.failing", "Webhook is failing"),
+    ("webhook.disabled", "Webhook switched off"),
+    ("webhook.secret_rotated", "Webhook secret rotated"),
 ];
+/// How many of these stand in view.
+const USUAL: usize = 9;
 
 const FORMATS: [(&str, &str); 3] = [
     ("mailtura", "Mailtura: JSON, X-Mailtura-Signature"),
     ("transmail", "TransMail: form field, producer-signature"),
     ("transmail-json", "TransMail: JSON body, producer-signature"),
+];
+
+/// Which opens and clicks.
+const HITS: [(&str, &str); 3] = [
+    ("first", "The first of each recipient, scanners aside"),
+    ("persons", "The first by a person"),
+    ("all", "Every one, machines included"),
 ];
 
 /// A webhook as the API tells of it.
@@ -39,7 +53,8 @@ pub(super) struct Shown {
     pub(super) id: String,
     pub(super) url: String,
     description: String,
-    format: String,
+    pub(super) format: String,
+    hits: String,
     events: Vec<String>,
     is_enabled: bool,
     is_off_by_us: bool,
@@ -47,14 +62,14 @@ pub(super) struct Shown {
     /// `ok`, `failing`, `paused`, `off` or `switched_off`.
     pub(super) state: String,
     /// How it fares, when it fares badly.
-    trouble: String,
+    pub(super) trouble: String,
     /// Until when the secret before counts; empty when there is none.
     old_secret_until: String,
 }
 
 impl Shown {
     fn of(webhook: &Value) -> Self {
-        let text = |name: &str| webhook.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| text(webhook, &format!("/{name}"));
         let events = webhook.get("events").and_then(Value::as_array).into_iter().flatten();
         let events = events.filter_map(Value::as_str).flat_map(|word| match word {
             "bounced" => vec!["soft_bounced", "hard_bounced"],
@@ -65,13 +80,14 @@ impl Shown {
             url: text("url"),
             description: text("description"),
             format: text("format"),
+            hits: text("hits"),
             events: events.map(str::to_owned).collect(),
             is_enabled: webhook.get("enabled").and_then(Value::as_bool).unwrap_or(true),
             is_off_by_us: webhook.get("disabledBy").and_then(Value::as_str) == Some("postback"),
             is_for_all: webhook.get("mailAgent").is_none_or(Value::is_null),
             state: text("state"),
             trouble: trouble(webhook),
-            old_secret_until: time(webhook, "/oldSecret/expiresAt"),
+            old_secret_until: minutes(webhook, "/oldSecret/expiresAt"),
         }
     }
 
@@ -82,6 +98,7 @@ impl Shown {
             url: form.get("url").to_owned(),
             description: form.get("description").to_owned(),
             format: form.get("format").to_owned(),
+            hits: form.get("hits").to_owned(),
             events: form.all("events").map(str::to_owned).collect(),
             is_enabled: id.is_none() || form.has("enabled"),
             ..Self::default()
@@ -98,18 +115,20 @@ impl Shown {
     }
 }
 
-fn time(webhook: &Value, path: &str) -> String {
-    let text = webhook.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    text.replacen('T', " ", 1).chars().take(16).collect()
+fn minutes(webhook: &Value, path: &str) -> String {
+    when(webhook, path).chars().take(16).collect()
 }
 
 /// How a webhook fares that fails, in a line.
 fn trouble(webhook: &Value) -> String {
     let Some(health) = webhook.get("health").filter(|health| health.is_object()) else { return String::new() };
-    let failures = health.get("failures").and_then(Value::as_u64).unwrap_or(0);
-    let error = health.get("lastError").and_then(Value::as_str).unwrap_or_default();
-    let mut told = format!("{failures} failures since {}: {error}", time(webhook, "/health/failingSince"));
-    let until = time(webhook, "/health/pausedUntil");
+    let failures = match text(health, "/failures").as_str() {
+        "1" => "1 failure".to_owned(),
+        more => format!("{more} failures"),
+    };
+    let error = text(health, "/lastError");
+    let mut told = format!("{failures} since {}: {error}", minutes(webhook, "/health/failingSince"));
+    let until = minutes(webhook, "/health/pausedUntil");
     if !until.is_empty() {
         told += &format!("; left alone until {until}");
     }
@@ -129,13 +148,14 @@ struct WebhooksPage<'t> {
 /// The webhooks of a mail agent, those for all agents included.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let all = visit.api(&agent, Method::GET, "/api/v1/webhooks", &Value::Null).await?;
+    let all = visit.api(&agent, Method::GET, "/api/v1/webhooks?limit=100", &Value::Null).await?;
     let is_its = |webhook: &&Value| match webhook.get("mailAgent").and_then(Value::as_str) {
         Some(name) => name == agent.name,
         None => true,
     };
     let webhooks = all.as_array().into_iter().flatten().filter(is_its).map(Shown::of).collect();
-    let frame = visit.frame(&agent.name, Section::Agents, notice);
+    let here = visit.path(&format!("agents/{key}/webhooks"));
+    let frame = visit.frame(&agent.name, Section::Agents, notice).here(here);
     let has_key = !agent.settings.authentication_key.is_empty();
     page::page(&WebhooksPage { frame, agent: &agent, tab: "webhooks", webhooks, has_key })
 }
@@ -149,45 +169,83 @@ struct WebhookPage<'t> {
     is_new: bool,
     /// Shown once, after it was made.
     secret: Option<String>,
-    /// What a test came to.
+    /// What a draft is signed with that names no secret, and will be when it is saved.
+    offered: String,
+    /// Which notification a test is of.
+    event: String,
+    /// What a test or a look at one came to.
     tested: Option<Tested>,
 }
 
 impl WebhookPage<'_> {
     fn notifications(&self) -> &'static [(&'static str, &'static str)] {
-        &NOTIFICATIONS
+        &NOTIFICATIONS[..USUAL]
+    }
+
+    fn rare(&self) -> &'static [(&'static str, &'static str)] {
+        &NOTIFICATIONS[USUAL..]
+    }
+
+    fn has_rare(&self) -> bool {
+        self.rare().iter().any(|(word, _)| self.webhook.wants(word))
     }
 
     fn formats(&self) -> &'static [(&'static str, &'static str)] {
         &FORMATS
     }
+
+    fn hits(&self) -> &'static [(&'static str, &'static str)] {
+        &HITS
+    }
 }
 
 struct Tested {
+    /// Nothing was sent, only shown.
+    is_look: bool,
     is_good: bool,
-    text: String,
+    told: String,
+    /// Which secret the draft was signed with, when it is the one that we offer.
+    signed_with: String,
+    exchange: Exchange,
 }
 
-fn form_page(visit: &Visit<'_>, agent: &MailAgent, webhook: Shown, notice: Option<Notice>) -> Page {
+/// What a page about one webhook shows besides it.
+#[derive(Default)]
+struct Beside {
+    secret: Option<String>,
+    tested: Option<Tested>,
+    notice: Option<Notice>,
+}
+
+fn form_page(visit: &Visit<'_>, agent: &MailAgent, webhook: Shown, beside: Beside) -> Page {
     let is_new = webhook.id.is_empty();
     let title = if is_new { "Add webhook" } else { "Edit webhook" };
-    let frame = visit.frame(title, Section::Agents, notice);
-    page::page(&WebhookPage { frame, agent, webhook, is_new, secret: None, tested: None })
+    let place = if is_new { "new" } else { webhook.id.as_str() };
+    let here = visit.path(&format!("agents/{}/webhooks/{place}", agent.key));
+    let frame = visit.frame(title, Section::Agents, beside.notice).here(here);
+    let offered = match visit.form.get("offered") {
+        "" if is_new => visit.server.ids().webhook_secret(),
+        offered => offered.to_owned(),
+    };
+    let event = visit.form.get("event").to_owned();
+    let Beside { secret, tested, .. } = beside;
+    page::page(&WebhookPage { frame, agent, webhook, is_new, secret, offered, event, tested })
 }
 
 /// The form for a new webhook.
 pub(super) async fn new(visit: &Visit<'_>, key: &str) -> Page {
     let agent = visit.agent(key).await?;
     let events = NOTIFICATIONS[..4].iter().map(|(word, _)| (*word).to_owned()).collect();
-    let webhook = Shown { format: FORMATS[0].0.to_owned(), events, is_enabled: true, ..Shown::default() };
-    form_page(visit, &agent, webhook, None)
+    let format = FORMATS[0].0.to_owned();
+    let webhook = Shown { format, hits: HITS[0].0.to_owned(), events, is_enabled: true, ..Shown::default() };
+    form_page(visit, &agent, webhook, Beside::default())
 }
 
 /// The form for one that is there.
 pub(super) async fn edit(visit: &Visit<'_>, key: &str, id: &str) -> Page {
     let agent = visit.agent(key).await?;
     let webhook = find(visit, &agent, id).await?;
-    form_page(visit, &agent, webhook, None)
+    form_page(visit, &agent, webhook, Beside::default())
 }
 
 /// The form for one that is there, with what was just done to it.
@@ -199,8 +257,7 @@ pub(super) async fn edit_with(
     notice: Option<Notice>,
 ) -> Page {
     let webhook = find(visit, agent, id).await?;
-    let frame = visit.frame("Edit webhook", Section::Agents, notice);
-    page::page(&WebhookPage { frame, agent, webhook, is_new: false, secret, tested: None })
+    form_page(visit, agent, webhook, Beside { secret, notice, tested: None })
 }
 
 /// A webhook that is of this agent, or of all.
@@ -218,6 +275,34 @@ pub(super) fn path_of(id: &str) -> String {
     format!("/api/v1/webhooks/{}", id.replace(['?', '#', '/'], "_"))
 }
 
+/// What a form says of a webhook, in the API's words.
+fn body_of(visit: &Visit<'_>, typed: &Shown) -> Value {
+    let mut body = json!({
+        "url": typed.url,
+        "description": typed.description,
+        "format": typed.format,
+        "hits": typed.hits,
+        "events": typed.events,
+    });
+    if let secret @ [_, ..] = visit.form.raw("secret").as_bytes() {
+        body["secret"] = String::from_utf8_lossy(secret).into();
+    }
+    body
+}
+
+/// The same of one that is not there yet: it gets the secret that was offered, unless the agent's authentication key is
+/// what such a webhook signs with.
+fn draft_of(visit: &Visit<'_>, agent: &MailAgent, typed: &Shown) -> Value {
+    let mut body = body_of(visit, typed);
+    body["mailAgent"] = agent.name.as_str().into();
+    let has_key = typed.format != FORMATS[0].0 && !agent.settings.authentication_key.is_empty();
+    let offered = visit.form.get("offered");
+    if body.get("secret").is_none() && !has_key && !offered.is_empty() {
+        body["secret"] = offered.into();
+    }
+    body
+}
+
 /// Adds a webhook, or changes the one with `id`.
 pub(super) async fn save(visit: &Visit<'_>, key: &str, id: Option<&str>) -> Page {
     let agent = visit.agent(key).await?;
@@ -226,27 +311,21 @@ pub(super) async fn save(visit: &Visit<'_>, key: &str, id: Option<&str>) -> Page
     }
     visit.may(Deed::Manage)?;
     let typed = Shown::typed(&visit.form, id);
-    let mut body = json!({
-        "url": typed.url,
-        "description": typed.description,
-        "format": typed.format,
-        "events": typed.events,
-    });
-    match id {
-        None => body["mailAgent"] = agent.name.as_str().into(),
-        Some(_) => body["enabled"] = typed.is_enabled.into(),
-    }
-    if let secret @ [_, ..] = visit.form.raw("secret").as_bytes() {
-        body["secret"] = String::from_utf8_lossy(secret).into();
-    }
     let saved = match id {
-        None => visit.api(&agent, Method::POST, "/api/v1/webhooks", &body).await,
-        Some(id) => visit.api(&agent, Method::PATCH, &path_of(id), &body).await,
+        None => visit.api(&agent, Method::POST, "/api/v1/webhooks", &draft_of(visit, &agent, &typed)).await,
+        Some(id) => {
+            let mut body = body_of(visit, &typed);
+            body["enabled"] = typed.is_enabled.into();
+            visit.api(&agent, Method::PATCH, &path_of(id), &body).await
+        }
     };
     let saved = match saved {
         Ok(saved) => saved,
         Err(Problem::NotFound(_)) => return Err(Fault::NotFound),
-        Err(problem) => return form_page(visit, &agent, typed, Notice::bad(page::told(&problem))),
+        Err(problem) => {
+            let notice = Notice::bad(page::told(&problem));
+            return form_page(visit, &agent, typed, Beside { notice, ..Beside::default() });
+        }
     };
     let webhook = Shown::of(&saved);
     visit.note(if id.is_none() { "added webhook" } else { "changed webhook" }, &webhook.id).await?;
@@ -254,8 +333,8 @@ pub(super) async fn save(visit: &Visit<'_>, key: &str, id: Option<&str>) -> Page
         return list(visit, key, Notice::good("Saved.")).await;
     }
     let secret = saved.get("secret").and_then(Value::as_str).filter(|secret| !secret.is_empty()).map(str::to_owned);
-    let frame = visit.frame("Edit webhook", Section::Agents, Notice::good("The webhook is configured."));
-    page::page(&WebhookPage { frame, agent: &agent, webhook, is_new: false, secret, tested: None })
+    let notice = Notice::good("The webhook is configured.");
+    form_page(visit, &agent, webhook, Beside { secret, notice, tested: None })
 }
 
 /// Deletes a webhook.
@@ -268,46 +347,98 @@ pub(super) async fn remove(visit: &Visit<'_>, key: &str, id: &str) -> Page {
     Ok(go(&visit.path(&format!("agents/{key}/webhooks"))))
 }
 
-/// Sends a test event and shows what came of it.
-pub(super) async fn test(visit: &Visit<'_>, key: &str, id: &str) -> Page {
+/// What is done with a test event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// It is sent.
+    Send,
+    /// The request is shown as it would be.
+    Look,
+}
+
+/// Tries a webhook out, while it is being made or when it is there, and shows what came of it.
+pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: Trial) -> Page {
     let agent = visit.agent(key).await?;
-    let webhook = find(visit, &agent, id).await?;
-    visit.may(Deed::Manage)?;
-    let body = json!({ "eventType": visit.form.get("event") });
-    let told = visit.api(&agent, Method::POST, &format!("{}/test", path_of(id)), &body).await;
-    let tested = match told {
-        Ok(told) => {
-            let is_good = told.get("delivered").and_then(Value::as_bool).unwrap_or(false);
-            let status = told.get("statusCode").and_then(Value::as_u64);
-            let error = told.get("error").and_then(Value::as_str).unwrap_or_default();
-            let text = match (is_good, status) {
-                (true, Some(status)) => format!("Arrived: your receiver answered {status}."),
-                (true, None) => "Arrived.".to_owned(),
-                (false, Some(status)) => format!("It did not arrive: your receiver answered {status} ({error})."),
-                (false, None) => format!("It did not arrive: {error}."),
-            };
-            Tested { is_good, text }
-        }
-        Err(problem) => Tested { is_good: false, text: page::told(&problem) },
+    let saved = match id {
+        Some(id) => Some(find(visit, &agent, id).await?),
+        None => None,
     };
-    visit.note("tested webhook", id).await?;
-    let frame = visit.frame("Edit webhook", Section::Agents, None);
-    page::page(&WebhookPage { frame, agent: &agent, webhook, is_new: false, secret: None, tested: Some(tested) })
+    visit.may(Deed::Manage)?;
+    let typed = Shown::typed(&visit.form, id);
+    let verb = if trial == Trial::Look { "preview" } else { "test" };
+    let event = json!(visit.form.get("event"));
+    let (path, body, webhook) = match saved {
+        Some(saved) if typed.url != saved.url || typed.format != saved.format => {
+            let notice = Notice::bad("Save first: a test goes to what is saved.");
+            let webhook = Shown { events: typed.events, url: typed.url, format: typed.format, ..saved };
+            return form_page(visit, &agent, webhook, Beside { notice, ..Beside::default() });
+        }
+        Some(saved) => {
+            let path = format!("{}/{verb}", path_of(&saved.id));
+            let Shown { description, hits, events, is_enabled, .. } = typed;
+            (path, json!({ "eventType": event }), Shown { description, hits, events, is_enabled, ..saved })
+        }
+        None => {
+            let mut body = draft_of(visit, &agent, &typed);
+            body["eventType"] = event;
+            // A draft may be tried before it is decided what it is told of.
+            if typed.events.is_empty() {
+                body["events"] = json!([NOTIFICATIONS[0].0]);
+            }
+            (format!("/api/v1/webhooks/{verb}"), body, typed)
+        }
+    };
+    let told = match visit.api(&agent, Method::POST, &path, &body).await {
+        Ok(told) => told,
+        Err(problem) => {
+            let notice = Notice::bad(page::told(&problem));
+            return form_page(visit, &agent, webhook, Beside { notice, ..Beside::default() });
+        }
+    };
+    if trial == Trial::Send {
+        visit.note("tested webhook", id.unwrap_or(&webhook.url)).await?;
+    }
+    let offered = visit.form.get("offered");
+    let signed_with = text(&body, "/secret");
+    let tested = Tested {
+        signed_with: if signed_with == offered { signed_with } else { String::new() },
+        ..tested(&told, trial)
+    };
+    form_page(visit, &agent, webhook, Beside { tested: Some(tested), ..Beside::default() })
+}
+
+/// What came of a test, as the API tells it.
+fn tested(told: &Value, trial: Trial) -> Tested {
+    let nothing = Value::Null;
+    if trial == Trial::Look {
+        let exchange = Exchange::of(told, &nothing);
+        return Tested { is_look: true, is_good: true, told: String::new(), signed_with: String::new(), exchange };
+    }
+    let is_good = told.get("delivered").and_then(Value::as_bool).unwrap_or(false);
+    let (status, error) = (text(told, "/statusCode"), text(told, "/error"));
+    let words = match (is_good, status.as_str()) {
+        (true, "") => "Arrived.".to_owned(),
+        (true, status) => format!("Arrived: your receiver answered {status}."),
+        (false, "") => format!("It did not arrive: {error}."),
+        (false, status) => format!("It did not arrive: your receiver answered {status} ({error})."),
+    };
+    let part = |name: &str| told.get(name).unwrap_or(&nothing);
+    let exchange = Exchange::of(part("request"), part("attempt"));
+    Tested { is_look: false, is_good, told: words, signed_with: String::new(), exchange }
 }
 
 /// Sets the key that TransMail webhooks of the agent are signed with, when they have no secret of their own.
 pub(super) async fn set_authentication_key(visit: &Visit<'_>, key: &str) -> Page {
-    let mut agent = visit.agent(key).await?;
+    let agent = visit.agent(key).await?;
     visit.may(Deed::Manage)?;
-    let wanted = visit.form.get("authentication_key");
-    if wanted.chars().count() > AUTHENTICATION_KEY_CHARS_MAX || wanted.chars().any(char::is_control) {
-        return list(visit, key, Notice::bad("An authentication key has at most 256 characters.")).await;
-    }
-    agent.settings.authentication_key = wanted.to_owned();
-    if !visit.server.store().change_agent(&agent).await? {
-        return Err(Fault::NotFound);
+    let wanted = match visit.form.get("authentication_key") {
+        "" => Value::Null,
+        key => key.into(),
+    };
+    let told = if wanted.is_null() { "The authentication key is removed." } else { "The authentication key is set." };
+    if let Err(problem) = visit.change_agent(&agent, json!({ "authenticationKey": wanted })).await {
+        return list(visit, key, Notice::bad(page::told(&problem))).await;
     }
     visit.note("set authentication key", &agent.name).await?;
-    let told = if wanted.is_empty() { "The authentication key is removed." } else { "The authentication key is set." };
     list(visit, key, Notice::good(told)).await
 }

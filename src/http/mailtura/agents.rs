@@ -104,6 +104,10 @@ request! {
         bounce_address "bounceAddress": Change<Email>,
         /// Recipients a day (UTC).
         daily_limit "dailyLimit": Change<Count<0, DAILY_LIMIT_MAX>>,
+        /// Nothing leaves the machine: mail is captured, to be looked at in the console's inbox.
+        sandbox "sandbox": Option<bool>,
+        /// What TransMail webhooks sign with that have no secret of their own. It is not shown again.
+        authentication_key "authenticationKey": Change<Line<1, 256>>,
     }
 }
 
@@ -148,6 +152,10 @@ answer! {
         bounce_address "bounceAddress": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
         daily_limit "dailyLimit": Nullable<u64>,
+        /// Nothing leaves the machine.
+        sandbox "sandbox": bool,
+        /// Whether it has a key that TransMail webhooks sign with.
+        has_authentication_key "hasAuthenticationKey": bool,
     }
 }
 
@@ -226,6 +234,9 @@ fn apply(changes: AgentChanges, settings: &mut AgentSettings) -> Result<(), Flaw
     if let Some(List(hosts)) = changes.untracked_hosts {
         settings.untracked_hosts = hosts.into_iter().map(|HostPattern(host)| host).collect();
     }
+    settings.is_sandboxed = changes.sandbox.unwrap_or(settings.is_sandboxed);
+    let old_key = Some(std::mem::take(&mut settings.authentication_key));
+    settings.authentication_key = changes.authentication_key.applied(old_key, |Line(key)| key).unwrap_or_default();
     settings.privacy = changes.privacy.map_or(settings.privacy, |Word(privacy)| privacy);
     settings.durable_hits = changes.durable_hits.unwrap_or(settings.durable_hits);
     let bounce_address = std::mem::take(&mut settings.bounce_address);
@@ -251,6 +262,8 @@ async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
             pixel_on_top: settings.pixel_on_top,
             hidden_link: settings.hidden_link,
             untracked_hosts: settings.untracked_hosts,
+            sandbox: settings.is_sandboxed,
+            has_authentication_key: !settings.authentication_key.is_empty(),
             privacy: Word(settings.privacy),
             durable_hits: settings.durable_hits,
             bounce_address: Nullable(Some(settings.bounce_address).filter(|address| !address.is_empty())),

@@ -98,13 +98,13 @@ pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
     Ok(no_content())
 }
 
-async fn told(call: &Call, domain: &ClaimedDomain, agent: &MailAgent) -> Result<Answer, Problem> {
+pub(super) async fn told(call: &Call, domain: &ClaimedDomain, agent: &MailAgent) -> Result<Answer, Problem> {
     let keys = claims::keys(&call.server, domain).await?;
     Ok(json_answer(StatusCode::OK, &shown(domain, agent, Some(&keys))))
 }
 
 /// The domain of the path, if it is one of the mail agent's.
-async fn find(call: &Call) -> Result<(ClaimedDomain, MailAgent), Problem> {
+pub(super) async fn find(call: &Call) -> Result<(ClaimedDomain, MailAgent), Problem> {
     let agent = of_query(call).await?;
     Ok((claims::find(&call.server, &agent, call.place()).await?, agent))
 }

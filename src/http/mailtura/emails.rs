@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::server::Answer;
-use super::super::shape::{self, List, Text, When, answer};
+use super::super::shape::{self, List, Text, When, Word, answer, vocabulary};
 use super::super::wire::{Flaw, Wrong};
 use super::super::{Server, json_answer, once, query};
 use super::agent;
@@ -21,13 +21,24 @@ use crate::model::delivery::State;
 use crate::model::id::MessageId;
 use crate::model::message::Message;
 use crate::model::once::Answered;
+use crate::model::search::Search;
 use crate::model::tenant::Grant;
+use crate::store::search::Found;
 use crate::store::views::DeliveryView;
 
 /// Mails of one batch.
 const BATCH_MAX: usize = 500;
 /// Recipients that the mails of one batch may have together.
 const BATCH_RECIPIENTS_MAX: usize = 5_000;
+
+vocabulary! { State:
+    "queued" State::Queued,
+    "delivered" State::Delivered,
+    "bounced" State::Bounced,
+    "expired" State::Expired,
+    "suppressed" State::Suppressed,
+    "cancelled" State::Cancelled,
+}
 
 /// Mails that are accepted together.
 pub(super) type Batch = List<NewEmail, 1, BATCH_MAX>;
@@ -107,19 +118,14 @@ pub(super) async fn send_batch(call: Call) -> Result<Answer, Problem> {
 
 /// `POST /api/v1/emails/{id}/cancel`: what is not under way yet does not go out.
 pub(super) async fn cancel(call: Call) -> Result<Answer, Problem> {
-    let nothing = Problem::NotFound("Email");
-    let id: MessageId = call.place().parse().map_err(|_| nothing.clone())?;
-    let message = call.server.store().message(id).await?;
-    if message.is_none_or(|message| message.tenant != call.grant.tenant.id) {
-        return Err(nothing);
-    }
-    match call.server.cancel(&call.grant, id).await? {
+    let message = find(&call).await?;
+    match call.server.cancel(&call.grant, message.id).await? {
         0 => Err(Problem::Conflict("Nothing of this mail waits to be sent")),
         _ => get(call).await,
     }
 }
 
-fn accepted(receipt: &Receipt, to: Vec<String>) -> Answered {
+pub(super) fn accepted(receipt: &Receipt, to: Vec<String>) -> Answered {
     let email = accepted_email(receipt, to);
     let location = format!("/api/v1/emails/{}", email.id);
     Answered { status: 201, location, body: serde_json::json!(email).to_string() }
@@ -206,31 +212,56 @@ answer! {
     }
 }
 
-/// `GET /api/v1/emails`: newest first.
+/// `GET /api/v1/emails`: newest first; all, or those that pass every filter of the query. A page of those may be short
+/// and still not be the last: `Link` says so.
 pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     let limit = call.query.limit()?;
     let before = call.query.value::<MessageId>("after", "email id")?;
     let store = call.server.store();
-    let messages = store.messages(call.grant.tenant.id, before, limit + 1).await?;
+    let Found { messages, next, .. } = store.search(&search(&call).await?, before, limit).await?;
+    let next = next.map(|next| next.to_string());
     let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
     let standings = store.standings(&ids).await?;
     let view = |message: Message| {
         let states = standings.get(&message.id).into_iter().flatten().map(|(state, _)| *state);
         shown(message, status(states), None)
     };
-    query::page(("/api/v1/emails", &call.query), messages, |message| message.id.to_string(), view)
+    Ok(query::page_before(("/api/v1/emails", &call.query), messages, next, view))
+}
+
+/// What the query means.
+async fn search(call: &Call) -> Result<Search, Problem> {
+    let (query, tenant) = (&call.query, call.grant.tenant.id);
+    let mut search = Search::all_of(tenant);
+    search.add(query.text("search").unwrap_or_default());
+    if let Some(tag) = query.text("tag") {
+        search.tagged(tag);
+    }
+    search.state =
+        query.text("status").map(|word| Word::<State>::parse(word, "?status")).transpose()?.map(|word| word.0);
+    search.from = query.when("since")?.map(|When(at)| at);
+    search.until = query.when("until")?.map(|When(at)| at);
+    if let Some(name) = query.text("mailAgent") {
+        search.agent = Some(agent(&call.server, &call.grant, name).await?.id);
+    }
+    Ok(search)
 }
 
 /// `GET /api/v1/emails/{id}`.
 pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
-    let nothing = Problem::NotFound("Email");
-    let id: MessageId = call.place().parse().map_err(|_| nothing.clone())?;
-    let message = call.server.store().message(id).await?;
-    let message = message.filter(|message| message.tenant == call.grant.tenant.id).ok_or(nothing)?;
-    let deliveries = call.server.store().deliveries(id).await?;
+    let message = find(&call).await?;
+    let deliveries = call.server.store().deliveries(message.id).await?;
     let status = status(deliveries.iter().map(|view| view.delivery.state));
     let recipients = deliveries.iter().map(recipient).collect();
     Ok(json_answer(StatusCode::OK, &shown(message, status, Some(recipients))))
+}
+
+/// The mail of the path, if it is the tenant's.
+pub(super) async fn find(call: &Call) -> Result<Message, Problem> {
+    let nothing = Problem::NotFound("Email");
+    let id: MessageId = call.place().parse().map_err(|_| nothing.clone())?;
+    let message = call.server.store().message(id).await?;
+    message.filter(|message| message.tenant == call.grant.tenant.id).ok_or(nothing)
 }
 
 fn shown(message: Message, status: &'static str, recipients: Option<Vec<Recipient>>) -> Email {

@@ -19,6 +19,12 @@ use crate::model::id::DeliveryId;
 #[serde(transparent)]
 pub(super) struct KeptMail(Value);
 
+impl KeptMail {
+    pub(super) fn of(kept: Value) -> Self {
+        Self(kept)
+    }
+}
+
 impl Shape for KeptMail {
     fn schema(_: &mut Schemas) -> Value {
         serde_json::json!({

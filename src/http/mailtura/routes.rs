@@ -26,6 +26,7 @@ use super::{
     agents, domains, emails, events, keys, queue, recipients, statistics, suppressions, templates, tenants,
     tracking_hosts, webhooks,
 };
+use crate::model::delivery::State;
 use crate::model::webhook::DispatchState;
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
@@ -34,6 +35,19 @@ const MAIL_AGENT: Parameter =
 const SUPPRESSED_FOR: Parameter =
     parameter::<Text<1, 100>>("mailAgent", "Only on the list of this mail agent; on all lists unless given.");
 
+const EMAILS: &[Parameter] = &[
+    LIMIT_PARAMETER,
+    AFTER_PARAMETER,
+    parameter::<Text<1, 320>>(
+        "search",
+        "Only those with this: an address, `ann@`, `@example.com`, words of a subject.",
+    ),
+    parameter::<Text<1, 128>>("tag", "Only those with this tag."),
+    parameter::<Word<State>>("status", "Only those with a recipient whose copy stands so."),
+    parameter::<When>("since", "Only those accepted then or later."),
+    parameter::<When>("until", "Only those accepted before."),
+    parameter::<Text<1, 100>>("mailAgent", "Only those of this mail agent."),
+];
 const QUEUE_AGENT: Parameter = parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; of all unless given.");
 const QUEUE_DOMAIN: Parameter = parameter::<Domain>("domain", "To which domain; to all unless given.");
 const QUEUE_TO: Parameter = parameter::<shape::Email>("to", "To which address.");
@@ -60,7 +74,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     .sends()
     .gives::<Vec<AcceptedEmail>>(),
     Operation::get("/api/v1/emails", "listEmails", "List mails, newest first", |call| Box::pin(emails::list(call)))
-        .query(PAGE)
+        .query(EMAILS)
         .gives::<Vec<Email>>(),
     Operation::get("/api/v1/emails/{id}", "getEmail", "Show a mail and what became of it", |call| {
         Box::pin(emails::get(call))

@@ -163,7 +163,7 @@ pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
     }
 }
 
-fn operator(grant: &Grant) -> Result<(), Problem> {
+pub(super) fn operator(grant: &Grant) -> Result<(), Problem> {
     if grant.kind == CredentialKind::OperatorKey { Ok(()) } else { Err(Problem::OperatorOnly) }
 }
 

@@ -146,6 +146,7 @@ impl Intake {
             client_reference: switches.client_reference,
             bounce_address,
             list_unsubscribe: switches.list_unsubscribe.unwrap_or(agent.list_unsubscribe),
+            is_sandboxed: agent.is_sandboxed,
             send_at: switches.send_at.filter(|at| *at > birth.now),
             tags: switches.tags,
             metadata: switches.metadata,

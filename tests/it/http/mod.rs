@@ -30,6 +30,8 @@ mod templates;
 
 mod track;
 
+mod watching;
+
 mod webhooks;
 
 mod zeptomail;

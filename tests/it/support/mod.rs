@@ -5,6 +5,7 @@ pub mod agent;
 pub mod dns;
 pub mod engines;
 pub mod node;
+pub mod person;
 pub mod port;
 pub mod postfix;
 pub mod postgres;

@@ -2,10 +2,16 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use super::agent::{Agent, printed};
+
+/// Where reports come home to, if an agent is set so.
+pub const HOME: &str = "bounces.tests.example";
 
 /// A reply that takes longer has not come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,4 +101,14 @@ impl Submitter {
         }
         if whole.starts_with(['2', '3']) { Ok(whole) } else { Err(io::Error::other(whole)) }
     }
+}
+
+/// An automatic reply to a message comes home, and waits for a person; the report's id.
+pub fn auto_reply(agent: &Agent, folder: &Path, message: &str) -> String {
+    let copy = printed(folder, &["why", message, "--mail"]);
+    let sealed = copy.lines().find_map(|line| line.strip_prefix("X-Postback-Ref: ")).unwrap().trim();
+    let mut session = Submitter::stranger(agent.address("smtp")).unwrap();
+    let mail = "From: you@example.org\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\nBack soon.\r\n";
+    session.hand_in("", &format!("{sealed}@{HOME}"), mail.as_bytes()).unwrap();
+    printed(folder, &["bounces", "list"]).split_whitespace().find(|word| word.starts_with("rpt_")).unwrap().to_owned()
 }

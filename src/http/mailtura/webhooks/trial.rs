@@ -23,6 +23,7 @@ use crate::model::event::{Event, EventKind};
 use crate::model::message::Message;
 use crate::model::sample;
 use crate::model::secret::Secret;
+use crate::model::time::Timestamp;
 use crate::model::webhook::{DispatchId, DispatchState, Format, Webhook};
 
 /// How long the answer to a test is waited for.
@@ -74,24 +75,24 @@ struct Sample {
 /// `POST /api/v1/webhooks/{id}/test`.
 pub(in super::super) async fn test(call: Call) -> Result<Answer, Problem> {
     let (webhook, sample) = of_saved(&call).await?;
-    let request = request(&call.server, &sample);
-    let dispatch = call.server.store().dispatch_test(sample.message, sample.event, webhook.id).await?;
-    told(&call.server, dispatch, request).await
+    let (message, event) = (sample.message.clone(), sample.event.clone());
+    let dispatch = call.server.store().dispatch_test(message, event, webhook.id).await?;
+    told(&call.server, dispatch, &sample).await
 }
 
 /// `POST /api/v1/webhooks/{id}/preview`.
 pub(in super::super) async fn preview(call: Call) -> Result<Answer, Problem> {
     let (_, sample) = of_saved(&call).await?;
-    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample)))
+    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample, sample.event.at)))
 }
 
 /// `POST /api/v1/webhooks/test`.
 pub(in super::super) async fn test_draft(call: Call) -> Result<Answer, Problem> {
     let (webhook, sample) = of_draft(&call).await?;
-    let request = request(&call.server, &sample);
     let (tenant, id) = (webhook.tenant, webhook.id);
-    let dispatch = call.server.store().dispatch_draft_test(sample.message, sample.event, webhook).await?;
-    let answer = told(&call.server, dispatch, request).await;
+    let (message, event) = (sample.message.clone(), sample.event.clone());
+    let dispatch = call.server.store().dispatch_draft_test(message, event, webhook).await?;
+    let answer = told(&call.server, dispatch, &sample).await;
     call.server.store().remove_draft(tenant, id).await?;
     answer
 }
@@ -99,7 +100,7 @@ pub(in super::super) async fn test_draft(call: Call) -> Result<Answer, Problem> 
 /// `POST /api/v1/webhooks/preview`.
 pub(in super::super) async fn preview_draft(call: Call) -> Result<Answer, Problem> {
     let (_, sample) = of_draft(&call).await?;
-    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample)))
+    Ok(json_answer(StatusCode::OK, &request(&call.server, &sample, sample.event.at)))
 }
 
 async fn of_saved(call: &Call) -> Result<(Webhook, Sample), Problem> {
@@ -157,13 +158,14 @@ pub(super) fn request_of(webhook: &Webhook, told: &Told) -> RequestView {
     }
 }
 
-fn request(server: &Server, sample: &Sample) -> RequestView {
+/// The request as it is at that time.
+fn request(server: &Server, sample: &Sample, at: Timestamp) -> RequestView {
     let Sample { message, event, signing } = sample;
-    request_of(signing, &server.0.parts.outward.told(signing, event, message, 1, event.at))
+    request_of(signing, &server.0.parts.outward.told(signing, event, message, 1, at))
 }
 
 /// What came of the first attempt, with what was posted and what was answered.
-async fn told(server: &Server, dispatch: DispatchId, request: RequestView) -> Result<Answer, Problem> {
+async fn told(server: &Server, dispatch: DispatchId, sample: &Sample) -> Result<Answer, Problem> {
     let ticks = TEST_TIME.as_millis() / TEST_LOOK.as_millis();
     for _ in 0..ticks {
         tokio::time::sleep(TEST_LOOK).await;
@@ -174,13 +176,14 @@ async fn told(server: &Server, dispatch: DispatchId, request: RequestView) -> Re
             continue;
         }
         let attempt = server.store().dispatch_attempts(dispatch).await?.pop();
+        let posted_at = attempt.as_ref().map_or(sample.event.at, |attempt| attempt.started_at);
         let tested = TestedWebhook {
             id: dispatch.event.to_string(),
             delivered: standing.state == DispatchState::Arrived,
             status_code: Nullable(standing.last_status),
             error: standing.last_error,
             attempt: attempt.as_ref().map(log::shown),
-            request,
+            request: request(server, sample, posted_at),
         };
         return Ok(json_answer(StatusCode::OK, &tested));
     }
@@ -190,7 +193,7 @@ async fn told(server: &Server, dispatch: DispatchId, request: RequestView) -> Re
         status_code: Nullable(None),
         error: Some(format!("no attempt ended within {} seconds", TEST_TIME.as_secs())),
         attempt: None,
-        request,
+        request: request(server, sample, sample.event.at),
     };
     Ok(json_answer(StatusCode::OK, &tested))
 }

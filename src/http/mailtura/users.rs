@@ -1,0 +1,188 @@
+//! `/api/v1/users` and `/api/v1/audit`: who may sign in to the console, and what was done there. An operator's key only.
+//!
+//! Nobody's password goes through here: who is invited, or is to choose anew, gets a link of their own.
+
+use hyper::StatusCode;
+
+use super::super::operation::Call;
+use super::super::problem::Problem;
+use super::super::server::Answer;
+use super::super::shape::{self, Nullable, Text, When, Word, answer, request, vocabulary};
+use super::super::{json_answer, query};
+use super::tenants::operator;
+use super::{made, no_content};
+use crate::intake::provision;
+use crate::model::id::{EventId, TenantId};
+use crate::model::secret::Secret;
+use crate::model::tenant;
+use crate::model::user::{self, AuditEntry, Invitation, Role};
+
+/// Tenants whose names are looked up.
+const TENANTS_MAX: u32 = 1_000;
+
+vocabulary! { Role:
+    "owner" Role::Owner,
+    "operator" Role::Operator,
+    "support" Role::Support,
+    "read-only" Role::ReadOnly,
+}
+
+request! {
+    /// Somebody who is to sign in.
+    pub(super) struct NewInvitation {
+        /// What they may do.
+        role "role": Word<Role>,
+        /// The one tenant that they see; all of them unless given.
+        tenant "tenant": Option<Text<1, 63>>,
+    }
+
+    /// How somebody gets a new password.
+    pub(super) struct NewPassword {
+        /// Their second factor is removed too.
+        without_code "withoutCode": Option<bool>,
+    }
+}
+
+answer! {
+    /// Somebody who may sign in.
+    pub(super) struct User {
+        /// With which they sign in.
+        email "email": String,
+        /// What they are called.
+        name "name": String,
+        /// What they may do.
+        role "role": Word<Role>,
+        /// The one tenant that they see; null for all of them.
+        tenant "tenant": Nullable<String>,
+        /// Whether a code is asked for besides the password.
+        second_factor "secondFactor": bool,
+        /// When they joined.
+        created_at "createdAt": When,
+    }
+
+    /// A link that works once.
+    pub(super) struct Link {
+        /// Its path on this host; only in this answer.
+        path "path": String,
+        /// Until when it works.
+        expires_at "expiresAt": When,
+    }
+
+    /// Something that was done.
+    pub(super) struct AuditLine {
+        /// When.
+        at "at": When,
+        /// Who did it.
+        actor "actor": String,
+        /// What.
+        action "action": String,
+        /// To what.
+        object "object": String,
+        /// From which address.
+        address "address": String,
+        /// Of which tenant; null for the installation.
+        tenant "tenant": Nullable<String>,
+    }
+}
+
+/// `GET /api/v1/users`, by address.
+pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let (limit, after) = (call.query.limit()?, call.query.text("after").unwrap_or_default());
+    let users = call.server.store().users(after, limit + 1).await?;
+    let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
+    let shown = |user: user::User| User {
+        tenant: Nullable(slug(&tenants, user.tenant)),
+        email: user.email,
+        name: user.name,
+        role: Word(user.role),
+        second_factor: user.second_factor.is_some(),
+        created_at: When(user.created_at),
+    };
+    query::page(("/api/v1/users", &call.query), users, |user| user.email.clone(), shown)
+}
+
+/// `POST /api/v1/users/invitations`.
+pub(super) async fn invite(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let NewInvitation { role: Word(role), tenant } = shape::read(&call.body.bytes)?;
+    let store = call.server.store();
+    let tenant = match tenant {
+        Some(Text(slug)) => Some(store.tenant(&slug.to_lowercase()).await?.ok_or(Problem::NotFound("Tenant"))?.id),
+        None => None,
+    };
+    let made = provision::invitation(role, tenant, call.server.clock(), call.server.ids());
+    note(&call, "invited", role.as_str()).await?;
+    hand_out(&call, made).await
+}
+
+/// `POST /api/v1/users/{email}/password`: a link by which they choose a new one.
+pub(super) async fn renew(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
+    let wanted = if is_bare { NewPassword { without_code: None } } else { shape::read(&call.body.bytes)? };
+    let store = call.server.store();
+    let user = store.user(&call.place().to_ascii_lowercase()).await?.ok_or(Problem::NotFound("User"))?;
+    if wanted.without_code == Some(true) {
+        store.set_second_factor(user.id, None).await?;
+        note(&call, "removed second factor", &user.email).await?;
+    }
+    note(&call, "made password link", &user.email).await?;
+    hand_out(&call, provision::renewal(&user, call.server.clock(), call.server.ids())).await
+}
+
+/// `DELETE /api/v1/users/{email}`.
+pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let email = call.place().to_ascii_lowercase();
+    if !call.server.store().remove_user(&email).await? {
+        return Err(Problem::NotFound("User"));
+    }
+    note(&call, "removed user", &email).await?;
+    Ok(no_content())
+}
+
+/// `GET /api/v1/audit`, newest first: the last thousand lines at most.
+pub(super) async fn audit(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let lines = call.server.store().audit_log(None, call.query.limit()?).await?;
+    let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
+    let shown = |entry: AuditEntry| AuditLine {
+        at: When(entry.at),
+        actor: entry.actor,
+        action: entry.action,
+        object: entry.object,
+        address: entry.address,
+        tenant: Nullable(slug(&tenants, entry.tenant)),
+    };
+    Ok(json_answer(StatusCode::OK, &lines.into_iter().map(shown).collect::<Vec<_>>()))
+}
+
+fn slug(tenants: &[tenant::Tenant], id: Option<TenantId>) -> Option<String> {
+    tenants.iter().find(|tenant| Some(tenant.id) == id).map(|tenant| tenant.slug.clone())
+}
+
+async fn hand_out(call: &Call, (invitation, secret): (Invitation, Secret)) -> Result<Answer, Problem> {
+    let path = format!("/console/join/{}", secret.reveal());
+    let expires_at = When(invitation.expires_at);
+    call.server.store().invite(invitation).await?;
+    let mut answer = made(&Link { path, expires_at }, "/console/");
+    // Whoever repeats the request does not get the secret again.
+    let kept = Link { path: String::new(), expires_at };
+    answer.extensions_mut().insert(super::super::once::KeptInstead(serde_json::json!(kept).to_string()));
+    Ok(answer)
+}
+
+/// Writes to the audit log what was done with a key.
+async fn note(call: &Call, action: &str, object: &str) -> Result<(), Problem> {
+    let at = call.server.clock().now();
+    let entry = AuditEntry {
+        at,
+        actor: format!("key {}", call.grant.credential),
+        action: action.to_owned(),
+        object: object.to_owned(),
+        address: String::new(),
+        tenant: None,
+    };
+    Ok(call.server.store().audit(EventId::from_uuid(call.server.ids().uuid(at)), entry).await?)
+}
