@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
+use html5gum::{DefaultEmitter, Emitter, ForwardingEmitter, StartTag, Token, Tokenizer};
 
 /// Larger HTML is not read.
 pub const HTML_BYTES_MAX: usize = 4 << 20;
@@ -25,7 +25,7 @@ pub fn text_of(html: &str) -> Option<String> {
     let mut emitter = DefaultEmitter::default();
     emitter.naively_switch_states(true);
     let mut page = Page::default();
-    for token in Tokenizer::new_with_emitter(html.as_bytes(), emitter) {
+    for token in Tokenizer::new_with_emitter(html.as_bytes(), Quiet(emitter)) {
         let Ok(token) = token;
         match token {
             Token::StartTag(tag) => page.start(&tag),
@@ -39,6 +39,21 @@ pub fn text_of(html: &str) -> Option<String> {
     }
     page.out.truncate(page.out.trim_end().len());
     (!page.out.is_empty()).then_some(page.out)
+}
+
+/// Looks at no character for its faults, of which nobody would hear.
+struct Quiet(DefaultEmitter);
+
+impl ForwardingEmitter for Quiet {
+    type Token = Token<()>;
+
+    fn inner(&mut self) -> &mut impl Emitter<Token = Self::Token> {
+        &mut self.0
+    }
+
+    fn should_emit_errors(&mut self) -> bool {
+        false
+    }
 }
 
 #[derive(Default)]
@@ -146,11 +161,18 @@ impl Page {
             return self.lines(text);
         }
         self.space |= text.starts_with(is_blank);
-        for (count, word) in text.split(is_blank).filter(|word| !word.is_empty()).enumerate() {
+        match text.is_ascii() {
+            true => self.words(text.split_ascii_whitespace()),
+            false => self.words(text.split(is_blank).filter(|word| !word.is_empty())),
+        }
+        self.space |= text.ends_with(is_blank);
+    }
+
+    fn words<'t>(&mut self, words: impl Iterator<Item = &'t str>) {
+        for (count, word) in words.enumerate() {
             self.space |= count > 0;
             self.word(word);
         }
-        self.space |= text.ends_with(is_blank);
     }
 
     /// Text whose line ends and blanks count.
@@ -165,8 +187,7 @@ impl Page {
     }
 
     fn word(&mut self, word: &str) {
-        let word: Cow<'_, str> =
-            if word.contains(is_filler) { word.replace(is_filler, "").into() } else { word.into() };
+        let word: Cow<'_, str> = if word.is_ascii() { word.into() } else { word.replace(is_filler, "").into() };
         if word.is_empty() {
             return;
         }
