@@ -231,16 +231,16 @@ impl<'a, 'w> Work<'a, 'w> {
         is_opted_out: bool,
         value: impl FnOnce() -> Option<String>,
     ) -> Option<Found> {
-        if let Some((scheme, plain)) = untracked_scheme(raw) {
-            let range = range.start + scheme.start..range.start + scheme.end;
-            return Some(Found { range, break_at, target: None, plain });
+        if let Some(wish) = no_tracking(raw) {
+            let range = range.start + wish.start..range.start + wish.end;
+            return Some(Found { range, break_at, target: None });
         }
         // A NUL reads as U+FFFD, and a masked run as letters.
         if is_opted_out || raw.iter().any(|byte| matches!(byte, 0 | 0x0e | 0x0f | 0x1b)) {
             return None;
         }
         let target = self.rules.target(&value()?)?;
-        Some(Found { range, break_at, target: Some(target), plain: "" })
+        Some(Found { range, break_at, target: Some(target) })
     }
 
     fn tracked(&mut self, body: &Body, bytes: &[u8], found: Vec<Found>) -> Result<Vec<Edit>, &'static str> {
@@ -248,10 +248,9 @@ impl<'a, 'w> Work<'a, 'w> {
             return Err(reason::TOO_MANY_LINKS);
         }
         let mut edits = Vec::with_capacity(found.len() + 1);
-        for Found { range, break_at, target, plain } in found {
+        for Found { range, break_at, target } in found {
             let Some(target) = target else {
-                edits
-                    .push(Edit { splice: Splice { range, text: plain.to_owned(), break_at }, becomes: Becomes::Plain });
+                edits.push(Edit { splice: Splice { range, text: String::new(), break_at }, becomes: Becomes::Plain });
                 continue;
             };
             let Some(tracked) = self.url(body.kind, &target) else { continue };
@@ -303,12 +302,11 @@ impl<'a, 'w> Work<'a, 'w> {
     }
 }
 
-/// A link that will be replaced: by a tracked URL, or its scheme by a plain one.
+/// A link that will be replaced by a tracked URL, or, without a target, what goes from one that stays.
 struct Found {
     range: Range<usize>,
     break_at: Option<usize>,
     target: Option<String>,
-    plain: &'static str,
 }
 
 fn decoded<'a>(message: &'a [u8], part: &Part) -> Result<Decoded<'a>, &'static str> {
@@ -338,13 +336,15 @@ fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String>
     String::from_utf8(href.value).ok()
 }
 
-/// `https+notrack` at the start of a link, and what it becomes.
-fn untracked_scheme(raw: &[u8]) -> Option<(Range<usize>, &'static str)> {
+/// Where `+notrack` stands in the scheme of a link that begins with it: that goes, and the rest stays as it is spelled.
+fn no_tracking(raw: &[u8]) -> Option<Range<usize>> {
+    const WISH: &[u8] = b"+notrack";
     let start = raw.len() - raw.trim_ascii_start().len();
-    [("https+notrack", "https"), ("http+notrack", "http")].into_iter().find_map(|(scheme, plain)| {
-        let end = start + scheme.len();
-        let is_scheme = raw.get(start..end)?.eq_ignore_ascii_case(scheme.as_bytes()) && raw[end..].starts_with(b"://");
-        is_scheme.then_some((start..end, plain))
+    [b"https".as_slice(), b"http"].into_iter().find_map(|scheme| {
+        let (wish, end) = (start + scheme.len(), start + scheme.len() + WISH.len());
+        let is_scheme = raw.get(start..wish)?.eq_ignore_ascii_case(scheme);
+        let is_wish = raw.get(wish..end)?.eq_ignore_ascii_case(WISH) && raw[end..].starts_with(b"://");
+        (is_scheme && is_wish).then_some(wish..end)
     })
 }
 

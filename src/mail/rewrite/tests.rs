@@ -97,6 +97,8 @@ fn links_that_stay() {
     }
     let marked = html("<a href='https+notrack://a.example/'>");
     assert_eq!(*rewritten(marked.as_bytes(), &CLICKS).bytes, *html("<a href='https://a.example/'>").as_bytes());
+    let marked = html("<a href='Http+NoTrack://a.example/'>");
+    assert_eq!(*rewritten(marked.as_bytes(), &CLICKS).bytes, *html("<a href='Http://a.example/'>").as_bytes());
 }
 
 #[test]
