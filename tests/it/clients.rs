@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -273,6 +275,11 @@ async fn each_client_of_the_field_hands_in_its_mail() {
     for version in ["1.2", "1.3"] {
         let mail = house.mail(&format!("curl tls {version}")).await;
         assert!(mail.contains(&format!("with ESMTPSA (TLS{version} ")), "{mail}");
+    }
+    let log = house.agent.log();
+    for (user, secret) in [("emailapikey", &house.key), (FROM, &house.password)] {
+        let shown = [secret.clone(), STANDARD.encode(secret), STANDARD.encode(format!("\0{user}\0{secret}"))];
+        assert!(!shown.iter().any(|secret| log.contains(secret)), "a secret stands in the log");
     }
     assert!(house.agent.stop().success());
 }
