@@ -210,7 +210,7 @@ fn settlement(leased: &Leased, world: &World) -> Settlement {
         };
         (EventKind::HardBounced, Detail::Bounced { cause })
     } else {
-        (EventKind::Delivered, Detail::Delivered { reply: "250 ok".into(), next_hop_tells: false })
+        (EventKind::Delivered, Detail::Delivered { reply: "250 ok".into(), next_hop_tells: false, has_arrived: false })
     };
     let told = delivery.tells(EventId::from_uuid(world.ids.uuid(now)), kind, detail, now);
     let attempt = Attempt {

@@ -34,7 +34,7 @@ impl Deliver {
             Some(content) => Some(content.clone()),
             None => self.parts.store.content(message.id).await.ok().flatten(),
         };
-        let entry = Entry { event, remote: settlement.attempt.peer.as_str(), expires_at: *expires_at };
+        let entry = Entry { event, remote: settlement.attempt.peer.as_str(), expires_at: Some(*expires_at) };
         let news = News { message, entries: &[entry], content: content.as_deref() };
         let id = MessageId::from_uuid(self.parts.ids.uuid(event.at));
         reporting::letter(&news, &self.parts.hostname, id)

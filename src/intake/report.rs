@@ -32,7 +32,7 @@ use crate::model::message::Letter;
 use crate::model::time::Timestamp;
 use crate::model::token;
 use crate::store::StoreError;
-use crate::store::reports::{KeptReport, ReportSettlement};
+use crate::store::reports::{Effect, KeptReport, ReportSettlement};
 use judge::Judged;
 
 /// How often a report is judged anew because its delivery moved meanwhile. A delivery moves a few times in its life.
@@ -136,21 +136,31 @@ impl Intake {
         Ok(judge::judge(report, link, &self.0.settings.suppression, now, draw))
     }
 
-    /// The mail that tells the submitter of what a report changes, where that was asked for.
+    /// The mail that tells the submitter of what a report says, where that was asked for. A success was told before only
+    /// if a report told it: that the next hop took the mail is less.
     async fn letter(&self, settlement: &ReportSettlement) -> Result<Option<Letter>, StoreError> {
-        let ends = |event: &&Event| {
-            matches!(event.kind, EventKind::Delivered | EventKind::HardBounced | EventKind::SoftBounced)
+        let is_news = |event: &&Event| {
+            use EventKind::{Delayed, Delivered, HardBounced, SoftBounced};
+            matches!(event.kind, Delivered | Delayed | HardBounced | SoftBounced)
         };
-        let Some(event) = settlement.events.iter().find(ends) else { return Ok(None) };
+        let Some(event) = settlement.events.iter().find(is_news) else { return Ok(None) };
         let Some(message) = self.0.store.message(event.delivery.message).await? else { return Ok(None) };
         if reporting::occasion(&message, event).is_none() {
             return Ok(None);
         }
+        let is_success = event.kind == EventKind::Delivered;
+        if is_success {
+            let before = self.0.store.reports_about(event.delivery).await?;
+            if before.iter().any(|report| report.effect == Effect::Delivered) {
+                return Ok(None);
+            }
+        }
         let content = self.0.store.content(message.id).await.ok().flatten();
-        let entry = Entry { event, remote: "", expires_at: event.at };
+        let entry = Entry { event, remote: "", expires_at: None };
         let news = News { message: &message, entries: &[entry], content: content.as_deref() };
         let id = MessageId::from_uuid(self.0.ids.uuid(event.at));
-        Ok(reporting::letter(&news, &self.0.settings.hostname, id))
+        let letter = reporting::letter(&news, &self.0.settings.hostname, id);
+        Ok(letter.map(|letter| if is_success { Letter { event: None, ..letter } } else { letter }))
     }
 
     /// A report as it is kept, without sender and content.

@@ -49,14 +49,19 @@ pub struct Entry<'a> {
     pub event: &'a Event,
     /// The host that was talked to last; empty when there was none.
     pub remote: &'a str,
-    /// Until when it is tried.
-    pub expires_at: Timestamp,
+    /// Until when it is tried; `None` when that is not ours to say.
+    pub expires_at: Option<Timestamp>,
 }
 
-/// What an event means for whoever asked to be told; `None` when nobody did, or nobody is to hear of this.
+/// What an event means for whoever asked to be told; `None` when nobody did, or nobody is to hear of this: nor of a
+/// mail whose next hop was asked to tell, until it does (RFC 3461 §5.2.2).
 pub fn occasion(message: &Message, event: &Event) -> Option<Occasion> {
     let occasion = match event.kind {
-        EventKind::Delivered => Occasion::Relayed,
+        EventKind::Delivered => match event.detail {
+            Detail::Delivered { next_hop_tells: true, .. } => return None,
+            Detail::Delivered { has_arrived: true, .. } => Occasion::Arrived,
+            _ => Occasion::Relayed,
+        },
         EventKind::HardBounced | EventKind::SoftBounced | EventKind::Failed => Occasion::Failed,
         EventKind::Delayed => Occasion::Delayed,
         _ => return None,
@@ -101,7 +106,7 @@ pub fn letter(news: &News<'_>, hostname: &str, id: MessageId) -> Option<Letter> 
         expires_at: at + MAIL_LIFETIME,
     };
     let plan = Plan { message, content, deliveries: vec![delivery], events: Vec::new() };
-    Some(Letter { event: event.id, plan: plan.into() })
+    Some(Letter { event: Some(event.id), plan: plan.into() })
 }
 
 const SENDER_NAME: &str = "Mail Delivery System";
@@ -130,6 +135,7 @@ impl Own<'_> {
             Occasion::Failed => "Not delivered",
             Occasion::Delayed => "Not delivered yet",
             Occasion::Relayed => "Passed on",
+            Occasion::Arrived => "Delivered",
         };
         let of: String =
             of.chars().take(SUBJECT_CHARS_MAX).map(|char| if char.is_control() { ' ' } else { char }).collect();
@@ -177,6 +183,7 @@ impl Own<'_> {
             Occasion::Relayed => format!(
                 "Your message was taken by the mail server of {whom}, which need not tell us what becomes of it:"
             ),
+            Occasion::Arrived => format!("Your message was delivered to {whom}, as their mail server says:"),
         };
         push_folded(text, "", &what);
         for entry in &self.entries {
@@ -185,8 +192,8 @@ impl Own<'_> {
                 push_folded(text, "    ", &format!("{}.", cause.reason.sentence()));
                 push_folded(text, "    ", &ascii(&cause.diagnostic));
             }
-            if self.occasion == Occasion::Delayed {
-                let until = entry.expires_at.rfc5322();
+            if let (Occasion::Delayed, Some(until)) = (self.occasion, entry.expires_at) {
+                let until = until.rfc5322();
                 push_folded(text, "", &format!("It is tried until {until}. You need not send it again."));
             }
         }
@@ -213,6 +220,7 @@ impl Own<'_> {
             Occasion::Failed => ("failed", cause(&event.detail).map_or("5.0.0".to_owned(), failed_status)),
             Occasion::Delayed => ("delayed", cause(&event.detail).map_or("4.0.0".to_owned(), delayed_status)),
             Occasion::Relayed => ("relayed", "2.0.0".to_owned()),
+            Occasion::Arrived => ("delivered", "2.0.0".to_owned()),
         };
         push_field(text, "Action", action);
         push_field(text, "Status", &status);
@@ -220,8 +228,8 @@ impl Own<'_> {
         push_field(text, "Remote-MTA", &if host.is_empty() { String::new() } else { format!("dns; {}", ascii(host)) });
         push_field(text, "Diagnostic-Code", &diagnostic(&event.detail));
         push_field(text, "Last-Attempt-Date", &event.at.rfc5322());
-        if self.occasion == Occasion::Delayed {
-            push_field(text, "Will-Retry-Until", &entry.expires_at.rfc5322());
+        if let (Occasion::Delayed, Some(until)) = (self.occasion, entry.expires_at) {
+            push_field(text, "Will-Retry-Until", &until.rfc5322());
         }
     }
 

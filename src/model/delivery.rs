@@ -178,7 +178,8 @@ pub fn after(
 ) -> (Next, EventKind, Detail) {
     match outcome {
         Outcome::Delivered { reply, next_hop_tells } => {
-            let detail = Detail::Delivered { reply: reply.clone(), next_hop_tells: *next_hop_tells };
+            let detail =
+                Detail::Delivered { reply: reply.clone(), next_hop_tells: *next_hop_tells, has_arrived: false };
             (Next::Ends(State::Delivered), EventKind::Delivered, detail)
         }
         Outcome::Refused { cause } => bounced(cause),

@@ -88,8 +88,10 @@ pub struct DsnRequest {
 /// What there is to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// The next hop took the mail.
+    /// The next hop took the mail, and need not tell what becomes of it.
     Relayed,
+    /// It is where it was to go.
+    Arrived,
     /// It will not arrive.
     Failed,
     /// It takes long.
@@ -114,8 +116,8 @@ impl DsnRequest {
     pub fn wants(&self, recipient: u16, occasion: Occasion) -> bool {
         match (self.recipients.get(&recipient).and_then(|wish| wish.notify), occasion) {
             (None, Occasion::Failed) => self.unasked_failures,
-            (None, Occasion::Relayed | Occasion::Delayed) => false,
-            (Some(notify), Occasion::Relayed) => notify.success,
+            (None, Occasion::Relayed | Occasion::Arrived | Occasion::Delayed) => false,
+            (Some(notify), Occasion::Relayed | Occasion::Arrived) => notify.success,
             (Some(notify), Occasion::Failed) => notify.failure,
             (Some(notify), Occasion::Delayed) => notify.delay,
         }

@@ -153,6 +153,9 @@ pub enum Detail {
         /// It tells whoever wants to hear it what becomes of the mail (RFC 3461 §5.2).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         next_hop_tells: bool,
+        /// It says by report that the mail is where it was to go, and not that it was passed on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        has_arrived: bool,
     },
     /// Put off.
     Deferred {

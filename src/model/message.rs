@@ -199,11 +199,11 @@ pub struct Plan {
     pub events: Vec<Event>,
 }
 
-/// A mail of our own that tells of an event: written with it, or, if the event was told before, not at all.
+/// A mail of our own that tells of an event: written with it, and, if the event was told before, not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Of what it tells.
-    pub event: EventId,
+    /// Of what it tells; `None` when it is to be written whether or not that was told before.
+    pub event: Option<EventId>,
     /// The mail. Its content is small enough for a row.
     pub plan: Arc<Plan>,
 }

@@ -72,7 +72,9 @@ fn sample_message(agent: &MailAgent, uuid: Uuid, now: Timestamp) -> Message {
 fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
     match kind {
         EventKind::Sent => Detail::Sent,
-        EventKind::Delivered => Detail::Delivered { reply: "250 2.0.0 OK".into(), next_hop_tells: false },
+        EventKind::Delivered => {
+            Detail::Delivered { reply: "250 2.0.0 OK".into(), next_hop_tells: false, has_arrived: false }
+        }
         EventKind::Deferred | EventKind::Delayed => Detail::Deferred { cause: full(), next_at: Some(now) },
         EventKind::HardBounced => Detail::Bounced { cause: unknown() },
         EventKind::SoftBounced => Detail::Bounced { cause: full() },

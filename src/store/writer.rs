@@ -297,7 +297,8 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     written.has_due_dispatches = told.owes;
     let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
     let letters = letters.chain(reported.iter().filter_map(|arrived| arrived.settlement.letter.as_ref()));
-    written.has_due_deliveries |= send(&mut tx, letters.filter(|letter| told.new.contains(&letter.event))).await?;
+    written.has_due_deliveries |=
+        send(&mut tx, letters.filter(|letter| letter.event.is_none_or(|event| told.new.contains(&event)))).await?;
     tally.write(&mut tx, ground.share).await?;
     if tx.is_shared() {
         super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;

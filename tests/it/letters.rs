@@ -165,6 +165,57 @@ async fn next(exchanger: &Exchanger, agent: &Agent) -> Arrived {
     arrived.unwrap_or_else(|_| panic!("nothing more came; {}", agent.log()))
 }
 
+/// A report about a mail that kim's server took.
+fn comes_home(agent: &Agent, sent: &Arrived, action: &str, diagnostic: &str) {
+    let sealed = sent.mail.strip_prefix("MAIL FROM:<").unwrap().split('>').next().unwrap();
+    let status = diagnostic.split(' ').nth(2).unwrap();
+    let report = format!(
+        "From: MAILER-DAEMON@there.example\r\nSubject: What became of your mail\r\n\
+        Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nDear sender.\r\n\
+        --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; there.example\r\n\r\n\
+        Final-Recipient: rfc822; kim@there.example\r\nAction: {action}\r\nStatus: {status}\r\n\
+        Diagnostic-Code: {diagnostic}\r\n\r\n--b--\r\n"
+    );
+    let mut stranger = Submitter::stranger(agent.address("smtp")).unwrap();
+    stranger.hand_in("", sealed, report.as_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_next_hop_tells_is_passed_on() {
+    let exchanger = Exchanger::start(Script::offering(&["PIPELINING", "8BITMIME", "DSN"])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, key) = agent(folder.path(), &exchanger, &[]);
+    let mail = "MAIL FROM:<app@tests.example> ENVID=order+2B7";
+    hand_in(&agent, &key, mail, "RCPT TO:<kim@there.example> NOTIFY=SUCCESS,DELAY");
+    let sent = next(&exchanger, &agent).await;
+    assert_eq!(sent.rcpt, "RCPT TO:<kim@there.example> NOTIFY=SUCCESS,FAILURE,DELAY");
+    // That it was taken is not told: the next hop tells more, once it is settled here that it has the mail.
+    let fields = [("Authorization", format!("Bearer {key}"))];
+    let settled = || agent::ask(agent.address("http"), "GET /api/v1/emails", &fields, "").unwrap();
+    while !settled().contains(r#""status":"delivered""#) {
+        tokio::task::yield_now().await;
+    }
+    comes_home(&agent, &sent, "delayed", "smtp; 451 4.4.1 no answer");
+    let delayed = next(&exchanger, &agent).await;
+    assert_eq!(read(&delayed).kind, Kind::Delayed);
+    assert!(!String::from_utf8_lossy(&delayed.content).contains("Will-Retry-Until"), "that is not ours to say");
+    comes_home(&agent, &sent, "delivered", "smtp; 250 2.0.0 done");
+    let done = read(&next(&exchanger, &agent).await);
+    assert_eq!((done.kind, done.original_envelope_id.as_deref()), (Kind::Success, Some("order+7")));
+    assert_eq!(done.recipients[0].action.as_str(), "delivered");
+    // Once each; and nobody is told who did not ask.
+    for (action, diagnostic) in [("delayed", "smtp; 451 4.4.1 no answer"), ("delivered", "smtp; 250 2.0.0 done")] {
+        comes_home(&agent, &sent, action, diagnostic);
+    }
+    hand_in(&agent, &key, mail, "RCPT TO:<kim@there.example>");
+    let unasked = next(&exchanger, &agent).await;
+    comes_home(&agent, &unasked, "delivered", "smtp; 250 2.0.0 done");
+    hand_in(&agent, &key, mail, "RCPT TO:<lee@there.example>");
+    assert_eq!(next(&exchanger, &agent).await.rcpt, "RCPT TO:<lee@there.example>");
+    assert_eq!(exchanger.mails().len(), 5);
+    assert!(agent.stop().success());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_smtp_from_the_wish_to_the_report() {
     let exchanger = Exchanger::start(Script::polite().on("RCPT", say(NO_SUCH_USER))).await;
@@ -185,14 +236,7 @@ async fn by_smtp_from_the_wish_to_the_report() {
     assert!(next(&exchanger, &agent).await.mail.starts_with("MAIL FROM:<b+"));
     hand_in(&agent, &key, "MAIL FROM:<app@tests.example>", "RCPT TO:<kim@there.example> NOTIFY=FAILURE");
     let sent = next(&exchanger, &agent).await;
-    let sealed = sent.mail.strip_prefix("MAIL FROM:<").unwrap().split('>').next().unwrap().to_owned();
-    let home = "From: MAILER-DAEMON@there.example\r\nSubject: Undelivered Mail\r\n\
-        Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nSorry.\r\n\
-        --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; there.example\r\n\r\n\
-        Final-Recipient: rfc822; kim@there.example\r\nAction: failed\r\nStatus: 5.2.2\r\n\
-        Diagnostic-Code: smtp; 552 5.2.2 mailbox full\r\n\r\n--b--\r\n";
-    let mut stranger = Submitter::stranger(agent.address("smtp")).unwrap();
-    stranger.hand_in("", &sealed, home.as_bytes()).unwrap();
+    comes_home(&agent, &sent, "failed", "smtp; 552 5.2.2 mailbox full");
     let late = read(&next(&exchanger, &agent).await);
     assert_eq!((late.kind, late.recipients[0].cause.status.as_deref()), (Kind::Bounce, Some("5.2.2")));
 

@@ -205,7 +205,7 @@ on_both_engines! {
         let told = delivery.delivery.tells(
             postback::model::id::EventId::from_uuid(house.ids.uuid(now)),
             EventKind::Delivered,
-            postback::model::event::Detail::Delivered { reply: "250 ok".into(), next_hop_tells: false },
+            postback::model::event::Detail::Delivered { reply: "250 ok".into(), next_hop_tells: false, has_arrived: false },
             now,
         );
         let attempt = Attempt { started_at: now, ended_at: now, outcome: "delivered".into(), ..Attempt::default() };

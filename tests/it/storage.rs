@@ -252,7 +252,7 @@ on_both_engines! {
         house.clock.advance(LEASE);
         let second = house.store.lease_deliveries(10).await.unwrap().remove(0);
         assert_eq!(second.delivery.attempts, 2);
-        let told = vec![house.event(first.delivery.id, EventKind::Delivered, Detail::Delivered { reply: "250".into(), next_hop_tells: false })];
+        let told = vec![house.event(first.delivery.id, EventKind::Delivered, Detail::Delivered { reply: "250".into(), next_hop_tells: false, has_arrived: false })];
         let stale = house.settlement(&first, Next::Ends(State::Delivered), told.clone());
         assert!(matches!(house.store.settle_delivery(stale).await, Err(StoreError::LostLease)));
         assert_eq!(house.kinds(first.delivery.id).await, [EventKind::Sent]);
@@ -729,7 +729,7 @@ on_both_engines! {
         house.store.add_webhook(silent).await.unwrap();
         let message = house.plan(&["reader@example.com"]).message;
         let delivery = DeliveryId { message: message.id, recipient: 0 };
-        let event = Event { is_test: true, ..house.event(delivery, EventKind::Delivered, Detail::Delivered { reply: "250".into(), next_hop_tells: false }) };
+        let event = Event { is_test: true, ..house.event(delivery, EventKind::Delivered, Detail::Delivered { reply: "250".into(), next_hop_tells: false, has_arrived: false }) };
         let id = house.store.dispatch_test(message, event.clone(), asked.id).await.unwrap();
         assert!(house.owed().await.is_empty(), "it has a lane of its own");
         let owed = house.store.lease_dispatches(Lane::Trial, 100, vec![]).await.unwrap();

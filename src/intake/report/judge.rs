@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | bounce | names our address, or nobody else's | the delivery bounces, whatever it was before |
 //! | bounce | names one other address, and nothing speaks against it | the same, but it takes several to suppress |
-//! | delayed | the delivery had left us | an event tells of it |
-//! | success, relayed | | the delivery has arrived; mostly that was known |
+//! | delayed | the delivery had left us | events tell of it |
+//! | success, relayed | | the delivery has arrived; mostly that was known, but to who waits for this report |
 //! | complaint | abuse, or the wish to leave | an event tells of it, and the address is left alone |
 //! | complaint | `not-spam` | nothing |
 //! | anything else | | nothing, and it waits for a person |
@@ -97,7 +97,8 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             _ if age > token::BOUNCE_AGE_MAX => Judged::open("it comes too late to be about a delivery"),
             Action::Failed => self.bounced(&recipient.cause, naming),
             Action::Delayed => self.delayed(&recipient.cause),
-            Action::Delivered | Action::Expanded | Action::Relayed => self.delivered(&recipient.cause),
+            Action::Delivered | Action::Expanded => self.delivered(&recipient.cause, true),
+            Action::Relayed => self.delivered(&recipient.cause, false),
         }
     }
 
@@ -121,13 +122,14 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             return Judged::noted("a delay of a delivery that is not under way there");
         }
         let detail = Detail::Deferred { cause: cause.clone(), next_at: None };
-        let settlement =
-            ReportSettlement { events: vec![self.told(EventKind::Deferred, detail)], ..ReportSettlement::default() };
+        // Who reports a delay has waited for hours.
+        let events = [EventKind::Deferred, EventKind::Delayed].map(|kind| self.told(kind, detail.clone())).into();
+        let settlement = ReportSettlement { events, ..ReportSettlement::default() };
         Judged { effect: Effect::Delayed, settlement, ..Judged::noted(&format!("delayed: {}", cause.reason)) }
     }
 
     /// Where an attempt broke off after the final dot, this is how we learn that it need not be repeated.
-    fn delivered(&self, cause: &Cause) -> Judged {
+    fn delivered(&self, cause: &Cause, has_arrived: bool) -> Judged {
         let change = match self.delivery.state {
             State::Queued => Some(self.change(State::Delivered, None)),
             State::Delivered => None,
@@ -135,7 +137,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
                 return Judged::noted("the delivery had ended already");
             }
         };
-        let detail = Detail::Delivered { reply: cause.diagnostic.clone(), next_hop_tells: false };
+        let detail = Detail::Delivered { reply: cause.diagnostic.clone(), next_hop_tells: false, has_arrived };
         let settlement = ReportSettlement {
             change,
             events: vec![self.told(EventKind::Delivered, detail)],

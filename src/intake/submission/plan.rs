@@ -191,7 +191,7 @@ impl Intake {
         }
         let told = plan.events.iter().zip(&plan.deliveries);
         let entries: Vec<Entry<'_>> =
-            told.map(|(event, planned)| Entry { event, remote: "", expires_at: planned.expires_at }).collect();
+            told.map(|(event, planned)| Entry { event, remote: "", expires_at: Some(planned.expires_at) }).collect();
         let news = News { message: &plan.message, entries: &entries, content: Some(&plan.content) };
         let id = MessageId::from_uuid(self.0.ids.uuid(plan.message.accepted_at));
         let letter = reporting::letter(&news, &self.0.settings.hostname, id)?;

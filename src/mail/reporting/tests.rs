@@ -71,10 +71,10 @@ impl Case {
     fn written_of(&self, events: &[&Event], content: &[u8]) -> String {
         let remote = "mx.there.example [192.0.2.1]:25";
         let entries: Vec<Entry<'_>> =
-            events.iter().map(|event| Entry { event, remote, expires_at: event.at }).collect();
+            events.iter().map(|event| Entry { event, remote, expires_at: Some(event.at) }).collect();
         let news = News { message: &self.message, entries: &entries, content: Some(content) };
         let letter = letter(&news, "mail.acme.example", MessageId::from_bytes([9; 16])).unwrap();
-        assert_eq!((letter.event, letter.plan.events.len()), (events[0].id, 0));
+        assert_eq!((letter.event, letter.plan.events.len()), (Some(events[0].id), 0));
         assert_eq!(letter.plan.deliveries[0].address, self.message.facts.dsn.as_ref().unwrap().to);
         assert!(letter.plan.message.facts.is_report && letter.plan.message.facts.dsn.is_none());
         let text = String::from_utf8(letter.plan.content.to_vec()).unwrap();
@@ -114,7 +114,7 @@ fn what_is_written_is_read() {
     let cause = cause(Reason::MailboxFull, 452, "452 4.2.2 full");
     let late = Detail::Deferred { cause, next_at: None };
     check("kim@there.example", EventKind::Delayed, late, (Kind::Delayed, "delayed", "4.2.2"));
-    let taken = Detail::Delivered { reply: "250 2.0.0 taken".into(), next_hop_tells: false };
+    let taken = Detail::Delivered { reply: "250 2.0.0 taken".into(), next_hop_tells: false, has_arrived: false };
     check("kim@there.example", EventKind::Delivered, taken, (Kind::Relayed, "relayed", "2.0.0"));
     check("größe@there.example", EventKind::SoftBounced, refused(), (Kind::Bounce, "failed", "5.1.1"));
 }
@@ -169,7 +169,7 @@ fn how_much_comes_back() {
         assert!(text.contains(expected), "{expected}\n{text}");
         assert_eq!(text.contains("Hello."), has_body);
     };
-    let taken = Detail::Delivered { reply: "250 taken".into(), next_hop_tells: false };
+    let taken = Detail::Delivered { reply: "250 taken".into(), next_hop_tells: false, has_arrived: false };
     check(MAIL, EventKind::HardBounced, refused(), "message/rfc822\r\nContent-Transfer-Encoding: 7bit", true);
     check(MAIL, EventKind::Delivered, taken, "text/rfc822-headers", false);
     let eight_bit = [MAIL, "größe\r\n".as_bytes()].concat();

@@ -106,7 +106,10 @@ fn every_event() -> Vec<Event> {
     let next_at = Timestamp::from_millis(1_772_439_362_000);
     vec![
         event(EventKind::Sent, Detail::Sent),
-        event(EventKind::Delivered, Detail::Delivered { reply: "250 2.0.0 Ok".to_owned(), next_hop_tells: false }),
+        event(
+            EventKind::Delivered,
+            Detail::Delivered { reply: "250 2.0.0 Ok".to_owned(), next_hop_tells: false, has_arrived: false },
+        ),
         event(EventKind::Deferred, Detail::Deferred { cause: cause(), next_at: Some(next_at) }),
         event(EventKind::HardBounced, Detail::Bounced { cause: cause() }),
         event(EventKind::SoftBounced, Detail::Bounced { cause: cause() }),
@@ -209,7 +212,10 @@ fn words_without_codes_get_them() {
 #[test]
 fn a_retry_differs_only_in_what_tells_of_the_attempt() {
     let later = Attempt { at: AT + std::time::Duration::from_secs(3600), number: 4 };
-    let event = event(EventKind::Delivered, Detail::Delivered { reply: String::new(), next_hop_tells: false });
+    let event = event(
+        EventKind::Delivered,
+        Detail::Delivered { reply: String::new(), next_hop_tells: false, has_arrived: false },
+    );
     for format in [Format::Transmail, Format::TransmailJson] {
         let hook = webhook(format, "key");
         let (first, again) = (build(&hook, &event, &message(), FIRST), build(&hook, &event, &message(), later));
