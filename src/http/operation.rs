@@ -335,6 +335,7 @@ fn allow(methods: &[&str]) -> &'static str {
 const ALLOW: &[&str] = &[
     "DELETE",
     "DELETE, GET",
+    "DELETE, GET, PATCH",
     "DELETE, GET, PATCH, PUT",
     "DELETE, GET, POST",
     "DELETE, GET, POST, PUT",
