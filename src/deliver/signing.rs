@@ -3,7 +3,7 @@
 //! The keys are those of the author's domain, or of the nearest domain above it that has any, so that what signs is
 //! always aligned with `From` (RFC 7489 §3.1.1). They are read from the store and kept for half a minute: a key that
 //! begins or ends to sign does so on every node within that time. An RSA signature costs more than all else that is done
-//! for a mail; as many are made at once as half the processors can, so that mail is taken in meanwhile.
+//! for a mail; as many are made at once as there are processors.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ impl Signing {
     /// No key is known yet.
     pub fn new(store: Store, clock: Clock) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { store, clock, known: Mutex::default(), turns: Semaphore::new((processors / 2).max(1)) }
+        Self { store, clock, known: Mutex::default(), turns: Semaphore::new(processors) }
     }
 
     /// Who signs mail of this author's domain; nobody when the tenant has no key for it.
