@@ -1,9 +1,9 @@
 //! The admin listener: is the program alive, may it be sent work, and its figures for Prometheus.
 //!
-//! `/livez` (and `/healthz`) answers while the program runs; `/readyz` is 503 while the database takes no writes or
-//! the program is going down, with the reason in JSON; `/metrics` is OpenMetrics text. Plain http for the machine's
-//! own eyes, on loopback unless set otherwise. None of these names a tenant, an address or a message. What does, for
-//! people, is in `reports` and wants a token.
+//! `/livez` (and `/healthz`) answers while the program runs; `/readyz` is 503 while the database takes no writes, the
+//! disk has no room or the program is going down, with the reasons in JSON; `/metrics` is OpenMetrics text. Plain http
+//! for the machine's own eyes, on loopback unless set otherwise. None of these names a tenant, an address or a message.
+//! What does, for people, is in `reports` and wants a token.
 
 mod reports;
 
@@ -97,6 +97,9 @@ impl Admin {
         let mut reasons = Vec::new();
         if *self.draining.borrow() {
             reasons.push("stopping");
+        }
+        if !self.intake.has_room() {
+            reasons.push("the disk has no room for mail");
         }
         match tokio::time::timeout(PROBE_TIME, self.store.probe()).await {
             Ok(Ok(())) => {}

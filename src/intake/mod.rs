@@ -168,7 +168,8 @@ impl Intake {
         }))
     }
 
-    /// Whether mail may come in, as far as the disk is concerned. Doors ask before they take any.
+    /// Whether mail may come in, as far as the disk is concerned. Nothing is accepted while it is not; a door that asks
+    /// first need not read it.
     pub fn has_room(&self) -> bool {
         self.0.has_room.load(Ordering::Relaxed)
     }

@@ -243,6 +243,9 @@ impl Intake {
         if submissions.is_empty() {
             return Err(Rejection::NoRecipients.into());
         }
+        if !self.has_room() {
+            return Err(Refusal::Unavailable);
+        }
         if grant.agent.settings.is_shut_down {
             self.0.callers.forget(grant.credential);
             return Err(Rejection::AgentShutDown.into());

@@ -189,12 +189,18 @@ async fn a_scheduled_mail_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_gone_is_503() {
+async fn a_disk_without_room_and_a_database_that_is_gone_are_503() {
     let house = House::new().await;
+    let is_put_off = async || {
+        let refused = house.mailtura("POST", "/api/v1/emails", MAIL).await;
+        refused.is(503, r#"{"message":"Temporarily unavailable; nothing was accepted, try again"}"#);
+        assert_eq!(refused.field("retry-after"), "5");
+    };
+    house.intake.set_room(false);
+    is_put_off().await;
+    house.intake.set_room(true);
     assert_eq!(house.mailtura("POST", "/api/v1/emails", MAIL).await.status, 201);
     house.store.close().await;
-    let refused = house.mailtura("POST", "/api/v1/emails", MAIL).await;
-    refused.is(503, r#"{"message":"Temporarily unavailable; nothing was accepted, try again"}"#);
-    assert_eq!(refused.field("retry-after"), "5");
+    is_put_off().await;
     house.shut().await;
 }
