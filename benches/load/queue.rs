@@ -36,6 +36,7 @@ impl Bench {
             let program = home.start(&relaying_to(port));
             smtp::send(&program.smtp, 10, BACKLOG).await;
             http::wait_until(&program, "postback_queue_messages", |waiting| waiting >= BACKLOG as u64).await;
+            http::wait_until(&program, "postback_delivery_inflight", |under_way| under_way == 0).await;
             let sink = Sink::start_on(port).await;
             home.run(&["queue", "retry"]);
             let (cpu, begun) = (program.cpu(), Instant::now());

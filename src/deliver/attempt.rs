@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::copy::{Copy, Form, NoCopy, Taken};
 use super::dialogue::Dialogue;
 use super::exchangers::exchangers;
+use super::health::ASKED_EVERY;
 use super::judge;
 use super::pace::Signal;
 use super::reply::Reply;
@@ -183,6 +184,10 @@ impl Deliver {
                 Onward::PutOff(until) => return Attempted::PutOff(until),
             }
         }
+        if trip.last.is_none() && trip.rest.is_some() && leased.mark == Mark::Asked {
+            // Another that was asked for is finding out whether they are well again.
+            return Attempted::PutOff(self.parts.clock.now() + ASKED_EVERY);
+        }
         Attempted::Tried(trip.ended(first))
     }
 
@@ -264,7 +269,7 @@ impl Deliver {
 
     async fn try_host(&self, trip: &mut Trip<'_>, host: &Host) -> Onward {
         let tried_at = self.parts.clock.now();
-        if let Err(rest) = host.health.may_try(tried_at) {
+        if let Err(rest) = host.health.may_try(tried_at, trip.leased.mark == Mark::Asked) {
             trip.passes(host, rest);
             return Onward::Next;
         }

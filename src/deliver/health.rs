@@ -7,6 +7,8 @@
 //! | one try | the first goes there, others as if it rested | a success: to well; a failure: to a longer rest |
 //!
 //! A failure is one of the host as such: no connection, no greeting, no TLS, no login. What it says of a mail is none.
+//! Whoever asks for a mail to be tried now may know better: one such mail a second breaks the rest, and if the host takes
+//! it, ends it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub const FAILURES_MAX: u32 = 3;
 pub const REST_MIN: Duration = Duration::from_secs(30);
 /// The longest: each is twice the one before.
 pub const REST_MAX: Duration = Duration::from_secs(600);
+/// How often a rest is broken for a mail that a person asked for.
+pub const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// How a host has been doing.
 #[derive(Debug, Default)]
@@ -35,20 +39,26 @@ struct Rest {
     until: Timestamp,
     /// When the one try after the rest began; for ever away before that.
     tried_at: Timestamp,
+    /// When a mail that was asked for was last let through.
+    asked_at: Timestamp,
     length: Duration,
 }
 
 impl Health {
-    /// Whether a mail may go there now.
+    /// Whether a mail, that a person asked for or not, may go there now.
     ///
     /// # Errors
     /// How long it rests yet. Who is let through after a rest makes the one try; the others find it resting on.
-    pub fn may_try(&self, now: Timestamp) -> Result<(), Duration> {
+    pub fn may_try(&self, now: Timestamp, is_asked: bool) -> Result<(), Duration> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut state.rest {
             None => Ok(()),
             Some(rest) if now >= rest.until => {
                 (rest.until, rest.tried_at) = (now + rest.length, now);
+                Ok(())
+            }
+            Some(rest) if is_asked && now.since(rest.asked_at) >= ASKED_EVERY => {
+                rest.asked_at = now;
                 Ok(())
             }
             Some(rest) => Err(rest.until.since(now)),
@@ -78,7 +88,7 @@ impl Health {
             None => REST_MIN,
         };
         let tried_at = Timestamp::from_millis(i64::MAX);
-        state.rest = Some(Rest { until: now + length, tried_at, length });
+        state.rest = Some(Rest { until: now + length, tried_at, asked_at: Timestamp::default(), length });
         Some(length)
     }
 }
@@ -99,19 +109,19 @@ mod tests {
     fn a_dead_host_rests_longer_each_time_and_is_tried_by_one() {
         let health = Health::default();
         assert_eq!((fail(&health, 0), fail(&health, 0)), (None, None));
-        assert_eq!(health.may_try(at(0)), Ok(()));
+        assert_eq!(health.may_try(at(0), false), Ok(()));
         assert_eq!(fail(&health, 0), Some(REST_MIN));
-        assert_eq!(health.may_try(at(10)), Err(Duration::from_secs(20)));
-        assert_eq!(health.may_try(at(30)), Ok(()), "the one try");
-        assert_eq!(health.may_try(at(30)), Err(REST_MIN));
+        assert_eq!(health.may_try(at(10), false), Err(Duration::from_secs(20)));
+        assert_eq!(health.may_try(at(30), false), Ok(()), "the one try");
+        assert_eq!(health.may_try(at(30), false), Err(REST_MIN));
         let mut now = 30;
         for expected in [60, 120, 240, 480, 600, 600] {
             assert_eq!(fail(&health, now), Some(Duration::from_secs(expected)));
             now += expected;
-            assert_eq!(health.may_try(at(now)), Ok(()));
+            assert_eq!(health.may_try(at(now), false), Ok(()));
         }
         health.worked();
-        assert_eq!((health.may_try(at(now)), fail(&health, now)), (Ok(()), None));
+        assert_eq!((health.may_try(at(now), false), fail(&health, now)), (Ok(()), None));
     }
 
     #[test]
@@ -128,7 +138,21 @@ mod tests {
         for _ in 0..16 {
             assert_eq!(health.failed(at(5), at(0)), None);
         }
-        assert_eq!(health.may_try(at(30)), Ok(()));
+        assert_eq!(health.may_try(at(30), false), Ok(()));
         assert_eq!(health.failed(at(31), at(30)), Some(REST_MIN * 2));
+    }
+
+    #[test]
+    fn a_rest_is_broken_for_what_a_person_asks_for() {
+        let health = Health::default();
+        for _ in 0..FAILURES_MAX {
+            fail(&health, 0);
+        }
+        assert_eq!(health.may_try(at(10), true), Ok(()));
+        assert_eq!(health.may_try(at(10), true), Err(Duration::from_secs(20)), "many are asked for at once");
+        assert_eq!(health.failed(at(10), at(10)), None, "nothing new");
+        assert_eq!(health.may_try(at(11), true), Ok(()));
+        health.worked();
+        assert_eq!(health.may_try(at(11), false), Ok(()));
     }
 }
