@@ -1,4 +1,4 @@
-//! What is sent, at either door: the same HTML of about 5 KB with ten links.
+//! What is sent, at either door: the same HTML of about 5 KB with ten links, alone or with its text.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -12,19 +12,48 @@ fn html() -> String {
     html + "</body></html>\r\n"
 }
 
+fn text() -> String {
+    let item = |link| format!("Item {link} <https://shop.example/order/{link}?a=1&b=2>\r\n");
+    (0..10).map(|link| item(link) + "Thank you for shopping with us. ".repeat(12).trim_end() + "\r\n").collect()
+}
+
+const HEAD: &str =
+    "From: Load <a@load.example>\r\nTo: reader@reader.example\r\nSubject: Your order\r\nMIME-Version: 1.0\r\n";
+
 /// As a client of SMTP sends it, to its final dot.
 pub fn mail() -> Vec<u8> {
-    let head = "From: Load <a@load.example>\r\nTo: reader@reader.example\r\nSubject: Your order\r\nMIME-Version: 1.0\r\n\
-                Content-Type: text/html; charset=utf-8\r\n\r\n";
-    format!("{head}{}.\r\n", html()).into_bytes()
+    format!("{HEAD}Content-Type: text/html; charset=utf-8\r\n\r\n{}.\r\n", html()).into_bytes()
+}
+
+/// The same with its text.
+pub fn mail_with_text() -> Vec<u8> {
+    let (text, html) = (text(), html());
+    format!(
+        "{HEAD}Content-Type: multipart/alternative; boundary=\"=_1\"\r\n\r\n\
+        --=_1\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n\
+        --=_1\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}\r\n--=_1--\r\n.\r\n"
+    )
+    .into_bytes()
 }
 
 /// As a client of Mailtura's API sends it, to so many readers one after the other.
+#[derive(Clone)]
 pub struct Body(String, String);
 
 impl Body {
     pub fn new() -> Self {
-        let body = json!({"from": "Load <a@load.example>", "to": "@", "subject": "Your order", "html": html()});
+        Self::of(json!({"html": html()}))
+    }
+
+    /// The same with its text.
+    pub fn with_text() -> Self {
+        Self::of(json!({"html": html(), "text": text()}))
+    }
+
+    fn of(mut body: serde_json::Value) -> Self {
+        for (name, value) in [("from", "Load <a@load.example>"), ("to", "@"), ("subject", "Your order")] {
+            body[name] = value.into();
+        }
         let body = body.to_string();
         let (head, tail) = body.split_once("\"@\"").unwrap();
         Self(format!("{head}\"r"), format!("@reader.example\"{tail}"))

@@ -60,11 +60,11 @@ pub async fn send_evenly(program: &Program, secret: &str, per_second: u32, time:
 }
 
 /// Sends so many mails; how long each took, from the request to its answer.
-pub async fn send(program: &Program, secret: &str, connections: usize, mails: usize) -> Vec<Duration> {
+pub async fn send(program: &Program, secret: &str, body: Body, connections: usize, mails: usize) -> Vec<Duration> {
     let mut tasks = Vec::new();
     for connection in 0..connections {
         let share = mails / connections + usize::from(connection < mails % connections);
-        let (address, secret, body) = (program.http.clone(), secret.to_owned(), Body::new());
+        let (address, secret, body) = (program.http.clone(), secret.to_owned(), body.clone());
         tasks.push(tokio::spawn(async move {
             let mut sender = connect(&address).await;
             let mut took = Vec::with_capacity(share);

@@ -6,8 +6,8 @@
 //!
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
 //! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *http* hands the
-//! same content in at both doors, in the same rounds, and tells them apart; *http-1* is how long a single send takes. *redirect*
-//! counts answers, and says how long recording took to catch up; *redirect-durable* the same over 500 connections where
+//! same text and HTML in at both doors, in the same rounds, and tells them apart; *http-1* is how long a single send
+//! takes. *redirect* counts answers, and says how long recording took to catch up; *redirect-durable* the same over 500 connections where
 //! each answer waits for its hit's commit. *webhook* and *webhook-tls* count arrivals of a backlog;
 //! *webhook-delay* says how old events are when they arrive, at 500 a second, alone, beside six more receivers, and beside
 //! six that misbehave.
@@ -32,6 +32,7 @@ mod smtp;
 
 use std::time::{Duration, Instant};
 
+use content::Body;
 use postfix::{Postfix, Tuning};
 use program::{Home, Program};
 use receiver::{MISDEEDS, Receiver};
@@ -273,17 +274,24 @@ impl Bench {
     /// The same content at both doors.
     async fn http(&self, connections: usize) {
         let mails = if connections == 1 { 2_000 } else { 10_000 };
-        let (mut by_smtp, mut by_http) = (Vec::new(), Vec::new());
+        let (mut by_smtp, mut by_http, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        let send_body = |body| {
+            async move |home: &Home, program: &Program| {
+                http::send(program, home.secret(), body, connections, mails).await
+            }
+        };
+        let send_mail =
+            async |_: &Home, program: &Program| smtp::send_with_text(&program.smtp, connections, mails).await;
         for _ in 0..ROUNDS {
-            by_smtp.push(self.relay(connections, mails, Signing::Off).await);
-            let send =
-                async |home: &Home, program: &Program| http::send(program, home.secret(), connections, mails).await;
-            by_http.push(self.hand_in(mails, Signing::Off, send).await);
+            by_smtp.push(self.hand_in(mails, Signing::Off, send_mail).await);
+            by_http.push(self.hand_in(mails, Signing::Off, send_body(Body::with_text())).await);
+            alone.push(self.hand_in(mails, Signing::Off, send_body(Body::new())).await);
         }
         let rate = |runs: &[Relayed]| median(runs.iter().map(|run| run.accepted.per_second())).unwrap_or(f64::NAN);
         let share = 100.0 * rate(&by_http) / rate(&by_smtp);
         print_relayed(vec![
             (format!("http {connections}"), by_http),
+            ("  its text made by us".to_owned(), alone),
             (format!("  the same by smtp {connections}"), by_smtp),
         ]);
         println!("  http accepts {share:.0} % of what smtp does");

@@ -23,9 +23,17 @@ pub async fn send(door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
     send_to("reader.example", door, sessions, mails).await
 }
 
+/// The same with its text.
+pub async fn send_with_text(door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
+    send_mail(content::mail_with_text(), "reader.example", door, sessions, mails).await
+}
+
 /// The same, to readers in this domain.
 pub async fn send_to(domain: &'static str, door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
-    let mail = content::mail();
+    send_mail(content::mail(), domain, door, sessions, mails).await
+}
+
+async fn send_mail(mail: Vec<u8>, domain: &'static str, door: &Door, sessions: usize, mails: usize) -> Vec<Duration> {
     let mut tasks = Vec::new();
     for session in 0..sessions {
         let share = mails / sessions + usize::from(session < mails % sessions);

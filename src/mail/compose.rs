@@ -18,6 +18,7 @@ use mail_builder::headers::text::Text;
 use mail_builder::mime::MimePart;
 use sha2::{Digest, Sha256};
 
+use super::mend::LINE_BYTES_MAX;
 use super::{headers, plain};
 use crate::model::address::{Address, BadAddress, Mailbox};
 use crate::model::time::Timestamp;
@@ -308,9 +309,9 @@ fn header_text(field: Field, text: &str, bytes_max: usize) -> Result<(), Unfit> 
 fn body<'x>(parts: &'x Parts, message_id: &str) -> Result<MimePart<'x>, Unfit> {
     let images: Vec<_> = parts.inline_images.iter().map(inline).collect::<Result<_, _>>()?;
     let files: Vec<_> = parts.attachments.iter().map(attachment).collect::<Result<_, _>>()?;
-    let html = parts.html.as_deref().map(|html| MimePart::new("text/html", canonical(html)));
+    let html = parts.html.as_deref().map(|html| text_part("text/html", html));
     let made = if parts.text.is_none() { parts.html.as_deref().and_then(plain::text_of) } else { None };
-    let text = parts.text.as_deref().or(made.as_deref()).map(|text| MimePart::new("text/plain", canonical(text)));
+    let text = parts.text.as_deref().or(made.as_deref()).map(|text| text_part("text/plain", text));
     // Pictures without HTML to show them are files.
     let (html, files) = match html {
         Some(html) => (Some(wrapped("related", message_id, html, images)), files),
@@ -324,8 +325,8 @@ fn body<'x>(parts: &'x Parts, message_id: &str) -> Result<MimePart<'x>, Unfit> {
     Ok(wrapped("mixed", message_id, shown, files))
 }
 
-/// `first` with `others` beside it, or `first` alone when there are none. The boundary holds `=_`, which no encoded
-/// part can (RFC 2045 §6.7), and a hash of an id that was drawn after the parts were written.
+/// `first` with `others` beside it, or `first` alone when there are none. The boundary is a hash of an id that was drawn
+/// after the parts were written, so that none of them holds it.
 fn wrapped<'x>(kind: &str, message_id: &str, first: MimePart<'x>, others: Vec<MimePart<'x>>) -> MimePart<'x> {
     if others.is_empty() {
         return first;
@@ -334,6 +335,15 @@ fn wrapped<'x>(kind: &str, message_id: &str, first: MimePart<'x>, others: Vec<Mi
     let boundary: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let kind = ContentType::new(format!("multipart/{kind}")).attribute("boundary", format!("=_{boundary}"));
     MimePart::new(kind, std::iter::once(first).chain(others).collect::<Vec<_>>())
+}
+
+/// Text as it is where that can travel (RFC 2045 §2.7) and nothing on the way is tempted to trim it, encoded elsewhere.
+fn text_part<'x>(kind: &'static str, text: &str) -> MimePart<'x> {
+    let text = canonical(text);
+    let travels = |line: &str| line.len() <= LINE_BYTES_MAX && !line.ends_with([' ', '\t']);
+    let is_plain = text.is_ascii() && text.split("\r\n").all(travels);
+    let part = MimePart::new(kind, text);
+    if is_plain { part.transfer_encoding("7bit") } else { part }
 }
 
 /// Line ends as mail has them; NUL becomes what HTML readers make of it.
