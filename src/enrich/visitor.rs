@@ -162,7 +162,7 @@ mod tests {
         let thunderbird = Named { name: "Thunderbird".to_owned(), version: "140.3".to_owned() };
         let mut before = Visitor::default();
         before.client.email_client = thunderbird.clone();
-        let open = EarlierHit { kind: HitKind::Open, link: 0, at: AT, visitor: before };
+        let open = EarlierHit { kind: HitKind::Open, link: 0, at: AT, visitor: Arc::new(before) };
         let seen = Seen { earlier: vec![open], ..Seen::alone(HitKind::Click, 1, LATER, Some(AT)) };
         let (visitor, _) = enricher.visitor(&request(FIREFOX), &seen);
         assert_eq!((visitor.client.email_client, &*visitor.client.browser.name), (thunderbird, "Firefox"));

@@ -1,7 +1,7 @@
 //! A hit arrives: open its token, answer at once, describe the visitor later, record.
 //!
 //! Hits go through a bounded queue to one task (`recorder`), which looks up what is known of their deliveries, judges
-//! them in the order they came (`copy`), and records them many at a time. While the database is away they go to a journal
+//! them in the order they came (`judge`, `copy`), and records them many at a time. While the database is away they go to a journal
 //! on the disk (`journal`) and are recorded when it is back. How much of a reader is kept is `kept`'s affair; what is
 //! remembered of the last minutes, so that bursts and crowds show, is `window`'s.
 //!
@@ -15,6 +15,7 @@
 
 mod copy;
 mod journal;
+mod judge;
 mod kept;
 mod recorder;
 mod window;
@@ -125,7 +126,7 @@ pub(super) fn start(parts: Parts, waiting_max: usize) -> Queue {
     let (count, recorded) = watch::channel(0);
     let counts = Arc::new(Counts::default());
     let journal = Journal::new(parts.journal.clone(), parts.journal_bytes_max, counts.clone());
-    tokio::spawn(Recorder::new(parts, journal).run(receiver, count));
+    tokio::spawn(Recorder::new(parts, journal, count).run(receiver));
     Queue { sender, taken: AtomicU64::new(0), recorded, counts }
 }
 

@@ -1,6 +1,7 @@
 //! A request for a pixel or a tracked link, and who is behind it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -146,8 +147,8 @@ pub struct EarlierHit {
     pub link: u16,
     /// When.
     pub at: Timestamp,
-    /// Who was behind it.
-    pub visitor: Visitor,
+    /// Who was behind it. Many hits are by the same few.
+    pub visitor: Arc<Visitor>,
 }
 
 /// A hit, described and ready to be recorded.

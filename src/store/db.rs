@@ -164,6 +164,11 @@ impl Store {
         &self.0.holder
     }
 
+    /// Whether other nodes may write to it beside this one.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0.db, Db::Postgres(_))
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }

@@ -9,6 +9,7 @@ pub mod counts;
 mod firsts;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -18,11 +19,14 @@ use super::messages::delivery_id;
 use super::value::{Row, Value, json};
 use super::writer::Work;
 use crate::model::event::Event;
-use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict};
+use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict, Visitor};
 use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::tenant::{AgentSettings, Privacy};
 use crate::model::time::Timestamp;
 use counts::Deltas;
+
+/// Earlier hits that are read of a delivery.
+pub const EARLIER_MAX: usize = 50;
 
 /// What judging a hit needs to know about its delivery.
 #[derive(Clone, Debug)]
@@ -41,8 +45,9 @@ pub struct HitContext {
     pub privacy: Privacy,
     /// A hit is answered only when it is written.
     pub is_durable: bool,
-    /// Earlier hits of this recipient, newest first, at most 50, with as much of their visitors as was kept.
-    pub earlier: Vec<EarlierHit>,
+    /// Earlier hits of this recipient, newest first, at most [`EARLIER_MAX`], with as much of their visitors as was kept;
+    /// `None` where the caller has them.
+    pub earlier: Option<Vec<EarlierHit>>,
 }
 
 /// A hit that has been described and judged.
@@ -113,24 +118,38 @@ pub struct HitBatch {
 }
 
 impl Store {
-    /// What is known about these deliveries. Those that are not (any more) in the store are absent, and so are, among
-    /// their earlier hits, those that the caller says are `known`: reading what is behind a hit is most of the work.
+    /// What is known about these deliveries. Those that are not (any more) in the store are absent. Reading what is behind
+    /// earlier hits is most of the work: of deliveries whose earlier hits the caller `remembers` they are not read, and
+    /// of others those are left out that the caller says are `known`.
     ///
     /// # Errors
     /// `Unavailable`, also when it took longer than `patience`; `Corrupt`.
     pub async fn hit_contexts(
         &self,
         ids: &[DeliveryId],
+        remembers: impl Fn(DeliveryId) -> bool,
         known: impl Fn(&HitKey) -> bool,
         patience: Duration,
     ) -> Result<HashMap<DeliveryId, HitContext>> {
         let ids: HashSet<DeliveryId> = ids.iter().copied().collect();
-        let ids: Vec<Vec<Value>> = ids.iter().map(|id| vec![id.message.into(), id.recipient.into()]).collect();
-        let mut contexts = HashMap::new();
-        let mut wishes = Wishes::default();
+        let (remembered, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| remembers(*id));
+        let key = |id: DeliveryId| -> Vec<Value> { vec![id.message.into(), id.recipient.into()] };
+        let read = async {
+            let alone = self.lookup(WANTED, CONTEXTS, remembered.into_iter().map(key).collect()).await?;
+            let with_earlier = self.lookup(WANTED, CONTEXTS_AND_EARLIER, others.into_iter().map(key).collect()).await?;
+            Ok::<_, StoreError>((alone, with_earlier))
+        };
         let late = |_| StoreError::Unavailable(sqlx::Error::PoolTimedOut);
-        for row in timeout(patience, self.lookup(WANTED, CONTEXTS, ids)).await.map_err(late)?? {
-            contexts.insert(delivery_id(&row)?, context(&row, &mut wishes, &known)?);
+        let (alone, with_earlier) = timeout(patience, read).await.map_err(late)??;
+        let mut contexts = HashMap::with_capacity(alone.len() + with_earlier.len());
+        let mut wishes = Wishes::default();
+        for row in alone {
+            contexts.insert(delivery_id(&row)?, context(&row, &mut wishes)?);
+        }
+        for row in with_earlier {
+            let id = delivery_id(&row)?;
+            let earlier = row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(id, &lines, &known))?;
+            contexts.insert(id, HitContext { earlier: Some(earlier), ..context(&row, &mut wishes)? });
         }
         Ok(contexts)
     }
@@ -157,10 +176,26 @@ impl Store {
 const WANTED: &str = "
     with wanted (message_id, recipient) as (values";
 
-// The earlier hits of a delivery come as one text: a row each would cost more than all the rest.
-const CONTEXTS: &str = ")
+macro_rules! contexts {
+    ($earlier:literal) => {
+        concat!(
+            ")
     select deliveries.message_id, deliveries.recipient, deliveries.tenant_id, agent_id, address, state, settled_at,
-        settings, (
+        settings",
+            $earlier,
+            "
+    from wanted
+    join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient
+    left join agents on agents.id = deliveries.agent_id"
+        )
+    };
+}
+
+const CONTEXTS: &str = contexts!("");
+
+// The earlier hits of a delivery come as one text: a row each would cost more than all the rest.
+const CONTEXTS_AND_EARLIER: &str = contexts!(
+    ", (
             select string_agg(kind || ' ' || link || ' ' || at || ' ' || visitor, '\n')
             from (
                 select kind, link, at, visitor
@@ -169,21 +204,27 @@ const CONTEXTS: &str = ")
                 order by id desc
                 limit 50
             ) as latest
-        ) as earlier
-    from wanted
-    join deliveries on deliveries.message_id = wanted.message_id and deliveries.recipient = wanted.recipient
-    left join agents on agents.id = deliveries.agent_id";
+        ) as earlier"
+);
 
-/// Earlier hits, newest first, out of the lines that `CONTEXTS` makes; JSON as we write it has no line ends.
+/// Earlier hits, newest first, out of the lines that `CONTEXTS_AND_EARLIER` makes; JSON as we write it has no line ends.
 fn earlier(delivery: DeliveryId, lines: &str, known: impl Fn(&HitKey) -> bool) -> Result<Vec<EarlierHit>> {
     let corrupt = || StoreError::Corrupt("an earlier hit cannot be read".to_owned());
     let mut hits = Vec::new();
+    // One visitor makes many hits, one after the other.
+    let mut last: Option<(&str, Arc<Visitor>)> = None;
     for line in lines.lines() {
-        let (key, visitor) = earlier_hit(delivery, line).ok_or_else(corrupt)?;
-        if !known(&key) {
-            let HitKey { kind, link, at, .. } = key;
-            hits.push(EarlierHit { kind, link, at, visitor: serde_json::from_str(visitor).map_err(|_| corrupt())? });
+        let (key, text) = earlier_hit(delivery, line).ok_or_else(corrupt)?;
+        if known(&key) {
+            continue;
         }
+        let visitor = match &last {
+            Some((read, visitor)) if *read == text => visitor.clone(),
+            _ => Arc::new(serde_json::from_str(text).map_err(|_| corrupt())?),
+        };
+        last = Some((text, visitor.clone()));
+        let HitKey { kind, link, at, .. } = key;
+        hits.push(EarlierHit { kind, link, at, visitor });
     }
     hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
     Ok(hits)
@@ -211,7 +252,8 @@ impl Wishes {
     }
 }
 
-fn context(row: &Row, wishes: &mut Wishes, known: impl Fn(&HitKey) -> bool) -> Result<HitContext> {
+/// All but the earlier hits.
+fn context(row: &Row, wishes: &mut Wishes) -> Result<HitContext> {
     let is_delivered = row.text("state")? != "queued";
     let (delivery, agent) = (delivery_id(row)?, AgentId::from_bytes(row.id("agent_id")?));
     let (privacy, is_durable) = wishes.of(agent, row)?;
@@ -223,7 +265,7 @@ fn context(row: &Row, wishes: &mut Wishes, known: impl Fn(&HitKey) -> bool) -> R
         delivered_at: row.maybe_time("settled_at")?.filter(|_| is_delivered),
         privacy,
         is_durable,
-        earlier: row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(delivery, &lines, known))?,
+        earlier: None,
     })
 }
 

@@ -1,7 +1,10 @@
 //! Hits from the request to the webhook: judged with what is known around them, told once, kept as far as the agent
 //! says, and not lost while the database is away.
 
+mod recording;
+
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use postback::enrich::Enricher;
 use postback::intake::{self, Intake};
 use postback::model::event::{EventKind, EventSet};
 use postback::model::hit::{HitKind, HitRequest, Who};
-use postback::model::id::{DeliveryId, MessageId, WebhookId};
+use postback::model::id::{DeliveryId, MessageId, TenantId, WebhookId};
 use postback::model::message::Tracking;
 use postback::model::tenant::{AgentSettings, Privacy};
 use postback::model::token::{KeyRing, Reference, Sealer};
@@ -19,6 +22,7 @@ use postback::model::webhook::Webhook;
 use postback::store::Store;
 use postback::store::db::{Options, Sync};
 use postback::store::dispatches::Lane;
+use postback::store::hits::counts::HitCount;
 
 use crate::crowd;
 use crate::support::agent::{Agent, ask, get, post, printed};
@@ -43,21 +47,14 @@ struct Desk {
 
 impl Desk {
     async fn build(engine: &Engine, settings: AgentSettings) -> Self {
+        Self::with_journal(engine, settings, None).await
+    }
+
+    /// Hits wait in the journal, or in memory, while the database is away.
+    async fn with_journal(engine: &Engine, settings: AgentSettings, journal: Option<PathBuf>) -> Self {
         let node = Node::build(engine, 0, settings).await;
         let ring = node.store.key_ring([7; 32]).await.unwrap();
-        let intake = Intake::start(intake::Parts {
-            store: node.store.clone(),
-            clock: node.clock.clone(),
-            ids: node.ids.clone(),
-            ring: ring.clone(),
-            enricher: Arc::new(Enricher::default()),
-            rules: Default::default(),
-            settings: intake::Settings {
-                tracking_base_url: format!("https://{HOST}"),
-                hits_wait_max: NEVER,
-                ..Default::default()
-            },
-        });
+        let intake = intake_of(&node, &node.store, &ring, journal);
         let (id, now) = (WebhookId::from_uuid(node.ids.uuid(START)), START);
         let webhook = Webhook {
             events: [EventKind::Opened, EventKind::Clicked].into_iter().collect::<EventSet>(),
@@ -112,6 +109,23 @@ impl Desk {
     fn pass(&self, secs: u64) {
         self.node.clock.advance(Duration::from_secs(secs));
     }
+}
+
+fn intake_of(node: &Node, store: &Store, ring: &KeyRing, hits_journal: Option<PathBuf>) -> Intake {
+    Intake::start(intake::Parts {
+        store: store.clone(),
+        clock: node.clock.clone(),
+        ids: node.ids.clone(),
+        ring: ring.clone(),
+        enricher: Arc::new(Enricher::default()),
+        rules: Default::default(),
+        settings: intake::Settings {
+            tracking_base_url: format!("https://{HOST}"),
+            hits_wait_max: NEVER,
+            hits_journal,
+            ..Default::default()
+        },
+    })
 }
 
 const HOME: [u8; 4] = [10, 1, 2, 3];

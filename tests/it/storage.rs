@@ -23,7 +23,7 @@ use postback::model::webhook::{DispatchNext, DispatchState, Hits, Switch, Webhoo
 use postback::model::webhook_attempt::Trace;
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
-use postback::store::hits::{Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
+use postback::store::hits::{EARLIER_MAX, Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
 use postback::store::recipients::Erased;
 use postback::store::reports::{Effect, KeptReport, ReportChange, ReportFilter, ReportSettlement};
 use postback::store::retention::Keep;
@@ -434,8 +434,15 @@ on_both_engines! {
         let kinds: Vec<_> = house.owed().await.into_iter().map(|owed| owed.event.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Opened).count(), 1);
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Clicked).count(), 2, "one a link");
-        let context = house.store.hit_contexts(&[delivery], |_| false, Duration::MAX).await.unwrap().remove(&delivery).unwrap();
-        assert_eq!(context.earlier.len(), 50, "every hit is kept; judging looks at the last fifty");
+        let context = async |remembers: bool, known: &dyn Fn(&HitKey) -> bool| {
+            house.store.hit_contexts(&[delivery], |_| remembers, known, Duration::MAX).await.unwrap().remove(&delivery).unwrap()
+        };
+        let earlier = context(false, &|_| false).await.earlier.unwrap();
+        assert_eq!(earlier.len(), EARLIER_MAX, "every hit is kept; judging looks at the last ones");
+        let clicked = context(false, &|hit| hit.kind == HitKind::Open).await.earlier.unwrap();
+        assert_eq!(clicked, earlier.into_iter().filter(|hit| hit.kind == HitKind::Click).collect::<Vec<_>>());
+        let context = context(true, &|_| false).await;
+        assert_eq!(context.earlier, None);
         assert_eq!(context.delivered_at, Some(START));
     }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::points::Tally;
@@ -47,7 +48,7 @@ pub(super) fn as_hit(request: &HitRequest, seen: &Seen) -> EarlierHit {
     let ip_address = request.ip.map(|ip| ip.to_string()).unwrap_or_default();
     let place = Place { ip_address, ..Place::default() };
     let visitor = Visitor { place, user_agent: request.user_agent.clone(), ..Visitor::default() };
-    EarlierHit { kind: seen.kind, link: seen.link, at: seen.now, visitor }
+    EarlierHit { kind: seen.kind, link: seen.link, at: seen.now, visitor: Arc::new(visitor) }
 }
 
 /// Whether the hit is on the link that no reader sees, or comes from the network of one who followed it, or at the same
@@ -61,12 +62,12 @@ pub(super) fn hidden_link<'h>(
         return Some("a link that no reader sees");
     }
     let agent = &hit.visitor.user_agent;
-    let is_company = |other: &&EarlierHit| {
-        let is_same_agent = !agent.is_empty() && other.visitor.user_agent == *agent;
-        is_hidden(other)
-            && (is_same_network(address(other), address(hit)) || is_same_agent && apart(other.at, hit.at) <= BURST)
+    let is_company = |other: &EarlierHit| {
+        let is_same_agent = || !agent.is_empty() && other.visitor.user_agent == *agent;
+        let is_same_moment = apart(other.at, hit.at) <= BURST;
+        is_hidden(other) && (is_same_network(address(other), address(hit)) || is_same_moment && is_same_agent())
     };
-    others.into_iter().any(|other| is_company(&other)).then_some("with one who followed a link that no reader sees")
+    others.into_iter().any(is_company).then_some("with one who followed a link that no reader sees")
 }
 
 /// Most links of the mail within seconds; whether it is so.
@@ -154,15 +155,18 @@ fn widest_burst(
 fn twin(tally: &mut Tally, request: &HitRequest, facts: &ClientFacts, seen: &Seen) {
     let system = &facts.client.operating_system.name;
     let is_twin = |other: &EarlierHit| {
+        let is_close = other.link == seen.link && apart(other.at, seen.now) <= TWIN;
+        // What is known to be a machine's needs no second one.
+        let is_person = other.visitor.machine.verdict == Who::Person;
+        if other.kind != HitKind::Click || !is_close || !is_person {
+            return false;
+        }
         let from = address(other);
         let is_elsewhere = from.is_some() && request.ip.is_some() && !is_same_network(from, request.ip);
         let its_system = &other.visitor.client.operating_system.name;
         let is_other_system = !its_system.is_empty() && !system.is_empty() && its_system != system;
         let is_other_agent = seen.network == Some(Network::Cloud) && other.visitor.user_agent != request.user_agent;
-        let is_close = other.link == seen.link && apart(other.at, seen.now) <= TWIN;
-        // What is known to be a machine's needs no second one.
-        let is_person = other.visitor.machine.verdict == Who::Person;
-        other.kind == HitKind::Click && is_close && is_elsewhere && (is_other_system || is_other_agent) && is_person
+        is_elsewhere && (is_other_system || is_other_agent)
     };
     if seen.earlier().any(is_twin) {
         tally.add(40, "the same link just before from another network and program");
@@ -253,7 +257,11 @@ mod tests {
         let place = Place { ip_address: IpAddr::from(ip).to_string(), ..Place::default() };
         let visitor =
             Visitor { place, client: client(CHROME).client, user_agent: CHROME.to_owned(), ..Visitor::default() };
-        EarlierHit { kind: HitKind::Click, link, at: DELIVERED + Duration::from_secs(secs), visitor }
+        EarlierHit { kind: HitKind::Click, link, at: DELIVERED + Duration::from_secs(secs), visitor: Arc::new(visitor) }
+    }
+
+    fn seen(hit: &mut EarlierHit) -> &mut Visitor {
+        Arc::make_mut(&mut hit.visitor)
     }
 
     /// Who the visitor of `of` is among earlier hits, and one of the reasons.
@@ -285,7 +293,7 @@ mod tests {
         check(&burst[4], Some(20), &burst[..4], Who::Person, "");
         let many: Vec<EarlierHit> = (0..10).map(|link| click(100 + u64::from(link), link, ELSEWHERE)).collect();
         check(&many[9], Some(300), &many[..9], Who::Scanner, "10 links within ten seconds");
-        burst.iter_mut().for_each(|hit| hit.visitor.machine.confidence = 90);
+        burst.iter_mut().for_each(|hit| seen(hit).machine.confidence = 90);
         let again = |links| burst.iter().filter(|hit| judge_again(hit, &burst, links).is_some()).count();
         assert_eq!((again(Some(5)), again(Some(20)), again(Some(2))), (5, 0, 0));
         let found = judge_again(&burst[0], &burst, Some(5)).unwrap();
@@ -295,9 +303,9 @@ mod tests {
     #[test]
     fn a_burst_counts_once() {
         let mut both = [click(100, 0, HOME), click(101, 1, HOME)];
-        both.iter_mut().for_each(|hit| hit.visitor.machine.confidence = 60);
+        both.iter_mut().for_each(|hit| seen(hit).machine.confidence = 60);
         assert!(judge_again(&both[1], &both, Some(2)).is_some());
-        both[1].visitor.machine.reasons.push(format!("{BOTH} (+40)"));
+        seen(&mut both[1]).machine.reasons.push(format!("{BOTH} (+40)"));
         assert_eq!(judge_again(&both[1], &both, Some(2)), None);
     }
 
@@ -312,7 +320,7 @@ mod tests {
     fn a_persons_click_beside_a_burst_stays_a_persons() {
         let burst: Vec<EarlierHit> = (0..5).map(|link| click(4000 + u64::from(link), link, ELSEWHERE)).collect();
         let mut person = click(4005, 2, HOME);
-        person.visitor.user_agent = IPHONE.to_owned();
+        seen(&mut person).user_agent = IPHONE.to_owned();
         check(&person, Some(5), &burst, Who::Person, "beside a burst");
     }
 
@@ -333,7 +341,7 @@ mod tests {
         check(&click(505, 1, HOME), Some(4), others, Who::Scanner, "with one who followed");
         check(&click(515, 1, HOME), Some(4), others, Who::Person, "");
         let mut beside = click(505, 1, HOME);
-        beside.visitor.user_agent = IPHONE.to_owned();
+        seen(&mut beside).user_agent = IPHONE.to_owned();
         assert_eq!(hidden_link(&beside, others), None);
         let before = click(498, 1, ELSEWHERE);
         let again = judge_again(&before, &[hidden, before.clone()], Some(4)).unwrap();
@@ -343,9 +351,9 @@ mod tests {
     #[test]
     fn the_second_of_twins_is_suspect() {
         let mut first = click(500, 1, ELSEWHERE);
-        first.visitor.client.operating_system.name = "Linux".to_owned();
+        seen(&mut first).client.operating_system.name = "Linux".to_owned();
         check(&click(510, 1, HOME), Some(4), std::slice::from_ref(&first), Who::Person, "the same link just before");
-        first.visitor.machine.verdict = Who::Scanner;
+        seen(&mut first).machine.verdict = Who::Scanner;
         check(&click(510, 1, HOME), Some(4), std::slice::from_ref(&first), Who::Person, "");
     }
 
@@ -353,7 +361,7 @@ mod tests {
     fn those_who_were_here_before_are_people() {
         let mut open = click(3, 0, HOME);
         open.kind = HitKind::Open;
-        open.visitor.client.email_client.name = "Thunderbird".to_owned();
+        seen(&mut open).client.email_client.name = "Thunderbird".to_owned();
         check(&click(5, 1, HOME), Some(4), &[open], Who::Person, "opened before in a mail program");
         check(&click(5000, 1, HOME), Some(4), &[click(100, 1, HOME)], Who::Person, "a person clicked before");
     }
@@ -381,20 +389,20 @@ mod tests {
     #[test]
     fn the_first_hits_of_a_crowd_are_judged_again_once() {
         let mut first = click(3600, 1, ELSEWHERE);
-        first.visitor.machine.confidence = 80;
+        seen(&mut first).machine.confidence = 80;
         let crowd = FanOut { minute: 5, hour: 5 };
         let again = |hit: &EarlierHit, network| judge_in_a_crowd(hit, crowd, network).map(|found| found.verdict);
         assert_eq!(again(&first, Some(Network::Cloud)), Some(Who::Scanner));
         assert_eq!(again(&first, Some(Network::Mobile)), None);
         assert_eq!(judge_in_a_crowd(&first, FanOut { minute: 4, hour: 4 }, Some(Network::Cloud)), None);
         assert_eq!(again(&first, None), Some(Who::Scanner), "with what spoke against it before");
-        first.visitor.machine.confidence = 95;
+        seen(&mut first).machine.confidence = 95;
         assert_eq!(again(&first, None), None);
-        first.visitor.machine.reasons.push(format!("{CROWD} 5 readers' mail (+40)"));
+        seen(&mut first).machine.reasons.push(format!("{CROWD} 5 readers' mail (+40)"));
         assert_eq!(again(&first, Some(Network::Cloud)), None);
         let mut open = EarlierHit { kind: HitKind::Open, ..click(3600, 0, ELSEWHERE) };
-        open.visitor.client.email_client.name = "Thunderbird".to_owned();
-        open.visitor.machine.confidence = 95;
+        seen(&mut open).client.email_client.name = "Thunderbird".to_owned();
+        seen(&mut open).machine.confidence = 95;
         assert_eq!(again(&open, Some(Network::Cloud)), None);
     }
 }

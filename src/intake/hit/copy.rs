@@ -1,10 +1,12 @@
 //! One recipient's copy of a mail while hits on it are judged: what is known around them, and what each comes to.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Waiting;
 use super::kept::kept;
+use super::window::COPY_MAX;
 use crate::enrich::machine;
 use crate::model::hit::{EarlierHit, Hit, HitKind, Verdict, Visitor, Who};
 use crate::model::id::DeliveryId;
@@ -32,7 +34,7 @@ pub(super) struct Copy {
 /// A hit of the batch with its visitor, whole.
 pub(super) struct Judged<'a> {
     pub(super) waiting: &'a Waiting,
-    pub(super) visitor: Visitor,
+    pub(super) visitor: Arc<Visitor>,
     pub(super) hold: Option<Duration>,
 }
 
@@ -59,12 +61,16 @@ pub(super) fn key(delivery: DeliveryId, hit: &EarlierHit) -> HitKey {
 }
 
 impl Copy {
-    /// The copy before its `new` hits, with those that are remembered beside those of the context.
-    pub(super) fn new(mut context: HitContext, remembered: impl Iterator<Item = EarlierHit>, new: &[&Waiting]) -> Self {
-        let mut hits: Vec<EarlierHit> = remembered.chain(std::mem::take(&mut context.earlier)).collect();
+    /// The copy before its `new` hits.
+    pub(super) fn new<'h>(
+        context: HitContext,
+        earlier: impl Iterator<Item = &'h EarlierHit>,
+        new: &[&Waiting],
+    ) -> Self {
         // What is tried again must not meet itself.
         let new: HashSet<HitKey> = new.iter().map(|waiting| waiting.key()).collect();
-        hits.retain(|hit| !new.contains(&key(context.delivery, hit)));
+        let earlier = earlier.filter(|hit| !new.contains(&key(context.delivery, hit)));
+        let mut hits: Vec<EarlierHit> = earlier.cloned().collect();
         hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
         Self { context, hits, links: None }
     }
@@ -84,6 +90,17 @@ impl Copy {
                 || clicks.iter().any(|click| before().any(|hit| is_other(click, hit.at, hit.link)))
         };
         self.hits.is_empty() && may_be_last() || is_burst()
+    }
+
+    /// A new hit on it. The same visitor as just before is kept once.
+    pub(super) fn add(&mut self, waiting: &Waiting, visitor: Visitor) -> Arc<Visitor> {
+        const JUST_BEFORE: usize = 4;
+        let same = self.hits.iter().take(JUST_BEFORE).find(|hit| *hit.visitor == visitor);
+        let visitor = same.map_or_else(|| Arc::new(visitor), |hit| hit.visitor.clone());
+        let Waiting { kind, link, at, .. } = *waiting;
+        self.hits.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
+        self.hits.truncate(COPY_MAX);
+        visitor
     }
 
     /// The verdicts on hits that the clicks of this batch shed light on.
@@ -115,7 +132,7 @@ impl Copy {
         }
         for hit in &mut self.hits {
             if let Some(verdict) = changed.get(&key(self.context.delivery, hit)) {
-                hit.visitor.machine = verdict.clone();
+                Arc::make_mut(&mut hit.visitor).machine = verdict.clone();
             }
         }
     }
@@ -126,7 +143,7 @@ impl Copy {
         let Waiting { id, delivery, kind, link, at, .. } = **waiting;
         let context = &self.context;
         let first = self.firsts(waiting, visitor.machine.verdict);
-        let visitor = kept(visitor.clone(), &waiting.request, kind, context.privacy);
+        let visitor = kept(Visitor::clone(visitor), &waiting.request, kind, context.privacy);
         RecordedHit {
             id,
             hit: Hit { delivery, kind, link, target: waiting.target.clone(), at, visitor },

@@ -1,4 +1,4 @@
-//! The one task that records hits: describe, judge, judge again what later hits shed light on, write.
+//! The one task that records hits: judge, write, and see to those that cannot be written.
 //!
 //! | the database | a hit goes to | and then |
 //! |---|---|---|
@@ -6,107 +6,196 @@
 //! | is away | the journal, behind those before it | waits for the database |
 //! | is back | the queue in memory | waits until the journal is recorded |
 //!
-//! Hits are judged in the order they came. A hit that later ones show to be a scanner's is judged again within
-//! `REJUDGE`; the store takes back what it owed to webhooks that have not been told. Readers who wait are let go when
-//! their hit is on the disk, in the store or in the journal; those whose mail agent does not ask for that, when it shows.
+//! Hits are judged (`judge`) in the order they came. While a batch is written the next is judged, but written only when
+//! the one before is: what it changes about earlier hits must find them. A hit that later ones show to be a scanner's is
+//! judged again within `REJUDGE`; the store takes back what it owed to webhooks that have not been told. Readers who wait
+//! are let go when their hit is on the disk, in the store or in the journal; those whose mail agent does not ask for
+//! that, when it shows.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
-use super::copy::{Changed, Copy, Judged, key};
+use super::copy::Changed;
 use super::journal::Journal;
-use super::window::{COPY_MAX, Remembered, Visiting, Window};
+use super::judge::{Judge, Time};
 use super::{Held, Parts, Queued, Waiting};
-use crate::enrich::Seen;
-use crate::enrich::machine::{self, FanOut};
-use crate::mail::render::tracked_links;
-use crate::model::hit::{EarlierHit, Who};
-use crate::model::id::{DeliveryId, EventId, MessageId};
-use crate::store::hits::{HitBatch, HitContext, Rejudged};
+use crate::model::id::EventId;
+use crate::store::hits::{HitBatch, RecordedHit, Rejudged};
 use crate::store::{Store, StoreError};
 
 /// Hits recorded in one commit.
 const BATCH_MAX: usize = 1024;
 /// How long to wait before asking an absent database again.
 const AWAY: Duration = Duration::from_secs(1);
-/// How long the look-up of hits that have waited before may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Mails whose number of links is remembered.
-const LINKS_KNOWN_MAX: usize = 100_000;
-/// Mails whose links are counted at a time.
-const COUNTED_AT_ONCE: usize = 8;
-/// Links of a larger mail are not counted.
-const COUNTED_BYTES_MAX: u64 = 1 << 20;
 
 /// Records hits.
 pub(super) struct Recorder {
     parts: Parts,
     journal: Journal,
-    window: Window,
-    links: HashMap<MessageId, Option<u16>>,
+    judge: Judge,
+    count: watch::Sender<u64>,
 }
 
-/// Hits by the copies that they are on.
-type ByCopy<'a> = HashMap<DeliveryId, Vec<&'a Waiting>>;
+/// Hits out of the queue that are neither in the store nor in the journal, in the order they came.
+#[derive(Default)]
+struct Taken {
+    hits: Vec<Waiting>,
+    held: Vec<Held>,
+}
 
-impl Recorder {
-    pub(super) fn new(parts: Parts, journal: Journal) -> Self {
-        Self { parts, journal, window: Window::default(), links: HashMap::new() }
+/// A batch on its way into the store.
+type Writing = JoinHandle<Result<(), Unwritten>>;
+
+/// A batch that could not be judged or written, whole again.
+struct Unwritten {
+    taken: Taken,
+    changed: Changed,
+    fault: StoreError,
+}
+
+impl Taken {
+    /// What waits, once there is something; empty when nothing more can come.
+    async fn first(queue: &mut mpsc::Receiver<Queued>) -> Self {
+        let mut taken = Self::default();
+        taken.fill(queue, 1).await;
+        taken
     }
 
-    /// Records what comes until nothing more can come, or the store is closed.
-    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Queued>, count: watch::Sender<u64>) {
-        let mut queued = Vec::with_capacity(BATCH_MAX);
-        loop {
-            if !self.journal.is_empty() && !self.outlast(&mut waiting, &count).await {
+    /// Takes what waits until there are so many, or nothing more can come. What was taken stays when it is cut short.
+    async fn fill(&mut self, queue: &mut mpsc::Receiver<Queued>, at_least: usize) {
+        let mut queued = Vec::new();
+        while self.hits.len() < at_least {
+            if queue.recv_many(&mut queued, BATCH_MAX - self.hits.len()).await == 0 {
                 return;
             }
-            if waiting.recv_many(&mut queued, BATCH_MAX).await == 0 {
-                return;
-            }
-            let (batch, mut held): (Vec<Waiting>, Vec<Held>) = queued.drain(..).unzip();
-            match self.record(&batch, &mut held, Time::First).await {
-                Ok(()) => {}
-                Err(StoreError::Closed) => {
-                    self.put_aside(&batch).await;
-                    return;
-                }
-                Err(fault) => {
-                    tracing::warn!(%fault, hits = batch.len(), "hits wait for the database");
-                    if !self.keep(&batch, held).await {
-                        return;
-                    }
-                }
-            }
-            count.send_modify(|recorded| *recorded += batch.len() as u64);
+            let (hits, held): (Vec<_>, Vec<_>) = queued.drain(..).unzip();
+            self.hits.extend(hits);
+            self.held.extend(held);
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+}
+
+impl Recorder {
+    pub(super) fn new(parts: Parts, journal: Journal, count: watch::Sender<u64>) -> Self {
+        let judge = Judge::new(&parts);
+        Self { parts, journal, judge, count }
+    }
+
+    /// Records what comes until nothing more can come, or the store is closed.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+        let mut taken = Taken::default();
+        let mut writing: Option<Writing> = None;
+        loop {
+            if !self.journal.is_empty() && !self.outlast(&mut queue).await {
+                return;
+            }
+            // Only a full batch is judged while another is written: a commit costs nearly as much for one hit as for many.
+            let at_least = if writing.is_some() { BATCH_MAX } else { 1 };
+            let step = tokio::select! {
+                biased;
+                end = end_of(&mut writing) => end,
+                () = taken.fill(&mut queue, at_least) => match &writing {
+                    None if taken.is_empty() => return,
+                    Some(_) if taken.is_empty() => end_of(&mut writing).await,
+                    _ => self.advance(&mut taken, &mut writing).await,
+                }
+            };
+            if let Err(unwritten) = step
+                && !self.put_off(unwritten, &mut taken).await
+            {
+                return;
+            }
+        }
+    }
+
+    /// Judges what was taken while the batch before it is written, and then has it written.
+    async fn advance(&mut self, taken: &mut Taken, writing: &mut Option<Writing>) -> Result<(), Unwritten> {
+        let judged = self.judge.judge(&taken.hits, &mut taken.held, Time::First).await;
+        if writing.is_some() {
+            end_of(writing).await?;
+        }
+        let taken = std::mem::take(taken);
+        match judged {
+            Ok(judged) => *writing = Some(self.write(taken, judged)),
+            Err(fault) => return Err(Unwritten { taken, changed: Changed::new(), fault }),
+        }
+        Ok(())
+    }
+
+    /// Has a batch written. Its readers are let go as soon as it is.
+    fn write(&mut self, taken: Taken, judged: Vec<RecordedHit>) -> Writing {
+        let changed = std::mem::take(&mut self.judge.changed);
+        let batch = self.batch(judged, &changed, Time::First);
+        let (store, count) = (self.parts.store.clone(), self.count.clone());
+        tokio::spawn(async move {
+            if let Err(fault) = recorded(&store, batch).await {
+                return Err(Unwritten { taken, changed, fault });
+            }
+            count.send_modify(|recorded| *recorded += taken.hits.len() as u64);
+            Ok(())
+        })
+    }
+
+    fn batch(&self, hits: Vec<RecordedHit>, changed: &Changed, time: Time) -> HitBatch {
+        let now = self.parts.clock.now();
+        let rejudged = changed.iter().map(|(hit, verdict)| Rejudged {
+            hit: *hit,
+            verdict: verdict.clone(),
+            told_as: EventId::from_uuid(self.parts.ids.uuid(now)),
+        });
+        HitBatch { hits, rejudged: rejudged.collect(), now, is_again: time == Time::Again }
+    }
+
+    /// Puts a batch that could not be written where it waits for the database, and behind it what was taken since; false
+    /// when the store is closed.
+    async fn put_off(&mut self, unwritten: Unwritten, behind: &mut Taken) -> bool {
+        let Unwritten { taken, changed, fault } = unwritten;
+        self.judge.take_back(&taken.hits, changed);
+        self.judge.take_back(&behind.hits, Changed::new());
+        if matches!(fault, StoreError::Closed) {
+            self.put_aside(&[taken.hits, std::mem::take(&mut behind.hits)].concat()).await;
+            return false;
+        }
+        tracing::warn!(%fault, hits = taken.hits.len(), "hits wait for the database");
+        if !self.keep(taken).await {
+            return false;
+        }
+        // Where the first could be recorded after all, the others are judged in their turn.
+        self.journal.is_empty() || behind.is_empty() || self.keep(std::mem::take(behind)).await
+    }
+
     /// Puts hits where they wait for the database; false when the store is closed before that was possible.
-    async fn keep(&mut self, batch: &[Waiting], held: Vec<Held>) -> bool {
-        let is_safe = self.put_aside(batch).await;
+    async fn keep(&mut self, taken: Taken) -> bool {
+        let is_safe = self.put_aside(&taken.hits).await;
         // Safe, or nowhere safe for as long as nobody can tell: no reader waits for that.
-        drop(held);
-        is_safe || self.insist(batch).await
+        drop(taken.held);
+        let is_kept = is_safe || self.insist(&taken.hits).await;
+        if is_kept {
+            self.count.send_modify(|recorded| *recorded += taken.hits.len() as u64);
+        }
+        is_kept
     }
 
     /// Writes hits to the journal; whether it could.
-    async fn put_aside(&mut self, batch: &[Waiting]) -> bool {
-        let written = self.journal.append(batch).await;
+    async fn put_aside(&mut self, hits: &[Waiting]) -> bool {
+        let written = self.journal.append(hits).await;
         if let Err(fault) = &written {
-            tracing::error!(%fault, hits = batch.len(), "hits cannot be written to the journal and wait in memory");
+            tracing::error!(%fault, hits = hits.len(), "hits cannot be written to the journal and wait in memory");
         }
         written.is_ok()
     }
 
     /// Tries hits that have nowhere else to go until they are recorded; false when the store is closed.
-    async fn insist(&mut self, batch: &[Waiting]) -> bool {
+    async fn insist(&mut self, hits: &[Waiting]) -> bool {
         loop {
             self.parts.clock.sleep_until(self.parts.clock.now() + AWAY).await;
-            match self.record(batch, &mut [], Time::Again).await {
+            match self.record_again(hits).await {
                 Ok(()) => return true,
                 Err(StoreError::Closed) => return false,
                 Err(_) => {}
@@ -116,25 +205,22 @@ impl Recorder {
 
     /// Puts what comes behind what is in the journal until the database answers, and then records the journal; false
     /// when nothing more can come: the next start finds the journal.
-    async fn outlast(&mut self, waiting: &mut mpsc::Receiver<Queued>, count: &watch::Sender<u64>) -> bool {
-        let mut queued = Vec::with_capacity(BATCH_MAX);
+    async fn outlast(&mut self, queue: &mut mpsc::Receiver<Queued>) -> bool {
+        let mut has_failed = false;
         loop {
             let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
             let back = async move {
-                while store.probe().await.is_err() {
+                while has_failed || store.probe().await.is_err() {
                     clock.sleep_until(clock.now() + AWAY).await;
+                    has_failed = false;
                 }
             };
             tokio::pin!(back);
             loop {
                 tokio::select! {
                     () = &mut back => break,
-                    taken = waiting.recv_many(&mut queued, BATCH_MAX) => {
-                        let (batch, held): (Vec<Waiting>, Vec<Held>) = queued.drain(..).unzip();
-                        if taken == 0 || !self.keep(&batch, held).await {
-                            return false;
-                        }
-                        count.send_modify(|recorded| *recorded += taken as u64);
+                    taken = Taken::first(queue) => if taken.is_empty() || !self.keep(taken).await {
+                        return false;
                     }
                 }
             }
@@ -143,6 +229,7 @@ impl Recorder {
                 Err(StoreError::Closed) => return false,
                 Err(fault) => tracing::warn!(%fault, "the journal of hits waits for the database"),
             }
+            has_failed = true;
         }
     }
 
@@ -160,7 +247,7 @@ impl Recorder {
                 }
             };
             for batch in bite.hits.chunks(BATCH_MAX) {
-                self.record(batch, &mut [], Time::Again).await?;
+                self.record_again(batch).await?;
             }
             hits += bite.hits.len();
             if let Err(fault) = self.journal.done(&bite).await {
@@ -171,186 +258,31 @@ impl Recorder {
         Ok(())
     }
 
-    /// Judges and writes a batch. Those of its readers whom it lets go before the end need not wait for it.
-    async fn record(&mut self, batch: &[Waiting], held: &mut [Held], time: Time) -> Result<(), StoreError> {
-        let mut by_copy = ByCopy::new();
-        batch.iter().for_each(|waiting| by_copy.entry(waiting.delivery).or_default().push(waiting));
-        let contexts = self.contexts(&by_copy, time).await?;
-        for (waiting, held) in batch.iter().zip(held) {
-            if contexts.get(&waiting.delivery).is_none_or(|context| !context.is_durable) {
-                *held = None;
-            }
+    /// Judges and writes hits that may have been recorded before.
+    async fn record_again(&mut self, hits: &[Waiting]) -> Result<(), StoreError> {
+        let judged = self.judge.judge(hits, &mut [], Time::Again).await?;
+        let changed = std::mem::take(&mut self.judge.changed);
+        let batch = self.batch(judged, &changed, Time::Again);
+        let recorded = recorded(&self.parts.store, batch).await;
+        if recorded.is_err() {
+            self.judge.take_back(hits, changed);
         }
-        let mut copies = self.copies(contexts, &by_copy).await?;
-        let mut judged: Vec<Judged<'_>> = Vec::with_capacity(batch.len());
-        let mut crowded: HashMap<(DeliveryId, EventId), FanOut> = HashMap::new();
-        for waiting in batch {
-            // A delivery that is no longer known: the link works, nothing is left to record the hit with.
-            let Some(copy) = copies.get_mut(&waiting.delivery) else { continue };
-            let fan_out = self.window.visit(visiting(waiting, copy));
-            if fan_out.is_crowd() {
-                let elsewhere = self.window.elsewhere(visiting(waiting, copy));
-                crowded.extend(elsewhere.into_iter().map(|hit| (hit, fan_out)));
-            }
-            judged.push(self.judged(waiting, copy, fan_out));
-        }
-        if judged.is_empty() {
-            return Ok(());
-        }
-        let mut changed = Changed::new();
-        for (delivery, copy) in &copies {
-            changed.extend(copy.judged_again(by_copy.get(delivery).map_or(&[], Vec::as_slice)));
-        }
-        changed.extend(self.found_in_a_crowd(crowded, &judged));
-        for copy in copies.values_mut() {
-            copy.see_as(&changed);
-        }
-        for hit in &mut judged {
-            if let Some(verdict) = changed.remove(&hit.waiting.key()) {
-                hit.visitor.machine = verdict;
-            }
-        }
-        self.write(judged, changed, &copies, time).await
-    }
-
-    /// Writes the hits of a batch and the verdicts that changed, and remembers both.
-    async fn write(
-        &mut self,
-        judged: Vec<Judged<'_>>,
-        changed: Changed,
-        copies: &HashMap<DeliveryId, Copy>,
-        time: Time,
-    ) -> Result<(), StoreError> {
-        let now = self.parts.clock.now();
-        let rejudged = changed.iter().map(|(hit, verdict)| Rejudged {
-            hit: *hit,
-            verdict: verdict.clone(),
-            told_as: EventId::from_uuid(self.parts.ids.uuid(now)),
-        });
-        let hits = judged.iter().filter_map(|hit| Some(copies.get(&hit.waiting.delivery)?.recorded(hit)));
-        let is_again = matches!(time, Time::Again);
-        let batch = HitBatch { hits: hits.collect(), rejudged: rejudged.collect(), now, is_again };
-        self.parts.store.record_hits(batch).await?;
-        for Judged { waiting, visitor, .. } in judged {
-            let Waiting { id, delivery, kind, link, at, .. } = *waiting;
-            self.window.remember(delivery, Remembered { id, hit: EarlierHit { kind, link, at, visitor } });
-        }
-        for (hit, verdict) in changed {
-            self.window.see_as(hit, &verdict);
-        }
-        Ok(())
-    }
-
-    /// What is stored about the deliveries of a batch and not remembered: what is remembered is whole, what is stored may
-    /// be all that was kept.
-    async fn contexts(&self, by_copy: &ByCopy<'_>, time: Time) -> Result<HashMap<DeliveryId, HitContext>, StoreError> {
-        let ids: Vec<DeliveryId> = by_copy.keys().copied().collect();
-        let patience = match time {
-            Time::First => self.parts.patience,
-            Time::Again => PATIENCE,
-        };
-        self.parts.store.hit_contexts(&ids, |hit| self.window.knows(hit), patience).await
-    }
-
-    /// The copies that these hits are on, with all that is known of the hits before.
-    async fn copies(
-        &mut self,
-        contexts: HashMap<DeliveryId, HitContext>,
-        by_copy: &ByCopy<'_>,
-    ) -> Result<HashMap<DeliveryId, Copy>, StoreError> {
-        let mut copies = HashMap::new();
-        let mut countable = HashSet::new();
-        for (delivery, context) in contexts {
-            let new = by_copy.get(&delivery).map_or(&[][..], Vec::as_slice);
-            let copy = Copy::new(context, self.window.hits(delivery).map(|known| known.hit.clone()), new);
-            if copy.asks_for_links(new) {
-                countable.insert(delivery.message);
-            }
-            copies.insert(delivery, copy);
-        }
-        self.count_links(&countable).await?;
-        for (delivery, copy) in &mut copies {
-            copy.links = self.links.get(&delivery.message).copied().flatten();
-        }
-        Ok(copies)
-    }
-
-    /// Finds out how many links of these mails are tracked, where that is not known.
-    async fn count_links(&mut self, messages: &HashSet<MessageId>) -> Result<(), StoreError> {
-        let unknown: Vec<MessageId> = messages.iter().filter(|id| !self.links.contains_key(*id)).copied().collect();
-        if self.links.len() + unknown.len() > LINKS_KNOWN_MAX {
-            self.links.retain(|id, _| messages.contains(id));
-        }
-        for some in unknown.chunks(COUNTED_AT_ONCE) {
-            let store = &self.parts.store;
-            let counting: JoinSet<_> = some.iter().map(|id| counted(store.clone(), *id)).collect();
-            for counted in counting.join_all().await {
-                let (id, links) = counted?;
-                self.links.insert(id, links);
-            }
-        }
-        Ok(())
-    }
-
-    /// The hit with its visitor. Later hits of the batch see this one.
-    fn judged<'a>(&self, waiting: &'a Waiting, copy: &mut Copy, fan_out: FanOut) -> Judged<'a> {
-        let Waiting { kind, link, at, .. } = *waiting;
-        let network = waiting.request.ip.and_then(|ip| self.parts.enricher.geo().network(ip));
-        let earlier = std::mem::take(&mut copy.hits);
-        let links = copy.links;
-        let alone = Seen::alone(kind, link, at, copy.context.delivered_at);
-        let seen = Seen { earlier, links, fan_out, network, ..alone };
-        let (visitor, hold) = self.parts.enricher.visitor(&waiting.request, &seen);
-        copy.hits = seen.earlier;
-        copy.hits.insert(0, EarlierHit { kind, link, at, visitor: visitor.clone() });
-        copy.hits.truncate(COPY_MAX);
-        Judged { waiting, visitor, hold }
-    }
-
-    /// The verdicts on hits whose visitors turned up at the mail of many others since.
-    fn found_in_a_crowd(&self, crowded: HashMap<(DeliveryId, EventId), FanOut>, judged: &[Judged<'_>]) -> Changed {
-        let of_the_batch: HashMap<EventId, &Judged<'_>> = match crowded.is_empty() {
-            true => HashMap::new(),
-            false => judged.iter().map(|judged| (judged.waiting.id, judged)).collect(),
-        };
-        let found = crowded.into_iter().filter_map(|((delivery, hit), fan_out)| {
-            let known = match of_the_batch.get(&hit) {
-                Some(judged) if judged.visitor.machine.verdict != Who::Person => return None,
-                Some(judged) => judged.as_earlier(),
-                None => self.window.hits(delivery).find(|known| known.id == hit)?.hit.clone(),
-            };
-            let ip = known.visitor.place.ip_address.parse().ok()?;
-            let verdict = machine::judge_in_a_crowd(&known, fan_out, self.parts.enricher.geo().network(ip))?;
-            Some((key(delivery, &known), verdict))
-        });
-        found.collect()
+        recorded
     }
 }
 
-/// How many links of a mail are tracked; `None` when that cannot be known.
-async fn counted(store: Store, id: MessageId) -> Result<(MessageId, Option<u16>), StoreError> {
-    let found = store.message(id).await?.filter(|message| message.size_bytes <= COUNTED_BYTES_MAX);
-    let links = match found {
-        None => None,
-        Some(found) => store.content(id).await?.map(|content| tracked_links(&content, &found.facts)),
-    };
-    Ok((id, links))
-}
-
-/// Whether a batch is recorded for the first time, or may have been before.
-#[derive(Clone, Copy)]
-enum Time {
-    First,
-    Again,
-}
-
-fn visiting<'a>(waiting: &'a Waiting, copy: &'a Copy) -> Visiting<'a> {
-    Visiting {
-        ip: waiting.request.ip,
-        user_agent: &waiting.request.user_agent,
-        reader: &copy.context.address,
-        at: waiting.at,
-        delivery: waiting.delivery,
-        hit: waiting.id,
+/// Records a batch, if there is anything in it.
+async fn recorded(store: &Store, batch: HitBatch) -> Result<(), StoreError> {
+    if batch.hits.is_empty() && batch.rejudged.is_empty() {
+        return Ok(());
     }
+    store.record_hits(batch).await
+}
+
+/// How a writing ends; never, where there is none.
+async fn end_of(writing: &mut Option<Writing>) -> Result<(), Unwritten> {
+    let Some(task) = writing else { return std::future::pending().await };
+    let end = task.await;
+    *writing = None;
+    end.expect("writing a batch neither panics nor is cancelled")
 }
