@@ -1,6 +1,6 @@
 //! One request, to where the policy allows: for what we ask ourselves, on our own behalf. Nothing is followed and
-//! nothing is read past a limit. Callers: the check of tracking hosts, MTA-STS, `postback geoip update`, and the orders
-//! of certificates.
+//! nothing is read past a limit. Callers: the check of tracking hosts, MTA-STS, `postback geoip update`, the orders of
+//! certificates, and reports about TLS.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,6 +15,7 @@ mod metrics;
 mod notices;
 pub mod outward;
 mod sockets;
+pub mod tls_reports;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Role, Settings};
 use crate::deliver;
+use crate::deliver::tls_sessions::TlsSessions;
 use crate::dns::{self, Resolver};
 use crate::egress::{Guard, Trust};
 use crate::enrich::Enricher;
@@ -119,6 +121,8 @@ struct Ground {
     rules: Rules,
     challenges: Challenges,
     addresses: Addresses,
+    /// What is counted of TLS, where reports are sent.
+    tls_sessions: Option<Arc<TlsSessions>>,
 }
 
 impl App {
@@ -175,6 +179,7 @@ impl App {
         }
         let (free_bytes_min, data) = (settings.disk_free_bytes_min, settings.data.clone());
         background.spawn(chores::watch_disk(intake.clone(), data, free_bytes_min, clock.clone()));
+        tls_reports::start(&ground, &mut background)?;
         if let Some(orders) = ground.orders(&certificates)? {
             background.spawn(acme::keep(orders, clock.clone()));
         }
@@ -258,8 +263,18 @@ impl Ground {
         let ring = store.key_ring(world.ids.bytes()).await.context("read the token keys")?;
         let enricher = Arc::new(Enricher::new(open_geo(settings)?));
         let rules = settings.rules()?;
-        let challenges = Challenges::default();
-        Ok(Self { settings: settings.clone(), world, store, ring, enricher, rules, challenges, addresses })
+        let (challenges, tls_sessions) = (Challenges::default(), tls_reports::sessions(settings));
+        Ok(Self {
+            settings: settings.clone(),
+            world,
+            store,
+            ring,
+            enricher,
+            rules,
+            challenges,
+            addresses,
+            tls_sessions,
+        })
     }
 
     /// What checks tracking hosts.
@@ -353,6 +368,7 @@ impl Ground {
                 rules: self.rules.clone(),
                 suppression: self.settings.suppression,
                 counters: deliveries.clone(),
+                tls_sessions: self.tls_sessions.clone(),
             };
             workers.deliver = Some(deliver::start(parts, &self.settings.deliver).await.context("start delivering")?);
         }

@@ -17,6 +17,7 @@ mod serve;
 mod sink;
 mod suppressions;
 mod tenants;
+mod tls_report;
 mod tracking;
 mod users;
 mod verify;
@@ -104,6 +105,9 @@ enum Command {
     /// All that is kept of one recipient: given out, or erased
     #[command(subcommand)]
     Recipient(recipient::RecipientCommand),
+    /// What other people's domains are told about TLS with their hosts
+    #[command(subcommand)]
+    TlsReport(tls_report::TlsReportCommand),
     /// Databases of places
     #[command(subcommand)]
     Geoip(geoip::GeoipCommand),
@@ -177,6 +181,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
         Command::Bounces(command) => bounces::run(&options.load(Vec::new())?, command).await,
         Command::Recipient(command) => recipient::run(&options.load(Vec::new())?, command).await,
         Command::Geoip(command) => geoip::run(&options.load(Vec::new())?, command).await,
+        Command::TlsReport(command) => tls_report::run(&options.load(Vec::new())?, command).await,
         Command::Tracking(command) => tracking::run(&options.load(Vec::new())?, command).await,
         Command::Queue(command) => queue::run(&options.load(Vec::new())?, command).await,
         Command::Sink(arguments) => sink::run(arguments).await,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use layers::Layers;
 pub use layers::{Origin, Problem};
 pub use nearest::nearest;
-pub use sections::{DatabaseUrl, Geoip, GeoipSource, GeoipUpdate, Reports, Retention, Role, Tracking};
+pub use sections::{DatabaseUrl, Geoip, GeoipSource, GeoipUpdate, Reports, Retention, Role, TlsReports, Tracking};
 
 use crate::deliver::settings::Mode;
 use crate::http::admin;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub tracking: Tracking,
     /// Reports about our mail, coming home.
     pub reports: Reports,
+    /// Reports about TLS with other people's hosts, going out.
+    pub tls_reports: TlsReports,
     /// When addresses are left alone.
     pub suppression: Policy,
     /// Where readers are.
@@ -99,6 +101,7 @@ impl Default for Settings {
             webhooks: webhooks::Settings::default(),
             tracking: Tracking::default(),
             reports: Reports::default(),
+            tls_reports: TlsReports::default(),
             suppression: Policy::default(),
             geoip: Geoip::default(),
             dns: dns::Settings::default(),
@@ -257,6 +260,7 @@ impl Settings {
         let egress = self.egress_policy().err().map(|bad| bad.to_string());
         egress
             .or_else(|| self.tracking.complaint())
+            .or_else(|| self.tls_reports.complaint())
             .or_else(|| self.tls.complaint())
             .or_else(|| self.smtp.complaint())
             .or_else(|| self.http.complaint())
@@ -351,6 +355,7 @@ mod tests {
         check("reports.return_path_domain", "b", &format!("reports.return_path_domain: `b` {home}"));
         let told = "tracking.base_url: `https://x/` is not like https://track.example.com";
         check("tracking.base_url", "https://x/", told);
+        check("tls_reports.from", "me", "tls_reports.from: `me` is not a mail address");
         check("http.connections_max", "0", "http.connections_max: must not be 0");
         check("deliver.at_once", "0", "deliver.at_once: must not be 0");
         let told = "tracking.base_url: readers must be able to follow it, once mail leaves this machine";

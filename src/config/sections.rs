@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mail::tls_report::Reporter;
+use crate::model::address::Address;
 use crate::model::secret::Secret;
 
 /// What a node may do. Nodes that share a database share the work; each does any of these.
@@ -70,6 +72,36 @@ pub struct Reports {
 impl Default for Reports {
     fn default() -> Self {
         Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned(), rules: None }
+    }
+}
+
+/// Reports of ours to other people's domains, about TLS with their hosts (RFC 8460).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsReports {
+    /// Whom they are from: an address of a domain that a mail agent sends from, with a key that signs. Empty: nothing is
+    /// counted, and there are none.
+    pub from: String,
+    /// Whom to ask about them. Empty: `from`.
+    pub contact: String,
+    /// The organisation's name. Empty: the domain of `from`.
+    pub organization: String,
+}
+
+impl TlsReports {
+    /// Who reports, if anybody does.
+    pub fn reporter(&self) -> Option<Reporter> {
+        let from: Address = self.from.parse().ok()?;
+        let or = |set: &str, otherwise: &str| if set.is_empty() { otherwise.to_owned() } else { set.to_owned() };
+        let contact = or(&self.contact, &from.to_string());
+        Some(Reporter { organization: or(&self.organization, from.domain()), contact, from })
+    }
+
+    pub(super) fn complaint(&self) -> Option<String> {
+        let is_bad = |text: &str| !text.is_empty() && text.parse::<Address>().is_err();
+        let addresses = [("from", &self.from), ("contact", &self.contact)];
+        let bad = addresses.into_iter().find(|(_, text)| is_bad(text));
+        bad.map(|(key, text)| format!("tls_reports.{key}: `{text}` is not a mail address"))
     }
 }
 

@@ -14,6 +14,7 @@ use super::dialogue::Dialogue;
 use super::exchangers::exchangers;
 use super::health::ASKED_EVERY;
 use super::judge;
+use super::opening::TlsTried;
 use super::pace::Signal;
 use super::reply::Reply;
 use super::route::{Hop, Host, Owner};
@@ -21,6 +22,7 @@ use super::settings::{CAPTURE, MX};
 use super::sites::Site;
 use super::sources::Choice;
 use super::throttle::Turn;
+use super::tls_sessions::Yardstick;
 use super::transport::{Connection, Failure, Mail, Unfit, Wishes, let_go};
 use super::wire::Fault;
 use super::{Deliver, first_fit, locked};
@@ -29,6 +31,7 @@ use crate::model::delivery::Outcome;
 use crate::model::message::TlsWish;
 use crate::model::queue::Mark;
 use crate::model::reason::Reason;
+use crate::model::statistics::Day;
 use crate::model::suppression;
 use crate::model::time::Timestamp;
 use crate::store::deliveries::Leased;
@@ -79,6 +82,8 @@ struct Trip<'a> {
     last: Option<Stop>,
     /// How long the hosts that were passed over rest yet, at least.
     rest: Option<Duration>,
+    /// What came of TLS with the last host, if a connection was made to it.
+    tls_tried: Option<TlsTried>,
 }
 
 /// What came of one host, or of looking for one.
@@ -99,6 +104,8 @@ struct Conversed {
     tls: String,
     /// The host tells whoever wants to hear it what becomes of the mail.
     tells: bool,
+    /// What came of TLS, if a connection was made for it.
+    tls_tried: Option<TlsTried>,
 }
 
 /// Whether the attempt goes on.
@@ -152,8 +159,8 @@ impl Deliver {
         let Some(owner) = self.owner(leased).await else { return Attempted::StoreAway };
         let hops = self.routes.of_message(delivery.address.domain(), &leased.message.facts, &owner);
         let dialogue = Dialogue::default();
-        let (is_among_exchangers, signal, room, copy, last, rest) = Default::default();
-        let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, room, copy, last, rest };
+        let (is_among_exchangers, signal, room, copy, last, rest, tls_tried) = Default::default();
+        let mut trip = Trip { leased, site, is_among_exchangers, signal, dialogue, room, copy, last, rest, tls_tried };
         let first = hops.first().map_or(CAPTURE, name);
         if let Some(found) = &leased.suppressed {
             let cause = suppression::cause(found.diagnostic(&delivery.address));
@@ -237,6 +244,7 @@ impl Deliver {
         let wish = match self.policies.of_domain(domain, found.is_implicit).await {
             Ok(wish) => wish,
             Err(fault) => {
+                self.count(trip, None, || Yardstick::of_unknown(domain, &fault));
                 trip.stops(MX, judge::outcome(&Err(Failure::Broke(Stage::Connect, fault)), &self.parts.rules));
                 return Onward::Ended;
             }
@@ -247,15 +255,23 @@ impl Deliver {
             Choice::NotBefore(until) => return Onward::PutOff(until),
         };
         for name in found.hosts {
-            let host = match self.policies.of_exchanger(&wish, &name, trip.leased.message.facts.tls).await {
-                Ok(assurance) => self.routes.exchanger(&name, &assurance, source.as_ref()),
+            let assurance = self.policies.of_exchanger(&wish, &name, trip.leased.message.facts.tls).await;
+            let yardstick = || Yardstick::new(domain, &name, &wish, &assurance);
+            let host = match &assurance {
+                Ok(assurance) => self.routes.exchanger(&name, assurance, source.as_ref()),
                 Err(fault) => {
+                    self.count(trip, None, yardstick);
                     trip.dialogue.happened(&format!("{name} is passed over: {fault}"));
-                    trip.stops(MX, judge::outcome(&Err(Failure::Broke(Stage::StartTls, fault)), &self.parts.rules));
+                    let failure = Failure::Broke(Stage::StartTls, fault.clone());
+                    trip.stops(MX, judge::outcome(&Err(failure), &self.parts.rules));
                     continue;
                 }
             };
-            match self.try_host(trip, &host).await {
+            let onward = self.try_host(trip, &host).await;
+            if let Some(tried) = trip.tls_tried.take() {
+                self.count(trip, Some(&tried), yardstick);
+            }
+            match onward {
                 Onward::Next => {}
                 onward => return onward,
             }
@@ -269,6 +285,7 @@ impl Deliver {
 
     async fn try_host(&self, trip: &mut Trip<'_>, host: &Host) -> Onward {
         let tried_at = self.parts.clock.now();
+        trip.tls_tried = None;
         if let Err(rest) = host.health.may_try(tried_at, trip.leased.mark == Mark::Asked) {
             trip.passes(host, rest);
             return Onward::Next;
@@ -295,8 +312,9 @@ impl Deliver {
             }
         }
         let Some(copy) = &trip.copy else { return Onward::Ended };
-        let Conversed { ended, peer, tls, tells } =
+        let Conversed { ended, peer, tls, tells, tls_tried } =
             self.converse(trip.leased, host, &turn, copy, &mut trip.dialogue).await;
+        trip.tls_tried = tls_tried;
         // What a host of another site says is not about the site whose turn it is.
         if host.site == *trip.site || (host.route == MX && trip.is_among_exchangers) {
             trip.signal = judge::signal(&ended, &self.parts.rules);
@@ -336,7 +354,7 @@ impl Deliver {
     ) -> Conversed {
         let mail = mail(leased, copy);
         let_go(host.throttle.stale(self.parts.clock.now()));
-        let mut ended = None;
+        let (mut ended, mut tls_tried) = (None, None);
         let mut connection = turn.kept();
         if let Some(kept) = &mut connection {
             dialogue.happened(&format!("{}, kept after {} mails", kept.name, kept.mails));
@@ -344,7 +362,9 @@ impl Deliver {
         }
         if ended.is_none() {
             connection = None;
-            ended = Some(match self.connect(host, dialogue).await {
+            let (connected, tried) = self.connect(host, dialogue).await;
+            tls_tried = tried;
+            ended = Some(match connected {
                 Ok(fresh) => connection.insert(fresh).hand_over(mail, dialogue).await,
                 Err(failure) => Err(failure),
             });
@@ -366,10 +386,20 @@ impl Deliver {
         if let Some(connection) = connection {
             self.put_back(turn, connection, &ended);
         }
-        Conversed { ended, peer, tls, tells }
+        Conversed { ended, peer, tls, tells, tls_tried }
     }
 
-    async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> Result<Connection, Failure> {
+    /// Counts what came of TLS, where reports are sent, for mail that wants of it what its domain does.
+    fn count(&self, trip: &Trip<'_>, tried: Option<&TlsTried>, yardstick: impl FnOnce() -> Yardstick) {
+        let is_usual = trip.leased.message.facts.tls == TlsWish::Usual;
+        let Some(sessions) = self.parts.tls_sessions.as_ref().filter(|_| is_usual) else { return };
+        let yardstick = yardstick();
+        if let Some(session) = yardstick.session(tried) {
+            sessions.count(Day::of(self.parts.clock.now()), &yardstick.domain, session);
+        }
+    }
+
+    async fn connect(&self, host: &Host, dialogue: &mut Dialogue) -> (Result<Connection, Failure>, Option<TlsTried>) {
         self.parts.counters.connections.fetch_add(1, Ordering::Relaxed);
         host.peer.connect(&*self.parts.resolver, self.parts.clock.now(), dialogue).await
     }

@@ -2,16 +2,22 @@
 //!
 //! TLS 1.2 and 1.3 with the cryptography of aws-lc-rs. Certificates are checked against a CA file when one is named, else
 //! against the system's store, else against Mozilla's list. Where encryption is opportunistic nothing is checked
-//! (RFC 7435): whoever can forge a certificate there can as well strip STARTTLS.
+//! (RFC 7435): whoever can forge a certificate there can as well strip STARTTLS. Where a domain tries out its MTA-STS
+//! policy nothing hangs on the check either, but what it would have said is noted.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +25,8 @@ use tokio_rustls::client::TlsStream;
 use super::dane::Vouched;
 use super::wire::Fault;
 use crate::dns::Tlsa;
+use crate::model::time::Timestamp;
+use crate::model::tls_session::ResultType;
 
 /// The CA file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,60 @@ pub struct BadCaFile {
     source: Option<pem::Error>,
 }
 
+/// Why TLS is not to be had as it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Flaw {
+    /// In the words of reports.
+    pub result: ResultType,
+    /// More exactly, in one of few words; empty when the result says all.
+    pub code: String,
+    /// For people.
+    pub text: String,
+}
+
+impl Flaw {
+    /// A flaw.
+    pub fn new(result: ResultType, code: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { result, code: code.into(), text: text.into() }
+    }
+
+    /// What a handshake failed of.
+    fn of_handshake(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(error) => Self::from(error),
+            None => Self::new(ResultType::ValidationFailure, "connection-broken", error.to_string()),
+        }
+    }
+}
+
+impl From<&rustls::Error> for Flaw {
+    fn from(error: &rustls::Error) -> Self {
+        use CertificateError::{
+            ApplicationVerificationFailure, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+            NotValidYet, NotValidYetContext, UnknownIssuer,
+        };
+        use ResultType::{CertificateExpired, CertificateHostMismatch, CertificateNotTrusted, ValidationFailure};
+        let (result, code) = match error {
+            rustls::Error::InvalidCertificate(error) => match error {
+                NotValidForName | NotValidForNameContext { .. } => (CertificateHostMismatch, ""),
+                Expired | ExpiredContext { .. } => (CertificateExpired, ""),
+                NotValidYet | NotValidYetContext { .. } => (CertificateNotTrusted, "not-valid-yet"),
+                UnknownIssuer => (CertificateNotTrusted, "unknown-issuer"),
+                ApplicationVerificationFailure => (CertificateNotTrusted, "no-tlsa-record-matches"),
+                _ => (CertificateNotTrusted, "bad-certificate"),
+            },
+            rustls::Error::NoCertificatesPresented => (CertificateNotTrusted, "no-certificate"),
+            rustls::Error::AlertReceived(alert) => {
+                return Self::new(ValidationFailure, format!("alert-{}", u8::from(*alert)), error.to_string());
+            }
+            rustls::Error::PeerIncompatible(_) => (ValidationFailure, "nothing-in-common"),
+            _ => (ValidationFailure, "bad-handshake"),
+        };
+        Self::new(result, code, error.to_string())
+    }
+}
+
 /// How certificates are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
@@ -37,6 +99,8 @@ enum Check {
     Trusted,
     /// Against TLSA records.
     Dane,
+    /// Not so that anything hangs on it, but it is noted what a check against the trusted roots says.
+    Watched,
     /// Not at all.
     Nothing,
 }
@@ -46,6 +110,8 @@ enum Check {
 pub struct Encryption {
     connector: TlsConnector,
     check: Check,
+    /// The trusted roots, where anybody asks for them.
+    roots: Option<Arc<WebPkiServerVerifier>>,
 }
 
 impl std::fmt::Debug for Encryption {
@@ -60,8 +126,16 @@ impl Encryption {
     /// # Errors
     /// The CA file cannot be read as PEM, or holds no certificate.
     pub fn trusted(ca_file: Option<&Path>) -> Result<Self, BadCaFile> {
-        let config = versions().with_root_certificates(roots(ca_file)?).with_no_client_auth();
-        Ok(Self::of(config, Check::Trusted))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let roots = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_file)?), provider)
+            .build()
+            .expect("there are roots, and no lists of what was revoked");
+        Ok(Self { roots: Some(roots.clone()), ..Self::verified_by(roots, Check::Trusted) })
+    }
+
+    /// With whatever certificate, where it is noted what this would say of it.
+    pub fn watching(&self) -> Self {
+        Self { check: Check::Watched, roots: self.roots.clone(), ..Self::unchecked() }
     }
 
     /// With whatever certificate.
@@ -76,18 +150,14 @@ impl Encryption {
 
     fn verified_by(verifier: Arc<dyn ServerCertVerifier>, check: Check) -> Self {
         let config = versions().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        Self::of(config, check)
-    }
-
-    fn of(config: ClientConfig, check: Check) -> Self {
-        Self { connector: TlsConnector::from(Arc::new(config)), check }
+        Self { connector: TlsConnector::from(Arc::new(config)), check, roots: None }
     }
 
     /// Whether a session proves who the host is.
     pub fn proves(&self) -> bool {
         match self.check {
             Check::Trusted | Check::Dane => true,
-            Check::Nothing => false,
+            Check::Watched | Check::Nothing => false,
         }
     }
 
@@ -96,8 +166,19 @@ impl Encryption {
     /// # Errors
     /// `Tls`, with what went wrong.
     pub async fn shake_hands(&self, socket: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, Fault> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| Fault::Tls(error.to_string()))?;
-        self.connector.connect(name, socket).await.map_err(|error| Fault::Tls(error.to_string()))
+        let no_name = |_| Flaw::new(ResultType::CertificateHostMismatch, "no-name", "the host has no name to check");
+        let name = ServerName::try_from(host.to_owned()).map_err(no_name)?;
+        Ok(self.connector.connect(name, socket).await.map_err(|error| Flaw::of_handshake(&error))?)
+    }
+
+    /// What is wrong with the certificate of a session that goes on all the same, where that is watched.
+    pub fn doubt(&self, stream: &TlsStream<TcpStream>, host: &str, now: Timestamp) -> Option<Flaw> {
+        let roots = self.roots.as_ref().filter(|_| self.check == Check::Watched)?;
+        let (own, chain) = stream.get_ref().1.peer_certificates()?.split_first()?;
+        let name = ServerName::try_from(host).ok()?;
+        let now = Duration::from_secs(u64::try_from(now.as_secs()).unwrap_or_default());
+        let checked = roots.verify_server_cert(own, chain, &name, &[], UnixTime::since_unix_epoch(now));
+        checked.err().map(|error| Flaw::from(&error))
     }
 
     /// Version and cipher of a session, and how the certificate was checked.
@@ -108,7 +189,7 @@ impl Encryption {
         let checked = match self.check {
             Check::Trusted => "verified",
             Check::Dane => "dane",
-            Check::Nothing => "unverified",
+            Check::Watched | Check::Nothing => "unverified",
         };
         format!("{version} {cipher} {checked}")
     }

@@ -273,8 +273,10 @@ pub fn outcome_word(outcome: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::encryption::Flaw;
     use crate::deliver::reply::BadReply;
     use crate::dns::DnsError;
+    use crate::model::tls_session::ResultType;
 
     fn check(ended: Result<Reply, Failure>, word: &str, reason: Option<Reason>) {
         let outcome = outcome(&ended, &Rules::default());
@@ -291,6 +293,10 @@ mod tests {
 
     fn said(stage: Stage, text: &str, word: &str, reason: Reason) {
         check(Err(Failure::Said(stage, reply(text))), word, Some(reason));
+    }
+
+    fn flaw() -> Flaw {
+        Flaw::new(ResultType::ValidationFailure, "", "no")
     }
 
     fn broke(stage: Stage, fault: Fault, reason: Reason) {
@@ -340,7 +346,7 @@ mod tests {
         broke(Stage::Rcpt, Fault::Closed, Reason::NetworkError);
         broke(Stage::Connect, Fault::Dns { host: "mx.test".into(), why: DnsError::NoSuchName }, Reason::NetworkError);
         broke(Stage::Hello, Fault::BadReply(BadReply::MixedCodes), Reason::ProtocolError);
-        broke(Stage::StartTls, Fault::Tls("no".into()), Reason::TlsFailed);
+        broke(Stage::StartTls, Fault::Tls(flaw()), Reason::TlsFailed);
         broke(Stage::Auth, Fault::Unwilling("no"), Reason::Security);
         check(Err(Failure::Unclear(Fault::TimedOut(600))), "deferred", Some(Reason::NetworkError));
         let unfit = |unfit, reason| check(Err(Failure::Unfit(unfit)), "refused", Some(reason));
@@ -371,7 +377,7 @@ mod tests {
     fn whose_fault_it_was() {
         let check = |ended, expected| assert_eq!(is_about_the_host(&ended), expected, "{ended:?}");
         check(Err(Failure::Broke(Stage::Connect, Fault::Closed)), true);
-        check(Err(Failure::Broke(Stage::StartTls, Fault::Tls("no".into()))), true);
+        check(Err(Failure::Broke(Stage::StartTls, Fault::Tls(flaw()))), true);
         check(Err(Failure::Said(Stage::Auth, reply("535 5.7.8 no"))), true);
         check(Err(Failure::Said(Stage::Mail, reply("421 4.3.2 going down"))), true);
         check(Err(Failure::Said(Stage::Mail, reply("450 4.1.8 not now"))), false);

@@ -13,11 +13,12 @@
 //! | `pausing` | what people have stopped |
 //! | `sources` | from which addresses of ours, and how new ones grow warm |
 //! | `policy`, `sts`, `dane` | what a domain wants of TLS |
+//! | `tls_sessions` | what came of TLS, counted for reports |
 //! | `signing` | our signatures |
 //! | `opening`, `transport` | one conversation; under it `wire` (the stream), `reply`, `offers`, `envelope`, `encryption`, `dialogue` |
 //! | `attempt`, `copy` | one delivery tried once; what its recipient gets |
 //! | `letters` | what its submitter gets |
-//! | `judge` | what that means |
+//! | `judge`, `settling` | what that means, and that it is written |
 //!
 //! Started by `app`.
 
@@ -40,11 +41,13 @@ pub mod presets;
 pub mod reply;
 pub mod route;
 pub mod settings;
+mod settling;
 pub mod signing;
 pub mod sites;
 pub mod sources;
 pub mod sts;
 pub mod throttle;
+pub mod tls_sessions;
 pub mod transport;
 pub mod wire;
 
@@ -63,17 +66,16 @@ use crate::egress::Guard;
 use crate::fetch::Fetcher;
 use crate::ids::IdSource;
 use crate::mail::rules::Rules;
-use crate::model::bearing::{Bearing, Policy};
-use crate::model::delivery::{Lease, Next, Outcome, is_late};
-use crate::model::event::{Event, EventKind};
-use crate::model::id::{AgentId, DeliveryId, EventId};
+use crate::model::bearing::Policy;
+use crate::model::delivery::{Lease, Outcome};
+use crate::model::id::{AgentId, DeliveryId};
 use crate::model::queue::{Mark, Pause};
 use crate::model::time::Timestamp;
 use crate::model::token::KeyRing;
-use crate::store::deliveries::{Attempt, Leased, Settlement};
+use crate::store::deliveries::Leased;
 use crate::store::leasing::{Batch, Due};
 use crate::store::{Store, StoreError};
-use crate::worker::{Again, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
+use crate::worker::{Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
 use attempt::{Attempted, Tried};
 use copy::Room;
@@ -83,9 +85,11 @@ use policy::Policies;
 use route::{Hop, Owner, Routes};
 use settings::CAPTURE;
 pub use settings::Settings;
+use settling::settled;
 use signing::Signing;
 use sites::{Site, Sites, Turn};
 use sources::Sources;
+use tls_sessions::TlsSessions;
 use transport::Connection;
 
 /// Deliveries leased ahead, for each that is performed.
@@ -120,6 +124,8 @@ pub struct Parts {
     pub suppression: Policy,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// What is counted of TLS, where reports are sent about it.
+    pub tls_sessions: Option<Arc<TlsSessions>>,
 }
 
 /// What happened since the start.
@@ -311,6 +317,11 @@ impl Queue for Deliver {
         if let Err(fault) = self.share_source_use().await {
             tracing::warn!(%fault, "what went out from new addresses cannot be written down");
         }
+        if let Some(sessions) = &self.parts.tls_sessions
+            && let Err(fault) = sessions.keep(&self.parts.store).await
+        {
+            tracing::warn!(%fault, "what came of TLS within the last minute cannot be written down");
+        }
         let goodbyes: JoinSet<()> = self.routes.all().into_iter().map(Connection::close).collect();
         goodbyes.join_all().await;
     }
@@ -394,32 +405,6 @@ impl Deliver {
             "delivery attempted"
         );
     }
-
-    /// Writes what came of an attempt. A store that is away is waited for: the mail has left, and must not leave again.
-    async fn settle(&self, settlement: Settlement) -> Option<Timestamp> {
-        let mut again = Again::default();
-        let written = loop {
-            match self.parts.store.settle_delivery(settlement.clone()).await {
-                Err(StoreError::Unavailable(_)) => again.wait().await,
-                written => break written,
-            }
-        };
-        match written {
-            Ok(()) => match settlement.next {
-                Next::Waits(until) => Some(until),
-                Next::Ends(_) => None,
-            },
-            Err(StoreError::LostLease) => {
-                self.parts.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(delivery.id = %settlement.id, "the lease was lost; the result is dropped");
-                None
-            }
-            Err(fault) => {
-                tracing::error!(delivery.id = %settlement.id, %fault, "the result of an attempt cannot be written");
-                None
-            }
-        }
-    }
 }
 
 /// Who answers for mail that goes this way, as far as is known: the first of its hosts that does not rest.
@@ -444,55 +429,4 @@ fn first_fit<'a>(hops: &'a [Hop], sites: &Sites, now: Timestamp) -> Option<&'a H
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The event that tells that a delivery which waits will be late. Told once: the second of its kind is left out.
-fn lateness(parts: &Parts, leased: &Leased, next: &Next, told: &Event) -> Option<Event> {
-    let Next::Waits(next_at) = next else { return None };
-    let first_due = leased.message.facts.send_at.unwrap_or(leased.delivery.accepted_at);
-    let id = EventId::from_uuid(parts.ids.uuid(told.at));
-    is_late(first_due, *next_at).then(|| leased.delivery.tells(id, EventKind::Delayed, told.detail.clone(), told.at))
-}
-
-fn settled(parts: &Parts, schedule: &[Duration], leased: Leased, tried: Tried, started_at: Timestamp) -> Settlement {
-    let now = parts.clock.now();
-    let event = EventId::from_uuid(parts.ids.uuid(now));
-    let policy = &parts.suppression;
-    let consequence = judge::consequence(&leased.delivery, &tried.outcome, policy, now, event, schedule);
-    let late = lateness(parts, &leased, &consequence.next, &consequence.event);
-    let cause = judge::cause(&tried.outcome);
-    let diagnostic = match &tried.outcome {
-        Outcome::Delivered { reply, .. } => reply.clone(),
-        Outcome::Deferred { cause, .. }
-        | Outcome::Refused { cause }
-        | Outcome::Unsendable { cause }
-        | Outcome::Suppressed { cause } => cause.diagnostic.clone(),
-    };
-    let attempt = Attempt {
-        started_at,
-        ended_at: now,
-        route: tried.route,
-        peer: tried.peer,
-        tls: tried.tls,
-        outcome: judge::outcome_word(&tried.outcome).to_owned(),
-        code: tried.code,
-        diagnostic,
-        rule: cause.map(|cause| cause.rule.clone()).unwrap_or_default(),
-        dialogue: tried.dialogue,
-    };
-    let settlement = Settlement {
-        id: leased.delivery.id,
-        lease: leased.lease,
-        attempt,
-        next: consequence.next,
-        reason: consequence.reason,
-        events: std::iter::once(consequence.event).chain(late).collect(),
-        bearing: consequence.bearing,
-        letter: None,
-    };
-    match leased.message.facts.is_report {
-        // A report of ours is nobody's mail: its fate is told to nobody, and counts for nothing.
-        true => Settlement { events: Vec::new(), bearing: Bearing::Nothing, ..settlement },
-        false => settlement,
-    }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::dialogue::Dialogue;
-use super::encryption::Encryption;
+use super::encryption::{Encryption, Flaw};
 use super::offers::Offers;
 use super::reply::Reply;
 use super::settings::Timeouts;
@@ -25,6 +25,7 @@ use crate::egress::Guard;
 use crate::mail::reply::Stage;
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
+use crate::model::tls_session::ResultType;
 
 /// Addresses of one host that are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -76,8 +77,20 @@ pub struct Credentials {
     pub in_clear: bool,
 }
 
+/// What came of trying to encrypt a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsTried {
+    /// From which address of ours.
+    pub from: Option<IpAddr>,
+    /// To which address.
+    pub to: IpAddr,
+    /// What was wrong; `None`: nothing.
+    pub flaw: Option<Flaw>,
+}
+
 impl Peer {
-    /// Connects, up to where mail can be handed over.
+    /// Connects, up to where mail can be handed over; and what came of TLS, if it came to that. Where it fell back to
+    /// clear text, that is about the connection before.
     ///
     /// # Errors
     /// [`Failure::Said`] or [`Failure::Broke`].
@@ -86,49 +99,92 @@ impl Peer {
         resolver: &dyn Resolver,
         now: Timestamp,
         dialogue: &mut Dialogue,
-    ) -> Result<Connection, Failure> {
-        let first = self.converse(resolver, &self.security, dialogue).await;
+    ) -> (Result<Connection, Failure>, Option<TlsTried>) {
+        let (first, ends) = self.converse(resolver, &self.security, now, dialogue).await;
+        let tried = ends.and_then(|(from, to)| Some(TlsTried { from, to, flaw: self.flaw(&first)? }));
         let opened = match (first, &self.security) {
             (
                 Err(Failure::Said(Stage::StartTls, _) | Failure::Broke(Stage::StartTls, _)),
                 Security::Opportunistic(_),
             ) => {
                 dialogue.happened("no TLS to be had; again in clear");
-                self.converse(resolver, &Security::None, dialogue).await?
+                self.converse(resolver, &Security::None, now, dialogue).await.0
             }
-            (first, _) => first?,
+            (first, _) => first,
         };
-        Connection::over(opened, self.timeouts, now).await
+        let connection = match opened {
+            Ok(opened) => Connection::over(opened, self.timeouts, now).await,
+            Err(failure) => Err(failure),
+        };
+        (connection, tried)
     }
 
-    /// TCP, greeting, EHLO, and what `security` and the credentials ask for.
+    /// What is wrong with the TLS of a connection that began so; `None` when it did not come to that.
+    fn flaw(&self, begun: &Result<Opened, Failure>) -> Option<Option<Flaw>> {
+        let failed = |code: String, fault: &Fault| Flaw::new(ResultType::ValidationFailure, code, fault.to_string());
+        match begun {
+            Ok(opened) if !opened.tls.is_empty() => Some(opened.doubt.clone()),
+            Ok(_) if matches!(self.security, Security::None) => None,
+            Ok(_) => Some(Some(not_offered())),
+            Err(Failure::Said(Stage::StartTls, reply)) => {
+                let text = reply.in_one_line();
+                Some(Some(Flaw::new(ResultType::StarttlsNotSupported, format!("starttls-{}", reply.code), text)))
+            }
+            Err(Failure::Broke(Stage::StartTls, Fault::Tls(flaw))) => Some(Some(flaw.clone())),
+            Err(Failure::Broke(Stage::StartTls, fault @ Fault::TimedOut(_))) => {
+                Some(Some(failed("timed-out".into(), fault)))
+            }
+            Err(Failure::Broke(Stage::StartTls, fault)) => Some(Some(failed("connection-broken".into(), fault))),
+            Err(_) => None,
+        }
+    }
+
+    /// TCP, greeting, EHLO, and what `security` and the credentials ask for; and between which addresses.
     async fn converse(
         &self,
         resolver: &dyn Resolver,
         security: &Security,
+        now: Timestamp,
+        dialogue: &mut Dialogue,
+    ) -> (Result<Opened, Failure>, Option<(Option<IpAddr>, IpAddr)>) {
+        match self.dial(resolver, dialogue).await {
+            Ok((socket, address)) => {
+                let ends = (socket.local_addr().ok().map(|own| own.ip()), address.ip());
+                (self.open(socket, address, security, now, dialogue).await, Some(ends))
+            }
+            Err(fault) => (Err(Failure::Broke(Stage::Connect, fault)), None),
+        }
+    }
+
+    async fn open(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        security: &Security,
+        now: Timestamp,
         dialogue: &mut Dialogue,
     ) -> Result<Opened, Failure> {
-        let (socket, address) = self.dial(resolver, dialogue).await.map_err(at(Stage::Connect))?;
         let name = format!("{} [{}]:{}", self.host, address.ip(), address.port());
         let mut opened = Opened {
             wire: Wire::new(Socket::Clear(socket), address),
             name,
             tls: String::new(),
             is_proven: false,
+            doubt: None,
             offers: Offers::default(),
         };
         if let Security::Implicit(encryption) = security {
-            opened = self.encrypted(opened, encryption, dialogue).await.map_err(at(Stage::StartTls))?;
+            opened = self.encrypted(opened, encryption, now, dialogue).await.map_err(at(Stage::StartTls))?;
         }
         opened.greeting(self, dialogue).await?;
         opened.hello(self, dialogue).await?;
         if let Security::Opportunistic(encryption) | Security::Required(encryption) = security {
             if opened.offers.starttls {
                 opened.start_tls(self, dialogue).await?;
-                opened = self.encrypted(opened, encryption, dialogue).await.map_err(at(Stage::StartTls))?;
+                opened = self.encrypted(opened, encryption, now, dialogue).await.map_err(at(Stage::StartTls))?;
                 opened.hello(self, dialogue).await?;
             } else if matches!(security, Security::Required(_)) {
-                return Err(Failure::Broke(Stage::StartTls, Fault::Tls("the host does not offer STARTTLS".into())));
+                return Err(Failure::Broke(Stage::StartTls, not_offered().into()));
             }
         }
         if let Some(credentials) = &self.credentials {
@@ -191,6 +247,7 @@ impl Peer {
         &self,
         opened: Opened,
         encryption: &Encryption,
+        now: Timestamp,
         dialogue: &mut Dialogue,
     ) -> Result<Opened, Fault> {
         let wire = opened.wire;
@@ -201,10 +258,18 @@ impl Peer {
         let stream = shaken.unwrap_or(Err(Fault::TimedOut(self.timeouts.handshake.as_secs())))?;
         let (tls, is_proven) = (encryption.facts(&stream), encryption.proves());
         dialogue.happened(&tls);
+        let doubt = encryption.doubt(&stream, host, now);
+        if let Some(doubt) = &doubt {
+            dialogue.happened(&format!("the policy that the domain tries out would refuse this: {doubt}"));
+        }
         // What was offered in clear anybody could have written.
         let wire = Wire::new(Socket::Tls(Box::new(stream)), address);
-        Ok(Opened { wire, tls, is_proven, offers: Offers::default(), ..opened })
+        Ok(Opened { wire, tls, is_proven, doubt, offers: Offers::default(), ..opened })
     }
+}
+
+fn not_offered() -> Flaw {
+    Flaw::new(ResultType::StarttlsNotSupported, "", "the host does not offer STARTTLS")
 }
 
 async fn connect(from: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -223,6 +288,8 @@ pub(super) struct Opened {
     pub(super) tls: String,
     /// Whether the certificate proves who it is.
     pub(super) is_proven: bool,
+    /// What a policy that is only tried out would say against the certificate.
+    doubt: Option<Flaw>,
     pub(super) offers: Offers,
 }
 

@@ -5,6 +5,7 @@
 //! | proves its MX and the exchanger's TLSA records by DNSSEC | with a certificate that they vouch for (RFC 7672) |
 //! | the same, but none of the records is usable | encrypted, with whatever certificate |
 //! | has an MTA-STS policy that it enforces | with a trusted certificate, if the policy names the exchanger (RFC 8461) |
+//! | only tries one out (mode `testing`) | encrypted where that can be had; what the policy would refuse is noted |
 //! | has neither | encrypted where that can be had |
 //!
 //! A submitter's wish comes before that (RFC 8689): mail for which TLS is waived goes to whoever answers; mail that
@@ -19,14 +20,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dane;
+use super::encryption::Flaw;
 use super::settings::Mx;
 use super::sts::{self, Mode, Policy};
 use super::wire::Fault;
 use crate::clock::Clock;
 use crate::dns::{DnsError, Kind, Resolver, Tlsa};
-use crate::fetch::{Ask, Fetched, Fetcher};
+use crate::fetch::{Ask, FetchError, Fetched, Fetcher};
 use crate::model::message::TlsWish;
 use crate::model::time::Timestamp;
+use crate::model::tls_session::ResultType;
 use crate::store::Store;
 use crate::store::sts::KeptPolicy;
 
@@ -44,6 +47,8 @@ const DOMAINS_MAX: usize = 10_000;
 pub enum Assurance {
     /// Nothing: TLS with any certificate, else in clear.
     None,
+    /// The same, but it is noted whether the usual authorities vouch for the certificate.
+    Watched,
     /// TLS with any certificate.
     Encrypted,
     /// TLS with a certificate that the usual authorities vouch for.
@@ -55,8 +60,10 @@ pub enum Assurance {
 /// What a domain wants.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
-    /// Its policy, if it is to be obeyed.
-    policy: Option<Arc<Policy>>,
+    /// Its policy, if it is to be obeyed or tried out.
+    pub(super) policy: Option<Arc<Policy>>,
+    /// Why the policy that it speaks of cannot be had.
+    pub(super) trouble: Option<Flaw>,
     /// Who its exchangers are is proved.
     is_proven: bool,
 }
@@ -66,6 +73,7 @@ pub struct Wish {
 struct Known {
     at: Timestamp,
     policy: Option<Arc<Policy>>,
+    trouble: Option<Flaw>,
 }
 
 /// Knows what domains want.
@@ -95,8 +103,8 @@ impl Policies {
             let kind = if is_implicit { Kind::Address } else { Kind::Mx };
             self.proven(domain, kind).await?
         };
-        let policy = if self.mx.mta_sts { self.policy(domain).await } else { None };
-        Ok(Wish { policy: policy.filter(|policy| policy.mode == Mode::Enforce), is_proven })
+        let (policy, trouble) = if self.mx.mta_sts { self.policy(domain).await } else { (None, None) };
+        Ok(Wish { policy: policy.filter(|policy| policy.mode != Mode::None), trouble, is_proven })
     }
 
     /// What is expected of `host`, an exchanger of a domain that wants this, for a mail whose submitter wants that.
@@ -112,11 +120,12 @@ impl Policies {
             return Ok(if is_usable { Assurance::Dane(records) } else { Assurance::Encrypted });
         }
         match &wish.policy {
-            Some(policy) if policy.names(host) => Ok(Assurance::Trusted),
-            Some(_) => Err(Fault::Tls(format!("the domain's MTA-STS policy does not name {host}"))),
+            Some(policy) if policy.mode == Mode::Enforce && policy.names(host) => Ok(Assurance::Trusted),
+            Some(policy) if policy.mode == Mode::Enforce => Err(not_named(host).into()),
             // Who asks for proof on every leg needs a proof of the exchanger's name, too (RFC 8689 §4.2.1).
-            None if submitter == TlsWish::Required && wish.is_proven => Ok(Assurance::Trusted),
-            None => Ok(Assurance::None),
+            _ if submitter == TlsWish::Required && wish.is_proven => Ok(Assurance::Trusted),
+            Some(policy) if policy.names(host) => Ok(Assurance::Watched),
+            Some(_) | None => Ok(Assurance::None),
         }
     }
 
@@ -161,63 +170,84 @@ impl Policies {
         proves
     }
 
-    /// The MTA-STS policy of a domain, whatever its mode.
-    async fn policy(&self, domain: &str) -> Option<Arc<Policy>> {
+    /// The MTA-STS policy of a domain, whatever its mode, or why there is none although the domain says so.
+    async fn policy(&self, domain: &str) -> (Option<Arc<Policy>>, Option<Flaw>) {
         let now = self.clock.now();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(domain).cloned();
         if let Some(known) = known.filter(|known| now.since(known.at) < STS_AGAIN) {
-            return known.policy;
+            return (known.policy, known.trouble);
         }
-        let policy = self.kept_or_fetched(domain, now).await.map(Arc::new);
+        let (policy, trouble) = match self.kept_or_fetched(domain, now).await {
+            Ok(policy) => (policy.map(Arc::new), None),
+            Err(flaw) => (None, Some(flaw)),
+        };
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= DOMAINS_MAX {
             all.clear();
         }
-        all.insert(domain.to_owned(), Known { at: now, policy: policy.clone() });
-        policy
+        all.insert(domain.to_owned(), Known { at: now, policy: policy.clone(), trouble: trouble.clone() });
+        (policy, trouble)
     }
 
-    async fn kept_or_fetched(&self, domain: &str, now: Timestamp) -> Option<Policy> {
+    async fn kept_or_fetched(&self, domain: &str, now: Timestamp) -> Result<Option<Policy>, Flaw> {
         let records = self.resolver.txt(&format!("_mta-sts.{domain}")).await.unwrap_or_default();
         let id = sts::policy_id(&records);
         let kept = self.store.sts_policy(domain).await;
         let kept = kept.inspect_err(|fault| tracing::warn!(domain, %fault, "kept MTA-STS policies cannot be read"));
         let kept = kept.ok().flatten();
         let old = || kept.as_ref().and_then(|kept| Policy::read(&kept.text));
-        let Some(id) = id.filter(|id| kept.as_ref().is_none_or(|kept| kept.id != *id)) else { return old() };
-        let fetched = self.fetched(domain).await;
-        let read =
-            fetched.and_then(|text| Policy::read(&text).map(|policy| (text, policy)).ok_or("it is no policy".into()));
-        match read {
+        let Some(id) = id.filter(|id| kept.as_ref().is_none_or(|kept| kept.id != *id)) else {
+            return Ok(old());
+        };
+        let no_policy = || Flaw::new(ResultType::StsPolicyInvalid, "", "what was fetched is no policy");
+        let read = |text: String| Policy::read(&text).map(|policy| (text, policy)).ok_or_else(no_policy);
+        match self.fetched(domain).await.and_then(read) {
             Ok((text, policy)) => {
                 let fresh = KeptPolicy { id: id.to_owned(), text, expires_at: now + policy.max_age };
                 if let Err(fault) = self.store.keep_sts_policy(domain, &fresh).await {
                     tracing::warn!(domain, %fault, "an MTA-STS policy cannot be kept");
                 }
-                Some(policy)
+                Ok(Some(policy))
             }
-            Err(why) => {
-                tracing::warn!(domain, why, "the MTA-STS policy cannot be fetched");
-                old()
+            Err(flaw) => {
+                tracing::warn!(domain, why = %flaw, "the MTA-STS policy cannot be fetched");
+                old().map(Some).ok_or(flaw)
             }
         }
     }
 
     /// The policy of a domain, as its web server gives it.
-    async fn fetched(&self, domain: &str) -> Result<String, String> {
+    async fn fetched(&self, domain: &str) -> Result<String, Flaw> {
         let url = format!("https://mta-sts.{domain}:{}/.well-known/mta-sts.txt", self.mx.mta_sts_port);
-        self.fetcher.get(&url, &ASK).await.map_err(|fault| fault.to_string()).and_then(text)
+        let flaw = |fault: FetchError| {
+            let (result, code) = match fault {
+                FetchError::Tls(_) => (ResultType::StsWebpkiInvalid, ""),
+                FetchError::Unreachable(_) => (ResultType::StsPolicyFetchError, "unreachable"),
+                FetchError::Http(_) => (ResultType::StsPolicyFetchError, "no-answer"),
+                FetchError::Slow(_) => (ResultType::StsPolicyFetchError, "timed-out"),
+            };
+            Flaw::new(result, code, fault.to_string())
+        };
+        self.fetcher.get(&url, &ASK).await.map_err(flaw).and_then(text)
     }
 }
 
 /// The text of an answer, if it is one that may hold a policy (RFC 8461 §3.3).
-fn text(fetched: Fetched) -> Result<String, String> {
-    let kind = &fetched.content_type;
-    if fetched.status.as_u16() != 200 {
-        return Err(format!("the answer was {}", fetched.status));
+fn text(fetched: Fetched) -> Result<String, Flaw> {
+    let (kind, status) = (&fetched.content_type, fetched.status);
+    if status.as_u16() != 200 {
+        let code = format!("http-{}", status.as_u16());
+        return Err(Flaw::new(ResultType::StsPolicyFetchError, code, format!("the answer was {status}")));
     }
+    let invalid = |code, text: String| Flaw::new(ResultType::StsPolicyInvalid, code, text);
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain")) {
-        return Err(format!("its type is {kind:?}, not text/plain"));
+        return Err(invalid("content-type", format!("its type is {kind:?}, not text/plain")));
     }
-    String::from_utf8(fetched.body.into()).map_err(|_| "it is not UTF-8".to_owned())
+    String::from_utf8(fetched.body.into()).map_err(|_| invalid("not-utf-8", "it is not UTF-8".to_owned()))
+}
+
+/// What is wrong with an exchanger that the policy of its domain does not name.
+pub(super) fn not_named(host: &str) -> Flaw {
+    let text = format!("the domain's MTA-STS policy does not name {host}");
+    Flaw::new(ResultType::ValidationFailure, "mx-not-in-policy", text)
 }

@@ -76,6 +76,7 @@ pub struct Routes {
     exchangers: Mutex<HashMap<Place, Arc<Host>>>,
     mx: Mx,
     unchecked: Encryption,
+    watched: Encryption,
     trusted: Encryption,
     hello: String,
     guard: Arc<Guard>,
@@ -103,6 +104,7 @@ impl Routes {
             _ => named.get(name).cloned().map(Hop::Smarthost),
         };
         let hops = |rule: &Rule| rule.via.iter().filter_map(|name| hop(name, &rule.pool)).collect();
+        let trusted = Encryption::trusted(settings.mx.ca_file.as_deref())?;
         let rules = settings.routes.iter().map(|rule| (rule.clone(), hops(rule))).collect();
         Ok(Self {
             rules,
@@ -112,7 +114,8 @@ impl Routes {
             exchangers: Mutex::default(),
             mx: settings.mx.clone(),
             unchecked: Encryption::unchecked(),
-            trusted: Encryption::trusted(settings.mx.ca_file.as_deref())?,
+            watched: trusted.watching(),
+            trusted,
             hello: if settings.mx.ehlo_name.is_empty() { hostname } else { &settings.mx.ehlo_name }.to_owned(),
             guard,
         })
@@ -181,6 +184,7 @@ impl Routes {
         }
         let security = match assurance {
             Assurance::None => Security::Opportunistic(self.unchecked.clone()),
+            Assurance::Watched => Security::Opportunistic(self.watched.clone()),
             Assurance::Encrypted => Security::Required(self.unchecked.clone()),
             Assurance::Trusted => Security::Required(self.trusted.clone()),
             Assurance::Dane(records) => Security::Required(Encryption::dane(records)),

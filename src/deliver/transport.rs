@@ -131,7 +131,7 @@ impl Connection {
     /// # Errors
     /// [`Failure::Broke`], should lettre not take our word for its own opening.
     pub(super) async fn over(opened: Opened, timeouts: Timeouts, now: Timestamp) -> Result<Self, Failure> {
-        let Opened { wire, name, tls, is_proven, offers } = opened;
+        let Opened { wire, name, tls, is_proven, offers, .. } = opened;
         let heard = wire.heard();
         let lettre = AsyncSmtpConnection::connect_with_transport(wire.for_lettre(), &ClientId::default()).await;
         let lettre = lettre.map_err(|_| Failure::Broke(Stage::Hello, Fault::OutOfStep))?;

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
+use super::encryption::Flaw;
 use super::reply::{BadReply, Reader, Reply};
 
 /// How much is gathered before it is written even though no reply is awaited.
@@ -50,8 +51,8 @@ pub enum Fault {
     #[error("the replies are out of step with the commands")]
     OutOfStep,
     /// TLS could not be had.
-    #[error("{0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] Flaw),
     /// The name of the host could not be looked up.
     #[error("look up {host}: {why}")]
     Dns {

@@ -22,5 +22,6 @@ pub mod submitted;
 pub mod target;
 pub mod template;
 pub mod text;
+pub mod tls_report;
 pub(crate) mod transfer;
 pub mod view;

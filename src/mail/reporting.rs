@@ -16,8 +16,8 @@ use super::mend::packed;
 use crate::model::address::Mailbox;
 use crate::model::dsn::{DsnRequest, Occasion, Returned};
 use crate::model::event::{Detail, Event, EventKind};
-use crate::model::id::{DeliveryId, MessageId};
-use crate::model::message::{Facts, Fate, Letter, Message, Plan, PlannedDelivery};
+use crate::model::id::MessageId;
+use crate::model::message::{Facts, Letter, Message, Plan};
 use crate::model::reason::{Cause, Reason};
 use crate::model::retry::MAIL_LIFETIME;
 use crate::model::time::Timestamp;
@@ -99,13 +99,7 @@ pub fn letter(news: &News<'_>, hostname: &str, id: MessageId) -> Option<Letter> 
         facts,
         size_bytes: content.len() as u64,
     };
-    let delivery = PlannedDelivery {
-        id: DeliveryId { message: id, recipient: 0 },
-        address: dsn.to.clone(),
-        fate: Fate::Queued { due_at: at },
-        expires_at: at + MAIL_LIFETIME,
-    };
-    let plan = Plan { message, content, deliveries: vec![delivery], events: Vec::new() };
+    let plan = Plan::of_ours(message, content, dsn.to.clone(), MAIL_LIFETIME);
     Some(Letter { event: Some(event.id), plan: plan.into() })
 }
 
@@ -331,7 +325,7 @@ fn message_id(reference: &str) -> String {
 }
 
 /// A header field, folded; nothing for a value that is empty.
-fn push_field(text: &mut String, name: &str, value: &str) {
+pub(super) fn push_field(text: &mut String, name: &str, value: &str) {
     if !value.is_empty() {
         push_words(text, &format!("{name}: "), " ", value);
     }

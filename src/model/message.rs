@@ -1,6 +1,7 @@
 //! One accepted submission: its envelope facts and everything that later events tell about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -197,6 +198,19 @@ pub struct Plan {
     pub deliveries: Vec<PlannedDelivery>,
     /// What acceptance tells the world: `sent`, or `failed` for suppressed recipients.
     pub events: Vec<Event>,
+}
+
+impl Plan {
+    /// A mail of our own to one recipient, due at once and tried for so long; nobody is told of it.
+    pub fn of_ours(message: Message, content: bytes::Bytes, to: Address, lifetime: Duration) -> Self {
+        let delivery = PlannedDelivery {
+            id: DeliveryId { message: message.id, recipient: 0 },
+            address: to,
+            fate: Fate::Queued { due_at: message.accepted_at },
+            expires_at: message.accepted_at + lifetime,
+        };
+        Self { message, content, deliveries: vec![delivery], events: Vec::new() }
+    }
 }
 
 /// A mail of our own that tells of an event: written with it, and, if the event was told before, not at all.

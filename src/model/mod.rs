@@ -34,6 +34,7 @@ pub mod suppression;
 pub mod template;
 pub mod tenant;
 pub mod time;
+pub mod tls_session;
 pub mod token;
 pub mod totp;
 pub mod tracking;

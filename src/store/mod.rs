@@ -58,6 +58,8 @@ pub mod signing_keys;
 
 pub mod sts;
 
+pub mod tls_sessions;
+
 pub mod activity;
 
 pub mod search;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
 use super::hits::counts::day_of;
-use super::{messages, pulse, search, webhooks};
+use super::{messages, pulse, search, tls_sessions, webhooks};
 use crate::model::id::{FileId, MessageId, WebhookId};
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
@@ -74,6 +74,9 @@ impl Store {
         self.run("delete from recent_statistics where slot < $1", vec![pulse::oldest_slot(now).into()]).await?;
         self.run("delete from nodes where seen_at < $1", vec![(now - SILENT).into()]).await?;
         self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
+        let oldest = day_of(now) - i64::from(tls_sessions::DAYS_KEPT);
+        self.run("delete from tls_sessions where day < $1", vec![oldest.into()]).await?;
+        self.run("delete from tls_reports where day < $1", vec![oldest.into()]).await?;
         self.run("delete from statistics where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let events =
             self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;

@@ -41,6 +41,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     15 "console" "0015_console.sql",
     16 "sources" "0016_sources.sql",
     17 "durable_hits" "0017_durable_hits.sql",
+    18 "tls_reports" "0018_tls_reports.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -171,6 +171,24 @@ impl Store {
         row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
     }
 
+    /// The oldest mail agent that may send from a domain and has a key that signs for it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn signing_agent(&self, domain: &str) -> Result<Option<MailAgent>> {
+        const SQL: &str = "
+            select id, tenant_id, key, agents.name, settings, agents.created_at
+            from domains
+            join agents on agents.id = agent_id
+            where domains.name = $1 and exists (
+                select 1 from signing_keys
+                where signing_keys.tenant_id = agents.tenant_id and domain = $1 and state = 'signing')
+            order by agents.created_at, id
+            limit 1";
+        let row = self.row(SQL, vec![domain.into()]).await?;
+        row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
+    }
+
     /// Lets an agent send from a domain.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ impl Pair {
     }
 
     async fn connect(&mut self) -> Result<Connection, Failure> {
-        self.peer.connect(&self.resolver, NOW, &mut self.dialogue).await
+        self.peer.connect(&self.resolver, NOW, &mut self.dialogue).await.0
     }
 
     async fn hand_over(&mut self, connection: &mut Connection, recipient: &str) -> Result<Reply, Failure> {

@@ -14,11 +14,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use postback::deliver::reply::Reader;
+use postback::deliver::reply;
+use postback::deliver::sts;
 use postback::intake::report::{NotHere, ReportTo};
 use postback::mail::dsn::RECIPIENTS_MAX;
 use postback::mail::report;
 use postback::mail::rules::Rules;
+use postback::mail::tls_report::{self, Reader};
 use postback::model::address::Address;
 use postback::model::tenant::Grant;
 use postback::model::time::Timestamp;
@@ -442,7 +444,7 @@ fn replies() {
     let corpus = corpus("replies", []);
     fuzz(&corpus, |input, dice| {
         let read = |sizes: &mut dyn FnMut(usize) -> usize| {
-            let (mut reader, mut replies, mut rest) = (Reader::default(), Vec::new(), input);
+            let (mut reader, mut replies, mut rest) = (reply::Reader::default(), Vec::new(), input);
             while !rest.is_empty() {
                 let (segment, more) = rest.split_at(sizes(rest.len()));
                 reader.push(segment);
@@ -463,6 +465,37 @@ fn replies() {
         for reply in &whole.0 {
             must((200..600).contains(&reply.code) && reply.text.len() <= 32 * 1024, &format!("read {reply:?}"))?;
             let _ = (reply.in_one_line(), reply.lines().count());
+        }
+        Ok(())
+    });
+}
+
+/// 19: what a domain says of TLS and of reports leads to addresses and hosts that can be written down, or nowhere.
+#[test]
+fn words_of_domains() {
+    let corpus = [
+        "v=TLSRPTv1; rua=mailto:tls%2Breports@example.com?subject=a,https://r.example:8443/v1?x=y , mailto:b@example.net",
+        "v=TLSRPTv1 ;\trua=https://[2001:db8::1]/,mailto:%22a%20b%22@example.com;later=1.2-3_4;",
+        "version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n",
+    ];
+    fuzz(&corpus.map(|text| text.as_bytes().to_vec()), |input, _| {
+        let text = String::from_utf8_lossy(input).into_owned();
+        if let Some(policy) = sts::Policy::read(&text) {
+            must(policy.max_age <= Duration::from_secs(366 * 86_400), "a policy for ever")?;
+            let _ = policy.names("mx.example.net");
+        }
+        let readers = tls_report::readers(std::slice::from_ref(&text));
+        must(readers.len() <= 8, "too many readers")?;
+        for uri in readers {
+            must(
+                uri.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte == b'\t'),
+                "a control character",
+            )?;
+            match tls_report::Reader::of(&uri) {
+                Some(Reader::Mail(to)) => must(to.to_string().parse().as_ref() == Ok(&to), "another address")?,
+                Some(Reader::Web(url)) => must(url.scheme() == "https" && url.has_host(), "no https")?,
+                None => return Err(format!("nobody at {uri}")),
+            }
         }
         Ok(())
     });

@@ -53,6 +53,7 @@ mod stop;
 mod storage;
 mod suppressions;
 mod switches;
+mod tls_reports;
 mod told;
 mod tracking_hosts;
 mod triage;

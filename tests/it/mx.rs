@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Source, Tls};
+use postback::deliver::tls_sessions::TlsSessions;
 use postback::deliver::{self, Parts, Settings};
 use postback::dns::{DnsError, Kind, Network, Resolver};
 use postback::egress::{Guard, Policy, Settings as Egress, Trust};
@@ -35,19 +36,26 @@ use crate::support::dns::NameServer;
 use crate::support::engines::Engine;
 use crate::support::node::{CONTENT, Node, START};
 
-const AWHILE: Duration = Duration::from_secs(60);
+pub const AWHILE: Duration = Duration::from_secs(60);
 
 /// A node, a name server, an exchanger that offers TLS, and a web server for policies.
-struct House {
-    engine: Engine,
-    node: Node,
-    exchanger: Exchanger,
+pub struct House {
+    pub engine: Engine,
+    pub node: Node,
+    pub exchanger: Exchanger,
     policies: PolicyServer,
     names: NameServer,
+    /// What is counted of TLS.
+    pub tls_sessions: Arc<TlsSessions>,
 }
 
 impl House {
     async fn build() -> Self {
+        Self::build_with("").await
+    }
+
+    /// With these records too.
+    pub async fn build_with(more: &str) -> Self {
         let engine = Engine::sqlite();
         let node = Node::build(&engine, 0, AgentSettings::default()).await;
         let script = Script::offering(&["STARTTLS", "PIPELINING", "8BITMIME", "SIZE 1000000", "DSN", "REQUIRETLS"]);
@@ -55,15 +63,15 @@ impl House {
         let policies = PolicyServer::start().await;
         let certificate = CertificateDer::from_pem_slice(exchanger.certificate.as_bytes()).unwrap();
         let hash: String = Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
-        let names = NameServer::start(&records(exchanger.address.port(), &hash), PLAIN);
-        Self { engine, node, exchanger, policies, names }
+        let names = NameServer::start(&(records(exchanger.address.port(), &hash) + more), PLAIN);
+        Self { engine, node, exchanger, policies, names, tls_sessions: Arc::default() }
     }
 
-    fn resolver(&self) -> Arc<dyn Resolver> {
+    pub fn resolver(&self) -> Arc<dyn Resolver> {
         Arc::new(Network::new(&self.names.settings()).unwrap())
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let ca_file = self.file("exchanger.pem", &self.exchanger.certificate);
         let (port, mta_sts_port) = (self.exchanger.address.port(), self.policies.port);
         Settings {
@@ -73,15 +81,15 @@ impl House {
         }
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.engine.folder().join(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    async fn start(&self, settings: &Settings) -> Worker {
+    pub async fn start(&self, settings: &Settings) -> Worker {
         let port = self.policies.port;
-        let names = ["sts", "out"].map(|name| format!("name:mta-sts.{name}.example:{port}"));
+        let names = ["sts", "out", "try"].map(|name| format!("name:mta-sts.{name}.example:{port}"));
         let allow = [vec!["127.0.0.0/8".to_owned()], names.to_vec()].concat();
         let policy = Policy::new(&Egress { allow, ..Egress::default() }).unwrap();
         let parts = Parts {
@@ -89,6 +97,7 @@ impl House {
             guard: Arc::new(Guard::new(policy, self.resolver())),
             tls: Trust::open(Some(&self.file("policies.pem", &self.policies.certificate))).unwrap().client(),
             hostname: "own.test".into(),
+            tls_sessions: Some(self.tls_sessions.clone()),
             ..self.node.deliver_parts().await
         };
         assert_eq!(settings.complaint(), None);
@@ -106,7 +115,7 @@ impl House {
     }
 
     /// A mail to `recipient`, once it was tried `attempts` times, and the last attempt.
-    async fn sent(&self, recipient: &str) -> (DeliveryView, Attempt) {
+    pub async fn sent(&self, recipient: &str) -> (DeliveryView, Attempt) {
         self.sent_as(recipient, |_| {}).await
     }
 
@@ -165,7 +174,8 @@ fn records(port: u16, hash: &str) -> String {
 
 const PLAIN: &str = "d.plain. MX 10 mx.plain.\nmx.plain. A 127.0.0.1\n";
 
-/// Answers every request over TLS with one policy, for `mta-sts.sts.example` and `mta-sts.out.example`.
+/// Answers every request over TLS with one policy, for `mta-sts.sts.example` and `mta-sts.out.example`; for
+/// `mta-sts.try.example` with another, which is only tried out.
 struct PolicyServer {
     port: u16,
     certificate: String,
@@ -174,18 +184,9 @@ struct PolicyServer {
 
 impl PolicyServer {
     async fn start() -> Self {
-        let names = ["mta-sts.sts.example".to_owned(), "mta-sts.out.example".to_owned()];
-        let pair = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![pair.cert.der().clone()], key)
-            .unwrap();
+        let (acceptor, certificate) = tls_of(&["mta-sts.sts.example", "mta-sts.out.example", "mta-sts.try.example"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
         let mut listening = JoinSet::new();
         listening.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -193,15 +194,31 @@ impl PolicyServer {
                 let mut request = [0; 4096];
                 let length = stream.read(&mut request).await.unwrap_or_default();
                 assert!(request[..length].starts_with(b"GET /.well-known/mta-sts.txt HTTP/1.1\r\n"));
-                let policy = "version: STSv1\r\nmode: enforce\r\nmx: mx.test\r\nmax_age: 86400\r\n";
+                let is_tried = request[..length].windows(11).any(|word| word == b"try.example");
+                let terms = if is_tried { "testing\r\nmx: try.test" } else { "enforce\r\nmx: mx.test" };
+                let policy = format!("version: STSv1\r\nmode: {terms}\r\nmax_age: 86400\r\n");
                 let length = policy.len();
                 let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{policy}");
                 let _ = stream.write_all(answer.as_bytes()).await;
                 let _ = stream.flush().await;
             }
         });
-        Self { port, certificate: pair.cert.pem(), _listening: listening }
+        Self { port, certificate, _listening: listening }
     }
+}
+
+/// What speaks TLS for these names, with a certificate that it made itself, in PEM.
+pub fn tls_of(names: &[&str]) -> (TlsAcceptor, String) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let pair = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![pair.cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), pair.cert.pem())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use crate::mail::report::{self, Kind};
 use crate::mail::rules::Rules;
 use crate::model::dsn::{Notify, Wish};
 use crate::model::event::relay;
-use crate::model::id::{AgentId, EventId, TenantId};
+use crate::model::id::{AgentId, DeliveryId, EventId, TenantId};
 use crate::model::message::Source;
 use crate::model::reason::Class;
 

@@ -80,6 +80,7 @@ impl Node {
             rules: Rules::default(),
             suppression: Policy::default(),
             counters: Arc::default(),
+            tls_sessions: None,
         }
     }
 
