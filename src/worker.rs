@@ -70,8 +70,8 @@ pub trait Queue: Send + Sync + 'static {
     fn party(&self, leased: &Self::Leased) -> Self::Party;
     /// Whose it is.
     fn owner(leased: &Self::Leased) -> Self::Owner;
-    /// Whether a row may join its party's line, in which `ahead` rows wait already; else until when it is put off.
-    fn admit(&self, _leased: &Self::Leased, _ahead: usize) -> Result<(), Later> {
+    /// Whether a row may join its party's line, in which others wait already; else until when it is put off.
+    fn admit(&self, _leased: &Self::Leased, _ahead: Ahead) -> Result<(), Later> {
         Ok(())
     }
     /// The right to perform `next`, which is the party's.
@@ -112,6 +112,15 @@ pub struct Looked<L> {
     pub rows: Vec<L>,
     /// Others may be due.
     pub has_more: bool,
+}
+
+/// Who waits in a party's line.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// So many rows.
+    pub rows: usize,
+    /// They are more than it will need soon.
+    pub is_crowded: bool,
 }
 
 /// How many rows wait in memory, by party.
@@ -170,6 +179,9 @@ pub struct Bounds {
     pub at_once_each: usize,
     /// Rows of one party that wait here, from which on no more of them are leased.
     pub enough_each: usize,
+    /// Rows that wait here, whether their parties can take any or not. Where there are many already, less is enough of
+    /// each party.
+    pub waiting: usize,
     /// Rows leased ahead, beyond those being performed. Handed-over rows have a bound of their own.
     pub ahead: usize,
     /// Rows leased by one statement. Well below `ahead`, so that one party's rows cannot fill it.

@@ -75,7 +75,7 @@ use crate::model::token::KeyRing;
 use crate::store::deliveries::Leased;
 use crate::store::leasing::{Batch, Due};
 use crate::store::{Store, StoreError};
-use crate::worker::{Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
+use crate::worker::{Ahead, Bounds, Done, Full, Later, Lines, Looked, Queue, Worker};
 
 use attempt::{Attempted, Tried};
 use copy::Room;
@@ -161,8 +161,9 @@ pub async fn start(parts: Parts, settings: &Settings) -> Result<Worker, BadCaFil
     let policies = Policies::new(resolver, store, parts.clock.clone(), fetcher, settings.mx.clone());
     let at_once = settings.at_once.into();
     let ahead = at_once * AHEAD;
-    let bounds =
-        Bounds { at_once, at_once_each: at_once, enough_each: at_once * 16, ahead, batch: BATCH_MAX.min(ahead / 2) };
+    let (enough_each, batch) = (at_once * 16, BATCH_MAX.min(ahead / 2));
+    // What would wait for long is put off, so that all of them together need no bound.
+    let bounds = Bounds { at_once, at_once_each: at_once, enough_each, waiting: usize::MAX, ahead, batch };
     let (clock, wake) = (parts.clock.clone(), parts.store.wakes().deliveries.clone());
     let handed = parts.store.take_handoff().await;
     let sites = Arc::new(Sites::new(clock.clone()));
@@ -226,7 +227,7 @@ impl Queue for Deliver {
         leased.delivery.agent
     }
 
-    fn admit(&self, leased: &Leased, ahead: usize) -> Result<(), Later> {
+    fn admit(&self, leased: &Leased, ahead: Ahead) -> Result<(), Later> {
         let delivery = &leased.delivery;
         if leased.mark == Mark::Asked {
             return Ok(());
@@ -241,7 +242,7 @@ impl Queue for Deliver {
         }
         let site = self.party(leased);
         let room = |until| Later { until, mark: Mark::Room };
-        self.sites.admit(&site, self.routes.limits(&site), ahead).map_err(room)
+        self.sites.admit(&site, self.routes.limits(&site), ahead.rows).map_err(room)
     }
 
     fn turn(&self, site: &Site, next: &Leased) -> Result<Turn, Full> {

@@ -12,12 +12,14 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use super::dispatches::Handoff;
 use super::files::Files;
 use super::schema::{SCHEMA, migrator};
 use super::sealing;
+use super::statistics::Share;
 pub(super) use super::tx::Tx;
 use super::value::{Places, Row, Value, bound, pieces};
-use super::writer::{self, Writer};
+use super::writer::{self, Ground, Writer};
 use crate::clock::Clock;
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
@@ -95,6 +97,7 @@ pub struct Store(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) db: Db,
     pub(super) writer: Writer,
+    pub(super) handoff: Arc<Handoff>,
     pub(super) clock: Clock,
     pub(super) master: MasterKey,
     pub(super) holder: String,
@@ -145,13 +148,21 @@ impl Store {
         db.check_promise(options.sync).await?;
         sealing::begin(&db, &options.master).await?;
         let wakes = Wakes::default();
-        let Options { master, handoff, holder, .. } = &options;
-        let writer = writer::start(db.clone(), wakes.clone(), master.clone(), *handoff, holder);
+        let Options { master, handoff: slots, holder, .. } = &options;
+        let handoff = Arc::new(Handoff::new(holder, clock.clone()));
+        let ground = Ground {
+            db: db.clone(),
+            wakes: wakes.clone(),
+            master: master.clone(),
+            handoff: handoff.clone(),
+            share: Share::COMMON,
+        };
+        let writer = writer::start(ground, *slots, holder);
         if let Db::Postgres(pool) = &db {
             super::listen::start(pool.clone(), wakes.clone());
         }
         let Options { master, holder, content_dir: contents, .. } = options;
-        Ok(Self(Arc::new(Inner { db, writer, clock, master, holder, contents, wakes })))
+        Ok(Self(Arc::new(Inner { db, writer, handoff, clock, master, holder, contents, wakes })))
     }
 
     /// Who is told after a commit.
@@ -200,10 +211,7 @@ impl Store {
     pub async fn close(&self) {
         self.0.writer.drain().await;
         match &self.0.db {
-            Db::Sqlite(Files { read, write, .. }) => {
-                read.close().await;
-                write.close().await;
-            }
+            Db::Sqlite(files) => files.close().await,
             Db::Postgres(pool) => pool.close().await,
         }
     }

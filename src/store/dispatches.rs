@@ -1,9 +1,10 @@
-//! Events owed to webhooks: renew, release, settle. Leasing is in `lease`, the log of attempts in `log`, tests that
-//! people ask for in `trial`.
+//! Events owed to webhooks: renew, release, settle. Leasing is in `lease`, what is leased as it is written in `handoff`,
+//! the log of attempts in `log`, tests that people ask for in `trial`.
 //!
 //! Owns the `dispatches` table; its rows are born in `events`. The queue works as that of deliveries does, in lanes: a
 //! first attempt never waits behind retries, and nobody's test behind either.
 
+mod handoff;
 mod lease;
 mod log;
 mod trial;
@@ -12,6 +13,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use handoff::Handed;
+pub(super) use handoff::Handoff;
 pub use log::DispatchView;
 
 use super::db::{Result, Store, Tx};
@@ -56,6 +59,8 @@ pub struct LeasedDispatch {
     pub webhook: Arc<Webhook>,
     /// The webhook did badly of late: others wait for what comes of this.
     pub is_awaited: bool,
+    /// It came with its event, and can wait in the store where its webhook has enough to do.
+    pub is_handed: bool,
 }
 
 /// What came of an attempt at a dispatch.
@@ -171,7 +176,8 @@ impl Store {
     }
 }
 
-fn dispatch_id(row: &Row) -> Result<DispatchId> {
+/// A dispatch's id from a row's two columns.
+pub(super) fn dispatch_id(row: &Row) -> Result<DispatchId> {
     Ok(DispatchId {
         event: EventId::from_bytes(row.id("event_id")?),
         webhook: WebhookId::from_bytes(row.id("webhook_id")?),

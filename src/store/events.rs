@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use super::db::{Result, Tx};
+use super::dispatches::dispatch_id;
 use super::messages::delivery_id;
 use super::statistics::{Share, Tally};
 use super::value::{Row, Value, json};
@@ -14,6 +15,9 @@ use super::webhooks::tags_from;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, EventId, TenantId};
 use crate::model::message::Facts;
+use crate::model::retry::LEASE;
+use crate::model::time::Timestamp;
+use crate::model::webhook::DispatchId;
 
 const INSERT: &str = "
     insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address, detail,
@@ -40,17 +44,31 @@ impl Listeners {
     }
 }
 
+/// Who takes dispatches on that are due as they are written.
+pub(super) struct Hands<'h> {
+    pub(super) holder: &'h str,
+    pub(super) now: Timestamp,
+}
+
 /// What writing events came to.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Any dispatch is owed.
+    /// Dispatches are owed that somebody has to look for.
     pub(super) owes: bool,
+    /// Dispatches that are leased already.
+    pub(super) handed: Vec<DispatchId>,
     /// Those that had not been told before.
     pub(super) new: HashSet<EventId>,
 }
 
-/// Writes events, counts those that are new, and fans them out to the webhooks that want them.
-pub(super) async fn insert(tx: &mut Tx, events: &[&Event], tally: &mut Tally) -> Result<Told> {
+/// Writes events, counts those that are new, and fans them out to the webhooks that want them: leased, as far as there
+/// are `hands` for what can go at once.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    events: &[&Event],
+    tally: &mut Tally,
+    hands: Option<&Hands<'_>>,
+) -> Result<Told> {
     const NEW: &str = concat!("on conflict do nothing returning id, ", listeners!());
     let rows = events.iter().map(|event| values(event)).collect();
     let written = tx.many(INSERT, NEW, rows).await?;
@@ -59,14 +77,15 @@ pub(super) async fn insert(tx: &mut Tx, events: &[&Event], tally: &mut Tally) ->
     let Some(listeners) = written.first().map(Listeners::read).transpose()? else { return Ok(Told::default()) };
     let told: Vec<_> = events.iter().filter(|event| new.contains(&event.id)).collect();
     told.iter().for_each(|event| tally.event(event));
-    let owes = fan_out(tx, told.iter().map(|event| vec![event.id.into()]).collect(), listeners).await?;
-    Ok(Told { owes, new })
+    let ids: Vec<EventId> = told.iter().map(|event| event.id).collect();
+    let owed = fan_out(tx, &ids, listeners, hands).await?;
+    Ok(Told { new, ..owed })
 }
 
 /// Writes and counts the events of a transaction that is not a writer's; whether any dispatch is owed.
 pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
     let mut tally = Tally::default();
-    let is_owed = insert(tx, events, &mut tally).await?.owes;
+    let is_owed = insert(tx, events, &mut tally, None).await?.owes;
     tally.write(tx, Share::COMMON).await?;
     Ok(is_owed)
 }
@@ -75,14 +94,15 @@ pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
 pub(super) async fn owe(tx: &mut Tx, event: EventId) -> Result<bool> {
     let row = tx.row(concat!("select ", listeners!()), vec![]).await?;
     let Some(listeners) = row.as_ref().map(Listeners::read).transpose()? else { return Ok(false) };
-    fan_out(tx, vec![vec![event.into()]], listeners).await
+    Ok(fan_out(tx, &[event], listeners, None).await?.owes)
 }
 
-/// Owes events to the webhooks that want them; whether any dispatch is owed.
-async fn fan_out(tx: &mut Tx, events: Vec<Vec<Value>>, listeners: Listeners) -> Result<bool> {
-    let is_owed_to_tagged = listeners.to_tagged && fan_out_by_tag(tx, events.clone()).await?;
-    let is_owed_to_all = listeners.to_all && fan_out_to_all(tx, events).await?;
-    Ok(is_owed_to_all || is_owed_to_tagged)
+/// Owes events to the webhooks that want them.
+async fn fan_out(tx: &mut Tx, events: &[EventId], listeners: Listeners, hands: Option<&Hands<'_>>) -> Result<Told> {
+    let is_owed_to_tagged = listeners.to_tagged && fan_out_by_tag(tx, events).await?;
+    let mut told = if listeners.to_all { fan_out_to_all(tx, events, hands).await? } else { Told::default() };
+    told.owes |= is_owed_to_tagged;
+    Ok(told)
 }
 
 /// Writes an event that nobody is told of but those whom the caller names.
@@ -102,26 +122,52 @@ macro_rules! wanted_by_webhooks {
     };
 }
 
-async fn fan_out_to_all(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+/// What can go at once is written leased: what is due to a webhook that is on and well, that nothing older waits for,
+/// and that is told of each event by itself.
+async fn fan_out_to_all(tx: &mut Tx, events: &[EventId], hands: Option<&Hands<'_>>) -> Result<Told> {
     const HEAD: &str = "
-        with told (id) as (values";
+        with told (id, holder, now, until) as (values";
     const TAIL: &str = concat!(
-        ")
-        insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
-        select events.id, webhooks.id, 'queued', 'fresh', events.relay_at, 0, events.at
-        from told
-        join events on events.id = told.id ",
+        "), owed (event_id, webhook_id, relay_at, at, holder, until, is_handed) as materialized (
+            select events.id, webhooks.id, events.relay_at, events.at, holder, until,
+                holder is not null and events.relay_at <= now and webhooks.switch = 'on' and webhooks.goes_alone
+                    and not exists (select 1 from webhook_health where webhook_health.webhook_id = webhooks.id)
+                    and not exists (
+                        select 1 from dispatches
+                        where state = 'queued' and lane = 'fresh' and dispatches.webhook_id = webhooks.id
+                            and due_at <= now)
+            from told
+            join events on events.id = told.id ",
         wanted_by_webhooks!(),
         " and webhooks.tags = ''
+        )
+        insert into dispatches (event_id, webhook_id, state, lane, due_at, lease, attempts, created_at)
+        select event_id, webhook_id, 'queued', case when is_handed then 'retry' else 'fresh' end,
+            case when is_handed then until else relay_at end, case when is_handed then holder end,
+            case when is_handed then 1 else 0 end, at
+        from owed
         where true
         on conflict do nothing
-        returning 1 as owed"
+        returning event_id, webhook_id, attempts, exists (
+            select 1 from webhook_health
+            where webhook_health.webhook_id = dispatches.webhook_id and paused_until > dispatches.due_at) as is_paused"
     );
-    Ok(!tx.many(HEAD, TAIL, events).await?.is_empty())
+    let holder = hands.map(|hands| hands.holder);
+    let (now, until) = hands.map_or_else(Default::default, |hands| (hands.now, hands.now + LEASE));
+    let rows = events.iter().map(|id| vec![(*id).into(), holder.into(), now.into(), until.into()]).collect();
+    let mut told = Told::default();
+    for row in tx.many(HEAD, TAIL, rows).await? {
+        match row.int("attempts")? {
+            // Whoever looks finds nothing to do before the pause is over.
+            0 => told.owes |= !row.flag("is_paused")?,
+            _ => told.handed.push(dispatch_id(&row)?),
+        }
+    }
+    Ok(told)
 }
 
 /// Webhooks that want events about some mail only are few; its tags are looked at here.
-async fn fan_out_by_tag(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
+async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<bool> {
     const HEAD: &str = "
         with told (id) as (values";
     const TAIL: &str = concat!(
@@ -137,6 +183,7 @@ async fn fan_out_by_tag(tx: &mut Tx, events: Vec<Vec<Value>>) -> Result<bool> {
         insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
         values";
     let mut owed: Vec<Vec<Value>> = Vec::new();
+    let events = events.iter().map(|id| vec![(*id).into()]).collect();
     for row in tx.many(HEAD, TAIL, events).await? {
         let wanted = row.word("tags", tags_from)?;
         let facts: Facts = row.json("facts")?;

@@ -1,5 +1,6 @@
 //! SQLite's files: opened, written to by one connection, and still the ones that were opened.
 //!
+//! Commits go to a log, whose pages are moved to the database beside the writer: whoever commits does not wait for it.
 //! A file that has been removed or replaced can be written to until it is closed, and then it is gone with everything
 //! in it; so each write transaction first looks whether the path still leads to the file. A disk that was full takes
 //! writes again when there is room. Called by `db`.
@@ -7,15 +8,23 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::db::{PATIENCE, STATEMENTS, Sync};
 use super::tx::Tx;
 
-/// Pages of the log after which they are moved to the database, which holds up the commit that comes to it: rarely, and
-/// each page that was written often only once. 16 MiB are read again in well under a second after a crash.
-const CHECKPOINT_PAGES: &str = "4000";
+/// Pages that are in the log alone from which on they are moved to the database, each that was written often only once.
+const CHECKPOINT_PAGES: i64 = 1_000;
+/// How often the log is looked at, while there is writing.
+const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
+/// Pages of the log after which the writer moves what is left and begins the log anew, which holds up the commit that
+/// comes to it. Mostly the log begins anew in a pause before. 64 MiB are read again in about a second after a crash.
+const LOG_PAGES_MAX: &str = "16000";
 /// Readers; one OS thread each.
 const READERS: u32 = 4;
 
@@ -24,6 +33,9 @@ const READERS: u32 = 4;
 pub(super) struct Files {
     pub(super) read: SqlitePool,
     pub(super) write: SqlitePool,
+    checkpoint: SqlitePool,
+    /// Told of each transaction. The checkpoints end with the last of these.
+    written: mpsc::Sender<()>,
     path: PathBuf,
     opened: Identity,
 }
@@ -48,21 +60,35 @@ impl Files {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
             .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
             .pragma("cache_size", "-8192");
-        let read = write.clone().create_if_missing(false).read_only(true);
+        let beside = write.clone().create_if_missing(false);
+        let read = beside.clone().read_only(true);
         // A file does not hang up: there is nothing to ask before use.
         let pool = |readers| {
             SqlitePoolOptions::new().max_connections(readers).acquire_timeout(PATIENCE).test_before_acquire(false)
         };
         let write = pool(1).idle_timeout(None).max_lifetime(None).connect_with(write).await?;
         let opened = identity(&path.metadata()?);
-        Ok(Self { read: pool(READERS).connect_lazy_with(read), write, path: path.to_owned(), opened })
+        let checkpoint = pool(1).connect_lazy_with(beside);
+        let (written, heard) = mpsc::channel(1);
+        tokio::spawn(checkpoints(checkpoint.clone(), heard));
+        let read = pool(READERS).connect_lazy_with(read);
+        Ok(Self { read, write, checkpoint, written, path: path.to_owned(), opened })
+    }
+
+    /// Closes all connections; the last moves what is left in the log.
+    pub(super) async fn close(&self) {
+        self.checkpoint.close().await;
+        self.read.close().await;
+        self.write.close().await;
     }
 
     /// A transaction, which takes the write lock with its first statement.
     pub(super) async fn begin(&self) -> sqlx::Result<Tx> {
         self.are_there()?;
+        // One that was not heard yet is enough.
+        let _ = self.written.try_send(());
         Ok(Tx::sqlite(self.write.acquire().await?))
     }
 
@@ -73,6 +99,26 @@ impl Files {
         let path = self.path.display();
         Err(io::Error::other(format!("{path} was removed or replaced; put it back as it was, or start again")))
     }
+}
+
+/// Moves pages from the log to the database while there is writing.
+async fn checkpoints(pool: SqlitePool, mut written: mpsc::Receiver<()>) {
+    while written.recv().await.is_some() && !pool.is_closed() {
+        sleep(CHECKPOINT_LOOK).await;
+        if let Err(fault) = checkpoint(&pool).await {
+            // The log grows until the writer sees to it.
+            tracing::debug!(%fault, "no checkpoint");
+        }
+    }
+}
+
+async fn checkpoint(pool: &SqlitePool) -> sqlx::Result<()> {
+    let row = sqlx::query("pragma wal_checkpoint(noop)").fetch_one(pool).await?;
+    let (in_log, moved): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+    if in_log - moved >= CHECKPOINT_PAGES {
+        sqlx::query("pragma wal_checkpoint(passive)").fetch_one(pool).await?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -42,6 +42,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     16 "sources" "0016_sources.sql",
     17 "durable_hits" "0017_durable_hits.sql",
     18 "tls_reports" "0018_tls_reports.sql",
+    19 "webhooks_alone" "0019_webhooks_alone.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -64,7 +64,7 @@ impl Store {
             set agent_id = $3, url = $4, description = $5, format = $6, events = $7, hits = $8, relay = $9,
                 tags = $10, switch = $11, secret = $12, old_secret = $13, old_secret_until = $14,
                 old_secret_signs = $15, form_field = $16, headers = $17, keeps_timestamp = $18, options = $19,
-                client_key = $20, updated_at = $21
+                goes_alone = $20, client_key = $21, updated_at = $22
             where id = $1 and tenant_id = $2 and switch <> 'draft'";
         let id = webhook.id;
         let mut row = values(webhook, &self.0.master);
@@ -126,13 +126,13 @@ impl Store {
 }
 
 /// Where in [`values`] the time of creation stands.
-const CREATED_AT: usize = 20;
+const CREATED_AT: usize = 21;
 
 pub(super) async fn insert(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -> Result<()> {
     const HEAD: &str = "
         insert into webhooks (id, tenant_id, agent_id, url, description, format, events, hits, relay, tags, switch,
             secret, old_secret, old_secret_until, old_secret_signs, form_field, headers, keeps_timestamp, options,
-            client_key, created_at, updated_at)
+            goes_alone, client_key, created_at, updated_at)
         values";
     tx.many(HEAD, "", vec![values(webhook, master)]).await.map(drop)
 }
@@ -218,6 +218,7 @@ fn values(webhook: &Webhook, master: &MasterKey) -> Vec<Value> {
         seal("headers", &json(&webhook.headers)),
         webhook.keeps_timestamp.into(),
         json(&webhook.options).into(),
+        (!webhook.options.batch && !webhook.options.in_order).into(),
         seal("client_key", webhook.client_key.reveal()),
         webhook.created_at.into(),
         webhook.updated_at.into(),

@@ -3,15 +3,16 @@
 //! Acceptances, settlements, reports and hits come through one bounded channel. The writer takes what is waiting, writes it in
 //! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
 //! gathers. Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next
-//! mail of a lone session shares its commit with the end of the one before. A batch that fails is tried again one by
-//! one, so that one bad arrival cannot fail its neighbours. A commit that fails to sync is never tried again: the writer
-//! stops for good.
+//! mail of a lone session shares its commit with the end of the one before. Those of dispatches, which nothing follows
+//! from, stand aside for [`ASIDE`] and go together when nothing else is to be written. A batch that fails is tried again
+//! one by one, so that one bad arrival cannot fail its neighbours. A commit that fails to sync is never tried again: the
+//! writer stops for good.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
@@ -25,6 +26,7 @@ use crate::model::event::Event;
 use crate::model::message::{Letter, Plan};
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
+use crate::model::webhook::DispatchId;
 
 /// Arrivals that may wait for the writer.
 const WAITING_MAX: usize = 4096;
@@ -34,6 +36,10 @@ const BATCH_MAX: usize = 256;
 const GATHERING: Duration = Duration::from_millis(2);
 /// Settlements that wait no longer.
 const GATHERED_MAX: usize = 16;
+/// How long settlements of dispatches let others go first, and wait for each other unless they are [`ASIDE_ENOUGH`].
+const ASIDE: Duration = Duration::from_millis(10);
+/// Settlements of dispatches that are worth a commit of their own.
+const ASIDE_ENOUGH: usize = 32;
 /// How often one work may lose against others before it is refused.
 const DEADLOCKS_MAX: u32 = 5;
 /// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
@@ -47,6 +53,8 @@ pub(super) enum Work {
     SettleDispatch(Box<DispatchSettlement>),
     Hits(HitBatch),
     Report(Box<Arrived>),
+    /// Nothing; what came before it waits for nobody any more.
+    Flush,
 }
 
 /// A plan on its way in.
@@ -96,19 +104,19 @@ struct Handoff {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<Leased>>>,
 }
 
-pub(super) fn start(db: Db, wakes: Wakes, master: MasterKey, slots: usize, holder: &str) -> Writer {
+/// Starts writing. `slots` is how many deliveries may be handed over at one time.
+pub(super) fn start(ground: Ground, slots: usize, holder: &str) -> Writer {
     let (arrivals, receiver) = mpsc::channel(WAITING_MAX);
     let (fail, failed) = watch::channel(false);
-    let receiver = Arc::new(Mutex::new(receiver));
+    let intake = Arc::new(Mutex::new(Intake::new(receiver)));
     let fail = Arc::new(fail);
-    let writers = match db {
+    let writers = match ground.db {
         Db::Sqlite(_) => 1,
         Db::Postgres(_) => POSTGRES_WRITERS,
     };
     for writer in 0..writers {
-        let share = Share::of(holder, writer);
-        let ground = Ground { db: db.clone(), wakes: wakes.clone(), master: master.clone(), share };
-        tokio::spawn(run(ground, receiver.clone(), fail.clone()));
+        let ground = Ground { share: Share::of(holder, writer), ..ground.clone() };
+        tokio::spawn(run(ground, intake.clone(), fail.clone()));
     }
     let (sender, leased) = mpsc::unbounded_channel();
     let handoff = Handoff { slots: Arc::new(Semaphore::new(slots)), sender, receiver: Mutex::new(Some(leased)) };
@@ -149,22 +157,24 @@ impl Writer {
 
     /// Returns when everything handed in before has been answered.
     pub(super) async fn drain(&self) {
-        let _ = self.arrivals.reserve_many(WAITING_MAX).await.map(drop);
+        let _ = self.write(Work::Flush).await;
     }
 }
 
-/// What one writer works with.
-struct Ground {
-    db: Db,
-    wakes: Wakes,
-    master: MasterKey,
-    share: Share,
+/// What writers work with.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) db: Db,
+    pub(super) wakes: Wakes,
+    pub(super) master: MasterKey,
+    pub(super) handoff: Arc<dispatches::Handoff>,
+    pub(super) share: Share,
 }
 
-async fn run(ground: Ground, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail: Arc<watch::Sender<bool>>) {
+async fn run(ground: Ground, intake: Arc<Mutex<Intake>>, fail: Arc<watch::Sender<bool>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
-        if !gather(&mut *receiver.lock().await, &mut batch).await {
+        if !intake.lock().await.gather(&mut batch).await {
             return;
         }
         let (works, answers): (Vec<_>, Vec<_>) =
@@ -182,28 +192,82 @@ async fn run(ground: Ground, receiver: Arc<Mutex<mpsc::Receiver<Arrival>>>, fail
     }
 }
 
-/// Takes what waits; whether there was anything before the end.
-async fn gather(arrivals: &mut mpsc::Receiver<Arrival>, batch: &mut Vec<Arrival>) -> bool {
-    arrivals.recv_many(batch, BATCH_MAX).await;
-    let can_wait = |batch: &[Arrival]| batch.iter().all(|arrival| matches!(arrival.work, Work::Settle(_)));
-    let company = async {
-        while !batch.is_empty() && batch.len() < GATHERED_MAX && can_wait(batch) {
-            if arrivals.recv_many(batch, BATCH_MAX - batch.len()).await == 0 {
-                break;
-            }
+/// What waits to be written.
+struct Intake {
+    arrivals: mpsc::Receiver<Arrival>,
+    is_open: bool,
+    /// Settlements of dispatches, the oldest first. There are no more of them than requests under way have events, and
+    /// each batch takes as many as it takes of everything else.
+    aside: Vec<Arrival>,
+    /// Since when the oldest has waited.
+    aside_since: Instant,
+}
+
+impl Intake {
+    fn new(arrivals: mpsc::Receiver<Arrival>) -> Self {
+        Self { arrivals, is_open: true, aside: Vec::new(), aside_since: Instant::now() }
+    }
+
+    /// Takes what is to be written together; whether there was anything before the end.
+    async fn gather(&mut self, batch: &mut Vec<Arrival>) -> bool {
+        while self.is_open && batch.is_empty() && !self.is_due() {
+            let until = (!self.aside.is_empty()).then_some(self.aside_since + ASIDE);
+            self.hear(batch, until).await;
         }
-    };
-    // Without company they go alone.
-    let _ = timeout(GATHERING, company).await;
-    !batch.is_empty()
+        let can_wait = |batch: &[Arrival]| batch.iter().all(|arrival| matches!(arrival.work, Work::Settle(_)));
+        let until = Instant::now() + GATHERING;
+        while self.is_open
+            && !batch.is_empty()
+            && batch.len() < GATHERED_MAX
+            && can_wait(batch)
+            && Instant::now() < until
+        {
+            // Without company they go alone.
+            self.hear(batch, Some(until)).await;
+        }
+        let goes_with = batch.iter().any(|arrival| matches!(arrival.work, Work::Flush)) || self.has_waited();
+        if goes_with || batch.is_empty() {
+            let count = self.aside.len().min(BATCH_MAX);
+            batch.extend(self.aside.drain(..count));
+        }
+        !batch.is_empty()
+    }
+
+    /// Waits for what comes, until then.
+    async fn hear(&mut self, batch: &mut Vec<Arrival>, until: Option<Instant>) {
+        let mut come = Vec::new();
+        let heard = self.arrivals.recv_many(&mut come, BATCH_MAX);
+        self.is_open = match until {
+            None => heard.await > 0,
+            Some(until) => timeout_at(until, heard).await.map_or(true, |count| count > 0),
+        };
+        for arrival in come {
+            if !matches!(arrival.work, Work::SettleDispatch(_)) {
+                batch.push(arrival);
+                continue;
+            }
+            if self.aside.is_empty() {
+                self.aside_since = Instant::now();
+            }
+            self.aside.push(arrival);
+        }
+    }
+
+    /// Whether what stands aside goes even if nothing else does.
+    fn is_due(&self) -> bool {
+        self.aside.len() >= ASIDE_ENOUGH || self.has_waited()
+    }
+
+    fn has_waited(&self) -> bool {
+        !self.aside.is_empty() && self.aside_since.elapsed() >= ASIDE
+    }
 }
 
 /// Commits a batch; one result for each of its works, in their order.
 async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<()>> {
-    let wakes = &ground.wakes;
     let works: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
     match write_batch(ground, &works).await {
-        Ok(written) => written.announce(wakes, works.len()),
+        Ok(written) => written.announce(ground, works.len()),
         Err(fault) if is_deadlock(&fault) && works.len() == 1 => vec![write_again(ground, &works).await],
         Err(fault) if works.len() == 1 || is_sync_failure(&fault) => {
             let mut results = vec![Err(fault)];
@@ -225,7 +289,7 @@ async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<()> {
     let mut deadlocks = 0;
     loop {
         match write_batch(ground, alone).await {
-            Ok(written) => return written.announce(&ground.wakes, 1).remove(0),
+            Ok(written) => return written.announce(ground, 1).remove(0),
             Err(fault) if is_deadlock(&fault) && deadlocks < DEADLOCKS_MAX => deadlocks += 1,
             Err(fault) => return Err(fault),
         }
@@ -241,11 +305,13 @@ struct Written {
     over: Vec<usize>,
     has_due_deliveries: bool,
     has_due_dispatches: bool,
+    handed: Vec<DispatchId>,
     has_notices: bool,
 }
 
 impl Written {
-    fn announce(self, wakes: &Wakes, works: usize) -> Vec<Result<()>> {
+    fn announce(self, Ground { wakes, handoff, .. }: &Ground, works: usize) -> Vec<Result<()>> {
+        handoff.hand_over(self.handed);
         if self.has_due_deliveries {
             wakes.deliveries.ring();
         }
@@ -293,8 +359,9 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(&from_hits)
         .chain(&notices)
         .collect();
-    let told = events::insert(&mut tx, &all, &mut tally).await?;
+    let told = events::insert(&mut tx, &all, &mut tally, ground.handoff.hands().as_ref()).await?;
     written.has_due_dispatches = told.owes;
+    written.handed = told.handed;
     let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
     let letters = letters.chain(reported.iter().filter_map(|arrived| arrived.settlement.letter.as_ref()));
     written.has_due_deliveries |=

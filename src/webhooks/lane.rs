@@ -13,6 +13,7 @@ use super::{Counters, Parts};
 use crate::egress::Identity;
 use crate::model::delivery::Lease;
 use crate::model::id::WebhookId;
+use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post, Webhook};
 use crate::model::webhook_attempt::{ARRIVED_BODY_KEPT_BYTES_MAX, HEADERS_KEPT_BYTES_MAX, Phases, Trace};
@@ -22,7 +23,7 @@ use crate::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use crate::store::webhook_health::REFUSED;
 use crate::store::{Store, StoreError};
 use crate::wake::Wake;
-use crate::worker::{Again, Done, Full, Later, Lines, Looked, Queue};
+use crate::worker::{Again, Ahead, Done, Full, Later, Lines, Looked, Queue};
 
 /// The bell that rings for a lane.
 pub(super) fn wake(wakes: &Wakes, lane: Lane) -> &Wake {
@@ -62,9 +63,15 @@ impl Queue for Dispatches {
 
     fn owner(_: &LeasedDispatch) {}
 
+    fn admit(&self, leased: &LeasedDispatch, ahead: Ahead) -> Result<(), Later> {
+        // What was looked for is what there is room for; what is handed over may be too much.
+        let may = !leased.is_handed || !ahead.is_crowded;
+        may.then_some(()).ok_or_else(|| Later { until: self.parts.clock.now(), mark: Mark::None })
+    }
+
     fn turn(&self, _: &WebhookId, next: &LeasedDispatch) -> Result<Option<Pass>, Full> {
         let Some(gates) = &self.gates else { return Ok(None) };
-        gates.enter(&next.webhook, self.lane, self.parts.clock.now()).map(Some)
+        gates.enter(&next.webhook, self.lane).map(Some)
     }
 
     async fn freed(&self) -> WebhookId {
@@ -92,9 +99,8 @@ impl Queue for Dispatches {
         self.parts.store.release_dispatches(unused).await
     }
 
-    async fn put_off(&self, _: Vec<(DispatchId, Lease, Later)>) -> Result<(), StoreError> {
-        // Every row is admitted.
-        Ok(())
+    async fn put_off(&self, rows: Vec<(DispatchId, Lease, Later)>) -> Result<(), StoreError> {
+        self.release(rows.into_iter().map(|(id, lease, _)| (id, lease)).collect()).await
     }
 
     async fn perform(&self, leased: LeasedDispatch, turn: Option<Pass>) -> Done<LeasedDispatch> {

@@ -1,7 +1,8 @@
 //! OUTWARD: events. Lease, build, sign, post, judge, settle.
 //!
 //! Three lanes, each a worker of its own: a first attempt never waits behind retries, a person's test behind nobody. No
-//! receiver gets more than a few requests at once, over all lanes, so that a slow or dead one holds up nobody else. Body
+//! receiver gets more than a few requests at once, over all lanes, and fewer where many hang, so that slow or dead ones
+//! hold up nobody else. Body
 //! and signature are made anew for each attempt; the event's id stays. A dispatch arrives at least once: a receiver whose
 //! 200 was lost hears it again.
 //!
@@ -11,6 +12,7 @@
 //! | `signature` | pure: what proves that it was us |
 //! | `client` | one request to a stranger, guarded and capped |
 //! | `lane` | the dispatches of one lane, and how they are posted |
+//! | `handing` | what goes out as soon as it is written |
 //! | `gate` | how many requests to each webhook at once, and how fast |
 //!
 //! Started by `app`.
@@ -18,6 +20,7 @@
 pub mod client;
 pub mod formats;
 mod gate;
+mod handing;
 mod lane;
 pub mod signature;
 
@@ -26,24 +29,31 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::model::webhook_options::AT_ONCE_MAX;
 use crate::store::Store;
-use crate::store::dispatches::Lane;
+use crate::store::dispatches::{Lane, LeasedDispatch};
 use crate::worker::{Bounds, Worker};
 
 use client::Client;
 use gate::Gates;
+use handing::Handing;
 use lane::Dispatches;
 
-/// Dispatches leased ahead, for each that is posted.
+/// Dispatches leased ahead, for each that is posted, and at most.
 const AHEAD: usize = 8;
-/// Dispatches leased by one statement, for each that is posted.
+const AHEAD_MAX: usize = 1024;
+/// Dispatches leased by one statement, for each that is posted, and at most.
 const BATCH: usize = 2;
+const BATCH_MAX: usize = 256;
 /// Dispatches of one webhook that wait in memory, for each that it may have at once.
 const ENOUGH_EACH: usize = 16;
+/// Dispatches that wait in memory, those of webhooks included that can take no more for now.
+const WAITING_MAX: usize = 4096;
 /// Tests posted at once.
 const TRIALS_AT_ONCE: usize = 16;
 /// How often there is a look for replays when nothing is heard of any.
@@ -65,7 +75,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { fresh_at_once: 128, retries_at_once: 64, at_once_each: 8, per_second_each: 0 }
+        Self { fresh_at_once: 512, retries_at_once: 128, at_once_each: 8, per_second_each: 0 }
     }
 }
 
@@ -114,6 +124,7 @@ pub struct Counters {
 /// What tells webhooks, running. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct Running {
+    handing: Handing,
     workers: Vec<Worker>,
     replays: AbortHandle,
 }
@@ -122,6 +133,9 @@ impl Running {
     /// Stops taking dispatches on and returns when those begun have ended, or after `limit`.
     pub async fn drain(mut self, limit: Duration) {
         self.replays.abort();
+        if timeout(limit, self.handing.end()).await.is_err() {
+            tracing::warn!("what was handed over last could not be given back; it comes due with its lease's end");
+        }
         let drains: tokio::task::JoinSet<()> = self.workers.drain(..).map(|worker| worker.drain(limit)).collect();
         drains.join_all().await;
     }
@@ -135,25 +149,28 @@ impl Drop for Running {
 
 /// Starts posting what is due: the workers of all lanes, and what queues replays.
 pub fn start(parts: &Parts, settings: &Settings) -> Running {
-    let gates = Gates::new(settings);
-    let worker = |lane, at_once: u16| {
+    let gates = Gates::new(settings, parts.clock.clone());
+    let (handing, handed) = Handing::start(parts.store.clone(), parts.clock.clone());
+    let worker = |lane, at_once: u16, handed| {
         let at_once = usize::from(at_once);
         let bounds = Bounds {
             at_once,
-            at_once_each: at_once.min(AT_ONCE_MAX.into()),
+            // As many requests as one may have, and as many whose end is being written.
+            at_once_each: at_once.min(2 * usize::from(AT_ONCE_MAX)),
             enough_each: usize::from(settings.at_once_each) * ENOUGH_EACH,
-            ahead: at_once * AHEAD,
-            batch: at_once * BATCH,
+            waiting: WAITING_MAX,
+            ahead: AHEAD_MAX.min(at_once * AHEAD),
+            batch: BATCH_MAX.min(at_once * BATCH),
         };
-        start_lane(parts, lane, bounds, Some(gates.clone()))
+        start_lane(parts, lane, bounds, Some(gates.clone()), handed)
     };
     let workers = vec![
-        worker(Lane::Fresh, settings.fresh_at_once),
-        worker(Lane::Retry, settings.retries_at_once),
+        worker(Lane::Fresh, settings.fresh_at_once, Some(handed)),
+        worker(Lane::Retry, settings.retries_at_once, None),
         start_trials(parts),
     ];
     let replays = tokio::spawn(replay(parts.store.clone(), parts.clock.clone()));
-    Running { workers, replays: replays.abort_handle() }
+    Running { handing, workers, replays: replays.abort_handle() }
 }
 
 /// Starts posting the tests that people wait for, and nothing else: what the command line does for its own.
@@ -162,16 +179,23 @@ pub fn start_trials(parts: &Parts) -> Worker {
         at_once: TRIALS_AT_ONCE,
         at_once_each: TRIALS_AT_ONCE,
         enough_each: TRIALS_AT_ONCE,
+        waiting: WAITING_MAX,
         ahead: TRIALS_AT_ONCE,
         batch: TRIALS_AT_ONCE,
     };
-    start_lane(parts, Lane::Trial, bounds, None)
+    start_lane(parts, Lane::Trial, bounds, None, None)
 }
 
-fn start_lane(parts: &Parts, lane: Lane, bounds: Bounds, gates: Option<Arc<Gates>>) -> Worker {
+fn start_lane(
+    parts: &Parts,
+    lane: Lane,
+    bounds: Bounds,
+    gates: Option<Arc<Gates>>,
+    handed: Option<mpsc::UnboundedReceiver<LeasedDispatch>>,
+) -> Worker {
     let wake = lane::wake(parts.store.wakes(), lane).clone();
     let dispatches = Arc::new(Dispatches { parts: parts.clone(), lane, gates });
-    Worker::start(dispatches, parts.clock.clone(), bounds, wake, None)
+    Worker::start(dispatches, parts.clock.clone(), bounds, wake, handed)
 }
 
 /// Queues what replays ask for, bite by bite, for ever.

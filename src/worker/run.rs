@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::waiting::Waiting;
 use super::{
-    Bounds, Done, FAULT_WAIT_MAX, Full, LEASE_LEFT_MIN, LOOK_AGAIN, LOOK_EVERY, LOOK_EVERY_BUSY, Later, Looked, Queue,
-    RENEW_EVERY, fault_wait,
+    Ahead, Bounds, Done, FAULT_WAIT_MAX, Full, LEASE_LEFT_MIN, LOOK_AGAIN, LOOK_EVERY, LOOK_EVERY_BUSY, Later, Looked,
+    Queue, RENEW_EVERY, fault_wait,
 };
 use crate::clock::Clock;
 use crate::model::delivery::Lease;
@@ -83,7 +83,7 @@ impl<Q: Queue> Run<Q> {
             wake,
             handed,
             stopped,
-            waiting: Waiting::new(bounds.at_once_each, bounds.enough_each),
+            waiting: Waiting::new(bounds.at_once_each, bounds.enough_each, bounds.waiting),
             held: HashMap::new(),
             running: JoinSet::new(),
             ids: HashMap::new(),
@@ -211,7 +211,8 @@ impl<Q: Queue> Run<Q> {
     /// Puts a row that is held into its party's line, or off.
     fn line_up(&mut self, leased: Q::Leased) {
         let party = self.queue.party(&leased);
-        match self.queue.admit(&leased, self.waiting.len_of(&party)) {
+        let ahead = Ahead { rows: self.waiting.len_of(&party), is_crowded: self.waiting.is_crowded(&party) };
+        match self.queue.admit(&leased, ahead) {
             Ok(()) => self.waiting.push(party, Q::owner(&leased), leased),
             Err(later) => self.put_off(&leased, later),
         }
@@ -252,7 +253,7 @@ impl<Q: Queue> Run<Q> {
 
     /// Whether there is room for a batch worth its statement.
     fn may_lease(&self) -> bool {
-        self.waiting.ready() * 2 <= self.bounds.ahead
+        self.waiting.ready() * 2 <= self.bounds.ahead && !self.waiting.is_full()
     }
 
     /// When there is something to do even if nothing is heard.

@@ -62,7 +62,7 @@ impl Queue for Rows {
 
     fn owner(_: &u32) {}
 
-    fn admit(&self, leased: &u32, _: usize) -> Result<(), Later> {
+    fn admit(&self, leased: &u32, _: Ahead) -> Result<(), Later> {
         let until = Timestamp::from_millis(i64::from(*leased));
         let is_shut = self.shut.lock().unwrap().contains(&self.party(leased));
         if is_shut { Err(Later { until, mark: Mark::Room }) } else { Ok(()) }
@@ -146,7 +146,8 @@ impl Bench {
         });
         let clock = Clock::standing(Timestamp::from_millis(1_000_000));
         let (hand, handed) = mpsc::unbounded_channel();
-        let bounds = Bounds { at_once, at_once_each, enough_each: at_once_each * 16, ahead: 40, batch: 20 };
+        let enough_each = at_once_each * 16;
+        let bounds = Bounds { at_once, at_once_each, enough_each, waiting: 1000, ahead: 40, batch: 20 };
         let worker = Worker::start(rows.clone(), clock.clone(), bounds, Wake::default(), Some(handed));
         Self { rows, clock, hand, log: heard, worker }
     }

@@ -8,6 +8,9 @@ use std::hash::Hash;
 
 use super::Lines;
 
+/// A party needs no more when it has this part of what is left for all.
+const PART: usize = 8;
+
 /// Rows that wait to begin.
 #[derive(Debug)]
 pub(super) struct Waiting<P, O, L> {
@@ -15,11 +18,15 @@ pub(super) struct Waiting<P, O, L> {
     each: usize,
     /// From how many that wait on a party needs no more.
     enough: usize,
+    /// How many may wait in all.
+    most: usize,
     lines: HashMap<P, Line<O, L>>,
     /// Parties that have something waiting and room to run it, each once.
     turns: VecDeque<P>,
     /// Rows in lines that are not set aside.
     ready: usize,
+    /// Rows in all lines.
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -70,14 +77,20 @@ impl<O: PartialEq, L> Line<O, L> {
 }
 
 impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
-    /// Nothing waits; at most `each` of one party run, and with `enough` waiting it needs no more.
-    pub(super) fn new(each: usize, enough: usize) -> Self {
-        Self { each, enough, lines: HashMap::new(), turns: VecDeque::new(), ready: 0 }
+    /// Nothing waits; at most `each` of one party run, and with `enough` waiting it needs no more, or with less where
+    /// it is much of what is left of the `most` that may wait.
+    pub(super) fn new(each: usize, enough: usize, most: usize) -> Self {
+        Self { each, enough, most, lines: HashMap::new(), turns: VecDeque::new(), ready: 0, len: 0 }
     }
 
     /// How many wait in lines that may go on.
     pub(super) fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// Whether as many wait as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= self.most
     }
 
     /// How many wait in a party's line.
@@ -89,7 +102,13 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     pub(super) fn lines(&self) -> Lines<P> {
         let waiting = self.lines.iter().filter(|(_, line)| line.len > 0);
         let waiting = waiting.map(|(party, line)| (party.clone(), line.len)).collect();
-        Lines { waiting, enough: self.enough }
+        Lines { waiting, enough: self.enough() }
+    }
+
+    /// From how many that wait on a party needs no more, for now. However many parties there are whose lines do not
+    /// move, something is left for the others.
+    fn enough(&self) -> usize {
+        self.enough.min(self.most.saturating_sub(self.len) / PART).max(1)
     }
 
     /// Puts a row at the end of its owner's rows in its party's line.
@@ -97,6 +116,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
         let line = self.lines.entry(party.clone()).or_insert_with(Line::new);
         line.push(owner, row);
         self.ready += usize::from(!line.is_aside);
+        self.len += 1;
         self.give_turn(party);
     }
 
@@ -106,6 +126,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
         line.running = line.running.saturating_sub(1);
         line.push_front(owner, row);
         self.ready += usize::from(!line.is_aside);
+        self.len += 1;
     }
 
     /// The next row to run, which counts as running from now on.
@@ -120,6 +141,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
             let Some(row) = line.pop() else { continue };
             line.running += 1;
             self.ready -= 1;
+            self.len -= 1;
             self.give_turn(party.clone());
             return Some((party, row));
         }
@@ -147,6 +169,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     /// Takes a party's whole line out.
     pub(super) fn clear(&mut self, party: &P) -> impl Iterator<Item = L> + use<P, O, L> {
         let line = self.lines.get_mut(party);
+        self.len -= line.as_ref().map_or(0, |line| line.len);
         self.ready -= line.as_ref().map_or(0, |line| if line.is_aside { 0 } else { line.len });
         let is_idle = line.as_ref().is_some_and(|line| line.running == 0);
         let cleared = line.map(Line::clear);
@@ -169,12 +192,12 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
 
     /// Whether a party has more waiting than it will need soon.
     pub(super) fn is_crowded(&self, party: &P) -> bool {
-        self.len_of(party) >= self.enough
+        self.len_of(party) >= self.enough()
     }
 
     /// Takes out everything that waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = L> {
-        self.ready = 0;
+        (self.ready, self.len) = (0, 0);
         self.lines.values_mut().flat_map(Line::clear)
     }
 
@@ -197,7 +220,7 @@ mod tests {
 
     #[test]
     fn parties_take_turns_within_their_bounds() {
-        let mut waiting = Waiting::new(2, 32);
+        let mut waiting = Waiting::new(2, 32, 1000);
         for row in 0..4 {
             waiting.push('a', 0, row);
         }
@@ -217,7 +240,7 @@ mod tests {
 
     #[test]
     fn owners_take_turns_in_a_line() {
-        let mut waiting = Waiting::new(10, 160);
+        let mut waiting = Waiting::new(10, 160, 1000);
         for (owner, row) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30)] {
             waiting.push('a', owner, row);
         }
@@ -227,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_set_aside_holds_up_nobody_and_comes_back_as_it_was() {
-        let mut waiting = Waiting::new(10, 160);
+        let mut waiting = Waiting::new(10, 160, 1000);
         for row in 0..3 {
             waiting.push('a', 0, row);
         }
@@ -247,8 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn however_many_lines_stand_still_something_is_left_for_the_others() {
+        let mut waiting = Waiting::new(1, 16, 100);
+        let still = |waiting: &Waiting<u32, u32, u32>| (0..100).filter(|party| !waiting.is_crowded(party)).count();
+        while let Some(party) = (0..20).find(|party| !waiting.is_crowded(party)) {
+            waiting.push(party, 0, 0);
+            waiting.set_aside(&party);
+        }
+        assert_eq!((waiting.len, waiting.len_of(&0), waiting.len_of(&19), still(&waiting)), (88, 11, 1, 80));
+        (20..32).for_each(|party| waiting.push(party, 0, 0));
+        assert!(waiting.is_full());
+        waiting.clear(&0).for_each(drop);
+        assert!(!waiting.is_full());
+    }
+
+    #[test]
     fn a_long_line_is_crowded_until_it_is_short() {
-        let mut waiting = Waiting::new(1, 16);
+        let mut waiting = Waiting::new(1, 16, 1000);
         (0..16).for_each(|row| waiting.push('a', 0, row));
         assert_eq!(waiting.lines().crowded().collect::<Vec<_>>(), ['a']);
         waiting.next();

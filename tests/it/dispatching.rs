@@ -194,6 +194,34 @@ on_both_engines! {
         drain(workers).await;
     }
 
+    async fn however_many_hang_there_is_room_for_one_that_does_not(engine: &Engine) {
+        const HANGING: usize = 40;
+        let house = House::build(engine).await;
+        let path = |number: usize| format!("/hangs/{number}");
+        for number in 0..HANGING {
+            house.webhook(&path(number), Format::Mailtura, "s").await;
+            house.receiver.always_answer(&path(number), Answer::Held);
+        }
+        house.owe(10).await;
+        // Eight of the forty would fill it.
+        let workers = house.start_on(&house.store, Settings { fresh_at_once: 64, ..Settings::default() });
+        let mut hanging = HashSet::new();
+        while hanging.len() < HANGING {
+            hanging.insert(house.receiver.next().await.path);
+        }
+        house.webhook("/good", Format::Mailtura, "s").await;
+        house.owe(20).await;
+        let mut good = 0;
+        while good < 20 {
+            good += usize::from(house.receiver.next().await.path == "/good");
+        }
+        let most = (0..HANGING).map(|number| house.receiver.most_at_once(&path(number))).sum::<usize>();
+        assert!((HANGING..64).contains(&most), "{most}");
+        house.receiver.let_go(10_000);
+        house.until_count(|counters| &counters.arrived, 30 * HANGING as u64 + 20).await;
+        drain(workers).await;
+    }
+
     async fn retries_do_not_hold_up_first_attempts(engine: &Engine) {
         let house = House::build(engine).await;
         let webhook = house.webhook("/hook", Format::Mailtura, "s").await;

@@ -28,6 +28,7 @@ mod formats;
 mod fuzz;
 mod fuzz_tracking;
 mod geoip;
+mod handed;
 mod hits;
 mod http;
 mod kept;

@@ -4,7 +4,7 @@
 //! only where something is owed), passes over those that are off, paused or busy without reading them, and shares what
 //! it may lease among the rest: nobody waits behind a million events that are owed to a dead receiver.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use super::super::webhooks::{self, webhook_columns};
 use super::super::{events, messages, tenants};
 use super::{Lane, LeasedDispatch, dispatch_id};
 use crate::model::delivery::Lease;
+use crate::model::event::Event;
 use crate::model::id::{AgentId, EventId, WebhookId};
+use crate::model::message::Message;
 use crate::model::notice::blank;
 use crate::model::retry::LEASE;
 use crate::model::seal::MasterKey;
@@ -136,27 +138,28 @@ macro_rules! lease_line {
 }
 
 /// What all leases of one look have in common.
-struct Look {
+pub(super) struct Look {
     lane: Lane,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     holder: String,
-    master: MasterKey,
+    pub(super) master: MasterKey,
 }
 
 /// A webhook that has something due.
-struct Line {
+pub(super) struct Line {
     webhook: Arc<Webhook>,
     is_sick: bool,
     is_awaited: bool,
+    is_handed: bool,
     due_at: Timestamp,
     /// Leased and not yet told: event and numbers of attempts.
     taken: Vec<Taken>,
 }
 
-struct Taken {
-    id: DispatchId,
-    attempt: u32,
-    attempts_before: u32,
+pub(super) struct Taken {
+    pub(super) id: DispatchId,
+    pub(super) attempt: u32,
+    pub(super) attempts_before: u32,
 }
 
 impl Store {
@@ -184,7 +187,7 @@ impl Store {
         let look = self.look(lane);
         self.transaction(move |tx| {
             Box::pin(async move {
-                let mut line = Line { webhook, is_sick: false, is_awaited: false, due_at: look.now, taken: Vec::new() };
+                let mut line = Line::of(webhook, look.now);
                 look.take(tx, &mut line, limit).await?;
                 look.load(tx, vec![line]).await
             })
@@ -205,7 +208,7 @@ impl Store {
         self.row(sql, vec![]).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 
-    fn look(&self, lane: Lane) -> Look {
+    pub(super) fn look(&self, lane: Lane) -> Look {
         Look { lane, now: self.now(), holder: self.0.holder.clone(), master: self.0.master.clone() }
     }
 }
@@ -264,10 +267,16 @@ impl Look {
             Lane::Retry => due_lines!("retry", "switch = 'on'", "1 = 0"),
             Lane::Trial => due_lines!("trial", "1 = 1", "1 = 1"),
         };
-        let except = except.into_iter().map(Value::from).collect();
-        let rows = tx.rows_listed(sql, vec![self.now.into(), limit.into()], except).await?;
+        // As many as a list holds are passed over by the statement, the others here.
+        let found_max = limit.saturating_add(u32::try_from(except.len()).unwrap_or(u32::MAX));
+        let listed = except.iter().map(|id| (*id).into()).collect();
+        let except: HashSet<WebhookId> = except.into_iter().collect();
+        let rows = tx.rows_listed(sql, vec![self.now.into(), found_max.into()], listed).await?;
         let mut lines = Vec::with_capacity(rows.len());
         for row in &rows {
+            if except.contains(&WebhookId::from_bytes(row.id("id")?)) || lines.len() >= limit as usize {
+                continue;
+            }
             match self.line(row) {
                 Ok(line) if line.is_gathering(self.now) => {}
                 Ok(line) => lines.push(line),
@@ -281,11 +290,9 @@ impl Look {
     fn line(&self, row: &Row) -> Result<Line> {
         let score = row.maybe_int("score")?.unwrap_or(0);
         Ok(Line {
-            webhook: Arc::new(webhooks::read(row, &self.master)?),
             is_sick: score >= i64::from(SICK) && self.lane != Lane::Trial,
             is_awaited: score > 0,
-            due_at: row.time("first_due")?,
-            taken: Vec::new(),
+            ..Line::of(Arc::new(webhooks::read(row, &self.master)?), row.time("first_due")?)
         })
     }
 
@@ -314,6 +321,13 @@ impl Look {
 
     /// What was leased, with all that telling it needs.
     async fn load(&self, tx: &mut Tx, lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
+        let (head, tail, keys) = self.facts(&lines);
+        let facts = tx.many(head, tail, keys).await?;
+        Ok(self.all_leased(lines, &facts))
+    }
+
+    /// The query for what is told, each event once: as its parts, and its keys.
+    pub(super) fn facts(&self, lines: &[Line]) -> (&'static str, &'static str, Vec<Vec<Value>>) {
         const HEAD: &str = "with wanted (event_id) as (values";
         macro_rules! facts_of {
             ($messages:literal) => {
@@ -333,36 +347,53 @@ impl Look {
             Lane::Fresh | Lane::Retry => facts_of!("messages"),
             Lane::Trial => facts_of!("samples"),
         };
-        let keys = lines.iter().flat_map(|line| &line.taken).map(|taken| vec![taken.id.event.into()]);
-        let rows = tx.many(HEAD, tail, keys.collect()).await?;
-        let mut found: HashMap<EventId, &Row> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            found.insert(EventId::from_bytes(row.id("event_id")?), row);
+        let events: HashSet<EventId> = lines.iter().flat_map(|line| &line.taken).map(|taken| taken.id.event).collect();
+        (HEAD, tail, events.into_iter().map(|event| vec![event.into()]).collect())
+    }
+
+    /// Puts together what was leased and what was found of it.
+    pub(super) fn all_leased(&self, lines: Vec<Line>, facts: &[Row]) -> Vec<LeasedDispatch> {
+        let read = |row: &Row| -> Result<(EventId, (Event, Message))> {
+            let event = events::read(row)?;
+            let message = if event.kind.is_notice() { blank(&event) } else { messages::read(row)? };
+            Ok((event.id, (event, message)))
+        };
+        let mut found = HashMap::with_capacity(facts.len());
+        for row in facts {
+            match read(row) {
+                Ok((id, told)) => drop(found.insert(id, (told, row))),
+                Err(fault) => tracing::error!(%fault, "an event cannot be read; what is owed of it waits"),
+            }
         }
-        let mut leased = Vec::with_capacity(rows.len());
+        let mut leased = Vec::new();
         for line in lines {
             for taken in &line.taken {
-                let Some(row) = found.get(&taken.id.event) else { continue };
-                match self.leased(&line, taken, row) {
+                let Some((told, row)) = found.get(&taken.id.event) else { continue };
+                match self.leased(&line, taken, told, row) {
                     Ok(dispatch) => leased.push(dispatch),
                     Err(fault) => tracing::error!(dispatch.id = %taken.id, %fault, "a queued dispatch cannot be read"),
                 }
             }
         }
-        Ok(leased)
+        leased
     }
 
-    fn leased(&self, line: &Line, taken: &Taken, row: &Row) -> Result<LeasedDispatch> {
-        let event = events::read(row)?;
-        let message = if event.kind.is_notice() { blank(&event) } else { messages::read(row)? };
+    fn leased(
+        &self,
+        line: &Line,
+        taken: &Taken,
+        (event, message): &(Event, Message),
+        row: &Row,
+    ) -> Result<LeasedDispatch> {
         Ok(LeasedDispatch {
             id: taken.id,
             lease: Lease { holder: self.holder.clone(), attempt: taken.attempt },
             attempts_before: taken.attempts_before,
-            event,
-            message,
+            event: event.clone(),
+            message: message.clone(),
             webhook: self.with_key_of_agent(&line.webhook, row)?,
             is_awaited: line.is_awaited,
+            is_handed: line.is_handed,
         })
     }
 
@@ -380,6 +411,16 @@ impl Look {
 }
 
 impl Line {
+    /// Of a webhook that is well.
+    fn of(webhook: Arc<Webhook>, due_at: Timestamp) -> Self {
+        Self { webhook, is_sick: false, is_awaited: false, is_handed: false, due_at, taken: Vec::new() }
+    }
+
+    /// What was written leased.
+    pub(super) fn handed(webhook: Webhook, now: Timestamp, taken: Vec<Taken>) -> Self {
+        Self { is_handed: true, taken, ..Self::of(Arc::new(webhook), now) }
+    }
+
     /// How many may be leased in one look.
     fn room(&self) -> u32 {
         let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);

@@ -1,0 +1,140 @@
+//! Dispatches that go out as soon as they are committed, without being looked for.
+//!
+//! What is due when its event is written is written leased to the node that writes it, and named to its lane when the
+//! transaction is committed: no look into the store, and no second commit, stands between the event and the request.
+//! `events` says which may be. What is lost on the way comes due with its lease's end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::super::db::{Result, Store};
+use super::super::events::Hands;
+use super::super::value::Value;
+use super::super::webhooks::{self, webhook_columns};
+use super::lease::{Line, Taken};
+use super::{Lane, LeasedDispatch};
+use crate::clock::Clock;
+use crate::model::id::WebhookId;
+use crate::model::webhook::DispatchId;
+
+/// Dispatches on their way from the writer to the lane, beyond which they are written for whoever looks.
+const ON_THE_WAY_MAX: usize = 1024;
+/// Dispatches that are read at one time.
+const READ_MAX: usize = 256;
+
+/// Where dispatches go that are written leased. The channel has no bound of its own: when as many are in it as may be,
+/// no more are written so.
+#[derive(Debug)]
+pub(in super::super) struct Handoff {
+    holder: String,
+    clock: Clock,
+    way: Mutex<Option<Way>>,
+}
+
+/// The way to the lane that takes them.
+#[derive(Debug)]
+struct Way {
+    sender: mpsc::UnboundedSender<DispatchId>,
+    on_it: Arc<AtomicUsize>,
+}
+
+impl Handoff {
+    pub(in super::super) fn new(holder: &str, clock: Clock) -> Self {
+        Self { holder: holder.to_owned(), clock, way: Mutex::default() }
+    }
+
+    /// In whose name they are to be leased; `None` while nobody takes any.
+    pub(in super::super) fn hands(&self) -> Option<Hands<'_>> {
+        let has_room = |way: &Way| !way.sender.is_closed() && way.on_it.load(Ordering::Relaxed) < ON_THE_WAY_MAX;
+        let has_room = self.lock().as_ref().is_some_and(has_room);
+        has_room.then(|| Hands { holder: &self.holder, now: self.clock.now() })
+    }
+
+    /// Names what has been committed.
+    pub(in super::super) fn hand_over(&self, ids: Vec<DispatchId>) {
+        let Some(way) = &*self.lock() else { return };
+        way.on_it.fetch_add(ids.len(), Ordering::Relaxed);
+        for id in ids {
+            // Nobody listening any more is no loss: the leases end.
+            let _ = way.sender.send(id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Way>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was handed over, for the lane. While there is one, dispatches are written leased.
+#[derive(Debug)]
+pub struct Handed {
+    receiver: mpsc::UnboundedReceiver<DispatchId>,
+    on_the_way: Arc<AtomicUsize>,
+}
+
+impl Handed {
+    /// The next, at least one.
+    pub async fn next(&mut self) -> Vec<DispatchId> {
+        let mut ids = Vec::new();
+        if self.receiver.recv_many(&mut ids, READ_MAX).await == 0 {
+            std::future::pending::<()>().await;
+        }
+        self.on_the_way.fetch_sub(ids.len(), Ordering::Relaxed);
+        ids
+    }
+
+    /// The last; from now on nothing is handed over.
+    pub fn close(mut self) -> Vec<DispatchId> {
+        self.receiver.close();
+        let left: Vec<_> = std::iter::from_fn(|| self.receiver.try_recv().ok()).collect();
+        self.on_the_way.fetch_sub(left.len(), Ordering::Relaxed);
+        left
+    }
+}
+
+impl Store {
+    /// Where dispatches arrive, from now on, that are written already leased to this node.
+    pub fn take_handed_dispatches(&self) -> Handed {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let on_it = Arc::default();
+        *self.0.handoff.lock() = Some(Way { sender, on_it: Arc::clone(&on_it) });
+        Handed { receiver, on_the_way: on_it }
+    }
+
+    /// What these dispatches are that were handed over, with all that telling them needs.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn handed_dispatches(&self, ids: &[DispatchId]) -> Result<Vec<LeasedDispatch>> {
+        const HEAD: &str = "with wanted (webhook_id) as (values";
+        const TAIL: &str = concat!(
+            ") select ",
+            webhook_columns!(),
+            " from wanted
+            join webhooks on webhooks.id = wanted.webhook_id"
+        );
+        let look = self.look(Lane::Fresh);
+        let mut of_webhook: HashMap<WebhookId, Vec<Taken>> = HashMap::new();
+        for id in ids {
+            let taken = Taken { id: *id, attempt: 1, attempts_before: 0 };
+            of_webhook.entry(id.webhook).or_default().push(taken);
+        }
+        let keys: Vec<Vec<Value>> = of_webhook.keys().map(|id| vec![(*id).into()]).collect();
+        let mut lines = Vec::with_capacity(of_webhook.len());
+        for row in self.lookup(HEAD, TAIL, keys).await? {
+            match webhooks::read(&row, &look.master) {
+                Ok(webhook) => {
+                    let taken = of_webhook.remove(&webhook.id).unwrap_or_default();
+                    lines.push(Line::handed(webhook, look.now, taken));
+                }
+                Err(fault) => tracing::error!(%fault, "a webhook cannot be read; what is owed to it waits"),
+            }
+        }
+        let (head, tail, keys) = look.facts(&lines);
+        let facts = self.lookup(head, tail, keys).await?;
+        Ok(look.all_leased(lines, &facts))
+    }
+}
