@@ -13,6 +13,8 @@ use super::headers;
 
 /// Pictures larger than this stay where they are, in bytes.
 const PICTURE_BYTES_MAX: usize = 1 << 20;
+/// HTML that has grown to this takes no more pictures in: a mail may show one of them any number of times.
+const SHOWN_BYTES_MAX: usize = 8 << 20;
 /// Header fields that are shown.
 const FIELDS_MAX: usize = 200;
 
@@ -88,7 +90,7 @@ fn with_pictures(html: &str, pictures: &HashMap<String, String>) -> String {
         let id = &from[4..];
         let end = id.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '>' | ')')).unwrap_or(id.len());
         let (id, after) = id.split_at(end);
-        match pictures.get(id) {
+        match pictures.get(id).filter(|picture| shown.len() + picture.len() <= SHOWN_BYTES_MAX) {
             Some(picture) => shown.push_str(picture),
             None => shown.push_str(&from[..4 + end]),
         }
@@ -121,6 +123,13 @@ mod tests {
         assert_eq!(seen.text, None);
         let named: Vec<_> = seen.attachments.iter().map(|file| (file.name.as_str(), file.content.len())).collect();
         assert_eq!(named, [("attachment", 3), ("a.csv", 3)]);
+    }
+
+    #[test]
+    fn a_picture_that_is_shown_very_often() {
+        let pictures = HashMap::from([("a".to_owned(), "x".repeat(PICTURE_BYTES_MAX))]);
+        let shown = with_pictures(&"cid:a ".repeat(1_000), &pictures);
+        assert!(shown.len() < SHOWN_BYTES_MAX + 6_000 && shown.ends_with("cid:a "));
     }
 
     #[test]
