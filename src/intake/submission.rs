@@ -326,6 +326,9 @@ impl Intake {
                 let submitted = submitted::read(raw, &self.0.settings.hostname)?;
                 self.check_bounce_address(grant, &submission.switches.bounce_address)?;
                 let from = self.sender(grant, submitted.from.clone(), submission.sender.as_ref())?;
+                for author in &submitted.further_authors {
+                    self.sender(grant, Some(author.clone()), None)?;
+                }
                 let message_id = match submitted.message_id.as_str() {
                     "" => fresh_message_id(id, &from),
                     own => own.to_owned(),

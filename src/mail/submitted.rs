@@ -66,6 +66,8 @@ pub struct Switches {
 pub struct Submitted {
     /// The first mailbox of `From`.
     pub from: Option<Mailbox>,
+    /// The others of `From`.
+    pub further_authors: Vec<Mailbox>,
     /// `To`.
     pub to: Vec<Mailbox>,
     /// `Cc`.
@@ -190,7 +192,10 @@ pub fn read(message: &[u8], hostname: &str) -> Result<Submitted, Unreadable> {
 
 fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> {
     match String::from_utf8_lossy(field.name).to_ascii_lowercase().as_str() {
-        "from" => submitted.from = mailboxes(field).into_iter().next(),
+        "from" => {
+            let mut authors = mailboxes(field).into_iter();
+            (submitted.from, submitted.further_authors) = (authors.next(), authors.collect());
+        }
         "to" => submitted.to = mailboxes(field),
         "cc" => submitted.cc = mailboxes(field),
         "bcc" => submitted.bcc.extend(mailboxes(field)),

@@ -281,6 +281,7 @@ async fn a_mail_that_is_one_already_goes_to_whom_it_names() {
     for (mail, code) in [
         ("From: a@ours.example\n\nnobody\n", "GE_102"),
         ("From: a@theirs.example\nTo: a@example.com\n\nx\n", "SM_111"),
+        ("From: a@ours.example, \"CEO\" <ceo@theirs.example>\nTo: a@example.com\n\nx\n", "SM_111"),
         ("From: a@ours.example\nTo: nobody@localhost\n\nx\n", "SM_113"),
         ("no header", "SM_113"),
         ("From: a@ours.example\nTo: a@example.com\n\n\0\n", "SM_113"),
