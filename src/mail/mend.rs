@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use memchr::{memchr, memrchr2};
+use memchr::{memchr, memmem, memrchr2};
 
 use super::headers;
 use super::parts::{self, Entity, NESTING_MAX};
@@ -161,9 +161,8 @@ fn encoded(content: &[u8], entity: &Entity) -> Option<(&'static str, Vec<u8>)> {
     let bytes = Decoded::new(content, encoding)?.bytes;
     let is_text = entity.content_type.starts_with("text/");
     Some(match encoding {
-        Encoding::QuotedPrintable => ("quoted-printable", quoted(&bytes)),
-        Encoding::Identity if is_text => ("quoted-printable", quoted(&bytes)),
-        Encoding::Identity | Encoding::Base64 => ("base64", packed(&bytes)),
+        Encoding::QuotedPrintable | Encoding::Identity if is_text => ("quoted-printable", quoted(&bytes)),
+        Encoding::QuotedPrintable | Encoding::Identity | Encoding::Base64 => ("base64", packed(&bytes)),
     })
 }
 
@@ -174,22 +173,16 @@ pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
     lines.flat_map(|line| line.iter().chain(b"\r\n")).copied().collect()
 }
 
-/// RFC 2045 §6.7: line ends stay, lines are broken softly, a blank never ends one.
+/// RFC 2045 §6.7: line ends stay, lines are broken softly, a blank never ends one; a CR or LF alone is no line end.
 fn quoted(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4);
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (line, end) = match memchr(b'\n', rest) {
-            Some(end) => (&rest[..end], end + 1),
-            None => (rest, rest.len()),
-        };
-        let is_ended = end > line.len();
-        quoted_line(line.strip_suffix(b"\r").filter(|_| is_ended).unwrap_or(line), &mut out);
-        if is_ended {
-            out.extend_from_slice(b"\r\n");
-        }
-        rest = &rest[end..];
+    let mut start = 0;
+    for end in memmem::find_iter(bytes, b"\r\n") {
+        quoted_line(&bytes[start..end], &mut out);
+        out.extend_from_slice(b"\r\n");
+        start = end + 2;
     }
+    quoted_line(&bytes[start..], &mut out);
     out
 }
 
@@ -305,6 +298,20 @@ mod tests {
              fits\n--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n=C3=BC\n\
              --b\nContent-Type: message/rfc822\n\nSubject: =?utf-8?B?w7w=?=\nContent-Transfer-Encoding: quoted-printable\n\
              Content-Type: text/plain; charset=utf-8\n\n=C3=BC\n--b--\nepilogue\n",
+        );
+    }
+
+    #[test]
+    fn line_feeds_alone_stay_what_they_are() {
+        assert_eq!(quoted(b"a\nb\r\nc\rd"), b"a=0Ab\r\nc=0Dd");
+        let long = "x".repeat(1_000);
+        check(
+            Need::ShortLines,
+            &format!("Content-Type: application/pdf\nContent-Transfer-Encoding: quoted-printable\n\n%PDF=0A{long}"),
+            &format!(
+                "Content-Type: application/pdf\nContent-Transfer-Encoding: base64\nMIME-Version: 1.0\n\n{}",
+                String::from_utf8(packed(format!("%PDF\n{long}").as_bytes())).unwrap().replace("\r\n", "\n")
+            ),
         );
     }
 

@@ -20,20 +20,35 @@ const OF_ADDRESSES: &[&str] = &[
     "Disposition-Notification-To",
 ];
 
+/// What stands between two items of a list.
+const FOLD: &str = "\r\n\t";
+
 /// The whole field with its last line end; `None` when ASCII cannot say it.
 pub(super) fn in_ascii(field: &Field<'_>) -> Option<Vec<u8>> {
+    let text = match std::str::from_utf8(field.value) {
+        Ok(text) => text.to_owned(),
+        // Not UTF-8: most likely Latin-1, whose bytes are its characters.
+        Err(_) => field.value.iter().map(|byte| char::from(*byte)).collect(),
+    };
+    let field = &Field { value: text.as_bytes(), ..field.clone() };
     let value = match () {
         () if OF_ADDRESSES.iter().any(|name| field.is(name)) => addresses(field)?,
         () if field.is("Content-Type") || field.is("Content-Disposition") => parameters(field)?,
-        () => unstructured(field),
+        () => unstructured(&text),
     };
     let name = std::str::from_utf8(field.name).ok()?;
-    Some(format!("{name}: {value}\r\n").into_bytes()).filter(|whole| whole.is_ascii())
+    // Decoded text may hold line ends, which would begin another field.
+    let is_one = value.split(FOLD).all(|item| item.is_ascii() && !has_controls(item));
+    is_one.then(|| format!("{name}: {value}\r\n").into_bytes())
+}
+
+fn has_controls(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
 }
 
 fn addresses(field: &Field<'_>) -> Option<String> {
     let written: Option<Vec<String>> = mailboxes(field).iter().map(mailbox).collect();
-    written.map(|written| written.join(",\r\n\t")).filter(|written| !written.is_empty())
+    written.map(|written| written.join(&format!(",{FOLD}"))).filter(|written| !written.is_empty())
 }
 
 fn mailbox(mailbox: &Mailbox) -> Option<String> {
@@ -44,7 +59,9 @@ fn mailbox(mailbox: &Mailbox) -> Option<String> {
     };
     Some(match mailbox.name.as_str() {
         "" => address,
-        name if name.is_ascii() => format!("\"{}\" <{address}>", name.replace('\\', "\\\\").replace('"', "\\\"")),
+        name if name.is_ascii() && !has_controls(name) => {
+            format!("\"{}\" <{address}>", name.replace('\\', "\\\\").replace('"', "\\\""))
+        }
         name => format!("{} <{address}>", encoded_words(name)),
     })
 }
@@ -58,9 +75,11 @@ fn parameters(field: &Field<'_>) -> Option<String> {
     for parameter in said.attributes().unwrap_or_default() {
         let (name, value) = (&parameter.name, &parameter.value);
         written += &match () {
-            () if is_token(value) => format!(";\r\n\t{name}={value}"),
-            () if value.is_ascii() && !value.contains(['"', '\\']) => format!(";\r\n\t{name}=\"{value}\""),
-            () => format!(";\r\n\t{name}*=utf-8''{}", percent(value)),
+            () if is_token(value) => format!(";{FOLD}{name}={value}"),
+            () if value.is_ascii() && !has_controls(value) && !value.contains(['"', '\\']) => {
+                format!(";{FOLD}{name}=\"{value}\"")
+            }
+            () => format!(";{FOLD}{name}*=utf-8''{}", percent(value)),
         };
     }
     Some(written)
@@ -73,14 +92,8 @@ fn percent(value: &str) -> String {
 }
 
 /// The words from the first that is not ASCII to the last are encoded, the blanks between them too.
-fn unstructured(field: &Field<'_>) -> String {
-    let text = match std::str::from_utf8(field.value) {
-        Ok(text) => text.replace(['\r', '\n'], ""),
-        // Not UTF-8: most likely Latin-1, whose bytes are its characters.
-        Err(_) => {
-            field.value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).map(|byte| char::from(*byte)).collect()
-        }
-    };
+fn unstructured(text: &str) -> String {
+    let text = text.replace(['\r', '\n'], "");
     let text = text.trim();
     let words: Vec<&str> = text.split(' ').collect();
     let is_foreign = |word: &&str| !word.is_ascii();
@@ -120,9 +133,32 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_that_are_decoded_begin_no_field() {
+        check(
+            "To: =?utf-8?Q?x=0D=0AX-Evil:_1?= <a@b.example>, Jörg <j@c.example>",
+            Some("To: =?utf-8?B?eA0KWC1FdmlsOiAx?= <a@b.example>,\r\n\t=?utf-8?B?SsO2cmc=?= <j@c.example>"),
+        );
+        check(
+            "Content-Disposition: attachment; name=\"å\"; filename*=utf-8''x%0D%0AX-Evil:%201",
+            Some(
+                "Content-Disposition: attachment;\r\n\tname*=utf-8''%C3%A5;\r\n\t\
+                filename*=utf-8''x%0D%0AX-Evil%3A%201",
+            ),
+        );
+    }
+
+    #[test]
     fn bytes_of_an_older_charset() {
-        let message = b"Subject: gr\xfcn\r\n\r\n";
-        let field = headers::fields(message).next().unwrap();
-        assert_eq!(in_ascii(&field).unwrap(), b"Subject: =?utf-8?B?Z3LDvG4=?=\r\n");
+        for (message, expected) in [
+            (b"Subject: gr\xfcn\r\n\r\n".as_slice(), "Subject: =?utf-8?B?Z3LDvG4=?=\r\n"),
+            (b"From: J\xf6rg <j@b.example>\r\n\r\n", "From: =?utf-8?B?SsO2cmc=?= <j@b.example>\r\n"),
+            (
+                b"Content-Type: text/plain; name=\"gr\xfcn.pdf\"\r\n\r\n",
+                "Content-Type: text/plain;\r\n\tname*=utf-8''gr%C3%BCn.pdf\r\n",
+            ),
+        ] {
+            let field = headers::fields(message).next().unwrap();
+            assert_eq!(String::from_utf8(in_ascii(&field).unwrap()).unwrap(), expected);
+        }
     }
 }
