@@ -49,7 +49,8 @@ pub(super) struct Page {
     /// In the order of the bytes.
     pub(super) hrefs: Vec<Href>,
     comments: Vec<Range<usize>>,
-    mark: Option<Range<usize>>,
+    /// Where [`PIXEL_MARK`] stands.
+    pub(super) mark: Option<Range<usize>>,
     body_opened: Option<usize>,
     body_closes: Option<usize>,
     html_closes: Option<usize>,

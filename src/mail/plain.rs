@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 use html5gum::{DefaultEmitter, Emitter, ForwardingEmitter, StartTag, Token, Tokenizer};
 
+use super::html::PIXEL_MARK;
+use super::rewrite::no_tracking;
+
 /// Larger HTML is not read.
 pub const HTML_BYTES_MAX: usize = 4 << 20;
 /// Where the text ends at the latest, in bytes.
@@ -100,7 +103,7 @@ impl Page {
             b"blockquote" => self.quotes += 1,
             b"pre" => self.preformatted += 1,
             b"img" => self.text(&attribute(tag, b"alt")),
-            b"a" => self.link = Some((attribute(tag, b"href").trim().to_owned(), self.out.len())),
+            b"a" => self.link = Some((target(tag), self.out.len())),
             _ => {}
         }
     }
@@ -157,6 +160,7 @@ impl Page {
         if self.hidden.is_some() {
             return;
         }
+        let text = &text.replace(PIXEL_MARK, "");
         if self.preformatted > 0 {
             return self.lines(text);
         }
@@ -252,6 +256,15 @@ fn is_hidden(tag: &StartTag<()>) -> bool {
     tag.attributes.contains_key(b"hidden".as_slice()) || style.to_ascii_lowercase().contains("display:none")
 }
 
+/// Where a link leads, without a wish that is meant for us.
+fn target(tag: &StartTag<()>) -> String {
+    let mut href = attribute(tag, b"href").trim().to_owned();
+    if let Some(wish) = no_tracking(href.as_bytes()) {
+        href.replace_range(wish, "");
+    }
+    href
+}
+
 fn attribute<'t>(tag: &'t StartTag<()>, name: &[u8]) -> Cow<'t, str> {
     tag.attributes.get(name).map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value))
 }
@@ -287,6 +300,7 @@ mod tests {
         check("<a href='https://x.example/?a=1&amp;b=2'>Go</a> on", "Go <https://x.example/?a=1&b=2> on");
         check("<a href='https://x.example/'>x.example</a>", "x.example");
         check("<a href='https://x.example/'>https://x.example</a>.", "https://x.example.");
+        check("<a href='https+notrack://x.example/r'>Reset</a>{{open_pixel}}", "Reset <https://x.example/r>");
         check("<a href='mailto:a@b.example?subject=x'>write</a>", "write <a@b.example>");
         check("<a href='mailto:a@b.example'>a@b.example</a>", "a@b.example");
         check("<a href='https://x.example/'><img src=x></a>", "<https://x.example/>");

@@ -134,21 +134,25 @@ fn track<'a>(
     signature: Signature,
 ) -> (Cow<'a, [u8]>, Tracked) {
     let tracking = &facts.tracking;
-    let as_it_came = |why| (Cow::Borrowed(content), Tracked { untouched: Some(why), ..Tracked::default() });
-    if !(tracking.opens || tracking.clicks) {
-        return as_it_came("tracking is off");
-    }
-    if facts.untracked.contains(&delivery.recipient) {
-        return as_it_came("the recipient is not to be tracked");
-    }
-    if tracking.base_url.is_empty() {
-        return as_it_came("the tracking host of its sending domain has not passed its check");
-    }
+    let untracked = |bytes, why| (bytes, Tracked { untouched: Some(why), ..Tracked::default() });
+    let is_left_alone = match () {
+        () if !(tracking.opens || tracking.clicks) => Some("tracking is off"),
+        () if facts.untracked.contains(&delivery.recipient) => Some("the recipient is not to be tracked"),
+        () if tracking.base_url.is_empty() => Some("the tracking host of its sending domain has not passed its check"),
+        () => None,
+    };
     if signature == Signature::None && is_signed_by_sender(content, facts) {
-        return as_it_came("signed by its sender's domain");
+        return untracked(Cow::Borrowed(content), is_left_alone.unwrap_or("signed by its sender's domain"));
+    }
+    let without_marks = || match rewrite::without_marks(content) {
+        Cow::Owned(changed) => Cow::Owned(without_sender_s_signatures(&changed, facts).into_owned()),
+        unchanged => unchanged,
+    };
+    if let Some(why) = is_left_alone {
+        return untracked(without_marks(), why);
     }
     let Some(mut sealed) = Sealed::new(tracking, delivery, ring) else {
-        return as_it_came("no key to seal links with");
+        return untracked(without_marks(), "no key to seal links with");
     };
     let rewritten = rewrite::rewrite(content, &wanted(tracking), &mut sealed);
     let pixel = rewritten.pixel.then(|| sealed.url('o', &Reference::Open));
@@ -164,13 +168,13 @@ fn track<'a>(
 /// no key to sign in its place.
 fn is_signed_by_sender(content: &[u8], facts: &Facts) -> bool {
     let author = author_domain(facts);
-    headers::signing_domains(content).iter().any(|signer| is_same_or_above(signer, &author))
+    headers::signing_domains(content).iter().any(|signer| is_aligned(signer, &author))
 }
 
 /// The mail without the signatures of its author's domain, which our changes have broken: ours takes their place.
 fn without_sender_s_signatures<'a>(content: &'a [u8], facts: &Facts) -> Cow<'a, [u8]> {
     let author = author_domain(facts);
-    headers::without_signatures(content, |signer| is_same_or_above(signer, &author))
+    headers::without_signatures(content, |signer| is_aligned(signer, &author))
 }
 
 /// The domain of `From`, lower case; empty when there is none.
@@ -178,9 +182,11 @@ fn author_domain(facts: &Facts) -> String {
     facts.from.address.rsplit_once('@').map_or_else(String::new, |(_, domain)| domain.to_ascii_lowercase())
 }
 
-/// Whether `domain` is `below` or a domain above it (the relaxed alignment of RFC 7489 §3.1.1).
-fn is_same_or_above(domain: &str, below: &str) -> bool {
-    below.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+/// Whether one is the other or a domain above it: the relaxed alignment of RFC 7489 §3.1.1, siblings aside.
+fn is_aligned(one: &str, other: &str) -> bool {
+    let is_above =
+        |above: &str, below: &str| below.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    is_above(one, other) || is_above(other, one)
 }
 
 /// The tracked URLs of one delivery.

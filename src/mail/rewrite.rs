@@ -98,13 +98,27 @@ pub struct Rewritten<'a> {
     pub pixel: bool,
 }
 
-/// Rewrites `message`. Linear in its size; never fails: what cannot be rewritten safely stays.
+/// Rewrites `message`. Linear in its size; never fails: what cannot be rewritten safely stays. Marks that are meant for
+/// us (`https+notrack:`, `{{open_pixel}}`) go whatever is wanted, since no reader can make anything of them.
 pub fn rewrite<'a>(message: &'a [u8], wanted: &Wanted<'_>, links: &mut dyn Links) -> Rewritten<'a> {
     let mut work = Work::new(message, wanted, links);
-    if wanted.opens || wanted.clicks || wanted.text_clicks {
-        work.message();
-    }
+    work.message();
     work.rewritten
+}
+
+/// `message` without the marks that are meant for us, nothing tracked.
+pub fn without_marks(message: &[u8]) -> Cow<'_, [u8]> {
+    struct Nothing;
+    impl Links for Nothing {
+        fn pixel(&mut self) -> Option<String> {
+            None
+        }
+
+        fn link(&mut self, _: u16, _: LinkKind, _: &str) -> Option<String> {
+            None
+        }
+    }
+    rewrite(message, &Wanted::default(), &mut Nothing).bytes
 }
 
 /// One link or pixel of a body, before it is known whether it fits.
@@ -116,7 +130,7 @@ struct Edit {
 enum Becomes {
     Link(LinkReport),
     Pixel,
-    /// The scheme that asked not to be tracked, made into one that works.
+    /// A mark that was meant for us, gone.
     Plain,
 }
 
@@ -173,17 +187,22 @@ impl<'a, 'w> Work<'a, 'w> {
 
     /// The rewritten body as it is sent, or why it stays.
     fn body(&mut self, body: &Body, decoded: &Decoded<'_>) -> Result<Vec<u8>, &'static str> {
-        let scannable = body.charset.scannable(&decoded.bytes).ok_or(reason::CHARSET)?;
+        let is_wanted = self.wants_links(body.kind) || (self.wants_pixel && body.kind == LinkKind::Html);
+        let nothing = if is_wanted { reason::NOTHING } else { reason::NOT_WANTED };
+        let scannable = body.charset.scannable(&decoded.bytes);
+        let scannable = scannable.ok_or(if is_wanted { reason::CHARSET } else { nothing })?;
+        if !is_wanted && !may_be_marked(&scannable) {
+            return Err(nothing);
+        }
         let mut edits = match body.kind {
-            LinkKind::Html if self.wants_pixel || self.wanted.clicks => self.html(body, &decoded.bytes, &scannable)?,
-            LinkKind::Text if self.wanted.text_clicks => self.text(body, &decoded.bytes, &scannable)?,
-            _ => return Err(reason::NOT_WANTED),
+            LinkKind::Html => self.html(body, &decoded.bytes, &scannable)?,
+            LinkKind::Text => self.text(body, &decoded.bytes, &scannable)?,
         };
         edits.sort_by_key(|edit| edit.splice.range.start);
         let (splices, becomes): (Vec<_>, Vec<_>) = edits.into_iter().map(|edit| (edit.splice, edit.becomes)).unzip();
         let (bytes, made) = decoded.spliced(&splices, line_break(self.message));
         if !made.contains(&true) {
-            return Err(if made.is_empty() { reason::NOTHING } else { reason::LONG_LINES });
+            return Err(if made.is_empty() { nothing } else { reason::LONG_LINES });
         }
         for (becomes, _) in becomes.into_iter().zip(made).filter(|(_, made)| *made) {
             match becomes {
@@ -195,20 +214,26 @@ impl<'a, 'w> Work<'a, 'w> {
         Ok(bytes)
     }
 
+    fn wants_links(&self, kind: LinkKind) -> bool {
+        match kind {
+            LinkKind::Html => self.wanted.clicks,
+            LinkKind::Text => self.wanted.text_clicks,
+        }
+    }
+
     fn html(&mut self, body: &Body, bytes: &[u8], scannable: &[u8]) -> Result<Vec<Edit>, &'static str> {
         let page = html::scan(scannable);
         let mut found = Vec::new();
-        if self.wanted.clicks {
-            for href in &page.hrefs {
-                let raw = &bytes[href.span.clone()];
-                let value = || attribute_text(&body.charset, raw, &href.value);
-                found.extend(self.found(raw, href.span.clone(), href.blank, href.is_opted_out, value));
-            }
+        for href in &page.hrefs {
+            let raw = &bytes[href.span.clone()];
+            let is_out = href.is_opted_out || !self.wanted.clicks;
+            let value = || attribute_text(&body.charset, raw, &href.value);
+            found.extend(self.found(raw, href.span.clone(), href.blank, is_out, value));
         }
         let mut edits = self.tracked(body, bytes, found)?;
-        if std::mem::take(&mut self.wants_pixel) {
-            edits.extend(self.pixel(bytes, &page));
-        }
+        let pixel = if std::mem::take(&mut self.wants_pixel) { self.pixel(bytes, &page) } else { None };
+        let mark = || page.mark.clone().map(|range| plain(range, None));
+        edits.extend(pixel.or_else(mark));
         Ok(edits)
     }
 
@@ -216,8 +241,9 @@ impl<'a, 'w> Work<'a, 'w> {
         let mut found = Vec::new();
         for link in text::scan(scannable, body.joins_lines) {
             let raw = &bytes[link.span.clone()];
+            let is_out = link.is_opted_out || !self.wanted.text_clicks;
             let value = || body.charset.text(&link.value).map(Cow::into_owned);
-            found.extend(self.found(raw, link.span.clone(), None, link.is_opted_out, value));
+            found.extend(self.found(raw, link.span.clone(), None, is_out, value));
         }
         self.tracked(body, bytes, found)
     }
@@ -250,7 +276,7 @@ impl<'a, 'w> Work<'a, 'w> {
         let mut edits = Vec::with_capacity(found.len() + 1);
         for Found { range, break_at, target } in found {
             let Some(target) = target else {
-                edits.push(Edit { splice: Splice { range, text: String::new(), break_at }, becomes: Becomes::Plain });
+                edits.push(plain(range, break_at));
                 continue;
             };
             let Some(tracked) = self.url(body.kind, &target) else { continue };
@@ -309,6 +335,17 @@ struct Found {
     target: Option<String>,
 }
 
+/// A mark that goes.
+fn plain(range: Range<usize>, break_at: Option<usize>) -> Edit {
+    Edit { splice: Splice { range, text: String::new(), break_at }, becomes: Becomes::Plain }
+}
+
+/// Whether a body may hold a mark that is meant for us.
+fn may_be_marked(bytes: &[u8]) -> bool {
+    let is_wish = |at: usize| bytes.get(at..at + WISH.len()).is_some_and(|found| found.eq_ignore_ascii_case(WISH));
+    memchr::memchr_iter(b'+', bytes).any(is_wish) || memmem::find(bytes, html::PIXEL_MARK.as_bytes()).is_some()
+}
+
 fn decoded<'a>(message: &'a [u8], part: &Part) -> Result<Decoded<'a>, &'static str> {
     let body = part.body.as_ref().map_err(|reason| *reason)?;
     if part.range.is_empty() {
@@ -336,9 +373,11 @@ fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String>
     String::from_utf8(href.value).ok()
 }
 
-/// Where `+notrack` stands in the scheme of a link that begins with it: that goes, and the rest stays as it is spelled.
-fn no_tracking(raw: &[u8]) -> Option<Range<usize>> {
-    const WISH: &[u8] = b"+notrack";
+/// What asks, in the scheme of a link, for it not to be tracked.
+const WISH: &[u8] = b"+notrack";
+
+/// Where [`WISH`] stands in the scheme of a link that begins with it: that goes, and the rest stays as it is spelled.
+pub(super) fn no_tracking(raw: &[u8]) -> Option<Range<usize>> {
     let start = raw.len() - raw.trim_ascii_start().len();
     [b"https".as_slice(), b"http"].into_iter().find_map(|scheme| {
         let (wish, end) = (start + scheme.len(), start + scheme.len() + WISH.len());

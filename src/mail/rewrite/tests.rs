@@ -102,10 +102,21 @@ fn links_that_stay() {
 }
 
 #[test]
-fn nothing_wanted_changes_nothing() {
+fn nothing_wanted_changes_nothing_but_marks_that_are_ours() {
     let message = html("<a href='https://a.example/'>");
     let out = rewritten(message.as_bytes(), &Wanted::default());
-    assert!(matches!(out.bytes, Cow::Borrowed(_)) && out.parts.is_empty());
+    assert!(matches!(out.bytes, Cow::Borrowed(_)));
+    assert_eq!(out.parts[0].untouched, Some(reason::NOT_WANTED));
+    let (marked, expected) =
+        ("<a href='HTTPS+NoTrack://a.example/?+notrack'>{{open_pixel}}x", "<a href='HTTPS://a.example/?+notrack'>x");
+    let untracked = Wanted { clicks: false, opens: false, ..ALL };
+    for wanted in [Wanted::default(), untracked] {
+        check(&wanted, marked, expected);
+    }
+    check(&CLICKS, "x{{open_pixel}}y", "xy");
+    let text = |link: &str| format!("Content-Type: text/plain\r\n\r\n{link}\r\n");
+    let out = without_marks(text("https+notrack://a.example/r").as_bytes()).into_owned();
+    assert_eq!(String::from_utf8(out).unwrap(), text("https://a.example/r"));
 }
 
 #[test]
