@@ -257,3 +257,36 @@ impl ServerCertVerifier for Unchecked {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_handshakes_fail_of() {
+        use rustls::{AlertDescription, Error, PeerIncompatible};
+        let check = |error: Error, result: ResultType, code: &str| {
+            let flaw = Flaw::of_handshake(&io::Error::new(io::ErrorKind::InvalidData, error.clone()));
+            assert_eq!((flaw.result, flaw.code.as_str()), (result, code), "{error:?}");
+            assert_eq!(flaw.text, error.to_string());
+        };
+        let certificate = |error: CertificateError, result, code| check(error.into(), result, code);
+        certificate(CertificateError::NotValidForName, ResultType::CertificateHostMismatch, "");
+        certificate(CertificateError::Expired, ResultType::CertificateExpired, "");
+        let (time, not_after) =
+            (UnixTime::since_unix_epoch(Duration::from_secs(9)), UnixTime::since_unix_epoch(Duration::ZERO));
+        certificate(CertificateError::ExpiredContext { time, not_after }, ResultType::CertificateExpired, "");
+        certificate(CertificateError::NotValidYet, ResultType::CertificateNotTrusted, "not-valid-yet");
+        certificate(CertificateError::UnknownIssuer, ResultType::CertificateNotTrusted, "unknown-issuer");
+        certificate(CertificateError::BadSignature, ResultType::CertificateNotTrusted, "bad-certificate");
+        let unmatched = CertificateError::ApplicationVerificationFailure;
+        certificate(unmatched, ResultType::CertificateNotTrusted, "no-tlsa-record-matches");
+        check(Error::NoCertificatesPresented, ResultType::CertificateNotTrusted, "no-certificate");
+        check(Error::AlertReceived(AlertDescription::HandshakeFailure), ResultType::ValidationFailure, "alert-40");
+        let incompatible = PeerIncompatible::NoCipherSuitesInCommon;
+        check(incompatible.into(), ResultType::ValidationFailure, "nothing-in-common");
+        check(Error::HandshakeNotComplete, ResultType::ValidationFailure, "bad-handshake");
+        let cut = Flaw::of_handshake(&io::ErrorKind::UnexpectedEof.into());
+        assert_eq!((cut.result, cut.code.as_str()), (ResultType::ValidationFailure, "connection-broken"));
+    }
+}

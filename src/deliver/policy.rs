@@ -251,3 +251,25 @@ pub(super) fn not_named(host: &str) -> Flaw {
     let text = format!("the domain's MTA-STS policy does not name {host}");
     Flaw::new(ResultType::ValidationFailure, "mx-not-in-policy", text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::StatusCode;
+
+    #[test]
+    fn answers_that_hold_no_policy() {
+        let check = |status, kind: &str, body: &'static [u8], expected: Result<&str, (ResultType, &str)>| {
+            let content_type = kind.to_owned();
+            let read = text(Fetched { status, location: None, content_type, body: body.into() });
+            let read = read.as_deref().map_err(|flaw| (flaw.result, flaw.code.as_str()));
+            assert_eq!(read, expected, "{status} {kind}");
+        };
+        check(StatusCode::OK, "text/plain", b"x", Ok("x"));
+        check(StatusCode::OK, "Text/Plain ; charset=utf-8", b"x", Ok("x"));
+        check(StatusCode::NOT_FOUND, "text/plain", b"x", Err((ResultType::StsPolicyFetchError, "http-404")));
+        check(StatusCode::FOUND, "text/plain", b"x", Err((ResultType::StsPolicyFetchError, "http-302")));
+        check(StatusCode::OK, "text/html", b"x", Err((ResultType::StsPolicyInvalid, "content-type")));
+        check(StatusCode::OK, "text/plain", b"\xff", Err((ResultType::StsPolicyInvalid, "not-utf-8")));
+    }
+}

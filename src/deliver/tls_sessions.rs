@@ -2,7 +2,7 @@
 //!
 //! A session is a connection that came to where TLS is begun, or that a policy ruled out before; mails that share one
 //! count once, and a fall back to clear text counts as the failure before it. Counted in memory, without waiting for
-//! anybody, and given to the store every now and then in one commit: what a crash loses is a minute's counts. Mail whose
+//! anybody, and given to the store every now and then: what a crash loses is a minute's counts. Mail whose
 //! submitter wants something else of TLS than its domain does is not counted, and reports themselves are such mail.
 
 use std::collections::HashMap;
@@ -19,8 +19,10 @@ use crate::model::tls_session::{AppliedPolicy, FailedSession, PolicyType, Result
 use crate::store::tls_sessions::CountedSessions;
 use crate::store::{Store, StoreError};
 
-/// Different sessions that are counted between two commits; more are not counted.
+/// Different sessions that are counted between two times of writing; more are not counted.
 const KINDS_MAX: usize = 20_000;
+/// Of these so many are written in one commit, so that deliveries need not wait long for theirs.
+const BITE: usize = 500;
 /// Exchangers of one policy that are told.
 const EXCHANGERS_TOLD_MAX: usize = 100;
 /// Longest TLSA record that is told, in bytes.
@@ -51,18 +53,20 @@ impl TlsSessions {
     /// `Unavailable`: it is kept for the next time.
     pub async fn keep(&self, store: &Store) -> Result<(), StoreError> {
         let counts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if counts.is_empty() {
-            return Ok(());
-        }
         let counted = |((day, domain, session), sessions)| CountedSessions { day, domain, session, sessions };
-        let counted: Vec<CountedSessions> = counts.into_iter().map(counted).collect();
-        let kept = store.add_tls_sessions(counted.clone()).await;
-        if kept.is_err() {
-            for CountedSessions { day, domain, session, sessions } in counted {
-                self.add((day, domain, session), sessions);
+        let mut counted = counts.into_iter().map(counted);
+        loop {
+            let bite: Vec<CountedSessions> = counted.by_ref().take(BITE).collect();
+            if bite.is_empty() {
+                return Ok(());
+            }
+            if let Err(fault) = store.add_tls_sessions(bite.clone()).await {
+                for CountedSessions { day, domain, session, sessions } in bite.into_iter().chain(counted) {
+                    self.add((day, domain, session), sessions);
+                }
+                return Err(fault);
             }
         }
-        kept
     }
 }
 
@@ -157,4 +161,46 @@ fn tlsa(host: &str, records: &[Tlsa]) -> AppliedPolicy {
 fn dnssec(fault: &Fault) -> Option<Flaw> {
     let is_failure = matches!(fault, Fault::Dns { why: DnsError::Failed, .. });
     is_failure.then(|| Flaw::new(ResultType::DnssecInvalid, "", fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dns_keeps_from_us() {
+        let check = |why: DnsError, expected: Option<ResultType>| {
+            let fault = Fault::Dns { host: "_25._tcp.mx.example.net".into(), why };
+            for (yardstick, domain) in [
+                (Yardstick::of_unknown("example.net", &fault), "example.net"),
+                (
+                    Yardstick::new("example.net", "mx.example.net", &Wish::default(), &Err(fault.clone())),
+                    "mx.example.net",
+                ),
+            ] {
+                let session = yardstick.session(None);
+                let told =
+                    session.as_ref().and_then(|session| session.failure.as_ref()).map(|failed| failed.result_type);
+                assert_eq!(told, expected, "{why:?}");
+                let is_tlsa = |session: TlsSession| session.policy == applied(PolicyType::Tlsa, domain);
+                assert!(session.is_none_or(is_tlsa), "{why:?}");
+            }
+        };
+        check(DnsError::Failed, Some(ResultType::DnssecInvalid));
+        check(DnsError::Timeout, None);
+    }
+
+    #[test]
+    fn no_more_is_counted_than_fits() {
+        let sessions = TlsSessions::default();
+        let session = |domain: &str| TlsSession { policy: applied(PolicyType::NoPolicyFound, domain), failure: None };
+        for place in 0..KINDS_MAX + 5 {
+            let domain = format!("d{place}.example");
+            sessions.count(Day(0), &domain, session(&domain));
+        }
+        sessions.count(Day(0), "d0.example", session("d0.example"));
+        let counts = sessions.0.lock().unwrap();
+        assert_eq!(counts.len(), KINDS_MAX);
+        assert_eq!(counts[&(Day(0), "d0.example".to_owned(), session("d0.example"))], 2);
+    }
 }

@@ -14,6 +14,7 @@ use postback::fetch::Fetcher;
 use postback::ids::IdSource;
 use postback::intake::provision;
 use postback::mail::tls_report::Reporter;
+use postback::model::delivery::State;
 use postback::model::statistics::Day;
 use postback::model::tls_session::{AppliedPolicy, FailedSession, PolicyType, ResultType, TlsSession};
 use postback::store::retention::Keep;
@@ -24,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::exchanger::Script;
+use crate::exchanger::{Act, Script, say};
 use crate::mx::{AWHILE, House, tls_of};
 use crate::support::engines::on_both_engines;
 use crate::support::node::START;
@@ -34,6 +35,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const RECORDS: &str = "try.example. MX 10 try.test.\ntry.test. A 127.0.0.1\n_mta-sts.try.example. TXT \"v=STSv1; id=1\"\n\
     mta-sts.try.example. A 127.0.0.1\n\
     lost.example. MX 10 lost.test.\nlost.test. A 127.0.0.1\n_mta-sts.lost.example. TXT \"v=STSv1; id=1\"\n\
+    cut.example. MX 10 cut.test.\ncut.test. A 127.0.0.1\n\
     reports.example. A 127.0.0.1\n";
 
 /// A web server that takes reports: the first with 503, the others with 201.
@@ -136,6 +138,11 @@ async fn each_session_is_counted_by_its_policy() {
     house.sent("b@good.example").await;
     house.exchanger.now_on(Script::polite());
     house.sent("a@d.plain").await;
+    for (domain, act) in [("implicit", say("454 4.7.0 not now")), ("cut", Act::Cut(b"220 go ahead\r\n".to_vec()))] {
+        house.exchanger.now_on(Script::offering(&["STARTTLS"]).on("STARTTLS", act));
+        let (view, attempt) = house.sent(&format!("a@{domain}.example")).await;
+        assert_eq!(view.delivery.state, State::Delivered, "{attempt:#?}");
+    }
     worker.drain(AWHILE).await;
     let expected = BTreeMap::from([
         ("good.example", (NoPolicyFound, None, "")),
@@ -146,6 +153,8 @@ async fn each_session_is_counted_by_its_policy() {
         ("dane.example", (Tlsa, None, "")),
         ("odd.example", (Tlsa, Some(ResultType::TlsaInvalid), "odd.test")),
         ("wrong.example", (Tlsa, Some(ResultType::CertificateNotTrusted), "wrong.test no-tlsa-record-matches")),
+        ("implicit.example", (NoPolicyFound, Some(ResultType::StarttlsNotSupported), "implicit.example starttls-454")),
+        ("cut.example", (NoPolicyFound, Some(ResultType::ValidationFailure), "cut.test connection-broken")),
         ("d.plain", (NoPolicyFound, Some(ResultType::StarttlsNotSupported), "mx.plain")),
     ]);
     for (domain, (kind, result, code)) in expected {
