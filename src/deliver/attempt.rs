@@ -148,7 +148,8 @@ impl Trip<'_> {
 
     /// Whether a host of this site may be the first to be tried.
     fn begins_at(&self, site: &Site) -> bool {
-        self.last.is_some() || self.rest.is_some() || self.site == site
+        // What is found elsewhere at each look is moved once, or it would wander for ever.
+        self.leased.was_misplaced || self.last.is_some() || self.rest.is_some() || self.site == site
     }
 }
 

@@ -288,7 +288,7 @@ impl Queue for Deliver {
         self.parts.store.put_off_deliveries(rows).await
     }
 
-    async fn perform(&self, leased: Leased, turn: Turn) -> Done<Leased> {
+    async fn perform(&self, mut leased: Leased, turn: Turn) -> Done<Leased> {
         let started_at = self.parts.clock.now();
         let stopwatch = Stopwatch::start();
         self.parts.counters.under_way.fetch_add(1, Ordering::Relaxed);
@@ -297,7 +297,10 @@ impl Queue for Deliver {
         let tried = match tried {
             Attempted::Tried(tried) => tried,
             Attempted::StoreAway => return Done::Settled(None),
-            Attempted::Misplaced => return Done::Misplaced(leased),
+            Attempted::Misplaced => {
+                leased.was_misplaced = true;
+                return Done::Misplaced(leased);
+            }
             Attempted::PutOff(until) => return Done::PutOff(leased, Later { until, mark: Mark::Room }),
         };
         if let Some(signal) = tried.signal {

@@ -43,6 +43,8 @@ pub struct Leased {
     pub mark: Mark,
     /// What stands on a suppression list since it was accepted, and keeps it from being tried.
     pub suppressed: Option<Found>,
+    /// It stood in the line of another site than the one that it was found to go to, and was moved.
+    pub was_misplaced: bool,
     /// Room in the hand-over, given back when this is dropped.
     #[expect(dead_code, reason = "held for what dropping it does")]
     pub(super) slot: Option<OwnedSemaphorePermit>,

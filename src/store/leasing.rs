@@ -22,11 +22,47 @@ use crate::model::time::Timestamp;
 
 /// Agents that one lease takes from.
 const AGENTS_MAX: usize = 16;
-/// Agents that one walk passes; the next begins where it ended.
-const WALK_MAX: usize = 256;
 /// Due rows of one agent that are looked at, for each that may be leased, and at least.
 const LOOK_FACTOR: usize = 4;
 const LOOK_MIN: usize = 256;
+
+/// Before the first agent, and the last that there can be.
+const START: &[u8] = &[];
+const END: &[u8] = &[0xff; 16];
+
+/// Walks the agents that have something queued, after `$1` and up to `$2`, by one look into the index each.
+macro_rules! turns {
+    ($($then:expr),*) => {
+        concat!(
+            "with recursive turn (agent_id) as (
+                select (
+                    select agent_id from deliveries
+                    where state = 'queued' and held_at is null and agent_id > $1 and agent_id <= $2
+                    order by agent_id
+                    limit 1)
+                union all
+                select (
+                    select deliveries.agent_id from deliveries
+                    where state = 'queued' and held_at is null and deliveries.agent_id > turn.agent_id
+                        and deliveries.agent_id <= $2
+                    order by deliveries.agent_id
+                    limit 1)
+                from turn
+                where turn.agent_id is not null) ",
+            $($then),*
+        )
+    };
+}
+
+/// When an agent's first delivery is due.
+macro_rules! first_due {
+    () => {
+        "(select due_at from deliveries
+            where state = 'queued' and held_at is null and deliveries.agent_id = turn.agent_id
+            order by due_at
+            limit 1)"
+    };
+}
 
 /// A delivery that is due, as far as choosing needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,12 +121,11 @@ impl Store {
         let mut chooser = Chooser { put_off, left: limit as usize, now, chosen: Vec::new(), off: Vec::new() };
         self.transaction(move |tx| {
             Box::pin(async move {
-                let (agents, is_whole) = agents(tx, after, now).await?;
-                let mut has_more = !is_whole;
+                let (agents, mut has_more) = agents(tx, after, now, AGENTS_MAX.min(limit as usize)).await?;
                 for (agent, share) in agents.iter().zip(shares(limit as usize, &agents)) {
                     has_more |= chooser.choose(tx, agent, share.min(chooser.left)).await?;
                 }
-                let after = agents.last().map(|last| last.agent);
+                let after = agents.last().map(|last| last.agent).or(after);
                 chooser.write_put_off(tx).await?;
                 let leased = chooser.lease(tx, &holder).await?;
                 Ok(Batch { leased, has_more, after })
@@ -104,67 +139,47 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn next_delivery_due(&self) -> Result<Option<Timestamp>> {
-        let walked = self.rows(WALK, vec![Vec::<u8>::new().into(), (WALK_MAX as u32).into()]).await?;
-        let due = walked.iter().map(|row| row.maybe_time("due_at")).collect::<Result<Vec<_>>>()?;
-        Ok(due.into_iter().flatten().min())
+        const SQL: &str = turns!(
+            "select min(due_at) as due_at
+            from (
+                select ",
+            first_due!(),
+            " as due_at
+                from turn
+                where agent_id is not null) as firsts"
+        );
+        let all = vec![START.into(), END.into()];
+        self.row(SQL, all).await?.map_or(Ok(None), |row| row.maybe_time("due_at"))
     }
 }
 
-/// Walks from agent to agent, each with when its first delivery is due.
-const WALK: &str = "
-    with recursive turn (agent_id) as (
-        select (
-            select agent_id from deliveries
-            where state = 'queued' and held_at is null and agent_id > $1
-            order by agent_id
-            limit 1)
-        union all
-        select (
-            select deliveries.agent_id from deliveries
-            where state = 'queued' and held_at is null and deliveries.agent_id > turn.agent_id
-            order by deliveries.agent_id
-            limit 1)
+/// The next agents that have something due, after `after` and then from the start, at most `most`; and whether others
+/// have too.
+async fn agents(tx: &mut Tx, after: Option<AgentId>, now: Timestamp, most: usize) -> Result<(Vec<Agent>, bool)> {
+    const SQL: &str = turns!(
+        "select agent_id, (select tenant_id from agents where agents.id = turn.agent_id) as tenant_id
         from turn
-        where turn.agent_id is not null)
-    select agent_id,
-        (select due_at from deliveries
-            where state = 'queued' and held_at is null and deliveries.agent_id = turn.agent_id
-            order by due_at
-            limit 1) as due_at,
-        (select tenant_id from agents where agents.id = turn.agent_id) as tenant_id
-    from turn
-    where agent_id is not null
-    limit $2";
-
-/// The next agents that have something due, after `after` and then from the start; and whether these are all.
-async fn agents(tx: &mut Tx, after: Option<AgentId>, now: Timestamp) -> Result<(Vec<Agent>, bool)> {
+        where agent_id is not null and ",
+        first_due!(),
+        " <= $3
+        limit $4"
+    );
     let mut found = Vec::new();
-    let mut walks = vec![(Vec::new(), after)];
-    if let Some(after) = after {
-        walks.insert(0, (after.as_bytes().to_vec(), None));
-    }
-    let mut is_whole = true;
-    for (start, end) in walks {
-        let rows = tx.rows(WALK, vec![start.into(), (WALK_MAX as u32).into()]).await?;
-        is_whole &= rows.len() < WALK_MAX;
-        for row in &rows {
+    let after = after.map_or(START.to_vec(), |after| after.as_bytes().to_vec());
+    for (after, end) in [(after.clone(), END.to_vec()), (START.to_vec(), after)] {
+        let limit = u32::try_from(most + 1 - found.len()).unwrap_or(u32::MAX);
+        for row in tx.rows(SQL, vec![after.into(), end.into(), now.into(), limit.into()]).await? {
+            if found.len() == most {
+                return Ok((found, true));
+            }
             let agent = AgentId::from_bytes(row.id("agent_id")?);
-            if end.is_some_and(|end| agent > end) {
-                break;
-            }
-            if row.maybe_time("due_at")?.is_none_or(|due| due > now) {
-                continue;
-            }
-            if found.len() == AGENTS_MAX {
-                return Ok((found, false));
-            }
             // An agent that was removed has mail of its own still: it is nobody's turn but its own.
             let tenant = row.maybe_bytes("tenant_id")?.and_then(|bytes| bytes.try_into().ok());
             let tenant = TenantId::from_bytes(tenant.unwrap_or(*agent.as_bytes()));
             found.push(Agent { tenant, agent });
         }
     }
-    Ok((found, is_whole))
+    Ok((found, false))
 }
 
 /// How many of `limit` each of these agents may have: tenants share alike, and so do the agents of each.
@@ -264,7 +279,8 @@ impl<F: FnMut(&Due) -> Option<(Timestamp, Mark)>> Chooser<F> {
             let message = readable(message.ok_or_else(nothing))?;
             let lease = Lease { holder: holder.to_owned(), attempt: delivery.attempts };
             let suppressed = found.filter(|found| found.action != Action::SuppressTracking);
-            Some(Leased { delivery, lease, message, content: None, mark, suppressed, slot: None })
+            let (content, was_misplaced, slot) = Default::default();
+            Some(Leased { delivery, lease, message, content, mark, suppressed, was_misplaced, slot })
         });
         Ok(leased.collect())
     }

@@ -59,9 +59,16 @@ impl Store {
 
     async fn accept_and_hand_over(&self, plans: Vec<Plan>, terms: Terms) -> Result<()> {
         let mut accepts = Vec::with_capacity(plans.len());
-        let now = self.now();
+        let (now, mut files) = (self.now(), Vec::new());
         for plan in plans {
-            let file = self.put_aside(plan.message.id.to_string(), &plan.content).await?;
+            let file = match self.put_aside(plan.message.id.to_string(), &plan.content).await {
+                Ok(file) => file,
+                Err(fault) => {
+                    self.clear_away(&files).await;
+                    return Err(fault);
+                }
+            };
+            files.extend(file.clone());
             accepts.push(Accept { plan: Arc::new(plan), file, holder: None, now });
         }
         let plans: Vec<Arc<Plan>> = accepts.iter().map(|accept| accept.plan.clone()).collect();
@@ -70,7 +77,12 @@ impl Store {
         if slots.is_some() {
             accepts.iter_mut().for_each(|accept| accept.holder = Some(self.0.holder.clone()));
         }
-        self.0.writer.write(Work::Accept(Box::new(Together { accepts, terms, now }))).await?;
+        let written = self.0.writer.write(Work::Accept(Box::new(Together { accepts, terms, now }))).await;
+        if let Err(StoreError::OverLimit | StoreError::Conflict) = written {
+            // After any other fault they may have been committed.
+            self.clear_away(&files).await;
+        }
+        written?;
         let mut slots = slots.into_iter().flatten();
         for plan in plans {
             let message = Arc::new(plan.message.clone());
@@ -82,6 +94,7 @@ impl Store {
                     content: Some(plan.content.clone()),
                     mark: Mark::None,
                     suppressed: None,
+                    was_misplaced: false,
                     slot: Some(slot),
                 });
             }
@@ -171,6 +184,15 @@ impl Store {
         }
     }
 
+    /// Removes files of what was refused; one that a row points to is of a message that was accepted before.
+    async fn clear_away(&self, files: &[String]) {
+        for name in files {
+            if let Ok(false) = self.is_known(name).await {
+                self.remove_aside(name).await;
+            }
+        }
+    }
+
     /// Removes such a file; most bytes live in rows and have none.
     pub(super) async fn remove_aside(&self, name: &str) {
         let _ = tokio::fs::remove_file(self.0.contents.join(name)).await;
@@ -182,11 +204,16 @@ fn write_synced(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()
     use std::io::Write;
     std::fs::create_dir_all(folder)?;
     let unfinished: PathBuf = folder.join(format!("{name}.part"));
-    let mut file = std::fs::File::create(&unfinished)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, folder.join(name))?;
-    std::fs::File::open(folder)?.sync_all()
+    let write = || {
+        let mut file = std::fs::File::create(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, folder.join(name))?;
+        std::fs::File::open(folder)?.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&unfinished);
+    })
 }
 
 /// The deliveries of a plan that are due now.

@@ -279,13 +279,14 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn let_go_on(&self, scope: Scope, domain: Option<&str>) -> Result<()> {
-        const PUT_OFF: Meant = meant!(
+        // A lease leaves the mark: what is in a worker's hands already goes on there.
+        const PUT_OFF: Meant = free!(
             "update deliveries
             set due_at = $12, mark = ''
             where (message_id, recipient) in (
                 select message_id, recipient",
-            "and mark = 'paused' ",
-            "limit $13)"
+            "and mark = 'paused'
+                limit $13)"
         );
         let filter = QueueFilter { domain: domain.map(str::to_owned), ..QueueFilter::all_of(scope) };
         self.in_bites(&PUT_OFF, filter).await.map(drop)

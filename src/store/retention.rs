@@ -1,6 +1,7 @@
 //! What is forgotten, when, in small bites.
 //!
-//! A message goes, with everything about it, when it is older than the limit and none of its deliveries is queued.
+//! A message goes, with everything about it, when it is older than the limit, none of its deliveries is queued and
+//! none of its events is owed.
 //! What was logged of webhooks goes earlier, and what tests left behind. Each bite is one short transaction, so that
 //! forgetting never holds up the writer for long.
 
@@ -128,7 +129,8 @@ impl Store {
         Ok(())
     }
 
-    async fn is_known(&self, file: &str) -> Result<bool> {
+    /// Whether a row points to a content file of this name.
+    pub(super) async fn is_known(&self, file: &str) -> Result<bool> {
         let (sql, id) = match (file.parse::<MessageId>(), file.parse::<FileId>()) {
             (Ok(id), _) => ("select 1 as known from contents where message_id = $1 and file is not null", id.into()),
             (_, Ok(id)) => ("select 1 as known from cached_files where id = $1 and file is not null", id.into()),
@@ -179,15 +181,26 @@ async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<bo
     Ok(attempts >= u64::from(ATTEMPTS_BITE))
 }
 
+/// Messages accepted before `$2`, whose ids are before `$1`, that nobody waits for: no delivery is queued, and no event is
+/// owed. A webhook that is off keeps nothing that has been owed to it for as long as messages are kept.
+const OLD: &str = "
+    select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
+    from messages
+    where id < $1 and accepted_at < $2
+        and not exists (select 1 from deliveries where message_id = messages.id and state = 'queued')
+        and not exists (
+            select 1
+            from events
+            join dispatches on dispatches.event_id = events.id
+            join webhooks on webhooks.id = dispatches.webhook_id
+            where events.message_id = messages.id and dispatches.state = 'queued'
+                and (switch = 'on' or dispatches.created_at >= $2))
+    order by id
+    limit $3";
+
 async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId>> {
-    const OLD: &str = "
-        select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
-        from messages
-        where accepted_at < $1 and not exists (
-            select 1 from deliveries where message_id = messages.id and state = 'queued')
-        order by id
-        limit $2";
-    let rows = tx.rows(OLD, vec![before.into(), BITE.into()]).await?;
+    // Ids are drawn in the order of time: only what is old is looked at.
+    let rows = tx.rows(OLD, vec![MessageId::first_at(before).into(), before.into(), BITE.into()]).await?;
     let old: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
     search::forget(tx, &old).await?;
     let mut ids = Vec::with_capacity(old.len());
@@ -244,4 +257,32 @@ async fn forget_events(tx: &mut Tx, before: Timestamp) -> Result<bool> {
 fn first_id(at: Timestamp) -> Vec<u8> {
     let millis = u64::try_from(at.as_millis()).unwrap_or(0).to_be_bytes();
     [&millis[2..], &[0; 10]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::seal::MasterKey;
+    use crate::store::db::{Options, Sync};
+
+    #[tokio::test]
+    async fn looking_for_what_is_old_reads_nothing_that_is_young() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            url: format!("sqlite:{}", folder.path().join("postback.db").display()),
+            content_dir: folder.path().join("content"),
+            holder: "test".into(),
+            handoff: 0,
+            master: MasterKey::new([7; 32]),
+            sync: Sync::Full,
+        };
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let store = Store::open(options, Clock::standing(now)).await.unwrap();
+        let sql: &'static str = format!("explain query plan {OLD}").leak();
+        let steps = store.rows(sql, vec![MessageId::first_at(now).into(), now.into(), BITE.into()]).await.unwrap();
+        let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+        assert!(steps.iter().any(|step| step.contains("SEARCH messages USING PRIMARY KEY (id<?)")), "{steps:#?}");
+        assert!(!steps.iter().any(|step| step.contains("SCAN")), "{steps:#?}");
+    }
 }

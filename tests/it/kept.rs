@@ -14,8 +14,9 @@ use postback::model::reason::Reason;
 use postback::model::retry::MAIL_LIFETIME;
 use postback::model::suppression::Scope;
 use postback::model::template::{Template, Texts};
-use postback::model::tenant::{MailAgent, Tenant};
+use postback::model::tenant::{DailyLimits, MailAgent, Tenant};
 use postback::model::time::Timestamp;
+use postback::store::messages::Terms;
 use postback::store::templates::VERSIONS_MAX;
 use postback::store::{Store, StoreError};
 
@@ -161,6 +162,33 @@ on_both_engines! {
         assert!(!house.store.add_cached_file(file, content).await.unwrap(), "the cache is full");
         let folder = std::fs::read_dir(engine.folder().join("content")).map_or(0, Iterator::count);
         assert!(folder <= 1, "what was refused leaves nothing behind");
+    }
+
+    async fn what_was_refused_leaves_no_file(engine: &Engine) {
+        let house = House::build(engine).await;
+        let large = || Plan { content: vec![b'x'; 300 << 10].into(), ..house.plan(&["reader@example.com"], START) };
+        let folder = engine.folder().join("content");
+        let files = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+        let kept = large();
+        house.store.accept(kept.clone()).await.unwrap();
+        let before = files();
+        let none_a_day = Terms { limits: DailyLimits { tenant: Some(0), agent: None }, ..Terms::default() };
+        let over = house.store.accept_all(vec![large(), large()], none_a_day).await;
+        assert!(matches!(over, Err(StoreError::OverLimit)));
+        assert_eq!(files(), before);
+        // What a message that was accepted before has is not taken from it.
+        let twice = house.store.accept_all(vec![large(), kept.clone()], Terms::default()).await;
+        assert!(matches!(twice, Err(StoreError::Conflict)));
+        assert_eq!(files(), before);
+        assert_eq!(house.store.content(kept.message.id).await.unwrap(), Some(kept.content));
+        if before > 0 {
+            let blocked = large();
+            let obstacle = folder.join(format!("{}.part", blocked.message.id));
+            std::fs::create_dir(&obstacle).unwrap();
+            let unwritten = house.store.accept_all(vec![large(), blocked], Terms::default()).await;
+            assert!(matches!(unwritten, Err(StoreError::Unavailable(_))));
+            assert_eq!(files(), before + 1, "the obstacle alone");
+        }
     }
 
     async fn plans_that_come_together_are_kept_together(engine: &Engine) {

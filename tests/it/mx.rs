@@ -1,13 +1,15 @@
 //! Straight to the exchangers: a true name server with a signed root, scripted exchangers, policies over HTTPS.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Source, Tls};
 use postback::deliver::tls_sessions::TlsSessions;
 use postback::deliver::{self, Parts, Settings};
-use postback::dns::{DnsError, Kind, Network, Resolver};
+use postback::dns::{DnsError, Exchange, Kind, Lookup, Network, Resolver, Table, Tlsa};
 use postback::egress::{Guard, Policy, Settings as Egress, Trust};
 use postback::ids::IdSource;
 use postback::intake::provision;
@@ -88,12 +90,16 @@ impl House {
     }
 
     pub async fn start(&self, settings: &Settings) -> Worker {
+        self.start_with(self.resolver(), settings).await
+    }
+
+    async fn start_with(&self, resolver: Arc<dyn Resolver>, settings: &Settings) -> Worker {
         let port = self.policies.port;
         let names = ["sts", "out", "try"].map(|name| format!("name:mta-sts.{name}.example:{port}"));
         let allow = [vec!["127.0.0.0/8".to_owned()], names.to_vec()].concat();
         let policy = Policy::new(&Egress { allow, ..Egress::default() }).unwrap();
         let parts = Parts {
-            resolver: self.resolver(),
+            resolver,
             guard: Arc::new(Guard::new(policy, self.resolver())),
             tls: Trust::open(Some(&self.file("policies.pem", &self.policies.certificate))).unwrap().client(),
             hostname: "own.test".into(),
@@ -233,7 +239,7 @@ async fn what_a_true_name_server_says() {
     assert_eq!(hosts("null.example").await.unwrap(), [""]);
     assert_eq!(hosts("implicit.example").await, Err(DnsError::NoSuchName));
     assert_eq!(hosts("nowhere.example").await, Err(DnsError::NoSuchName));
-    assert_eq!(resolver.addresses("mx.test").await.unwrap(), ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(resolver.addresses("mx.test").await.unwrap(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(resolver.txt("_mta-sts.sts.example").await.unwrap(), ["v=STSv1; id=1"]);
     assert_eq!(resolver.is_proven(".", Kind::Ns).await, Ok(true));
     assert_eq!(resolver.is_proven("good.example", Kind::Mx).await, Ok(true));
@@ -264,6 +270,50 @@ async fn mail_finds_its_exchanger() {
     let attempt = house.is_not("private.example", State::Queued, Reason::Security).await;
     assert!(attempt.dialogue.contains("10.0.0.1") && attempt.diagnostic.contains("public"), "{attempt:#?}");
     house.is_not("nohost.example", State::Queued, Reason::NetworkError).await;
+    house.end(worker).await;
+}
+
+/// Answers with other exchangers at each look, as long as it is asked for few.
+#[derive(Debug, Default)]
+struct Wandering {
+    looks: AtomicUsize,
+    others: Table,
+}
+
+impl Resolver for Wandering {
+    fn addresses<'a>(&'a self, _: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+        Box::pin(async { Ok(vec![Ipv4Addr::LOCALHOST.into()]) })
+    }
+
+    fn mx<'a>(&'a self, _: &'a str) -> Lookup<'a, Vec<Exchange>> {
+        let look = self.looks.fetch_add(1, Ordering::Relaxed).min(20);
+        Box::pin(async move { Ok(vec![Exchange { preference: 10, host: format!("mx.host-{look}.example") }]) })
+    }
+
+    fn txt<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<String>> {
+        self.others.txt(name)
+    }
+
+    fn ptr<'a>(&'a self, address: IpAddr) -> Lookup<'a, Vec<String>> {
+        self.others.ptr(address)
+    }
+
+    fn tlsa<'a>(&'a self, name: &'a str) -> Lookup<'a, Vec<Tlsa>> {
+        self.others.tlsa(name)
+    }
+
+    fn is_proven<'a>(&'a self, name: &'a str, kind: Kind) -> Lookup<'a, bool> {
+        self.others.is_proven(name, kind)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_to_a_domain_that_wanders_does_not_wander_with_it() {
+    let house = House::build().await;
+    let names = Arc::new(Wandering::default());
+    let worker = house.start_with(names.clone(), &house.settings()).await;
+    house.is_delivered("wandering.example", "unverified").await;
+    assert_eq!(names.looks.load(Ordering::Relaxed), 2);
     house.end(worker).await;
 }
 

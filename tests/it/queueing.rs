@@ -1,5 +1,6 @@
 //! The queue as people steer it, and whose turn it is: on both engines, with a clock that the test moves.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use postback::model::bearing::Bearing;
@@ -196,6 +197,51 @@ on_both_engines! {
         assert!(!house.store.resume(scope, None).await.unwrap());
         assert!(house.store.resume(scope, Some("example.com")).await.unwrap());
         assert_eq!(house.leased(10).await, ["a@example.com"]);
+    }
+
+    async fn what_is_in_hand_when_a_pause_ends_stays_in_hand(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.accept(&["a@example.com"]).await;
+        let put_off = |_: &Due| Some((START + MINUTE, Mark::Paused));
+        house.store.lease_chosen(10, None, put_off).await.unwrap();
+        house.clock.advance(MINUTE);
+        assert_eq!(house.leased(10).await, ["a@example.com"]);
+        house.store.let_go_on(Scope::Tenant(house.tenant), None).await.unwrap();
+        assert_eq!(house.leased(10).await, [""; 0]);
+    }
+
+    async fn whoever_is_due_is_found_however_many_wait(engine: &Engine) {
+        const AGENTS: u16 = 600;
+        let house = House::build(engine).await;
+        let later = START + MINUTE * 10;
+        let plans = (1..=AGENTS).map(|number| {
+            let mut plan = house.plan(&["a@example.com"], CONTENT, Tracking::default());
+            let mut agent = [1; 16];
+            agent[..2].copy_from_slice(&number.to_be_bytes());
+            plan.message.agent = AgentId::from_bytes(agent);
+            plan.deliveries[0].fate = Fate::Queued { due_at: if number == AGENTS { START } else { later } };
+            Plan { events: vec![], ..plan }
+        });
+        house.store.accept_all(plans.collect(), Default::default()).await.unwrap();
+        assert_eq!(house.store.next_delivery_due().await.unwrap(), Some(START));
+        let batch = house.store.lease_chosen(10, None, |_| None).await.unwrap();
+        assert_eq!((batch.leased.len(), batch.has_more), (1, false));
+        let batch = house.store.lease_chosen(10, batch.after, |_| None).await.unwrap();
+        assert_eq!((batch.leased.len(), batch.has_more), (0, false));
+        assert_eq!(house.store.next_delivery_due().await.unwrap(), Some(START + LEASE));
+        // Each has its turn, also of a look that takes less than there are agents.
+        house.clock.advance(MINUTE * 10);
+        let (mut after, mut served) = (batch.after, HashSet::new());
+        for limit in std::iter::once(3).chain(std::iter::repeat(100)) {
+            let batch = house.store.lease_chosen(limit, after, |_| None).await.unwrap();
+            served.extend(batch.leased.iter().map(|one| one.delivery.agent));
+            after = batch.after;
+            if !batch.has_more {
+                break;
+            }
+            assert!(!batch.leased.is_empty());
+        }
+        assert_eq!(served.len(), usize::from(AGENTS));
     }
 
     async fn tenants_take_turns_however_much_one_has(engine: &Engine) {

@@ -728,6 +728,24 @@ on_both_engines! {
         assert!(house.store.message(queued.message.id).await.unwrap().is_some());
     }
 
+    async fn what_is_owed_is_not_forgotten_unless_its_webhook_is_off(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook(&[EventKind::Sent]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        let message = house.delivered().await.message;
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let keep = Keep { messages: days(90), events: days(90), reports: days(1), webhook_log: days(14) };
+        house.clock.advance(days(91));
+        house.store.forget(keep).await.unwrap();
+        assert!(house.store.message(message).await.unwrap().is_some());
+        assert_eq!(house.owed().await.len(), 1, "it can still be told");
+        house.store.change_webhook(&Webhook { switch: Switch::OffByUs, ..webhook }).await.unwrap();
+        house.store.forget(Keep { messages: days(92), ..keep }).await.unwrap();
+        assert!(house.store.message(message).await.unwrap().is_some(), "it may be switched on again");
+        house.store.forget(keep).await.unwrap();
+        assert_eq!(house.store.message(message).await.unwrap(), None);
+    }
+
     async fn a_test_event_goes_to_its_webhook_alone(engine: &Engine) {
         let house = House::build(engine).await;
         let asked = house.webhook(&[EventKind::Opened]);
