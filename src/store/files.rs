@@ -161,6 +161,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_log_is_moved_to_the_database_beside_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = opened(&folder.path().join("postback.db")).await;
+        let only_in_log = async || {
+            let row = sqlx::query("pragma wal_checkpoint(noop)").fetch_one(&files.checkpoint).await.unwrap();
+            row.get::<i64, _>(1) - row.get::<i64, _>(2)
+        };
+        // A transaction is heard of as it begins; the next is heard of after it.
+        insert(&files, 8 << 20).await.unwrap();
+        insert(&files, 1).await.unwrap();
+        while only_in_log().await >= CHECKPOINT_PAGES {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
     async fn a_file_that_was_removed_or_replaced_takes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("postback.db"), folder.path().join("elsewhere.db"));

@@ -1,19 +1,17 @@
 //! Group commit: many arrivals, one commit, then every waiter is answered.
 //!
 //! Acceptances, settlements, reports and hits come through one bounded channel. The writer takes what is waiting, writes it in
-//! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
-//! gathers. Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next
-//! mail of a lone session shares its commit with the end of the one before. Those of dispatches, which nothing follows
-//! from, stand aside for [`ASIDE`] and go together when nothing else is to be written. A batch that fails is tried again
-//! one by one, so that one bad arrival cannot fail its neighbours. A commit that fails to sync is never tried again: the
-//! writer stops for good.
+//! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch gathers
+//! in `intake`. A batch that fails is tried again one by one, so that one bad arrival cannot fail its neighbours. A commit
+//! that fails to sync is never tried again: the writer stops for good.
+
+mod intake;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
 
+use self::intake::Intake;
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
@@ -30,16 +28,6 @@ use crate::model::webhook::DispatchId;
 
 /// Arrivals that may wait for the writer.
 const WAITING_MAX: usize = 4096;
-/// Arrivals in one commit.
-const BATCH_MAX: usize = 256;
-/// How long settlements wait for something that a client waits for, or until they are [`GATHERED_MAX`].
-const GATHERING: Duration = Duration::from_millis(2);
-/// Settlements that wait no longer.
-const GATHERED_MAX: usize = 16;
-/// How long settlements of dispatches let others go first, and wait for each other unless they are [`ASIDE_ENOUGH`].
-const ASIDE: Duration = Duration::from_millis(10);
-/// Settlements of dispatches that are worth a commit of their own.
-const ASIDE_ENOUGH: usize = 32;
 /// How often one work may lose against others before it is refused.
 const DEADLOCKS_MAX: u32 = 5;
 /// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
@@ -172,7 +160,7 @@ pub(super) struct Ground {
 }
 
 async fn run(ground: Ground, intake: Arc<Mutex<Intake>>, fail: Arc<watch::Sender<bool>>) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut batch = Vec::new();
     loop {
         if !intake.lock().await.gather(&mut batch).await {
             return;
@@ -189,77 +177,6 @@ async fn run(ground: Ground, intake: Arc<Mutex<Intake>>, fail: Arc<watch::Sender
             fail.send_replace(true);
             return;
         }
-    }
-}
-
-/// What waits to be written.
-struct Intake {
-    arrivals: mpsc::Receiver<Arrival>,
-    is_open: bool,
-    /// Settlements of dispatches, the oldest first. There are no more of them than requests under way have events, and
-    /// each batch takes as many as it takes of everything else.
-    aside: Vec<Arrival>,
-    /// Since when the oldest has waited.
-    aside_since: Instant,
-}
-
-impl Intake {
-    fn new(arrivals: mpsc::Receiver<Arrival>) -> Self {
-        Self { arrivals, is_open: true, aside: Vec::new(), aside_since: Instant::now() }
-    }
-
-    /// Takes what is to be written together; whether there was anything before the end.
-    async fn gather(&mut self, batch: &mut Vec<Arrival>) -> bool {
-        while self.is_open && batch.is_empty() && !self.is_due() {
-            let until = (!self.aside.is_empty()).then_some(self.aside_since + ASIDE);
-            self.hear(batch, until).await;
-        }
-        let can_wait = |batch: &[Arrival]| batch.iter().all(|arrival| matches!(arrival.work, Work::Settle(_)));
-        let until = Instant::now() + GATHERING;
-        while self.is_open
-            && !batch.is_empty()
-            && batch.len() < GATHERED_MAX
-            && can_wait(batch)
-            && Instant::now() < until
-        {
-            // Without company they go alone.
-            self.hear(batch, Some(until)).await;
-        }
-        let goes_with = batch.iter().any(|arrival| matches!(arrival.work, Work::Flush)) || self.has_waited();
-        if goes_with || batch.is_empty() {
-            let count = self.aside.len().min(BATCH_MAX);
-            batch.extend(self.aside.drain(..count));
-        }
-        !batch.is_empty()
-    }
-
-    /// Waits for what comes, until then.
-    async fn hear(&mut self, batch: &mut Vec<Arrival>, until: Option<Instant>) {
-        let mut come = Vec::new();
-        let heard = self.arrivals.recv_many(&mut come, BATCH_MAX);
-        self.is_open = match until {
-            None => heard.await > 0,
-            Some(until) => timeout_at(until, heard).await.map_or(true, |count| count > 0),
-        };
-        for arrival in come {
-            if !matches!(arrival.work, Work::SettleDispatch(_)) {
-                batch.push(arrival);
-                continue;
-            }
-            if self.aside.is_empty() {
-                self.aside_since = Instant::now();
-            }
-            self.aside.push(arrival);
-        }
-    }
-
-    /// Whether what stands aside goes even if nothing else does.
-    fn is_due(&self) -> bool {
-        self.aside.len() >= ASIDE_ENOUGH || self.has_waited()
-    }
-
-    fn has_waited(&self) -> bool {
-        !self.aside.is_empty() && self.aside_since.elapsed() >= ASIDE
     }
 }
 

@@ -155,8 +155,7 @@ pub fn start(parts: &Parts, settings: &Settings) -> Running {
         let at_once = usize::from(at_once);
         let bounds = Bounds {
             at_once,
-            // As many requests as one may have, and as many whose end is being written.
-            at_once_each: at_once.min(2 * usize::from(AT_ONCE_MAX)),
+            at_once_each: at_once.min(AT_ONCE_MAX.into()),
             enough_each: usize::from(settings.at_once_each) * ENOUGH_EACH,
             waiting: WAITING_MAX,
             ahead: AHEAD_MAX.min(at_once * AHEAD),

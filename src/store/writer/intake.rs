@@ -1,0 +1,156 @@
+//! What waits to be written, and what of it goes together.
+//!
+//! Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next mail of a
+//! lone session shares its commit with the end of the one before. Those of dispatches, which nothing follows from, stand
+//! aside for [`ASIDE`]: what somebody waits for goes first and alone, and they go together.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Arrival, Work};
+
+/// Arrivals in one commit, of each of the two kinds.
+const BATCH_MAX: usize = 256;
+/// How long settlements wait for something that a client waits for, or until they are [`GATHERED_MAX`].
+const GATHERING: Duration = Duration::from_millis(2);
+/// Settlements that wait no longer.
+const GATHERED_MAX: usize = 16;
+/// How long settlements of dispatches let others go first, and wait for each other unless they are [`ASIDE_ENOUGH`].
+const ASIDE: Duration = Duration::from_millis(10);
+/// Settlements of dispatches that are worth a commit of their own.
+const ASIDE_ENOUGH: usize = 32;
+
+/// What waits to be written.
+pub(super) struct Intake {
+    arrivals: mpsc::Receiver<Arrival>,
+    is_open: bool,
+    /// Settlements of dispatches, the oldest first. There are no more of them than requests under way have events.
+    aside: Vec<Arrival>,
+    /// Since when the oldest has waited.
+    aside_since: Instant,
+}
+
+impl Intake {
+    pub(super) fn new(arrivals: mpsc::Receiver<Arrival>) -> Self {
+        Self { arrivals, is_open: true, aside: Vec::new(), aside_since: Instant::now() }
+    }
+
+    /// Takes what is to be written together; whether there was anything before the end.
+    pub(super) async fn gather(&mut self, batch: &mut Vec<Arrival>) -> bool {
+        while self.is_open && batch.is_empty() && !self.is_due() {
+            let until = (!self.aside.is_empty()).then_some(self.aside_since + ASIDE);
+            self.hear(batch, until).await;
+        }
+        let can_wait = |batch: &[Arrival]| {
+            let is_settlement = |arrival: &Arrival| matches!(arrival.work, Work::Settle(_));
+            (1..GATHERED_MAX).contains(&batch.len()) && batch.iter().all(is_settlement)
+        };
+        let until = Instant::now() + GATHERING;
+        while self.is_open && can_wait(batch) && Instant::now() < until {
+            self.hear(batch, Some(until)).await;
+        }
+        let is_last = batch.iter().any(|arrival| matches!(arrival.work, Work::Flush));
+        if batch.is_empty() || is_last || self.has_waited() {
+            let count = self.aside.len().min(BATCH_MAX);
+            batch.extend(self.aside.drain(..count));
+        }
+        !batch.is_empty()
+    }
+
+    /// Waits for what comes, until then.
+    async fn hear(&mut self, batch: &mut Vec<Arrival>, until: Option<Instant>) {
+        let mut come = Vec::new();
+        let heard = self.arrivals.recv_many(&mut come, BATCH_MAX);
+        self.is_open = match until {
+            None => heard.await > 0,
+            Some(until) => timeout_at(until, heard).await.map_or(true, |count| count > 0),
+        };
+        for arrival in come {
+            if !matches!(arrival.work, Work::SettleDispatch(_)) {
+                batch.push(arrival);
+                continue;
+            }
+            if self.aside.is_empty() {
+                self.aside_since = Instant::now();
+            }
+            self.aside.push(arrival);
+        }
+    }
+
+    /// Whether what stands aside goes even if nothing else does.
+    fn is_due(&self) -> bool {
+        self.aside.len() >= ASIDE_ENOUGH || self.has_waited()
+    }
+
+    fn has_waited(&self) -> bool {
+        !self.aside.is_empty() && self.aside_since.elapsed() >= ASIDE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::model::delivery::Lease;
+    use crate::model::id::{EventId, WebhookId};
+    use crate::model::time::Timestamp;
+    use crate::model::webhook::{DispatchId, DispatchNext, DispatchState};
+    use crate::model::webhook_attempt::Trace;
+    use crate::store::dispatches::DispatchSettlement;
+    use crate::store::hits::HitBatch;
+
+    fn arrival(work: Work) -> Arrival {
+        Arrival { work, answer: oneshot::channel().0 }
+    }
+
+    fn settlement() -> Arrival {
+        let now = Timestamp::default();
+        arrival(Work::SettleDispatch(Box::new(DispatchSettlement {
+            id: DispatchId { event: EventId::from_bytes([0; 16]), webhook: WebhookId::from_bytes([0; 16]) },
+            lease: Lease { holder: String::new(), attempt: 1 },
+            next: DispatchNext::Ends(DispatchState::Arrived),
+            started_at: now,
+            at: now,
+            status: None,
+            error: None,
+            wish: None,
+            trace: Trace::default(),
+            bears: true,
+        })))
+    }
+
+    #[tokio::test]
+    async fn what_stands_aside_goes_together_after_what_somebody_waits_for() {
+        let (sender, arrivals) = mpsc::channel(100);
+        let mut intake = Intake::new(arrivals);
+        let check = async |intake: &mut Intake, expected: usize| {
+            let mut batch = Vec::new();
+            assert_eq!((intake.gather(&mut batch).await, batch.len()), (expected > 0, expected));
+        };
+        for _ in 0..ASIDE_ENOUGH {
+            sender.send(settlement()).await.unwrap();
+        }
+        check(&mut intake, ASIDE_ENOUGH).await;
+        sender.send(settlement()).await.unwrap();
+        check(&mut intake, 1).await;
+        for _ in 0..3 {
+            sender.send(settlement()).await.unwrap();
+        }
+        sender.send(arrival(Work::Flush)).await.unwrap();
+        check(&mut intake, 4).await;
+
+        // However busy the machine is: what came last has not waited.
+        sender.send(settlement()).await.unwrap();
+        let hits = HitBatch { hits: Vec::new(), rejudged: Vec::new(), now: Timestamp::default(), is_again: false };
+        sender.send(arrival(Work::Hits(hits))).await.unwrap();
+        let mut batch = Vec::new();
+        intake.hear(&mut batch, None).await;
+        assert_eq!((batch.len(), intake.aside.len()), (1, 1));
+        drop(sender);
+        check(&mut intake, 1).await;
+        check(&mut intake, 0).await;
+    }
+}
