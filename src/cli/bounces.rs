@@ -11,7 +11,7 @@ use postback::config::Loaded;
 use postback::http::admin::report_json;
 use postback::intake::report::{Replayed, Verdict};
 use postback::model::id::ReportId;
-use postback::model::reason::{Axis, Reason, Retry, Suppress};
+use postback::model::reason::{Reason, Suppress};
 use postback::store::reports::{KeptReport, ReportFilter};
 
 use super::database::Guest;
@@ -137,24 +137,13 @@ async fn show(guest: &Guest, id: ReportId, mail: bool) -> anyhow::Result<()> {
 
 /// What a reason is about, and what follows from it.
 fn verdict_on(reason: Reason) -> String {
-    let axis = match reason.axis() {
-        Axis::Recipient => "about the recipient",
-        Axis::Sender => "about the sender or the infrastructure",
-        Axis::Content => "about the content",
-        Axis::Untold => "nobody says about what",
-    };
     let suppress = match reason.suppress() {
         Suppress::Never => "suppresses nothing",
         Suppress::Unknown | Suppress::Disabled => "suppresses at the first permanent failure",
         Suppress::Full | Suppress::Filtered => "suppresses after several in a row",
         Suppress::ForGood => "suppresses until somebody removes it",
     };
-    let retry = match reason.retry() {
-        Retry::No => "the same mail would come back",
-        Retry::Later => "the same mail may be sent later",
-        Retry::AfterRepair => "the same mail may be sent when that is put right",
-    };
-    format!("{axis}; {suppress}; {retry}")
+    format!("{}; {suppress}; {}", reason.axis().sentence(), reason.retry().sentence())
 }
 
 /// Reports, or refusals, that are judged before there is a look for more.

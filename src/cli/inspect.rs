@@ -12,6 +12,7 @@ use postback::app;
 use postback::config::Loaded;
 use postback::enrich::geo;
 use postback::mail::preview::{self, Demonstration};
+use postback::mail::report::{Action, Report};
 use postback::mail::rules::Rules;
 use postback::mail::{report, rewrite};
 use postback::{egress, enrich};
@@ -68,7 +69,13 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
     match command {
         InspectCommand::Bounce { files, rules } => {
             let rules = rules.map_or_else(|| Ok(Rules::default()), |path| own_rules(&path))?;
-            files.each(|file, mail| show(files.jsonl, &report::inspect_line(file, &report::read(mail, &rules))))
+            files.each(|file, mail| {
+                let report = report::read(mail, &rules);
+                match files.jsonl {
+                    true => show(true, &report::inspect_line(file, &report)),
+                    false => show(false, &explained(file, &report)),
+                }
+            })
         }
         InspectCommand::Rewrite(files) => files.each(|file, message| {
             let rewritten = rewrite::rewrite(message, &preview::WANTED, &mut Demonstration::default());
@@ -91,6 +98,20 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
             Ok(())
         }
     }
+}
+
+/// What the line says, and what follows from each verdict on a recipient who failed.
+fn explained(file: &str, report: &Report) -> Value {
+    let mut value = report::inspect_line(file, report);
+    let lines = value["recipients"].as_array_mut().into_iter().flatten();
+    for (line, recipient) in lines.zip(&report.recipients) {
+        if matches!(recipient.action, Action::Failed | Action::Delayed) {
+            let reason = recipient.cause.reason;
+            line["axis"] = reason.axis().sentence().into();
+            line["retry"] = reason.retry().sentence().into();
+        }
+    }
+    value
 }
 
 fn own_rules(path: &Path) -> anyhow::Result<Rules> {

@@ -45,6 +45,8 @@ pub struct Group {
     pub status_comment: Option<String>,
     /// `Diagnostic-Code` without its type, or `X-Supplementary-Info`.
     pub diagnostic: Option<String>,
+    /// Whether a program of the host was to take the mail, or speaks in the diagnostic.
+    pub by_program: bool,
 }
 
 /// What was done for a recipient (RFC 3464 §2.3.3).
@@ -125,9 +127,7 @@ impl Group {
             "final-recipient" => {
                 self.last = self.last.take().or_else(|| addresses::of_field(value));
                 let target = without_type(value);
-                if target.starts_with(['|', '/', '"']) && self.status_comment.is_none() {
-                    self.status_comment = Some(format!("pipe to {target}"));
-                }
+                self.by_program |= target.starts_with(['|', '/', '"']);
             }
             "x-actual-recipient" => self.actual = self.actual.take().or_else(|| addresses::of_field(value)),
             "action" => self.action = self.action.or_else(|| Action::read(value)),
@@ -136,7 +136,13 @@ impl Group {
                 let comment = value.trim_start_matches(|char: char| char.is_ascii_digit() || char == '.').trim();
                 self.status_comment = Some(comment.trim_matches(['(', ')']).to_owned()).filter(|text| !text.is_empty());
             }
-            "diagnostic-code" => self.diagnostic = Some(joined(self.diagnostic.take(), without_type(value))),
+            "diagnostic-code" => {
+                self.diagnostic = Some(joined(self.diagnostic.take(), without_type(value)));
+                // A program of the host speaks, not another host.
+                if value.get(..6).is_some_and(|kind| kind.eq_ignore_ascii_case("x-unix")) {
+                    self.by_program = true;
+                }
+            }
             "x-supplementary-info" if self.diagnostic.is_none() => {
                 self.diagnostic = Some(without_type(value).to_owned())
             }

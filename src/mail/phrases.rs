@@ -4,10 +4,12 @@
 //! words, an address written `@`, a host name `%`. A phrase is written the same way, so `doesn't exist` is found in `DOESN'T  EXIST`.
 //! It matches from the start of a word, and its last word may go on (`exceed` finds `exceeded`) unless `$` ends it or it
 //! has less than three letters;
-//! ` ... ` between two pieces allows a few words there, and `(is|was|)` stands for each of its words or none. Scripts
-//! without spaces match anywhere.
+//! ` ... ` between two pieces allows a few words there, and `(is|was|)` stands for each of its words or none; one may
+//! stand in another. Scripts without spaces match anywhere.
 //!
 //! All phrases of a table are looked for in one pass; the work is linear in the text for any number of them.
+
+use std::ops::Range;
 
 /// Longest text that is looked at, in bytes; what matters of a reply stands at its head.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
@@ -182,30 +184,47 @@ fn is_code(token: &str) -> bool {
 }
 
 /// A table of phrases, each with the number of what it stands for.
+///
+/// What phrases have in common is looked for once: they are kept by their pieces, and a piece that some phrases go on
+/// from is remembered with where it ended.
 #[derive(Debug)]
 pub struct Phrases {
-    /// The phrases by a hash of their first bytes.
-    index: Vec<Vec<Phrase>>,
-    /// Which hashes occur: most words of a text start no phrase.
+    pieces: Vec<Piece>,
+    /// The numbers of the pieces by a hash of their first bytes.
+    index: Vec<Vec<usize>>,
+    /// Which hashes occur: most words of a text start no piece.
     filter: Vec<u64>,
-}
-
-#[derive(Debug)]
-struct Phrase {
-    id: usize,
-    first: Piece,
-    more: Vec<Piece>,
+    /// How many beginnings of phrases there are.
+    beginnings: usize,
 }
 
 #[derive(Debug)]
 struct Piece {
     text: String,
     whole: bool,
+    roles: Vec<Role>,
+}
+
+/// What a piece is in some phrase.
+#[derive(Debug)]
+struct Role {
+    /// The beginning that it must follow.
+    after: Option<usize>,
+    makes: Makes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Makes {
+    /// The beginning of a longer phrase.
+    Beginning(usize),
+    /// A whole phrase with this number.
+    Phrase(usize),
 }
 
 impl Default for Phrases {
     fn default() -> Self {
-        Self { index: std::iter::repeat_with(Vec::new).take(INDEX_LEN).collect(), filter: vec![0; FILTER_BITS / 64] }
+        let index = std::iter::repeat_with(Vec::new).take(INDEX_LEN).collect();
+        Self { pieces: Vec::new(), index, filter: vec![0; FILTER_BITS / 64], beginnings: 0 }
     }
 }
 
@@ -216,42 +235,76 @@ impl Phrases {
     }
 
     fn add_one(&mut self, phrase: &str, id: usize) -> bool {
-        let mut pieces = phrase.split(" ... ").map(Piece::new);
-        let Some(first) = pieces.next() else { return false };
-        let more: Vec<Piece> = pieces.collect();
-        let start = if first.whole { format!("{} ", first.text) } else { first.text.clone() };
-        let Some(key) = KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes)) else { return false };
-        if phrase.ends_with("...") || more.iter().any(|piece| piece.text.is_empty()) {
-            return false;
+        let pieces: Option<Vec<usize>> = phrase.split(" ... ").map(|piece| self.piece(piece)).collect();
+        match pieces.as_deref().and_then(<[usize]>::split_last) {
+            Some((last, beginnings)) if !phrase.ends_with("...") => {
+                let after = beginnings.iter().fold(None, |after, piece| Some(self.beginning(*piece, after)));
+                self.play(*last, Role { after, makes: Makes::Phrase(id) });
+                true
+            }
+            _ => false,
         }
-        let hash = hash(key);
-        let (Some(list), Some(bits)) =
-            (self.index.get_mut(hash % INDEX_LEN), self.filter.get_mut(hash % FILTER_BITS / 64))
-        else {
-            return false;
-        };
-        *bits |= 1 << (hash % 64);
-        list.push(Phrase { id, first, more });
-        true
     }
 
-    /// Calls `found` with the number of every phrase that stands in the text, in no order, perhaps repeatedly.
-    pub fn each(&self, words: &str, mut found: impl FnMut(usize)) {
+    /// The number of a piece; `None` when it has nothing to start from.
+    fn piece(&mut self, text: &str) -> Option<usize> {
+        let piece = Piece::new(text);
+        let hash = hash(&piece.key()?);
+        let list = self.index.get_mut(hash % INDEX_LEN)?;
+        let mut known = list.iter().filter_map(|number| self.pieces.get(*number).map(|piece| (*number, piece)));
+        if let Some((number, _)) = known.find(|(_, known)| known.text == piece.text && known.whole == piece.whole) {
+            return Some(number);
+        }
+        *self.filter.get_mut(hash % FILTER_BITS / 64)? |= 1 << (hash % 64);
+        list.push(self.pieces.len());
+        self.pieces.push(piece);
+        Some(self.pieces.len() - 1)
+    }
+
+    /// The number of a beginning that this piece makes.
+    fn beginning(&mut self, piece: usize, after: Option<usize>) -> usize {
+        let roles = self.pieces.get(piece).map(|piece| &piece.roles).into_iter().flatten();
+        let mut same = roles.filter(|role| role.after == after).filter_map(|role| match role.makes {
+            Makes::Beginning(number) => Some(number),
+            Makes::Phrase(_) => None,
+        });
+        if let Some(number) = same.next() {
+            return number;
+        }
+        self.beginnings += 1;
+        self.play(piece, Role { after, makes: Makes::Beginning(self.beginnings - 1) });
+        self.beginnings - 1
+    }
+
+    fn play(&mut self, piece: usize, role: Role) {
+        if let Some(piece) = self.pieces.get_mut(piece) {
+            piece.roles.push(role);
+        }
+    }
+
+    /// Calls `found` with the number of every phrase that stands in the text, perhaps repeatedly, and where its last
+    /// piece stands; in the order of where these start.
+    pub fn each(&self, words: &str, mut found: impl FnMut(usize, Range<usize>)) {
         let bytes = words.as_bytes();
+        // Where each beginning stood last.
+        let mut ends = vec![None; self.beginnings];
         let mut before = b' ';
         for (at, byte) in bytes.iter().copied().enumerate() {
             if starts(before, byte) {
-                let keys = KEY_BYTES.iter().filter_map(|bytes_of_key| bytes.get(at..at + bytes_of_key));
-                for phrase in keys.flat_map(|key| self.list(key)).filter(|phrase| phrase.is_at(bytes, at)) {
-                    found(phrase.id);
+                for key in KEY_BYTES.iter().filter_map(|bytes_of_key| bytes.get(at..at + bytes_of_key)) {
+                    for piece in self.list(key).iter().filter_map(|number| self.pieces.get(*number)) {
+                        if let Some(end) = piece.end(bytes, at) {
+                            piece.plays(at..end, &mut ends, &mut found);
+                        }
+                    }
                 }
             }
             before = byte;
         }
     }
 
-    /// The phrases that may start with this key.
-    fn list(&self, key: &[u8]) -> &[Phrase] {
+    /// The numbers of the pieces that may start with this key.
+    fn list(&self, key: &[u8]) -> &[usize] {
         let hash = hash(key);
         let known = self.filter.get(hash % FILTER_BITS / 64).is_some_and(|bits| bits & (1 << (hash % 64)) != 0);
         match self.index.get(hash % INDEX_LEN) {
@@ -268,9 +321,25 @@ pub fn alternatives(phrase: &str) -> Vec<String> {
 
 fn spelled_out(phrase: &str) -> Vec<String> {
     let Some((before, rest)) = phrase.split_once('(') else { return vec![phrase.to_owned()] };
-    let Some((inside, after)) = rest.split_once(')') else { return vec![phrase.replace('(', "")] };
-    let rest = spelled_out(after);
-    inside.split('|').flat_map(|choice| rest.iter().map(move |rest| format!("{before}{choice}{rest}"))).collect()
+    let (mut depth, mut from, mut choices) = (0, 0, Vec::new());
+    for (at, char) in rest.char_indices() {
+        match char {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            '|' | ')' if depth == 0 => {
+                choices.extend(rest.get(from..at).map(spelled_out).unwrap_or_default());
+                from = at + 1;
+            }
+            _ => {}
+        }
+        if char == ')' && from == at + 1 {
+            let after = rest.get(from..).map(spelled_out).unwrap_or_default();
+            let join =
+                |choice: &String| after.iter().map(|after| format!("{before}{choice}{after}")).collect::<Vec<_>>();
+            return choices.iter().flat_map(join).collect();
+        }
+    }
+    vec![phrase.replace('(', "")]
 }
 
 /// FNV-1a.
@@ -281,19 +350,6 @@ fn hash(key: &[u8]) -> usize {
 /// Whether a phrase may start here: at a word, or at any character of a script that may have no spaces.
 fn starts(before: u8, byte: u8) -> bool {
     byte != b' ' && (before == b' ' || byte >= 0xc0 || (byte < 0x80 && before >= 0x80))
-}
-
-impl Phrase {
-    fn is_at(&self, bytes: &[u8], at: usize) -> bool {
-        let Some(mut end) = self.first.end(bytes, at) else { return false };
-        self.more.iter().all(|piece| match piece.find(bytes, end) {
-            Some(next) => {
-                end = next;
-                true
-            }
-            None => false,
-        })
-    }
 }
 
 impl Piece {
@@ -311,7 +367,13 @@ impl Piece {
             }
         }
         let text = words.trim().to_owned();
-        Self { whole: whole || text.len() < 3, text }
+        Self { whole: whole || text.len() < 3, text, roles: Vec::new() }
+    }
+
+    /// The bytes that it is found by: with the space after it, if it is short.
+    fn key(&self) -> Option<Vec<u8>> {
+        let start = if self.text.len() < 3 { format!("{} ", self.text) } else { self.text.clone() };
+        KEY_BYTES.iter().find_map(|bytes| start.as_bytes().get(..*bytes)).map(<[u8]>::to_vec)
     }
 
     /// Where the piece ends if it stands at `at`.
@@ -322,22 +384,27 @@ impl Piece {
         (same && ended).then_some(end)
     }
 
-    /// Where the piece ends if it starts a word soon after `from`.
-    fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        let first = self.text.as_bytes().first().copied()?;
-        let until = (from + GAP_BYTES_MAX).min(bytes.len());
-        let mut before = from.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
-        for (at, byte) in (from..until).zip(bytes.get(from..until)?.iter().copied()) {
-            if byte == first
-                && starts(before, byte)
-                && let Some(end) = self.end(bytes, at)
-            {
-                return Some(end);
+    /// What it is where it stands: the end of phrases, the beginning of others.
+    fn plays(&self, at: Range<usize>, ends: &mut [Option<usize>], found: &mut impl FnMut(usize, Range<usize>)) {
+        for role in &self.roles {
+            let follows = |beginning| ends.get(beginning).copied().flatten().is_some_and(|end| goes_on(end, at.start));
+            if role.after.is_none_or(follows) {
+                match role.makes {
+                    Makes::Phrase(id) => found(id, at.clone()),
+                    Makes::Beginning(number) => {
+                        if let Some(end) = ends.get_mut(number) {
+                            *end = Some(at.end);
+                        }
+                    }
+                }
             }
-            before = byte;
         }
-        None
     }
+}
+
+/// Whether what starts here goes on from what ended there.
+fn goes_on(end: usize, start: usize) -> bool {
+    (end..end + GAP_BYTES_MAX).contains(&start)
 }
 
 #[cfg(test)]
@@ -366,7 +433,7 @@ mod tests {
         let mut phrases = Phrases::default();
         assert!(phrases.add(phrase, 7, |_| true), "{phrase}");
         let mut seen = false;
-        phrases.each(&plain(text).words, |id| seen |= id == 7);
+        phrases.each(&plain(text).words, |id, _| seen |= id == 7);
         assert_eq!(seen, expected, "{phrase:?} in {text:?}");
     }
 
@@ -390,7 +457,10 @@ mod tests {
         check("(user|mailbox) (is|) unknown", "the mailbox unknown", true);
         check("(user|mailbox) (is|) unknown", "the user is unknown", true);
         check("(user|mailbox) (is|) unknown", "the user was unknown", false);
-        check("no (a|b|c) ... (x|y)", "no b and y", true);
+        check("no (a|b|c) ... (xx|yy)", "no b and yy", true);
+        check("(not (in|on) the|no) list", "not on the list", true);
+        check("(not (in|on) the|no) list", "no list", true);
+        check("(not (in|on) the|no) list", "in the list", false);
     }
 
     #[test]
@@ -398,5 +468,6 @@ mod tests {
         assert!(!Phrases::default().add("", 0, |_| true));
         assert!(!Phrases::default().add("a", 0, |_| true));
         assert!(!Phrases::default().add("abc ... ", 0, |_| true));
+        assert!(!Phrases::default().add("abc ... x", 0, |_| true));
     }
 }

@@ -92,8 +92,7 @@ impl<'a> Heard<'a> {
     /// Whether it has words of its own. Where nobody knows them they are seldom about the address: what is said of those
     /// is known best.
     pub(super) fn has_words(&self) -> bool {
-        let words = self.plain.words.split(' ').filter(|word| word.chars().count() > 1);
-        words.count() >= WORDS_MIN
+        has_words(&self.plain.words)
     }
 
     /// Whether it is a reply, by its codes.
@@ -112,6 +111,11 @@ impl<'a> Heard<'a> {
             rule: rule.to_owned(),
         }
     }
+}
+
+/// Whether a plain text says more than a code would.
+pub(super) fn has_words(words: &str) -> bool {
+    words.split(' ').filter(|word| word.chars().count() > 1).count() >= WORDS_MIN
 }
 
 /// A text as it is kept: white space joined, control characters escaped, at most [`DIAGNOSTIC_BYTES_MAX`] bytes.

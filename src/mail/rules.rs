@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
@@ -17,6 +18,8 @@ use super::report::addresses;
 use super::report::notices::{self, Notices};
 use crate::model::reason::{Cause, Class, Reason};
 
+/// How far apart the two phrases of a `near` may stand, in bytes of plain text.
+const NEAR_BYTES_MAX: usize = 40;
 /// Largest file of an operator's rules, in bytes.
 pub const OWN_BYTES_MAX: usize = 1 << 20;
 
@@ -26,7 +29,8 @@ pub struct Rules(Arc<Book>);
 
 struct Book {
     rules: Vec<Rule>,
-    /// The phrases of the rules by number; those of their `unless` follow, as if every rule came twice.
+    /// The phrases of the rules by number: their `any`, then, as if every rule came again and again, their `unless` and
+    /// the two lists of their `near`.
     phrases: Phrases,
     /// The rules that ask for codes alone.
     coded: Vec<usize>,
@@ -42,11 +46,13 @@ struct Book {
 pub struct BadRules(String);
 
 /// The files of built-in rules, in the order in which they are asked.
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     include_str!("rules/room.toml"),
     include_str!("rules/sender.toml"),
     include_str!("rules/recipient.toml"),
     include_str!("rules/way.toml"),
+    include_str!("rules/near.toml"),
+    include_str!("rules/rest.toml"),
     include_str!("rules/codes.toml"),
 ];
 
@@ -100,11 +106,11 @@ impl Rules {
         let mut phrases = Phrases::default();
         for (number, rule) in rules.iter().enumerate() {
             rule.check(names.insert(rule.name.as_str()))?;
-            let wanted = |phrase: &str| !left_out.contains(&named(&rule.name, phrase));
-            let any = rule.any.iter().find(|phrase| !phrases.add(phrase, number, wanted));
-            let unless = rule.unless.iter().find(|phrase| !phrases.add(phrase, rules.len() + number, |_| true));
-            if let Some(bad) = any.or(unless) {
-                return Err(BadRules(format!("rule {}: no use can be made of {bad:?}", rule.name)));
+            for (list, phrase) in rule.phrases() {
+                let wanted = |phrase: &str| list == UNLESS || !left_out.contains(&named(&rule.name, phrase));
+                if !phrases.add(phrase, list * rules.len() + number, wanted) {
+                    return Err(BadRules(format!("rule {}: no use can be made of {phrase:?}", rule.name)));
+                }
             }
         }
         let numbers = |wanted: fn(&Rule) -> bool| -> Vec<usize> {
@@ -124,7 +130,12 @@ impl Rules {
 
     /// Judges the diagnostic of a report with the status that its fields give; says how surely.
     pub(super) fn weigh(&self, status: Option<&str>, text: &str) -> (Cause, Weight) {
-        let heard = Heard::new(None, status, text, Cow::Owned(plain_of(text)), Stage::Report);
+        self.weigh_at(Stage::Report, status, text)
+    }
+
+    /// The same for what was said at a stage that is known.
+    pub(super) fn weigh_at(&self, stage: Stage, status: Option<&str>, text: &str) -> (Cause, Weight) {
+        let heard = Heard::new(None, status, text, Cow::Owned(plain_of(text)), stage);
         let (cause, weight) = self.weigh_by(&heard, |_| true);
         // Whatever it says, it says of this recipient.
         let class = if weight == Weight::Nothing && heard.has_words() { Class::Soft } else { cause.class };
@@ -160,7 +171,7 @@ impl Rules {
     /// The same for a text that was made plain.
     pub(super) fn notices_in_words(&self, words: &str) -> Notices {
         let mut set = Notices::default();
-        self.0.notices.each(words, |notice| set.add(notice));
+        self.0.notices.each(words, |notice, _| set.add(notice));
         set
     }
 
@@ -181,25 +192,51 @@ impl Rules {
     /// The first rule that fits and is wanted.
     fn first(&self, heard: &Heard<'_>, wanted: impl Fn(&Rule) -> bool) -> Option<&Rule> {
         let book = &*self.0;
-        let (mut candidates, mut excepted) = (Vec::new(), Vec::new());
-        book.phrases.each(&heard.plain.words, |number| match number.checked_sub(book.rules.len()) {
-            Some(number) => excepted.push(number),
-            None => candidates.push(number),
+        let count = book.rules.len();
+        let (mut candidates, mut excepted, mut halves) = (vec![false; count], vec![false; count], Vec::new());
+        book.phrases.each(&heard.plain.words, |number, at| match (number / count, number % count) {
+            (ANY, rule) => mark(&mut candidates, rule),
+            (UNLESS, rule) => mark(&mut excepted, rule),
+            (list, rule) => halves.push((rule, list, at)),
         });
+        meetings(halves).into_iter().chain(book.coded.iter().copied()).for_each(|rule| mark(&mut candidates, rule));
         if !heard.plain.urls.is_empty() {
             let named = |number: &&usize| {
                 let rule = book.rules.get(**number);
                 rule.is_some_and(|rule| rule.url.iter().any(|piece| heard.plain.urls.contains(piece.as_str())))
             };
-            candidates.extend(book.linked.iter().filter(named));
+            book.linked.iter().filter(named).for_each(|rule| mark(&mut candidates, *rule));
         }
-        let fits = |number: &usize| {
-            let rule = book.rules.get(*number).filter(|rule| rule.allows(heard) && wanted(rule));
-            rule.is_some() && !excepted.contains(number)
-        };
-        let best = candidates.iter().chain(&book.coded).copied().filter(fits).min();
-        best.and_then(|best| book.rules.get(best))
+        let fits = |rule: &Rule| rule.allows(heard) && rule.may_speak(heard.stage) && wanted(rule);
+        let asked = book.rules.iter().zip(candidates.into_iter().zip(excepted));
+        asked.filter(|(_, (candidate, excepted))| *candidate && !excepted).map(|(rule, _)| rule).find(|rule| fits(rule))
     }
+}
+
+fn mark(flags: &mut [bool], at: usize) {
+    if let Some(flag) = flags.get_mut(at) {
+        *flag = true;
+    }
+}
+
+/// The rules of which a phrase of the one list stands near one of the other. The halves are in the order of the text.
+fn meetings(mut halves: Vec<(usize, usize, Range<usize>)>) -> Vec<usize> {
+    halves.sort_by_key(|(rule, ..)| *rule);
+    let mut met: Vec<usize> = Vec::new();
+    for of_rule in halves.chunk_by(|one, other| one.0 == other.0) {
+        // Where the last phrase of each list ended.
+        let mut ends: [Option<usize>; 2] = [None; 2];
+        for (rule, list, at) in of_rule {
+            let [own, other] = if *list == NEAR { [0, 1] } else { [1, 0] };
+            let is_near = ends[other].is_some_and(|end| at.start <= end + NEAR_BYTES_MAX);
+            ends[own] = ends[own].max(Some(at.end));
+            if is_near {
+                met.push(*rule);
+                break;
+            }
+        }
+    }
+    met
 }
 
 fn plain_of(text: &str) -> Plain {
@@ -232,7 +269,8 @@ impl Default for Vocabulary {
             names.push(named(list, phrase));
         };
         for rule in &Rules::default().0.rules {
-            let each = rule.any.iter().flat_map(|phrase| phrases::alternatives(phrase));
+            let all = rule.phrases().filter(|(list, _)| *list != UNLESS);
+            let each = all.flat_map(|(_, phrase)| phrases::alternatives(phrase));
             each.for_each(|phrase| add(&rule.name, &phrase));
         }
         let take = |list, phrase: &str| {
@@ -248,12 +286,17 @@ impl Vocabulary {
     /// The names of the phrases that stand in a text.
     pub fn heard_in(&self, text: &str) -> HashSet<&str> {
         let mut heard = HashSet::new();
-        self.phrases.each(&phrases::plain(text).words, |number| {
+        self.phrases.each(&phrases::plain(text).words, |number, _| {
             heard.extend(self.names.get(number).map(String::as_str));
         });
         heard
     }
 }
+
+/// The lists of phrases that a rule has.
+const ANY: usize = 0;
+const UNLESS: usize = 1;
+const NEAR: usize = 2;
 
 /// One rule of a file.
 #[derive(Debug, Deserialize)]
@@ -271,6 +314,8 @@ struct Rule {
     /// Phrases, one of which must stand in the text.
     #[serde(default)]
     any: Vec<String>,
+    /// Or phrases of two lists, one of each standing within a few words of the other, in either order.
+    near: Option<[Vec<String>; 2]>,
     /// Or a piece of a URL in the text.
     #[serde(default)]
     url: Vec<String>,
@@ -296,15 +341,22 @@ struct Rule {
 
 impl Rule {
     fn has_words(&self) -> bool {
-        !self.any.is_empty() || !self.url.is_empty()
+        !self.any.is_empty() || !self.url.is_empty() || self.near.is_some()
+    }
+
+    /// Its phrases, each with the list in which it stands.
+    fn phrases(&self) -> impl Iterator<Item = (usize, &str)> {
+        let near = self.near.iter().flatten();
+        let lists = [&self.any, &self.unless].into_iter().chain(near);
+        lists.enumerate().flat_map(|(list, phrases)| phrases.iter().map(move |phrase| (list, phrase.as_str())))
     }
 
     fn check(&self, is_first_of_its_name: bool) -> Result<(), BadRules> {
-        let asks_nothing = !self.has_words() && self.status.is_empty() && self.code.is_empty();
+        let asks_nothing = !self.has_words() && self.status.is_empty() && self.code.is_empty() && self.stage.is_empty();
         let bad = |why: &str| Err(BadRules(format!("rule {}: {why}", self.name)));
         match () {
             () if !is_first_of_its_name => bad("there is another of this name"),
-            () if asks_nothing => bad("it asks for nothing; give it any, url, status or code"),
+            () if asks_nothing => bad("it asks for nothing; give it any, near, url, status, code or stage"),
             () => Ok(()),
         }
     }
@@ -315,6 +367,19 @@ impl Rule {
         (self.code.is_empty() || heard.code.is_some_and(|code| self.code.contains(&code)))
             && (self.status.is_empty() || status())
             && (self.stage.is_empty() || self.stage.contains(&heard.stage))
+    }
+}
+
+impl Rule {
+    /// Whether it can be meant at this stage: before the recipient is named, nobody speaks of him; only of a host that
+    /// takes no mail at all.
+    fn may_speak(&self, stage: Stage) -> bool {
+        let is_hard = self.class.unwrap_or(self.reason.class()) == Class::Hard;
+        match stage {
+            Stage::StartTls | Stage::Auth | Stage::Mail => !is_hard,
+            Stage::Connect | Stage::Hello => !is_hard || self.reason == Reason::NoMailHost,
+            Stage::Rcpt | Stage::Data | Stage::Report => true,
+        }
     }
 }
 

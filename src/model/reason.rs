@@ -80,6 +80,16 @@ impl Axis {
             Axis::Untold => "untold",
         }
     }
+
+    /// The same for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Axis::Recipient => "about the recipient",
+            Axis::Sender => "about the sender or the infrastructure",
+            Axis::Content => "about the content",
+            Axis::Untold => "nobody says about what",
+        }
+    }
 }
 
 /// Whether the same mail to the same recipient may be sent again.
@@ -100,6 +110,15 @@ impl Retry {
             Retry::No => "no",
             Retry::Later => "later",
             Retry::AfterRepair => "after_repair",
+        }
+    }
+
+    /// The same for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Retry::No => "the same mail would come back",
+            Retry::Later => "the same mail may be sent later",
+            Retry::AfterRepair => "the same mail may be sent when that is put right",
         }
     }
 }

@@ -137,6 +137,14 @@ fn inspect_prints_the_formats_that_people_script_against() {
     assert!(rewritten.contains("https://t.example.com/c/") && !rewritten.contains("\"https://example.com/\""));
     assert!(printed(folder.path(), &["inspect", "ip", "192.0.2.1"]).contains("\"ip_address\":\"192.0.2.1\""));
     assert_eq!(run(folder.path(), &["inspect", "ip", "nowhere"]).status.code(), Some(1));
+    let full = "From: MAILER-DAEMON@there.example\nSubject: failure notice\nX-Failed-Recipients: kim@there.example\n\n\
+                This message could not be delivered.\n\nkim@there.example\n  552 mailbox full\n";
+    std::fs::write(folder.path().join("full.eml"), full).unwrap();
+    let shown = printed(folder.path(), &["inspect", "bounce", "full.eml"]);
+    assert!(
+        shown.contains("axis: about the recipient") && shown.contains("retry: the same mail may be sent later"),
+        "{shown}"
+    );
     // One bad file does not hide what the others say.
     let output = run(folder.path(), &["inspect", "bounce", "--jsonl", "missing.eml", "mail.eml"]);
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), false));

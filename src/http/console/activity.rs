@@ -8,6 +8,7 @@ use super::exchange::{text, when};
 use super::page::{self, Frame, Notice, Section, number, shown};
 use super::{Fault, Page, Visit, go};
 use crate::model::id::ReportId;
+use crate::model::reason::Cause;
 use crate::model::user::Deed;
 use crate::store::reports::{KeptReport, ReportFilter};
 
@@ -125,6 +126,8 @@ struct ReportPage {
     frame: Frame,
     report: ReportLine,
     came_to: String,
+    /// The verdict, where there is one: what, what it is about, what follows.
+    verdict: Vec<(&'static str, String)>,
     text: String,
     is_cut: bool,
     is_open: bool,
@@ -139,6 +142,19 @@ async fn find(visit: &Visit<'_>, id: &str) -> Result<KeptReport, Fault> {
     visit.server.store().report(id).await?.ok_or(Fault::NotFound)
 }
 
+fn verdict(cause: &Cause) -> Vec<(&'static str, String)> {
+    let reason = format!("{} ({}) by rule {}", cause.reason, cause.class.as_str(), cause.rule);
+    let follows = format!("{}; {}", cause.reason.axis().sentence(), cause.reason.retry().sentence());
+    let words = page::beginning(&cause.diagnostic, 1_000).0.to_owned();
+    let all = [
+        ("Reason", reason),
+        ("Verdict", follows),
+        ("Status", cause.status.clone().unwrap_or_default()),
+        ("Words", words),
+    ];
+    all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+}
+
 /// One report, as it came.
 pub(super) async fn report(visit: &Visit<'_>, id: &str) -> Page {
     let report = find(visit, id).await?;
@@ -147,6 +163,7 @@ pub(super) async fn report(visit: &Visit<'_>, id: &str) -> Page {
     let page = ReportPage {
         frame: visit.frame("Report", Section::Activity, None),
         came_to: report.came_to.clone(),
+        verdict: report.cause.as_ref().map(verdict).unwrap_or_default(),
         is_open: report.is_open,
         report: line(report),
         text: start.to_owned(),

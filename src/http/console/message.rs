@@ -288,7 +288,10 @@ fn attempted(number: u32, attempt: &Attempt) -> Step {
 }
 
 fn happened(event: &Event) -> Step {
-    let because = |cause: &Cause| format!("{} [rule {}] {}", cause.reason, cause.rule, cause.diagnostic);
+    let because = |cause: &Cause| {
+        let (axis, retry) = (cause.reason.axis().sentence(), cause.reason.retry().sentence());
+        format!("{} ({axis}; {retry}) [rule {}] {}", cause.reason, cause.rule, cause.diagnostic)
+    };
     let more = match &event.detail {
         Detail::Sent | Detail::Opened { .. } | Detail::Clicked { .. } => String::new(),
         Detail::Delivered { reply, .. } => reply.clone(),

@@ -109,8 +109,14 @@ pub fn of_field(value: &str) -> Option<String> {
         return Some(address.to_owned());
     }
     let bare = value.trim_matches(|char: char| char.is_whitespace() || "<>\"'".contains(char));
-    let plausible =
-        !bare.is_empty() && bare.len() <= 64 && bare.chars().all(is_local) && !bare.contains(['/', '|', '=']);
+    // A name of no host, as `a@#b.example`, is what fails there.
+    let parts = bare.split_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let local = parts.map_or(bare, |(local, _)| local);
+    let plausible = !local.is_empty()
+        && bare.len() <= ADDRESS_BYTES_MAX
+        && bare.chars().all(|char| char == '@' || is_local(char))
+        && local.len() <= 64
+        && !local.contains(['/', '|', '=']);
     plausible.then(|| bare.to_owned())
 }
 
@@ -188,6 +194,7 @@ mod tests {
         check_field("rfc/822;a@b.example", Some("a@b.example"));
         check_field("utf-8; m\\x{fc}nch@b.example", Some("münch@b.example"));
         check_field("LOCAL; <anna>", Some("anna"));
+        check_field("RFC822; anna@#b.example", Some("anna@#b.example"));
         check_field("system;<>", None);
         check_field("rfc822;|/usr/bin/filter -x", None);
     }

@@ -10,6 +10,7 @@ use super::prose::{self, Rank, Told};
 use super::stated::settled;
 use super::{Kind, Recipient, Report, addresses, nothing_wrong};
 use crate::mail::dsn::{Action, RECIPIENTS_MAX};
+use crate::mail::phrases;
 use crate::mail::reply::{self, Weight};
 use crate::model::reason::{Cause, Class, Reason};
 
@@ -30,7 +31,7 @@ pub fn report(case: &Case<'_>) -> Option<Report> {
         && (case.letter.from_html || case.letter.prose.contains("://"))
         && told.first().is_some_and(|told| case.is_to_domain_of(&told.address));
     let found =
-        [(!failed.is_empty(), 3), (named, 1), (known, 1), (known && case.subject_gives_reason(), 1), (of_reader, -3)];
+        [(!failed.is_empty(), 3), (named, 1), (known, 1), (known && case.subject_gives_reason(), 1), (of_reader, -4)];
     let points = weight_of(&found) + weight_of(&evidence(case));
     if points < if named { POINTS_WITH_RECIPIENT } else { POINTS_WITHOUT } {
         return None;
@@ -143,5 +144,9 @@ fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
     });
     let text = about.map_or(case.letter.prose.as_str(), |about| &about.said);
     let status = cause.status.or_else(|| reply::enhanced_code(text));
-    Cause { status, diagnostic: reply::shown(text), ..cause }
+    // Whatever it says, it says of this recipient.
+    let is_told = cause.reason == Reason::Unknown
+        && about.is_some_and(|about| reply::has_words(&phrases::plain(&about.said).words));
+    let class = if is_told { Class::Soft } else { cause.class };
+    Cause { status, class, diagnostic: reply::shown(text), ..cause }
 }

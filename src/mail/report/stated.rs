@@ -10,8 +10,8 @@ use super::notices::Notice;
 use super::prose::Told;
 use super::{Kind, Recipient, Report, nothing_wrong};
 use crate::mail::dsn::{Action, Group};
-use crate::mail::reply::{self, Weight};
-use crate::model::reason::{Cause, Class, Reason};
+use crate::mail::reply::{self, Stage, Weight};
+use crate::model::reason::{Cause, Class, Reason, Retry};
 
 /// What the fields of a letter state, if it has any.
 pub fn report(case: &Case<'_>) -> Option<Report> {
@@ -71,7 +71,7 @@ fn is_challenge(case: &Case<'_>, groups: &[&Group]) -> bool {
     let asks = |text: &String| case.letter.rules.notices_in(text).has(Notice::BodyChallenge);
     let says_nothing = !case.is_from_daemon() && !case.speaks_of_failure();
     groups.iter().all(|group| group.diagnostic.as_ref().is_some_and(asks))
-        || (says_nothing && groups.iter().all(|group| group.action.is_none() && !is_final(group)))
+        || (says_nothing && groups.iter().all(|group| (group.action.is_none() || case.answers()) && !is_final(group)))
 }
 
 fn is_final(group: &Group) -> bool {
@@ -123,8 +123,18 @@ fn cause<'t>(group: &Group, action: Action, address: &str, case: &Case<'_>, told
     }
     let rules = case.letter.rules;
     let about = || told().iter().find(|told| told.address.eq_ignore_ascii_case(address));
-    let (mut cause, weight) = rules.weigh(status, diagnostic);
-    if weight != Weight::Words && (weight == Weight::Nothing || status.is_none_or(|status| status.ends_with(".0"))) {
+    let (mut cause, mut weight) = rules.weigh(status, diagnostic);
+    // What is refused in so many words is told apart by when.
+    if matches!(cause.reason, Reason::Policy | Reason::Unknown) && !diagnostic.is_empty() {
+        let stage = case.stage(about());
+        if stage != Stage::Report {
+            (cause, weight) = rules.weigh_at(stage, status, diagnostic);
+        }
+    }
+    // That it was given up says when, not why; but what was tried until then was for a while.
+    let is_given_up = cause.reason == Reason::Expired;
+    let says_little = is_given_up || status.is_none_or(|status| status.ends_with(".0"));
+    if weight != Weight::Words && (weight == Weight::Nothing || says_little) {
         let comment = group.status_comment.as_deref().map(|comment| rules.weigh(status, comment));
         let comment = comment.filter(|(_, weight)| *weight == Weight::Words);
         let near = || about().map(|about| rules.weigh(status, &about.near)).filter(|(_, better)| *better > weight);
@@ -132,7 +142,9 @@ fn cause<'t>(group: &Group, action: Action, address: &str, case: &Case<'_>, told
         let better = comment.or_else(near).map(|(cause, _)| cause);
         let better = better.or_else(|| rules.said_in(&about()?.said, status));
         let told_of_all = || case.said(status).filter(|said| sole && !outweighs(&cause, said));
-        if let Some(better) = better.or_else(told_of_all) {
+        let of_program = || group.by_program.then(|| rules.weigh(status, "x-unix").0);
+        let better = better.or_else(told_of_all).or_else(of_program);
+        if let Some(better) = better.filter(|better| !is_given_up || better.reason.retry() == Retry::Later) {
             cause = Cause { diagnostic: cause.diagnostic, code: cause.code.or(better.code), ..better };
         }
     }

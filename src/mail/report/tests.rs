@@ -153,6 +153,44 @@ fn a_refusal_after_the_content_may_be_a_filters() {
 }
 
 #[test]
+fn when_it_was_refused_tells_what_was() {
+    let group = |words: &str| {
+        format!(
+            "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 550 {words}"
+        )
+    };
+    let said = |at: &str| format!("<kim@there.example>: host mx.there.example said: 550 no (in reply to {at})");
+    for (at, words, reason) in [
+        ("MAIL FROM command", "Access denied", "sender_rejected"),
+        ("MAIL FROM command", "hic sunt dracones", "sender_rejected"),
+        ("end of DATA command", "hic sunt dracones", "recipient_filtered"),
+        ("RCPT TO command", "hic sunt dracones", "unknown"),
+        ("MAIL FROM command", "mailbox full", "mailbox_full"),
+    ] {
+        let expected = format!("bounce\nkim@there.example failed 5.0.0 {reason} soft");
+        check(&notification(&said(at), &group(words)), &expected);
+    }
+}
+
+#[test]
+fn a_program_of_the_host_is_no_host() {
+    let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 4.3.0\nDiagnostic-Code: x-unix; ";
+    let failed = "bounce\nkim@there.example failed 4.3.0 mailer_error soft";
+    check(&notification("Sorry.", &format!("{group}71")), failed);
+    check(&notification("Sorry.", &format!("{group}temporary failure")), failed);
+    let full = failed.replace("mailer_error", "mailbox_full");
+    check(&notification("Sorry.", &format!("{group}the mailbox is full")), &full);
+}
+
+#[test]
+fn who_asks_for_proof_is_no_daemon() {
+    let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 4.7.0";
+    let mail = notification("I got your mail, and it has to wait until I know you.", group);
+    let mail = mail.replace("Mail Delivery System <MAILER-DAEMON@mx.there.example>", "Kim <kim@there.example>");
+    check(&mail.replace("Undelivered Mail Returned to Sender", "Re: Hello"), "autoreply");
+}
+
+#[test]
 fn a_refusal_of_the_sender_is_not_the_recipients() {
     let group = "Final-Recipient: rfc822; kim@there.example\nAction: failed\nStatus: 5.1.1\n\
                  Diagnostic-Code: smtp; 550 5.1.1 <news@here.example>: user unknown";

@@ -29,7 +29,7 @@ fn check_bad(text: &str, expected: &str) {
 fn a_bad_rule_is_named() {
     let rule = |rest: &str| format!("[[rule]]\nname = 'x'\nreason = 'spam'\n{rest}\n");
     check_bad(&rule("any = ['-']"), "rule x: no use can be made of \"-\"");
-    check_bad(&rule(""), "rule x: it asks for nothing; give it any, url, status or code");
+    check_bad(&rule(""), "rule x: it asks for nothing; give it any, near, url, status, code or stage");
     check_bad(&format!("{0}{0}", rule("code = [550]")), "rule x: there is another of this name");
     check_bad(&rule("code = [550]").replace('x', "spam"), "rule spam: there is another of this name");
     let example = rule("any = ['tea is cold']\nexamples = ['550 the coffee is cold']");
@@ -49,6 +49,34 @@ fn own_rules_come_first() {
     let cause = Rules::with_own(own).unwrap().judge(None, text, Stage::Rcpt);
     assert_eq!((cause.rule.as_str(), cause.reason, cause.class), ("tea", Reason::Greylisted, Class::Soft));
     assert_eq!(Rules::with_own("").unwrap().judge(None, text, Stage::Rcpt).rule, "user-unknown");
+}
+
+#[test]
+fn what_stands_near_counts_in_either_order() {
+    let own =
+        "[[rule]]\nname = 'tea'\nreason = 'policy'\nnear = [['(tea|coffee)$'], ['cold', 'stale']]\nunless = ['ice']\n";
+    let rules = Rules::with_own(own).unwrap();
+    let check = |text: &str, rule: &str| assert_eq!(rules.judge(None, text, Stage::Rcpt).rule, rule, "{text}");
+    check("550 the tea has gone quite cold", "tea");
+    check("550 cold, alas, is the coffee", "tea");
+    check("550 the tea is warm, and the long and windy way to the kitchen is cold", "none");
+    check("550 the tea, and the tea that is after it, and the rest of the tea: stale", "tea");
+    check("550 the team is cold", "none");
+    check("550 tea is cold with ice", "none");
+    check("550 tea, coffee", "none");
+}
+
+#[test]
+fn a_stage_may_be_all_that_speaks() {
+    let check = |stage: Stage, reason: Reason| {
+        let cause = Rules::default().judge(Some(550), "550 hic sunt dracones", stage);
+        assert_eq!((cause.reason, cause.class), (reason, Class::Soft), "{stage:?} by {}", cause.rule);
+    };
+    check(Stage::Connect, Reason::IpBlocked);
+    check(Stage::Hello, Reason::IpBlocked);
+    check(Stage::Mail, Reason::SenderRejected);
+    check(Stage::Rcpt, Reason::Unknown);
+    check(Stage::Data, Reason::RecipientFiltered);
 }
 
 #[test]
