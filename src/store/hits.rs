@@ -148,7 +148,7 @@ impl Store {
         }
         for row in with_earlier {
             let id = delivery_id(&row)?;
-            let earlier = row.maybe_text("earlier")?.map_or(Ok(Vec::new()), |lines| earlier(id, &lines, &known))?;
+            let earlier = row.maybe_text("earlier")?.map_or(Vec::new(), |lines| earlier(id, &lines, &known));
             contexts.insert(id, HitContext { earlier: Some(earlier), ..context(&row, &mut wishes)? });
         }
         Ok(contexts)
@@ -208,26 +208,35 @@ const CONTEXTS_AND_EARLIER: &str = contexts!(
 );
 
 /// Earlier hits, newest first, out of the lines that `CONTEXTS_AND_EARLIER` makes; JSON as we write it has no line ends.
-fn earlier(delivery: DeliveryId, lines: &str, known: impl Fn(&HitKey) -> bool) -> Result<Vec<EarlierHit>> {
-    let corrupt = || StoreError::Corrupt("an earlier hit cannot be read".to_owned());
+/// One that cannot be read is passed over: that makes a judgement less sharp, and an error would hold up all hits.
+fn earlier(delivery: DeliveryId, lines: &str, known: impl Fn(&HitKey) -> bool) -> Vec<EarlierHit> {
     let mut hits = Vec::new();
     // One visitor makes many hits, one after the other.
     let mut last: Option<(&str, Arc<Visitor>)> = None;
     for line in lines.lines() {
-        let (key, text) = earlier_hit(delivery, line).ok_or_else(corrupt)?;
+        let Some((key, text)) = earlier_hit(delivery, line) else {
+            tracing::error!(%delivery, "an earlier hit cannot be read");
+            continue;
+        };
         if known(&key) {
             continue;
         }
         let visitor = match &last {
             Some((read, visitor)) if *read == text => visitor.clone(),
-            _ => Arc::new(serde_json::from_str(text).map_err(|_| corrupt())?),
+            _ => match serde_json::from_str(text) {
+                Ok(visitor) => Arc::new(visitor),
+                Err(fault) => {
+                    tracing::error!(%delivery, %fault, "the visitor of an earlier hit cannot be read");
+                    continue;
+                }
+            },
         };
         last = Some((text, visitor.clone()));
         let HitKey { kind, link, at, .. } = key;
         hits.push(EarlierHit { kind, link, at, visitor });
     }
     hits.sort_by_key(|hit| std::cmp::Reverse(hit.at));
-    Ok(hits)
+    hits
 }
 
 fn earlier_hit(delivery: DeliveryId, line: &str) -> Option<(HitKey, &str)> {
@@ -235,6 +244,19 @@ fn earlier_hit(delivery: DeliveryId, line: &str) -> Option<(HitKey, &str)> {
     let (kind, link) = (kind_from(words.next()?)?, words.next()?.parse().ok()?);
     let at = Timestamp::from_millis(words.next()?.parse().ok()?);
     Some((HitKey { delivery, kind, link, at }, words.next()?))
+}
+
+/// What was read; `None`, and a line in the log, where it does not read back as it was written: what is spoilt in one hit
+/// must not hold up the others.
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StoreError::Corrupt(fault)) => {
+            tracing::error!(fault, "a hit cannot be read");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 /// What mail agents want of their hits, read once for all the hits of one.

@@ -237,12 +237,20 @@ impl Judge {
 
 /// How many links of a mail are tracked; `None` when that cannot be known.
 async fn counted(store: Store, id: MessageId) -> Result<(MessageId, Option<u16>), StoreError> {
+    match links(&store, id).await {
+        Ok(links) => Ok((id, links)),
+        Err(StoreError::Corrupt(fault)) => {
+            tracing::error!(message.id = %id, fault, "the links of a mail cannot be counted");
+            Ok((id, None))
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn links(store: &Store, id: MessageId) -> Result<Option<u16>, StoreError> {
     let found = store.message(id).await?.filter(|message| message.size_bytes <= COUNTED_BYTES_MAX);
-    let links = match found {
-        None => None,
-        Some(found) => store.content(id).await?.map(|content| tracked_links(&content, &found.facts)),
-    };
-    Ok((id, links))
+    let Some(found) = found else { return Ok(None) };
+    Ok(store.content(id).await?.map(|content| tracked_links(&content, &found.facts)))
 }
 
 fn visiting<'a>(waiting: &'a Waiting, copy: &'a Copy) -> Visiting<'a> {

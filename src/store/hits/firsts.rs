@@ -11,7 +11,7 @@ use super::super::db::{Result, Tx};
 use super::super::events;
 use super::super::value::{Row, Value, json};
 use super::counts::Deltas;
-use super::{Firsts, HitKey, RecordedHit, Rejudged, kind_word};
+use super::{Firsts, HitKey, RecordedHit, Rejudged, kind_word, readable};
 use crate::model::event::{Detail, Event, EventKind, relay};
 use crate::model::hit::{Hit, HitKind, Visitor};
 use crate::model::id::{AgentId, EventId, TenantId};
@@ -98,7 +98,8 @@ async fn change(tx: &mut Tx, recorded: &RecordedHit) -> Result<()> {
     tx.run(SQL, values).await.map(drop)
 }
 
-/// The hit as it was written; `None` when it was no person's any more, has been forgotten, or its delivery has.
+/// The hit as it was written; `None` when it was no person's any more, cannot be read, has been forgotten, or its
+/// delivery has.
 async fn written(tx: &mut Tx, rejudged: &Rejudged, now: Timestamp) -> Result<Option<RecordedHit>> {
     const SQL: &str = "
         select hits.id, hits.target, hits.visitor, deliveries.tenant_id, deliveries.agent_id, deliveries.address
@@ -111,7 +112,8 @@ async fn written(tx: &mut Tx, rejudged: &Rejudged, now: Timestamp) -> Result<Opt
     let HitKey { delivery, kind, link, at } = rejudged.hit;
     let key = vec![delivery.message.into(), delivery.recipient.into(), kind_word(kind).into(), link.into(), at.into()];
     let Some(row) = tx.row(SQL, key).await? else { return Ok(None) };
-    let hit = Hit { delivery, kind, link, target: row.text("target")?, at, visitor: row.json("visitor")? };
+    let Some(visitor) = readable(row.json("visitor"))? else { return Ok(None) };
+    let hit = Hit { delivery, kind, link, target: row.text("target")?, at, visitor };
     Ok(Some(RecordedHit {
         id: EventId::from_bytes(row.id("id")?),
         hit,
@@ -182,7 +184,8 @@ async fn next_in_line(tx: &mut Tx, before: &RecordedHit, now: Timestamp, deltas:
     let (message, recipient) = (hit.delivery.message, hit.delivery.recipient);
     let of = vec![message.into(), recipient.into(), kind_word(hit.kind).into(), hit.link.into(), IN_LINE_MAX.into()];
     let rows = tx.rows(SQL, of).await?;
-    let line: Vec<RecordedHit> = rows.iter().map(|row| in_line(row, before, now)).collect::<Result<_>>()?;
+    let line = rows.iter().filter_map(|row| readable(in_line(row, before, now)).transpose());
+    let line: Vec<RecordedHit> = line.collect::<Result<_>>()?;
     let person = line.iter().find(|next| next.hit.visitor.machine.verdict.is_person());
     let claims = line.first().map(|next| claim_values(next, "anyone")).into_iter();
     let claims = claims.chain(person.map(|next| claim_values(next, "person")));

@@ -1,5 +1,5 @@
 //! Hits by the thousand: each is recorded once and judged with those before it, also where the database refuses some of
-//! them in the middle, or is closed.
+//! them in the middle, is closed, or holds what cannot be read.
 
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
@@ -169,6 +169,28 @@ on_both_engines! {
         assert_eq!(desk.verdicts(copy).await, [Who::Scanner; 5]);
         desk.pass(60);
         assert_eq!(desk.told().await, []);
+    }
+
+    async fn a_hit_that_cannot_be_read_any_more_holds_up_nobody(engine: &Engine) {
+        let desk = Desk::build(engine, AgentSettings::default()).await;
+        let copies = desk.delivered(&READERS).await;
+        desk.pass(4_000);
+        desk.clicks(&copies, 1).await;
+        desk.intake.drain().await;
+        // Long enough for it to be read again.
+        desk.pass(1_000);
+        let (visitors, facts) = ("update hits set visitor = '{'", "update messages set facts = '{'");
+        run(engine, visitors, visitors).await;
+        run(engine, facts, facts).await;
+        for link in [1, 2, 3] {
+            desk.hit(copies[0], Some(link), HOME, &[]).await;
+        }
+        desk.clicks(&copies[1..], 1).await;
+        desk.intake.drain().await;
+        for (copy, expected) in copies.iter().zip([4, 2, 2]) {
+            let [_, clicks] = desk.node.store.hit_figures(copy.message).await.unwrap();
+            assert_eq!(clicks.all, expected);
+        }
     }
 
     async fn a_burst_that_spans_batches_is_found_out(engine: &Engine) {
