@@ -1,7 +1,8 @@
 //! Request bodies: read whole, within a size, a pace and a share of memory.
 //!
 //! A body may take a minute, and longer only as far as it keeps coming at [`BYTES_PER_SEC_MIN`]. What all bodies hold at
-//! one time is bounded too: a body that finds no room is refused with "not now", before more of it is read. A client
+//! one time is bounded too: a body that finds no room is refused with "not now", before more of it is read. A mail keeps
+//! its body's share of the memory until it is answered, since what it is made of is held until then. A client
 //! that is refused early is read on for a little while, since most clients look at an answer only after they have sent
 //! everything, and closing on them would lose it.
 
@@ -36,13 +37,25 @@ pub(super) struct Memory(Arc<Semaphore>);
 #[derive(Debug)]
 pub(super) struct Read {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+/// A share of the memory, given back when it is dropped.
+#[derive(Debug)]
+#[must_use = "it is given back when it is dropped"]
+pub(super) struct Share {
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Read {
     /// A body of our own making.
     pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), _share: None }
+        Self { bytes: bytes.into(), share: None }
+    }
+
+    /// Frees the bytes. The share stays taken for as long as what was made of them is held.
+    pub(super) fn freed(self) -> Share {
+        Share { _held: self.share }
     }
 }
 
@@ -96,7 +109,7 @@ impl Memory {
             self.grow(&mut share, bytes.len() + data.len())?;
             bytes.extend_from_slice(&data);
         }
-        Ok(Read { bytes: bytes.into(), _share: share })
+        Ok(Read { bytes: bytes.into(), share })
     }
 }
 
@@ -115,5 +128,23 @@ pub(super) async fn drain(mut request: Request<Incoming>, problem: &Problem) {
             Some(rest) => left = rest,
             None => break,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_held_for_longer_than_the_bytes() {
+        let memory = Memory::new(SHARE_BYTES);
+        let mut share = None;
+        memory.grow(&mut share, 1).unwrap();
+        let bytes = Bytes::from(vec![0; 1]);
+        let share = Read { bytes: bytes.clone(), share }.freed();
+        assert!(bytes.is_unique());
+        assert_eq!(memory.grow(&mut None, 1), Err(Problem::Unavailable));
+        drop(share);
+        assert_eq!(memory.grow(&mut None, 1), Ok(()));
     }
 }

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use super::wire::{Flaw, Wrong};
 use crate::intake::caller::AuthFailure;
 use crate::intake::once::NoTurn;
-use crate::intake::submission::{Refusal, Rejection};
+use crate::intake::submission::{BATCH_BYTES_MAX, Refusal, Rejection};
 use crate::mail::compose::{Field, Unfit};
-use crate::mail::template::Flawed;
+use crate::mail::template::{Fault, Flawed};
 use crate::model::template::Part;
 use crate::store::StoreError;
 use ajv::validation;
@@ -156,6 +156,18 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<Flawed> for Problem {
+    fn from(flawed: Flawed) -> Self {
+        match flawed {
+            Flawed { part: Part::Subject, fault: Fault::OutputTooLarge { bytes_max } } => {
+                Problem::Rejected(Unfit::TooLong { field: Field::Subject, bytes_max }.into())
+            }
+            Flawed { fault: Fault::AllTooLarge, .. } => Problem::batch_too_large(),
+            flawed => Problem::Template(flawed),
+        }
+    }
+}
+
 /// What each API calls the parts of a mail.
 pub(super) type Words = fn(Field) -> &'static str;
 
@@ -194,6 +206,11 @@ fn flaw_of(rejection: &Rejection, words: Words) -> Option<Flaw> {
 }
 
 impl Problem {
+    /// All mails of a request come to more than may be.
+    pub(super) fn batch_too_large() -> Self {
+        Problem::Rejected(Rejection::TooLarge { max_bytes: BATCH_BYTES_MAX })
+    }
+
     /// Its status and body on Mailtura's surface.
     pub fn mailtura(&self) -> (StatusCode, Value) {
         let plain = |status, message: &str| (status, json!({ "message": message }));

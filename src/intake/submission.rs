@@ -10,11 +10,13 @@ mod plan;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 
 use super::Intake;
 use crate::mail::compose::{self, Field, File, Unfit};
 use crate::mail::submitted::{self, Additions, Submitted};
 pub use crate::mail::submitted::{Switches, Unreadable};
+use crate::mail::template::ALL_BYTES_MAX;
 use crate::model::address::{Address, Mailbox};
 use crate::model::dsn::Wishes;
 use crate::model::file;
@@ -28,7 +30,7 @@ use crate::store::StoreError;
 use crate::store::messages::Terms;
 
 /// What all mails of one submission may come to together, in bytes: each recipient of a batch has a copy of its own.
-pub const BATCH_BYTES_MAX: usize = 128 << 20;
+pub const BATCH_BYTES_MAX: usize = ALL_BYTES_MAX;
 /// Submissions of several mails that are made ready at one time; more wait.
 pub(super) const BATCHES_AT_ONCE: usize = 2;
 
@@ -222,6 +224,12 @@ impl Intake {
         Ok(receipts.remove(0))
     }
 
+    /// A turn to make submissions ready that belong together. Whoever has many takes it before they are filled in, and
+    /// holds it until they are answered: what they come to is held in memory meanwhile.
+    pub async fn batch_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.batches.acquire().await.ok()
+    }
+
     /// Judges submissions that belong together, makes them durable in one commit, and promises their delivery: a
     /// receipt for each, in their order, all with one request id.
     ///
@@ -239,7 +247,6 @@ impl Intake {
         keep: impl FnOnce(&[Receipt]) -> Option<KeptAnswer>,
     ) -> Result<Vec<Receipt>, Refusal> {
         let is_batch = submissions.len() > 1;
-        let _turn = if is_batch { self.0.batches.acquire().await.ok() } else { None };
         if submissions.is_empty() {
             return Err(Rejection::NoRecipients.into());
         }
@@ -387,8 +394,13 @@ impl Intake {
         }
     }
 
-    /// A bounce address that a submission names must be the agent's, or belong to a domain that it may send from.
     fn check_bounce_address(&self, grant: &Grant, address: &str) -> Result<(), Rejection> {
+        let may = self.may_bounce_to(grant, address);
+        if may { Ok(()) } else { Err(Rejection::BounceNotAllowed { address: address.to_owned() }) }
+    }
+
+    /// A bounce address that a submission names must be the agent's, or belong to a domain that it may send from.
+    pub fn may_bounce_to(&self, grant: &Grant, address: &str) -> bool {
         let is_own = |domain: &str| {
             let mut rest = Some(domain);
             while let Some(name) = rest {
@@ -400,8 +412,7 @@ impl Intake {
             false
         };
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        let may = address.is_empty() || address == grant.agent.settings.bounce_address || is_own(domain);
-        if may { Ok(()) } else { Err(Rejection::BounceNotAllowed { address: address.to_owned() }) }
+        address.is_empty() || address == grant.agent.settings.bounce_address || is_own(domain)
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::mail::compose::SUBJECT_BYTES_MAX;
 use crate::mail::html::PIXEL_MARK;
 use crate::model::template::{Part, Texts};
 
@@ -24,6 +25,8 @@ use crate::model::template::{Part, Texts};
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Size of one text that was filled in, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// Size of all that one request fills in, over all its recipients, in bytes.
+pub const ALL_BYTES_MAX: usize = 128 << 20;
 /// Sections inside each other.
 pub const DEPTH_MAX: usize = 32;
 /// Names of missing values that a preview lists.
@@ -81,8 +84,14 @@ pub enum Fault {
     #[error("the template is larger than {SOURCE_BYTES_MAX} bytes")]
     SourceTooLarge,
     /// What came out is too large.
-    #[error("the filled in text is larger than {OUTPUT_BYTES_MAX} bytes")]
-    OutputTooLarge,
+    #[error("the filled in text is larger than {bytes_max} bytes")]
+    OutputTooLarge {
+        /// How large it may be.
+        bytes_max: usize,
+    },
+    /// What came out for all recipients together is too large.
+    #[error("all filled in texts are together larger than {ALL_BYTES_MAX} bytes")]
+    AllTooLarge,
     /// It takes too long to fill in.
     #[error("filling in takes too many steps")]
     TooManySteps,
@@ -107,15 +116,27 @@ pub enum Escape {
     Plain,
 }
 
-/// How much work one request may cause, over all its recipients.
+/// How much work, and how much text, one request may cause over all its recipients.
 #[derive(Clone, Debug)]
 pub struct Budget {
     steps: u32,
+    bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { steps: 2_000_000 }
+        Self { steps: 2_000_000, bytes: ALL_BYTES_MAX }
+    }
+}
+
+impl Budget {
+    /// Takes off what is written, or what each mail has a copy of besides.
+    ///
+    /// # Errors
+    /// `AllTooLarge`.
+    pub fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Fault::AllTooLarge)?;
+        Ok(())
     }
 }
 
@@ -124,6 +145,8 @@ impl Default for Budget {
 pub struct Script {
     nodes: Vec<parse::Node>,
     escape: Escape,
+    /// What may come out.
+    bytes_max: usize,
 }
 
 impl Script {
@@ -138,13 +161,13 @@ impl Script {
         if source.contains('\0') {
             return Err(Fault::Nul);
         }
-        Ok(Self { nodes: parse::nodes(source)?, escape })
+        Ok(Self { nodes: parse::nodes(source)?, escape, bytes_max: OUTPUT_BYTES_MAX })
     }
 
     /// The text with the values of `data` in it.
     ///
     /// # Errors
-    /// `OutputTooLarge`, `TooManySteps`.
+    /// `OutputTooLarge`, `AllTooLarge`, `TooManySteps`.
     pub fn render(&self, data: &Value, budget: &mut Budget) -> Result<String, Fault> {
         render::render(self, data, budget, None)
     }
@@ -166,7 +189,7 @@ impl Compiled {
     pub fn new(texts: &Texts) -> Result<Self, Flawed> {
         let script = |part, source: &str, escape| Script::new(source, escape).map_err(|fault| Flawed { part, fault });
         Ok(Self {
-            subject: script(Part::Subject, &texts.subject, Escape::Plain)?,
+            subject: Script { bytes_max: SUBJECT_BYTES_MAX, ..script(Part::Subject, &texts.subject, Escape::Plain)? },
             html: texts.html.as_deref().map(|html| script(Part::Html, html, Escape::Html)).transpose()?,
             text: texts.text.as_deref().map(|text| script(Part::Text, text, Escape::Plain)).transpose()?,
         })
@@ -175,7 +198,7 @@ impl Compiled {
     /// The texts for one recipient.
     ///
     /// # Errors
-    /// `OutputTooLarge` or `TooManySteps`, and where.
+    /// `OutputTooLarge`, `AllTooLarge` or `TooManySteps`, and where.
     pub fn fill(&self, data: &Value, budget: &mut Budget) -> Result<Texts, Flawed> {
         self.rendered(data, budget, &mut None)
     }

@@ -75,7 +75,7 @@ pub(super) async fn send(call: Call) -> Result<Answer, Problem> {
         let written = Writing::new(&server, &grant).submission(new, "").await?;
         (grant, written)
     };
-    drop(body);
+    let _share = body.freed();
     let told = |receipts: &[Receipt]| receipts.first().map(|receipt| accepted(receipt, to.clone())).unwrap_or_default();
     let receipts = server.submit_once(&grant, vec![submission], ticket.as_deref(), told).await?;
     Ok(once::told(told(&receipts)))
@@ -84,8 +84,9 @@ pub(super) async fn send(call: Call) -> Result<Answer, Problem> {
 /// `POST /api/v1/emails/batch`: all of them are accepted, in one commit, or none.
 pub(super) async fn send_batch(call: Call) -> Result<Answer, Problem> {
     let Call { server, grant, body, ticket, query, .. } = call;
+    let _turn = server.intake().batch_turn().await;
     let List(news): Batch = shape::read(&body.bytes)?;
-    drop(body);
+    let _share = body.freed();
     let agent = |new: &NewEmail| new.mail_agent.as_ref().map(|Text(name)| name.clone());
     let named = news.first().and_then(agent);
     if let Some(at) = news.iter().position(|new| agent(new) != named) {

@@ -190,7 +190,7 @@ impl<'s> Writing<'s> {
         let texts = Texts { subject: subject.ok_or_else(|| at("subject", Wrong::Missing))?, html, text };
         let Some(data) = data else { return Ok(texts) };
         let compiled = Compiled::new(&texts).map_err(Problem::Template)?;
-        compiled.fill(&data, &mut self.budget).map_err(Problem::Template)
+        Ok(compiled.fill(&data, &mut self.budget)?)
     }
 
     /// The texts of a template, but for a subject that stands before its own.
@@ -204,7 +204,7 @@ impl<'s> Writing<'s> {
         let (texts, compiled) = self.templates.get(&name).ok_or(Problem::Broken)?;
         let other = subject.map(|subject| Compiled::new(&Texts { subject, ..texts.clone() })).transpose();
         let other = other.map_err(Problem::Template)?;
-        other.as_ref().unwrap_or(compiled).fill(data, &mut self.budget).map_err(Problem::Template)
+        Ok(other.as_ref().unwrap_or(compiled).fill(data, &mut self.budget)?)
     }
 }
 

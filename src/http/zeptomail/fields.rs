@@ -8,7 +8,7 @@ use super::super::problem::Problem;
 use super::super::wire::{self, Fields, Flaw, Person, Wrong};
 use crate::mail::compose::{File, Inline};
 use crate::mail::submitted::Switches;
-use crate::model::address::{Address, Mailbox};
+use crate::model::address::{ADDRESS_BYTES_MAX, Address, Mailbox};
 use crate::model::template::Texts;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
@@ -41,6 +41,18 @@ pub(super) struct Common {
     pub(super) attachments: Vec<File>,
     pub(super) inline_images: Vec<Inline>,
     pub(super) switches: Switches,
+}
+
+impl Common {
+    /// What a mail comes to without its texts, in bytes: each of a batch has a copy.
+    pub(super) fn size(&self) -> usize {
+        let file = |file: &File| file.name.len() + file.content_type.len() + file.content.len();
+        let person = |person: &Person| person.name.len() + ADDRESS_BYTES_MAX;
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        let people = [&self.cc, &self.bcc, &self.reply_to].into_iter().flatten().map(person);
+        let images = self.inline_images.iter().map(|image| image.cid.len() + file(&image.file));
+        headers.chain(people).chain(self.attachments.iter().map(file)).chain(images).sum()
+    }
 }
 
 /// Files of the cache by their keys.

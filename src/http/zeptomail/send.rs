@@ -48,8 +48,9 @@ pub(super) async fn send(
     body: Read,
     ticket: Option<&Ticket>,
 ) -> Result<Answer, Problem> {
+    let _turn = if kind.is_batch { server.intake().batch_turn().await } else { None };
     let submissions = read(server, grant, kind, &body.bytes).await?;
-    drop(body);
+    let _share = body.freed();
     submit(server, grant, submissions, ticket).await
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn send_raw(
     ticket: Option<&Ticket>,
 ) -> Result<Answer, Problem> {
     let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
-    drop(body);
+    let _share = body.freed();
     submit(server, grant, vec![submission], ticket).await
 }
 
@@ -198,10 +199,11 @@ impl Merged {
     }
 
     fn filled(&self, scripts: &mut Scripts, to: Vec<Person>, data: &Value) -> Result<Submission, Problem> {
-        let texts = scripts.texts.fill(data, &mut scripts.budget).map_err(Problem::Template)?;
+        let texts = scripts.texts.fill(data, &mut scripts.budget)?;
+        scripts.budget.charge(self.common.size()).map_err(|_| Problem::batch_too_large())?;
         let mut common = self.common.clone();
         if let Some(script) = &scripts.reference {
-            let bad = |fault| Problem::Template(Flawed { part: Part::ClientReference, fault });
+            let bad = |fault| Problem::from(Flawed { part: Part::ClientReference, fault });
             let reference = script.render(data, &mut scripts.budget).map_err(bad)?;
             if reference.chars().count() > REFERENCE_CHARS_MAX {
                 return Err(Flaw::at("/client_reference", Wrong::TooLong(REFERENCE_CHARS_MAX)).into());

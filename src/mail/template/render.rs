@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::parse::{Kind, Node, Path, Start};
-use super::{Budget, Escape, Fault, MISSING_MAX, Missing, OUTPUT_BYTES_MAX, Script};
+use super::{Budget, Escape, Fault, MISSING_MAX, Missing, Script};
 
 pub(super) fn render(
     script: &Script,
@@ -14,7 +14,7 @@ pub(super) fn render(
     missing: Option<&mut Missing>,
 ) -> Result<String, Fault> {
     let scopes = vec![Scope { value: data, place: None }];
-    let mut filling = Filling { escape: script.escape, out: String::new(), budget, missing, scopes };
+    let mut filling = Filling { script, out: String::new(), budget, missing, scopes };
     filling.all(&script.nodes)?;
     Ok(filling.out)
 }
@@ -35,7 +35,7 @@ struct Place<'d> {
 }
 
 struct Filling<'d, 'b> {
-    escape: Escape,
+    script: &'b Script,
     out: String,
     budget: &'b mut Budget,
     missing: Option<&'b mut Missing>,
@@ -62,9 +62,11 @@ impl<'d> Filling<'d, '_> {
     }
 
     fn write(&mut self, text: &str) -> Result<(), Fault> {
-        if self.out.len() + text.len() > OUTPUT_BYTES_MAX {
-            return Err(Fault::OutputTooLarge);
+        let bytes_max = self.script.bytes_max;
+        if self.out.len() + text.len() > bytes_max {
+            return Err(Fault::OutputTooLarge { bytes_max });
         }
+        self.budget.charge(text.len())?;
         self.out.push_str(text);
         Ok(())
     }
@@ -77,7 +79,7 @@ impl<'d> Filling<'d, '_> {
             return Ok(());
         };
         let text = shown(&value);
-        match self.escape {
+        match self.script.escape {
             Escape::Html if !is_raw => self.write(&escaped(&text)),
             Escape::Html | Escape::Plain => self.write(&text),
         }

@@ -128,8 +128,11 @@ fn nobody_can_make_it_work_for_long() {
         script.render(&many, &mut Budget::default())
     };
     assert_eq!(run("{{#a}}{{#a}}{{#a}}{{/a}}{{/a}}{{/a}}"), Err(Fault::TooManySteps));
-    assert_eq!(run("{{#a}}{{text}}{{text}}{{text}}{{text}}{{text}}{{/a}}"), Err(Fault::OutputTooLarge));
-    assert_eq!(run(&"{{deep}}".repeat(1_000)), Err(Fault::OutputTooLarge));
+    assert_eq!(
+        run("{{#a}}{{text}}{{text}}{{text}}{{text}}{{text}}{{/a}}"),
+        Err(Fault::OutputTooLarge { bytes_max: OUTPUT_BYTES_MAX })
+    );
+    assert_eq!(run(&"{{deep}}".repeat(1_000)), Err(Fault::OutputTooLarge { bytes_max: OUTPUT_BYTES_MAX }));
     assert_eq!(run(&format!("{}x{}", "{{#if a}}".repeat(32), "{{/if}}".repeat(32))).as_deref(), Ok("x"));
     for hostile in ["{{".repeat(100_000), "{{!".repeat(100_000), "\\{{".repeat(100_000), " \t".repeat(100_000)] {
         let _ = Script::new(&hostile, Escape::Html);
@@ -143,6 +146,23 @@ fn a_budget_is_for_all_recipients() {
     let mut budget = Budget::default();
     let filled = (0..100).take_while(|_| script.render(&data, &mut budget).is_ok()).count();
     assert!((5..40).contains(&filled), "{filled}");
+}
+
+#[test]
+fn bytes_are_for_all_recipients_and_texts() {
+    let body = || Some("{{#a}}{{b}}{{/a}}".to_owned());
+    let data = json!({ "a": vec![1; 40], "b": "x".repeat(100_000) });
+    let compiled = Compiled::new(&Texts { subject: "s".into(), html: body(), text: body() }).unwrap();
+    let mut budget = Budget::default();
+    let filled = (0..500).take_while(|_| compiled.fill(&data, &mut budget).is_ok()).count();
+    assert_eq!(filled, ALL_BYTES_MAX / 8_000_001);
+    let refused = compiled.fill(&data, &mut budget).map_err(|flawed| flawed.fault);
+    assert_eq!(refused, Err(Fault::AllTooLarge));
+    // A subject ends where a mail's must, however small the rest is.
+    let compiled = Compiled::new(&Texts { subject: "{{b}}".into(), html: None, text: None }).unwrap();
+    let fault = Fault::OutputTooLarge { bytes_max: SUBJECT_BYTES_MAX };
+    let refused = compiled.fill(&data, &mut Budget::default());
+    assert_eq!(refused, Err(Flawed { part: Part::Subject, fault }));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postback::http::{Settings, read};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -36,6 +37,49 @@ async fn bodies_have_a_largest_size() {
     assert_eq!(Reply::read(&house.raw(chunked.concat().as_bytes()).await).status, 413);
     let asking = head(&house, "/api/v1/emails", "Expect: 100-continue\r\nContent-Length: 200000\r\n");
     assert_eq!(Reply::read(&house.raw(asking.as_bytes()).await).status, 413);
+    house.shut().await;
+}
+
+/// The most memory that this process has held, in bytes.
+fn held_bytes_max() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_batch_does_not_become_gigabytes() {
+    let house = House::new().await;
+    let to: Vec<_> = (0..500).map(|n| json!({ "email_address": { "address": format!("r{n}@example.com") } })).collect();
+    let batch = |field: &str, value: serde_json::Value| {
+        let mut batch = json!({
+            "from": { "address": "a@ours.example" }, "to": to, "subject": "s", "textbody": "{{#a}}{{b}}{{/a}}",
+            "merge_info": { "a": vec![1; 40], "b": "x".repeat(100_000) },
+        });
+        batch[field] = value;
+        batch.to_string()
+    };
+    let token = format!("Zoho-enczapikey {KEY}");
+    let send = async |batch: String| {
+        house.ask("POST", "/v1.1/email/batch", &[("Authorization", &token)], batch.as_bytes()).await
+    };
+    let refused = send(batch("htmlbody", "{{#a}}{{b}}{{/a}}".into())).await;
+    assert_eq!((refused.status, &refused.json()["error"]["details"][0]["code"]), (413, &"SM_129".into()));
+    // What all of them share is theirs as often as well.
+    let refused = send(batch("mime_headers", json!({ "X-Large": "x ".repeat(1_000_000) }))).await;
+    assert_eq!((refused.status, &refused.json()["error"]["details"][0]["code"]), (413, &"SM_129".into()));
+    // A subject is as long as before once it is filled in.
+    let refused = send(batch("subject", "{{b}}".into())).await;
+    let detail = &refused.json()["error"]["details"][0];
+    assert_eq!((refused.status, &detail["code"], &detail["target"]), (422, &"SM_129".into(), &"subject".into()));
+    let mail = json!({
+        "from": "a@ours.example", "to": "b@example.com", "subject": "s", "html": "{{#a}}{{b}}{{/a}}",
+        "variables": { "a": vec![1; 40], "b": "x".repeat(100_000) },
+    });
+    let refused = house.mailtura("POST", "/api/v1/emails/batch", &json!(vec![mail; 40]).to_string()).await;
+    refused.is(413, r#"{"message":"The mail is larger than 134217728 bytes"}"#);
+    assert_eq!(house.messages().await, 0);
+    assert!(held_bytes_max() < 1 << 30, "{}", held_bytes_max());
     house.shut().await;
 }
 
