@@ -46,6 +46,10 @@ pub(super) async fn answer(
     match (path, is_change) {
         ([], false) => show(server, user, Vec::new(), None),
         (["password"], true) => set_password(server, browser, user, form).await,
+        // Whoever finds a browser signed in must not put a second factor of their own in place of the person's.
+        (["second-factor"], true) if user.second_factor.is_some() => {
+            show(server, user, Vec::new(), Notice::bad("There is a second factor. Switch it off first, with its code."))
+        }
         (["second-factor"], true) if form.has("secret") => begin(server, browser, user, form).await,
         (["second-factor"], true) => offer(server, user, &totp::secret_of(server.ids().bytes()), None),
         (["second-factor", "remove"], true) => remove(server, browser, user, form).await,
@@ -71,8 +75,8 @@ fn show(server: &Server, user: &User, codes: Vec<String>, notice: Option<Notice>
 
 /// A new password; whoever is signed in elsewhere is not any more.
 async fn set_password(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
-    if !session::is_password(server, form.raw("old"), user.password.clone()).await? {
-        return show(server, user, Vec::new(), Notice::bad("The old password is wrong."));
+    if let Err(complaint) = session::proves_password(server, browser, user, form.raw("old")).await? {
+        return show(server, user, Vec::new(), Notice::bad(complaint));
     }
     if let Some(complaint) = complaint_about(form.raw("new")) {
         return show(server, user, Vec::new(), Notice::bad(complaint));
@@ -115,8 +119,8 @@ async fn begin(server: &Server, browser: &Browser, user: &User, form: &Form) -> 
 
 /// Removes the second factor of whoever still has it.
 async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
-    if !session::is_code(server, user, form.get("code")).await? {
-        return show(server, user, Vec::new(), Notice::bad("This is not the code, or it was used before."));
+    if let Err(complaint) = session::proves_code(server, browser, user, form.get("code")).await? {
+        return show(server, user, Vec::new(), Notice::bad(complaint));
     }
     server.store().set_second_factor(user.id, None).await?;
     note(server, user, &browser.address.to_string(), None, "removed second factor", "").await?;

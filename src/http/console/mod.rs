@@ -13,6 +13,7 @@ mod chart;
 mod domains;
 mod exchange;
 mod form;
+mod guesses;
 mod inbox;
 mod mail;
 mod message;

@@ -3,12 +3,11 @@
 //! The cookie holds 256 random bits, the store their SHA-256. A session ends after 12 hours without a request and 7 days
 //! in any case. Passwords are Argon2id; hashing runs two at a time on threads of its own, so that sign-ins cannot starve
 //! mail, and an unknown address costs as much time as a known one. Whoever has a second factor gets a session that opens
-//! nothing until its code is right, which is then another session. Wrong passwords and codes are counted by network:
-//! after ten within fifteen minutes the network waits.
+//! nothing until its code is right, which is then another session; after five wrong codes it ends. How often passwords and
+//! codes may be guessed, `guesses` says.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -24,6 +23,7 @@ use super::super::problem::Problem;
 use super::super::server::Peer;
 use super::super::{Server, Settings, header};
 use super::form::Form;
+use super::guesses::{Guesses, Target};
 use super::visit::note;
 use super::{Fault, Page, go, page};
 use crate::model::secret::Secret;
@@ -40,13 +40,10 @@ const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 const WAITING: Duration = Duration::from_secs(15 * 60);
 /// How exactly it is known when a session was last used.
 const TOUCH: Duration = Duration::from_secs(60);
-/// Wrong passwords of one network within [`FAILURE_SPAN`] before it has to wait.
-const FAILURES_MAX: usize = 10;
-const FAILURE_SPAN: Duration = Duration::from_secs(15 * 60);
+/// Wrong codes that end a session which waits for one.
+const WRONG_CODES_MAX: u32 = 5;
 /// Passwords hashed at one time.
 const HASHING_MAX: usize = 2;
-/// Networks whose failures are remembered.
-const NETWORKS_MAX: usize = 10_000;
 /// Bytes of a password.
 pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
 /// Characters that a password must have.
@@ -139,25 +136,70 @@ pub(super) fn page_after_renewal() -> Page {
     page::page(&SignInPage { complaint: None, told: Some("The password is set. Sign in with it.") })
 }
 
-const TOO_MANY: &str = "Too many wrong passwords or codes came from here. Try again in a quarter of an hour.";
-
 /// A person gives address and password.
 pub(super) async fn sign_in(server: &Server, browser: &Browser, form: &Form) -> Page {
-    let now = server.clock().now();
-    if server.sign_ins().failures(browser.address, now, false) >= FAILURES_MAX {
-        return page(Some(TOO_MANY));
+    let email = form.get("email").to_ascii_lowercase();
+    let check = async {
+        let user = server.store().user(&email).await?;
+        let known = user.as_ref().map_or_else(|| NOBODY.clone(), |user| user.password.clone());
+        let is_right = is_password(server, form.raw("password"), known).await?;
+        Ok(user.filter(|_| is_right))
+    };
+    let wrong = "The address or the password is wrong.";
+    match guessed(server, browser, vec![Target::Password(digest(&email))], wrong, check).await? {
+        Ok(user) => begin_with(server, browser, &user, user.second_factor.is_some()).await,
+        Err(complaint) => page(Some(&complaint)),
     }
-    let user = server.store().user(&form.get("email").to_ascii_lowercase()).await?;
-    let known = user.as_ref().map_or_else(|| NOBODY.clone(), |user| user.password.clone());
-    let is_right = is_password(server, form.raw("password"), known).await?;
-    match user.filter(|_| is_right) {
-        Some(user) if user.second_factor.is_some() => begin_with(server, browser, &user, true).await,
-        Some(user) => begin(server, browser, &user).await,
-        None => {
-            server.sign_ins().failures(browser.address, now, true);
-            page(Some("The address or the password is wrong."))
+}
+
+/// What `check` finds, if one more guess may be made at these targets and from there; the complaint when not, or when it
+/// finds nothing. The guess is counted before it is looked at, so that many at one time are no more than one by one.
+async fn guessed<T>(
+    server: &Server,
+    browser: &Browser,
+    mut targets: Vec<Target>,
+    wrong: &str,
+    check: impl Future<Output = Result<Option<T>, Fault>>,
+) -> Result<Result<T, String>, Fault> {
+    targets.extend(Target::origins(browser.address));
+    let guesses = &server.sign_ins().guesses;
+    let guess = match guesses.begin(targets, server.clock().now()) {
+        Ok(guess) => guess,
+        Err(wait) => {
+            let secs = wait.as_millis().div_ceil(1000);
+            let unit = if secs == 1 { "second" } else { "seconds" };
+            return Ok(Err(format!("Too many wrong passwords or codes. Try again in {secs} {unit}.")));
         }
-    }
+    };
+    let Some(found) = check.await? else { return Ok(Err(wrong.to_owned())) };
+    guesses.give_back(guess);
+    Ok(Ok(found))
+}
+
+/// Whether it is the password of somebody who is signed in; the complaint when not.
+pub(super) async fn proves_password(
+    server: &Server,
+    browser: &Browser,
+    user: &User,
+    typed: &str,
+) -> Result<Result<(), String>, Fault> {
+    let check = async { Ok(is_password(server, typed, user.password.clone()).await?.then_some(())) };
+    let targets = vec![Target::Password(digest(&user.email))];
+    guessed(server, browser, targets, "The old password is wrong.", check).await
+}
+
+/// Whether it is a code of the person's second factor, or one of their recovery codes, good this once; the complaint
+/// when not.
+pub(super) async fn proves_code(
+    server: &Server,
+    browser: &Browser,
+    user: &User,
+    typed: &str,
+) -> Result<Result<(), String>, Fault> {
+    let check = async { Ok(is_code(server, user, typed).await?.then_some(())) };
+    let session = browser.cookie.map(Target::Session);
+    let targets = session.into_iter().chain([Target::Code(user.id)]).collect();
+    guessed(server, browser, targets, "This is not the code, or it was used before.", check).await
 }
 
 #[derive(Template)]
@@ -180,22 +222,21 @@ pub(super) async fn pass(server: &Server, browser: &Browser, form: &Form) -> Pag
     else {
         return Ok(go("/console/sign-in"));
     };
-    let now = server.clock().now();
-    if server.sign_ins().failures(browser.address, now, false) >= FAILURES_MAX {
-        return code_page(server, browser, Some(TOO_MANY)).await;
-    }
-    if !is_code(server, &user, form.get("code")).await? {
-        server.sign_ins().failures(browser.address, now, true);
-        return code_page(server, browser, Some("This is not the code, or it was used before.")).await;
-    }
-    if let Some(cookie) = browser.cookie {
+    let proved = proves_code(server, browser, &user, form.get("code")).await?;
+    let wrong = |cookie| server.sign_ins().guesses.count(Target::Session(cookie), server.clock().now());
+    let is_over = browser.cookie.is_some_and(|cookie| wrong(cookie) >= WRONG_CODES_MAX);
+    if let Some(cookie) = browser.cookie.filter(|_| proved.is_ok() || is_over) {
         server.store().end_session(&cookie).await?;
     }
-    begin(server, browser, &user).await
+    match proved {
+        Ok(()) => begin(server, browser, &user).await,
+        Err(_) if is_over => page(Some("Too many wrong codes. Sign in again.")),
+        Err(complaint) => code_page(server, browser, Some(&complaint)).await,
+    }
 }
 
 /// Whether it is a code of the person's second factor, good this once.
-pub(super) async fn is_code(server: &Server, user: &User, typed: &str) -> Result<bool, Fault> {
+async fn is_code(server: &Server, user: &User, typed: &str) -> Result<bool, Fault> {
     let Some(factor) = &user.second_factor else { return Ok(false) };
     if let Some(step) = totp::step_of(&factor.secret, typed, server.clock().now()) {
         return Ok(server.store().use_totp_step(user.id, step).await?);
@@ -254,16 +295,16 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
-/// What sign-ins share: how many passwords are hashed at one time, and who got them wrong lately.
+/// What sign-ins share: how many passwords are hashed at one time, and what was guessed wrong lately.
 #[derive(Debug)]
 pub(in crate::http) struct SignIns {
     hashing: Arc<Semaphore>,
-    failures: Mutex<HashMap<IpAddr, Vec<Timestamp>>>,
+    guesses: Guesses,
 }
 
 impl Default for SignIns {
     fn default() -> Self {
-        Self { hashing: Arc::new(Semaphore::new(HASHING_MAX)), failures: Mutex::default() }
+        Self { hashing: Arc::new(Semaphore::new(HASHING_MAX)), guesses: Guesses::default() }
     }
 }
 
@@ -277,24 +318,6 @@ impl SignIns {
             work()
         });
         done.await.map_err(|_| broken())
-    }
-
-    /// Wrong passwords that came from the network of `address` lately, this one included when it `is_one`.
-    fn failures(&self, address: IpAddr, now: Timestamp, is_one: bool) -> usize {
-        let network = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        };
-        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= NETWORKS_MAX {
-            all.retain(|_, times| times.last().is_some_and(|last| now.since(*last) < FAILURE_SPAN));
-        }
-        let times = all.entry(network).or_default();
-        times.retain(|at| now.since(*at) < FAILURE_SPAN);
-        if is_one {
-            times.push(now);
-        }
-        times.len()
     }
 }
 
@@ -312,7 +335,7 @@ pub(super) async fn hashed(server: &Server, password: &str) -> Result<Secret, Fa
 }
 
 /// Whether it is the password of this hash.
-pub(super) async fn is_password(server: &Server, password: &str, known: Secret) -> Result<bool, Fault> {
+async fn is_password(server: &Server, password: &str, known: Secret) -> Result<bool, Fault> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Ok(false);
     }

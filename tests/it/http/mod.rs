@@ -24,6 +24,8 @@ mod recipients;
 
 mod sending;
 
+mod signing_in;
+
 mod suppressing;
 
 mod templates;
