@@ -156,12 +156,18 @@ pub(super) async fn resend(call: Call) -> Result<Answer, Problem> {
     let grant = Grant { agent, domains, ..Grant::clone(&call.grant) };
     let to: Vec<String> = recipients.iter().map(ToString::to_string).collect();
     let told = |receipts: &[Receipt]| receipts.first().map(|receipt| accepted(receipt, to.clone())).unwrap_or_default();
-    let submissions = vec![again(&message, &content, recipients)];
+    let mut new = again(&message, &content, recipients);
+    // The agent may have lost the domain since.
+    if !call.server.intake().may_bounce_to(&grant, &new.switches.bounce_address) {
+        new.switches.bounce_address.clear();
+    }
+    let submissions = vec![new];
     let receipts = call.server.submit_once(&grant, submissions, call.ticket.as_deref(), told).await?;
     Ok(once::told(told(&receipts)))
 }
 
-/// As a new mail it has a name and a date of its own.
+/// As a new mail it has a name and a date of its own. What headers said of how to send it was removed with them when it
+/// was accepted: the message's facts know it.
 fn again(message: &Message, content: &[u8], recipients: Vec<Address>) -> Submission {
     let bytes = headers::without(content, |field| ["Message-ID", "Date", "Received"].iter().any(|name| field.is(name)));
     let facts = &message.facts;
@@ -175,7 +181,11 @@ fn again(message: &Message, content: &[u8], recipients: Vec<Address>) -> Submiss
             track_clicks: Some(facts.tracking.clicks),
             tags: facts.tags.clone(),
             metadata: facts.metadata.clone(),
+            spares_secrets: facts.tracking.spares_secrets,
+            list_unsubscribe: Some(facts.list_unsubscribe),
             client_reference: facts.client_reference.clone(),
+            bounce_address: facts.bounce_address.clone(),
+            tls: facts.tls,
             ..Switches::default()
         },
     }

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use postback::mail::submitted::Switches;
+use postback::model::message::{Facts, TlsWish};
+use postback::model::tenant::Grant;
 use serde_json::{Value, json};
 
 use super::{House, OTHER_KEY, Reply};
@@ -78,6 +81,38 @@ async fn a_mail_is_seen_closely_and_sent_again() {
         let reply = house.ask(method, &format!("{at}/{rest}"), &[("Authorization", &theirs)], b"").await;
         assert_eq!(reply.status, 404, "{rest}");
     }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_wanted_of_a_mail_is_wanted_when_it_is_sent_again() {
+    let house = House::new().await;
+    let mut submission = house.submission("kim@there.example");
+    submission.switches = Switches {
+        tls: TlsWish::Required,
+        spares_secrets: true,
+        track_clicks: Some(true),
+        list_unsubscribe: Some(true),
+        bounce_address: "bounce@other.example".into(),
+        ..Switches::default()
+    };
+    let agent = house.ours.1.id;
+    house.store.add_domain(agent, "other.example").await.unwrap();
+    let (tenant, domains) = (house.ours.0.clone(), house.store.domains(agent).await.unwrap());
+    let grant = Grant::of_house(tenant, house.ours.1.clone(), domains);
+    let first = house.intake.submit(&grant, submission).await.unwrap().message;
+    let again = async || {
+        house.clock.advance(Duration::from_millis(1));
+        let sent = house.mailtura("POST", &format!("/api/v1/emails/{first}/resend"), "").await;
+        assert_eq!(sent.status, 201, "{}", sent.text());
+        house.store.messages(house.ours.0.id, None, 1).await.unwrap().remove(0).facts
+    };
+    let wanted =
+        |facts: Facts| (facts.tls, facts.tracking.spares_secrets, facts.list_unsubscribe, facts.bounce_address);
+    assert_eq!(wanted(again().await), (TlsWish::Required, true, true, "bounce@other.example".into()));
+    // The agent may not use the address any more: it has the agent's own, as any mail.
+    house.store.remove_domain(agent, "other.example").await.unwrap();
+    assert_eq!(wanted(again().await), (TlsWish::Required, true, true, house.ours.1.settings.bounce_address.clone()));
     house.shut().await;
 }
 
