@@ -150,7 +150,7 @@ fn a_budget_is_for_all_recipients() {
 
 #[test]
 fn bytes_are_for_all_recipients_and_texts() {
-    let body = || Some("{{#a}}{{b}}{{/a}}".to_owned());
+    let body = || Some("{{#a}}{{{b}}}{{/a}}".to_owned());
     let data = json!({ "a": vec![1; 40], "b": "x".repeat(100_000) });
     let compiled = Compiled::new(&Texts { subject: "s".into(), html: body(), text: body() }).unwrap();
     let mut budget = Budget::default();
