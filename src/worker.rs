@@ -66,6 +66,10 @@ pub trait Queue: Send + Sync + 'static {
 
     /// The row's name and lease.
     fn held(leased: &Self::Leased) -> (Self::Id, Lease);
+    /// Whether it came by hand: such rows have a bound of their own, and keep nobody from leasing others.
+    fn is_handed_over(_leased: &Self::Leased) -> bool {
+        false
+    }
     /// Who gets it, as far as is known.
     fn party(&self, leased: &Self::Leased) -> Self::Party;
     /// Whose it is.

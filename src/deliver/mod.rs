@@ -216,6 +216,10 @@ impl Queue for Deliver {
         (leased.delivery.id, leased.lease.clone())
     }
 
+    fn is_handed_over(leased: &Leased) -> bool {
+        leased.is_handed_over()
+    }
+
     fn party(&self, leased: &Leased) -> Site {
         let owner = self.owner_if_known(leased.delivery.agent);
         let domain = leased.delivery.address.domain();

@@ -257,7 +257,7 @@ impl DispatchState {
 }
 
 /// One event owed to one webhook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DispatchId {
     /// What is owed.
     pub event: EventId,

@@ -152,6 +152,7 @@ impl Store {
         let handoff = Arc::new(Handoff::new(holder, clock.clone()));
         let ground = Ground {
             db: db.clone(),
+            clock: clock.clone(),
             wakes: wakes.clone(),
             master: master.clone(),
             handoff: handoff.clone(),

@@ -46,7 +46,6 @@ pub struct Leased {
     /// It stood in the line of another site than the one that it was found to go to, and was moved.
     pub was_misplaced: bool,
     /// Room in the hand-over, given back when this is dropped.
-    #[expect(dead_code, reason = "held for what dropping it does")]
     pub(super) slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -96,6 +95,13 @@ pub struct Settlement {
     pub letter: Option<Letter>,
 }
 
+impl Leased {
+    /// Whether acceptance handed it over.
+    pub fn is_handed_over(&self) -> bool {
+        self.slot.is_some()
+    }
+}
+
 impl Store {
     /// The receiver of deliveries that are accepted already leased. The first caller gets it.
     pub async fn take_handoff(&self) -> Option<mpsc::UnboundedReceiver<Leased>> {
@@ -118,6 +124,7 @@ impl Store {
                 and deliveries.state = 'queued'
             returning deliveries.message_id, deliveries.recipient";
         let due_at = self.now() + LEASE;
+        let leases = in_order(leases, |(id, _)| *id);
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.message.into(), id.recipient.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
@@ -135,7 +142,7 @@ impl Store {
             update deliveries
             set due_at = $1, lease = null, attempts = attempts - 1
             where message_id = $2 and recipient = $3 and lease = $4 and attempts = $5 and state = 'queued'";
-        let now = self.now();
+        let (now, leases) = (self.now(), in_order(leases, |(id, _)| *id));
         self.transaction(move |tx| {
             Box::pin(async move {
                 for (id, lease) in leases {
@@ -167,7 +174,7 @@ impl Store {
             where deliveries.message_id = off.message_id and deliveries.recipient = off.recipient
                 and deliveries.lease = off.lease and deliveries.attempts = off.attempts
                 and deliveries.state = 'queued'";
-        let rows = rows.into_iter().map(|(id, lease, until, mark)| {
+        let rows = in_order(rows, |(id, ..)| *id).into_iter().map(|(id, lease, until, mark)| {
             let (message, recipient) = (id.message.into(), id.recipient.into());
             vec![message, recipient, lease.holder.into(), lease.attempt.into(), until.into(), mark.as_str().into()]
         });
@@ -185,23 +192,29 @@ impl Store {
     }
 }
 
-/// Writes the deliveries of these plans: queued and leased, queued and due, or settled already.
-pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept]) -> Result<()> {
+/// Rows in the order in which all of us lock them, so that no two transactions wait for each other.
+pub(super) fn in_order<T, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    rows.sort_by_key(key);
+    rows
+}
+
+/// Writes the deliveries of these plans: queued and leased from `now` on, queued and due, or settled already.
+pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept], now: Timestamp) -> Result<()> {
     const HEAD: &str = "
         insert into deliveries (message_id, recipient, tenant_id, agent_id, address, domain, state, due_at, lease,
             attempts, accepted_at, expires_at, settled_at, reason)
         values";
-    tx.later(HEAD, "", accepts.iter().flat_map(|accept| planned_values(accept)).collect()).await
+    tx.later(HEAD, "", accepts.iter().flat_map(|accept| planned_values(accept, now)).collect()).await
 }
 
-fn planned_values<'a>(accept: &'a Accept) -> impl Iterator<Item = Vec<Value>> + 'a {
+fn planned_values<'a>(accept: &'a Accept, now: Timestamp) -> impl Iterator<Item = Vec<Value>> + 'a {
     let message = &accept.plan.message;
     accept.plan.deliveries.iter().map(move |planned| {
         let leased = accept.holder.as_deref();
         let (state, due_at, lease, settled_at, reason) = match &planned.fate {
             Fate::Queued { due_at } if *due_at > accept.now => (State::Queued, Some(*due_at), None, None, None),
             Fate::Queued { due_at } if leased.is_none() => (State::Queued, Some(*due_at), None, None, None),
-            Fate::Queued { .. } => (State::Queued, Some(accept.now + LEASE), leased, None, None),
+            Fate::Queued { .. } => (State::Queued, Some(now + LEASE), leased, None, None),
             Fate::Suppressed { reason, .. } => {
                 (State::Suppressed, None, None, Some(message.accepted_at), Some(*reason))
             }
@@ -241,7 +254,7 @@ pub(super) async fn settle<'a>(
             and deliveries.lease = settled.lease and deliveries.attempts = settled.attempts
             and deliveries.state = 'queued'
         returning deliveries.message_id, deliveries.recipient";
-    let settlements: Vec<&Settlement> = settlements.collect();
+    let settlements = in_order(settlements.collect(), |settlement| settlement.id);
     let rows = tx.many(HEAD, TAIL, settlements.iter().map(|settlement| settled_values(settlement)).collect()).await?;
     let held: HashSet<DeliveryId> = rows.iter().map(delivery_id).collect::<Result<_>>()?;
     let attempts = settlements.iter().filter(|settlement| held.contains(&settlement.id));

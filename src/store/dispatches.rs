@@ -18,6 +18,7 @@ pub(super) use handoff::Handoff;
 pub use log::DispatchView;
 
 use super::db::{Result, Store, Tx};
+use super::deliveries::in_order;
 use super::value::{Row, Value};
 use super::webhook_health;
 use super::writer::Work;
@@ -123,6 +124,7 @@ impl Store {
                 and dispatches.state = 'queued'
             returning dispatches.event_id, dispatches.webhook_id";
         let due_at = self.now() + LEASE;
+        let leases = in_order(leases, |(id, _)| *id);
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.event.into(), id.webhook.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
@@ -141,7 +143,7 @@ impl Store {
             set due_at = $1, lease = null, attempts = attempts - 1,
                 lane = case when lane = 'retry' and attempts = 1 then 'fresh' else lane end
             where event_id = $2 and webhook_id = $3 and lease = $4 and attempts = $5 and state = 'queued'";
-        let now = self.now();
+        let (now, leases) = (self.now(), in_order(leases, |(id, _)| *id));
         self.transaction(move |tx| {
             Box::pin(async move {
                 for (id, lease) in leases {
@@ -223,7 +225,9 @@ pub(super) async fn settle<'a>(
             and dispatches.state = 'queued'
         returning dispatches.event_id, dispatches.webhook_id";
     let settlements: Vec<&DispatchSettlement> = settlements.collect();
-    let rows = tx.many(HEAD, TAIL, settlements.iter().map(|settlement| settled_values(settlement)).collect()).await?;
+    // What they show of the webhooks goes by the order in which they ended.
+    let tuples = in_order(settlements.clone(), |settlement| settlement.id);
+    let rows = tx.many(HEAD, TAIL, tuples.iter().map(|settlement| settled_values(settlement)).collect()).await?;
     let held: HashSet<DispatchId> = rows.iter().map(dispatch_id).collect::<Result<_>>()?;
     let kept: Vec<&DispatchSettlement> =
         settlements.into_iter().filter(|settlement| held.contains(&settlement.id)).collect();

@@ -6,6 +6,7 @@
 //! for the network, and none is cut off by a caller that goes away: each runs on its own task.
 
 pub mod db;
+mod faults;
 mod files;
 mod schema;
 mod tx;

@@ -15,11 +15,13 @@ use self::intake::Intake;
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
+use super::faults::{is_away, is_deadlock, is_sync_failure};
 use super::hits::HitBatch;
 use super::messages::Terms;
 use super::reports::Arrived;
 use super::statistics::{Share, Tally};
 use super::{address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics};
+use crate::clock::Clock;
 use crate::model::event::Event;
 use crate::model::message::{Letter, Plan};
 use crate::model::seal::MasterKey;
@@ -153,6 +155,7 @@ impl Writer {
 #[derive(Clone)]
 pub(super) struct Ground {
     pub(super) db: Db,
+    pub(super) clock: Clock,
     pub(super) wakes: Wakes,
     pub(super) master: MasterKey,
     pub(super) handoff: Arc<dispatches::Handoff>,
@@ -190,6 +193,11 @@ async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<()>> {
             let mut results = vec![Err(fault)];
             results.resize_with(works.len(), || Err(StoreError::Closed));
             results
+        }
+        Err(fault) if is_away(&fault) => {
+            // None of them can be the cause, and each would wait for it again.
+            let away = |_| Err(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(fault.to_string()))));
+            works.iter().map(away).collect()
         }
         Err(_) => {
             let mut results = Vec::with_capacity(works.len());
@@ -250,7 +258,7 @@ impl Written {
 async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     let mut tx = ground.db.begin().await?;
     let (mut written, mut tally) = (Written::default(), Tally::default());
-    let accepts = accept(&mut tx, works, &mut written).await?;
+    let accepts = accept(&mut tx, works, &mut written, ground.clock.now()).await?;
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
@@ -292,7 +300,12 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
 }
 
 /// Writes the mails of a batch; those that were within their limits.
-async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Accept>> {
+async fn accept<'a>(
+    tx: &mut Tx,
+    works: &'a [Arc<Work>],
+    written: &mut Written,
+    now: Timestamp,
+) -> Result<Vec<&'a Accept>> {
     let arrived = works.iter().enumerate().filter_map(|(at, work)| match &**work {
         Work::Accept(together) => Some((at, &**together)),
         _ => None,
@@ -301,7 +314,7 @@ async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) 
     written.over = statistics::over_limit(tx, &arrived).await?;
     arrived.retain(|(at, _)| !written.over.contains(at));
     let accepts: Vec<&Accept> = arrived.iter().flat_map(|(_, together)| &together.accepts).collect();
-    messages::insert(tx, &accepts).await?;
+    messages::insert(tx, &accepts, now).await?;
     for (_, together) in arrived {
         idempotency::insert(tx, together.terms.kept.iter(), together.now).await?;
     }
@@ -319,7 +332,8 @@ async fn send(tx: &mut Tx, letters: impl Iterator<Item = &Letter>) -> Result<boo
             now: letter.plan.message.accepted_at,
         })
         .collect();
-    messages::insert(tx, &accepts.iter().collect::<Vec<_>>()).await?;
+    // Nothing of them is leased.
+    messages::insert(tx, &accepts.iter().collect::<Vec<_>>(), Timestamp::default()).await?;
     Ok(!accepts.is_empty())
 }
 
@@ -378,24 +392,4 @@ async fn settle_reports<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut W
     let kept = arrived.into_iter().filter(|(at, _)| !lost.contains(at)).map(|(_, arrived)| arrived).collect();
     written.lost.extend(lost);
     Ok(kept)
-}
-
-/// Whether the database ended this transaction because another waited for it in turn (SQLSTATE 40P01).
-fn is_deadlock(fault: &StoreError) -> bool {
-    matches!(fault, StoreError::Unavailable(sqlx::Error::Database(refusal)) if refusal.code().is_some_and(|code| code == "40P01"))
-}
-
-/// Whether a commit may have been lost by the operating system: then nothing that we read back can be trusted to be on
-/// the disk, and only a restart finds out (SQLite's extended codes for a failed fsync, directory sync, or write).
-fn is_sync_failure(fault: &StoreError) -> bool {
-    const IOERR_WRITE: &str = "778";
-    const IOERR_FSYNC: &str = "1034";
-    const IOERR_DIR_FSYNC: &str = "1290";
-    match fault {
-        StoreError::Unavailable(sqlx::Error::Database(refusal)) => {
-            refusal.code().is_some_and(|code| [IOERR_WRITE, IOERR_FSYNC, IOERR_DIR_FSYNC].contains(&&*code))
-                && refusal.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
-        }
-        _ => false,
-    }
 }

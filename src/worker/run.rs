@@ -83,7 +83,7 @@ impl<Q: Queue> Run<Q> {
             wake,
             handed,
             stopped,
-            waiting: Waiting::new(bounds.at_once_each, bounds.enough_each, bounds.waiting),
+            waiting: Waiting::new(bounds.at_once_each, bounds.enough_each, bounds.waiting, Q::is_handed_over),
             held: HashMap::new(),
             running: JoinSet::new(),
             ids: HashMap::new(),
@@ -112,7 +112,8 @@ impl<Q: Queue> Run<Q> {
                 answer = on_errand(&mut self.errand) => self.answered(answer),
                 Some(leased) = from_hand(&mut self.handed) => self.take(leased),
                 () = self.wake.heard() => self.look_soon(self.clock.now()),
-                () = self.clock.sleep_until(until) => {}
+                // A clock that was put back would make it a longer wait.
+                _ = timeout(RENEW_EVERY, self.clock.sleep_until(until)) => {}
             }
             while let Some(ended) = self.running.try_join_next_with_id() {
                 self.end(ended);
@@ -232,7 +233,7 @@ impl<Q: Queue> Run<Q> {
         }
         let now = self.clock.now();
         let queue = self.queue.clone();
-        if !self.held.is_empty() && now >= self.renew_at {
+        if !self.held.is_empty() && is_time(self.renew_at, now, RENEW_EVERY) {
             let asked = self.held.keys().copied().collect();
             let held = self.held.iter().map(|(id, held)| (*id, held.lease.clone())).collect();
             self.errand =
@@ -240,8 +241,8 @@ impl<Q: Queue> Run<Q> {
         } else if !self.later.is_empty() {
             let rows = self.later.split_off(self.later.len().saturating_sub(PUT_OFF_MAX));
             self.errand = Some(Box::pin(async move { Answer::PutOff(queue.put_off(rows).await) }));
-        } else if self.may_lease() && now >= self.look_at {
-            let limit = self.bounds.batch.min(self.bounds.ahead - self.waiting.ready());
+        } else if self.may_lease() && is_time(self.look_at, now, LOOK_EVERY) {
+            let limit = self.bounds.batch.min(self.bounds.ahead - self.waiting.ahead());
             let lines = self.waiting.lines();
             self.left_out = lines.crowded().collect();
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -253,7 +254,7 @@ impl<Q: Queue> Run<Q> {
 
     /// Whether there is room for a batch worth its statement.
     fn may_lease(&self) -> bool {
-        self.waiting.ready() * 2 <= self.bounds.ahead && !self.waiting.is_full()
+        self.waiting.ahead() * 2 <= self.bounds.ahead && !self.waiting.is_full()
     }
 
     /// When there is something to do even if nothing is heard.
@@ -343,7 +344,7 @@ impl<Q: Queue> Run<Q> {
         }
         self.give_back().await;
         while !self.running.is_empty() {
-            if self.clock.now() >= self.renew_at {
+            if is_time(self.renew_at, self.clock.now(), RENEW_EVERY) {
                 self.plan_errand();
             }
             let renew_at = self.renew_at;
@@ -370,6 +371,12 @@ impl<Q: Queue> Run<Q> {
             tracing::warn!("leases could not be given back; what they are for comes due with their end");
         }
     }
+}
+
+/// Whether it is time for what is done at least so often. A time that is further off was set before the clock was put
+/// back.
+fn is_time(at: Timestamp, now: Timestamp, every: Duration) -> bool {
+    now >= at || at > now + every
 }
 
 async fn on_errand<T>(errand: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {

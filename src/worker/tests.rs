@@ -56,6 +56,10 @@ impl Queue for Rows {
         (*leased, Lease { holder: "test".into(), attempt: 1 })
     }
 
+    fn is_handed_over(leased: &u32) -> bool {
+        *leased >= 10_000
+    }
+
     fn party(&self, leased: &u32) -> u32 {
         *self.moved.lock().unwrap().get(leased).unwrap_or(&(leased / 100))
     }
@@ -269,6 +273,30 @@ async fn what_waited_past_its_lease_is_not_begun() {
     bench.expect(&["end 1"]).await;
     bench.hand.send(3).unwrap();
     bench.expect(&["begin 3"]).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_stops_nothing() {
+    let mut bench = Bench::with(&[1], 8, 8);
+    bench.expect(&["begin 1"]).await;
+    bench.clock.put_back(LEASE * 10);
+    bench.rows.due.lock().unwrap().push(2);
+    bench.hand.send(3).unwrap();
+    let mut seen = [bench.next().await, bench.next().await, bench.next().await];
+    seen.sort();
+    assert_eq!(seen, ["begin 2", "begin 3", "renew [1, 3]"]);
+}
+
+#[tokio::test]
+async fn what_is_handed_over_keeps_nobody_from_looking() {
+    let mut bench = Bench::with(&[], 1, 1);
+    (0..100).for_each(|row| bench.hand.send(10_000 + row).unwrap());
+    bench.expect(&["begin 10000"]).await;
+    bench.rows.due.lock().unwrap().push(1);
+    bench.clock.advance(LOOK_EVERY);
+    while !bench.rows.due.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

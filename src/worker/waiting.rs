@@ -1,7 +1,7 @@
 //! Who begins next: rows in hand, one line a party, the parties in turn, and in each line its owners in turn.
 //!
 //! A party has a bounded number running; the rest of its line waits without standing in anybody's way. A line that is
-//! set aside has no turn until it is let back, and does not count as ready. Pure.
+//! set aside has no turn until it is let back. Rows that were leased ahead are counted, unless their line is aside. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -23,8 +23,10 @@ pub(super) struct Waiting<P, O, L> {
     lines: HashMap<P, Line<O, L>>,
     /// Parties that have something waiting and room to run it, each once.
     turns: VecDeque<P>,
-    /// Rows in lines that are not set aside.
-    ready: usize,
+    /// Whether a row was handed over, and does not count as leased ahead.
+    is_handed_over: fn(&L) -> bool,
+    /// Rows leased ahead in lines that are not set aside.
+    ahead: usize,
     /// Rows in all lines.
     len: usize,
 }
@@ -34,6 +36,8 @@ struct Line<O, L> {
     /// The owners in turn, each with its rows; none is without.
     owners: VecDeque<(O, VecDeque<L>)>,
     len: usize,
+    /// Of these, leased ahead.
+    ahead: usize,
     running: usize,
     has_turn: bool,
     is_aside: bool,
@@ -41,7 +45,7 @@ struct Line<O, L> {
 
 impl<O: PartialEq, L> Line<O, L> {
     fn new() -> Self {
-        Self { owners: VecDeque::new(), len: 0, running: 0, has_turn: false, is_aside: false }
+        Self { owners: VecDeque::new(), len: 0, ahead: 0, running: 0, has_turn: false, is_aside: false }
     }
 
     fn push(&mut self, owner: O, row: L) {
@@ -71,7 +75,7 @@ impl<O: PartialEq, L> Line<O, L> {
     }
 
     fn clear(&mut self) -> impl Iterator<Item = L> + use<O, L> {
-        self.len = 0;
+        (self.len, self.ahead) = (0, 0);
         std::mem::take(&mut self.owners).into_iter().flat_map(|(_, rows)| rows)
     }
 }
@@ -79,13 +83,14 @@ impl<O: PartialEq, L> Line<O, L> {
 impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     /// Nothing waits; at most `each` of one party run, and with `enough` waiting it needs no more, or with less where
     /// it is much of what is left of the `most` that may wait.
-    pub(super) fn new(each: usize, enough: usize, most: usize) -> Self {
-        Self { each, enough, most, lines: HashMap::new(), turns: VecDeque::new(), ready: 0, len: 0 }
+    pub(super) fn new(each: usize, enough: usize, most: usize, is_handed_over: fn(&L) -> bool) -> Self {
+        let (lines, turns) = Default::default();
+        Self { each, enough, most, lines, turns, is_handed_over, ahead: 0, len: 0 }
     }
 
-    /// How many wait in lines that may go on.
-    pub(super) fn ready(&self) -> usize {
-        self.ready
+    /// How many were leased ahead and wait in lines that may go on.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
     }
 
     /// Whether as many wait as may.
@@ -113,9 +118,11 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
 
     /// Puts a row at the end of its owner's rows in its party's line.
     pub(super) fn push(&mut self, party: P, owner: O, row: L) {
+        let counts = usize::from(!(self.is_handed_over)(&row));
         let line = self.lines.entry(party.clone()).or_insert_with(Line::new);
         line.push(owner, row);
-        self.ready += usize::from(!line.is_aside);
+        line.ahead += counts;
+        self.ahead += if line.is_aside { 0 } else { counts };
         self.len += 1;
         self.give_turn(party);
     }
@@ -124,8 +131,10 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     pub(super) fn put_back(&mut self, party: &P, owner: O, row: L) {
         let Some(line) = self.lines.get_mut(party) else { return };
         line.running = line.running.saturating_sub(1);
+        let counts = usize::from(!(self.is_handed_over)(&row));
         line.push_front(owner, row);
-        self.ready += usize::from(!line.is_aside);
+        line.ahead += counts;
+        self.ahead += if line.is_aside { 0 } else { counts };
         self.len += 1;
     }
 
@@ -139,8 +148,10 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
                 continue;
             }
             let Some(row) = line.pop() else { continue };
+            let counts = usize::from(!(self.is_handed_over)(&row));
             line.running += 1;
-            self.ready -= 1;
+            line.ahead -= counts;
+            self.ahead -= counts;
             self.len -= 1;
             self.give_turn(party.clone());
             return Some((party, row));
@@ -151,14 +162,14 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     pub(super) fn set_aside(&mut self, party: &P) {
         let Some(line) = self.lines.get_mut(party).filter(|line| !line.is_aside) else { return };
         line.is_aside = true;
-        self.ready -= line.len;
+        self.ahead -= line.ahead;
     }
 
     /// A party's line goes on.
     pub(super) fn let_back(&mut self, party: &P) {
         let Some(line) = self.lines.get_mut(party).filter(|line| line.is_aside) else { return };
         line.is_aside = false;
-        self.ready += line.len;
+        self.ahead += line.ahead;
         if line.running == 0 && line.len == 0 {
             self.lines.remove(party);
         } else {
@@ -170,7 +181,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
     pub(super) fn clear(&mut self, party: &P) -> impl Iterator<Item = L> + use<P, O, L> {
         let line = self.lines.get_mut(party);
         self.len -= line.as_ref().map_or(0, |line| line.len);
-        self.ready -= line.as_ref().map_or(0, |line| if line.is_aside { 0 } else { line.len });
+        self.ahead -= line.as_ref().map_or(0, |line| if line.is_aside { 0 } else { line.ahead });
         let is_idle = line.as_ref().is_some_and(|line| line.running == 0);
         let cleared = line.map(Line::clear);
         if is_idle {
@@ -197,7 +208,7 @@ impl<P: Clone + Eq + Hash, O: PartialEq, L> Waiting<P, O, L> {
 
     /// Takes out everything that waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = L> {
-        (self.ready, self.len) = (0, 0);
+        (self.ahead, self.len) = (0, 0);
         self.lines.values_mut().flat_map(Line::clear)
     }
 
@@ -220,13 +231,13 @@ mod tests {
 
     #[test]
     fn parties_take_turns_within_their_bounds() {
-        let mut waiting = Waiting::new(2, 32, 1000);
+        let mut waiting = Waiting::new(2, 32, 1000, |_| false);
         for row in 0..4 {
             waiting.push('a', 0, row);
         }
         waiting.push('b', 0, 10);
         assert_eq!(begun(&mut waiting), [('a', 0), ('b', 10), ('a', 1)]);
-        assert_eq!(waiting.ready(), 2);
+        assert_eq!(waiting.ahead(), 2);
         waiting.ended(&'b');
         assert_eq!(begun(&mut waiting), []);
         waiting.ended(&'a');
@@ -240,7 +251,7 @@ mod tests {
 
     #[test]
     fn owners_take_turns_in_a_line() {
-        let mut waiting = Waiting::new(10, 160, 1000);
+        let mut waiting = Waiting::new(10, 160, 1000, |_| false);
         for (owner, row) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30)] {
             waiting.push('a', owner, row);
         }
@@ -250,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_set_aside_holds_up_nobody_and_comes_back_as_it_was() {
-        let mut waiting = Waiting::new(10, 160, 1000);
+        let mut waiting = Waiting::new(10, 160, 1000, |_| false);
         for row in 0..3 {
             waiting.push('a', 0, row);
         }
@@ -259,19 +270,19 @@ mod tests {
         waiting.put_back(&party, 0, row);
         waiting.set_aside(&'a');
         waiting.push('a', 0, 3);
-        assert_eq!(waiting.ready(), 1);
+        assert_eq!(waiting.ahead(), 1);
         assert_eq!(begun(&mut waiting), [('b', 10)]);
         waiting.let_back(&'a');
         assert_eq!(begun(&mut waiting), [('a', 0), ('a', 1), ('a', 2), ('a', 3)]);
-        assert_eq!(waiting.ready(), 0);
+        assert_eq!(waiting.ahead(), 0);
         waiting.push('a', 0, 4);
         assert_eq!(waiting.clear(&'a').collect::<Vec<_>>(), [4]);
-        assert_eq!((waiting.ready(), begun(&mut waiting)), (0, vec![]));
+        assert_eq!((waiting.ahead(), begun(&mut waiting)), (0, vec![]));
     }
 
     #[test]
     fn however_many_lines_stand_still_something_is_left_for_the_others() {
-        let mut waiting = Waiting::new(1, 16, 100);
+        let mut waiting = Waiting::new(1, 16, 100, |_| false);
         let still = |waiting: &Waiting<u32, u32, u32>| (0..100).filter(|party| !waiting.is_crowded(party)).count();
         while let Some(party) = (0..20).find(|party| !waiting.is_crowded(party)) {
             waiting.push(party, 0, 0);
@@ -286,16 +297,37 @@ mod tests {
 
     #[test]
     fn a_long_line_is_crowded_until_it_is_short() {
-        let mut waiting = Waiting::new(1, 16, 1000);
+        let mut waiting = Waiting::new(1, 16, 1000, |_| false);
         (0..16).for_each(|row| waiting.push('a', 0, row));
         assert_eq!(waiting.lines().crowded().collect::<Vec<_>>(), ['a']);
         waiting.next();
         assert_eq!(waiting.lines().crowded().count(), 0);
         assert_eq!(waiting.drain().count(), 15);
-        assert_eq!(waiting.ready(), 0);
+        assert_eq!(waiting.ahead(), 0);
         assert_eq!(begun(&mut waiting), []);
         waiting.push('a', 0, 9);
         waiting.ended(&'a');
         assert_eq!(begun(&mut waiting), [('a', 9)]);
+    }
+
+    #[test]
+    fn what_was_handed_over_does_not_count_as_leased_ahead() {
+        let mut waiting = Waiting::new(1, 16, 1000, |row| *row >= 100);
+        for row in [100, 1, 101, 2] {
+            waiting.push('a', 0, row);
+        }
+        assert_eq!(waiting.ahead(), 2);
+        let (party, row) = waiting.next().unwrap();
+        assert_eq!((row, waiting.ahead()), (100, 2));
+        waiting.put_back(&party, 0, row);
+        waiting.set_aside(&'a');
+        waiting.push('a', 0, 3);
+        assert_eq!(waiting.ahead(), 0);
+        waiting.let_back(&'a');
+        assert_eq!((waiting.ahead(), waiting.len_of(&'a')), (3, 5));
+        assert_eq!(waiting.next(), Some(('a', 100)));
+        waiting.ended(&'a');
+        assert_eq!((waiting.next(), waiting.ahead()), (Some(('a', 1)), 2));
+        assert_eq!((waiting.clear(&'a').count(), waiting.ahead()), (3, 0));
     }
 }

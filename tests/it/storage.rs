@@ -21,6 +21,7 @@ use postback::model::time::Timestamp;
 use postback::model::tracking::{Block, TrackingHost};
 use postback::model::webhook::{DispatchNext, DispatchState, Hits, Switch, Webhook};
 use postback::model::webhook_attempt::Trace;
+use postback::store::db::Options;
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use postback::store::hits::{EARLIER_MAX, Firsts, HitBatch, HitKey, RecordedHit, Rejudged};
@@ -29,6 +30,8 @@ use postback::store::reports::{Effect, KeptReport, ReportChange, ReportFilter, R
 use postback::store::retention::Keep;
 use postback::store::token_keys::Revoked;
 use postback::store::{Store, StoreError};
+
+use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::support::engines::{Engine, on_both_engines};
 
@@ -326,7 +329,7 @@ on_both_engines! {
 
     async fn what_is_due_is_handed_over_already_leased(engine: &Engine) {
         let clock = Clock::standing(START);
-        let store = Store::open(postback::store::db::Options { handoff: 3, ..engine.options("node-1") }, clock.clone()).await.unwrap();
+        let store = Store::open(Options { handoff: 3, ..engine.options("node-1") }, clock.clone()).await.unwrap();
         let house = House::furnish(store, clock).await;
         let mut handed = house.store.take_handoff().await.unwrap();
         house.store.accept(house.plan(&["a@example.com", "b@example.com"])).await.unwrap();
@@ -762,4 +765,30 @@ on_both_engines! {
         assert_eq!((owed[0].id, &owed[0].event), (id, &event));
         assert_eq!(house.store.messages(house.tenant, None, 10).await.unwrap(), [], "nobody sent it");
     }
+}
+
+/// On SQLite, whose lock a test can hold.
+#[tokio::test]
+async fn what_was_committed_late_is_not_handed_over() {
+    let (engine, clock) = (Engine::sqlite(), Clock::standing(START));
+    let store = Store::open(Options { handoff: 3, ..engine.options("node-1") }, clock.clone()).await.unwrap();
+    let house = House::furnish(store, clock).await;
+    let mut handed = house.store.take_handoff().await.unwrap();
+    let mut other = SqliteConnection::connect(engine.url()).await.unwrap();
+    other.execute("begin immediate").await.unwrap();
+    let accepted = tokio::spawn({
+        let (store, plan) = (house.store.clone(), house.plan(&["a@example.com"]));
+        async move { store.accept(plan).await }
+    });
+    // One thread: everything runs up to the lock.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    house.clock.advance(Duration::from_secs(61));
+    other.execute("rollback").await.unwrap();
+    accepted.await.unwrap().unwrap();
+    assert!(handed.try_recv().is_err());
+    assert!(house.store.lease_deliveries(10).await.unwrap().is_empty());
+    house.clock.advance(LEASE);
+    assert_eq!(house.store.lease_deliveries(10).await.unwrap().len(), 1);
 }
