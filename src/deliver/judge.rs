@@ -306,10 +306,12 @@ mod tests {
     #[test]
     fn what_replies_mean() {
         check(Ok(reply("250 2.0.0 queued")), "delivered", None);
-        for stage in [Stage::Mail, Stage::Rcpt, Stage::Data] {
+        for stage in [Stage::Rcpt, Stage::Data] {
             said(stage, "550 5.1.1 no such user", "refused", Reason::UserUnknown);
             said(stage, "452 4.2.2 mailbox full", "deferred", Reason::MailboxFull);
         }
+        // Nobody has been named yet but the sender.
+        said(Stage::Mail, "550 5.1.1 no such user", "refused", Reason::SenderRejected);
         for stage in [Stage::Connect, Stage::Hello, Stage::StartTls, Stage::Auth] {
             let ended = Err(Failure::Said(stage, reply("554 5.7.1 not you")));
             assert_eq!(
