@@ -18,8 +18,9 @@ use tokio::time::sleep;
 use super::db::{PATIENCE, STATEMENTS, Sync};
 use super::tx::Tx;
 
-/// Pages that are in the log alone from which on they are moved to the database, each that was written often only once.
-const CHECKPOINT_PAGES: i64 = 1_000;
+/// Pages that are in the log alone from which on they are moved to the database, each that was written often only once:
+/// fewer at a time cost more writing in all.
+const CHECKPOINT_PAGES: i64 = 4_000;
 /// How often the log is looked at, while there is writing.
 const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
 /// Pages of the log after which the writer moves what is left and begins the log anew, which holds up the commit that
@@ -169,7 +170,7 @@ mod tests {
             row.get::<i64, _>(1) - row.get::<i64, _>(2)
         };
         // A transaction is heard of as it begins; the next is heard of after it.
-        insert(&files, 8 << 20).await.unwrap();
+        insert(&files, 32 << 20).await.unwrap();
         insert(&files, 1).await.unwrap();
         while only_in_log().await >= CHECKPOINT_PAGES {
             tokio::task::yield_now().await;
