@@ -4,8 +4,9 @@
 //! store, oldest first, and, where acceptance hands them over, from memory. Whatever is held, waiting here or being
 //! performed, is renewed in one statement every [`RENEW_EVERY`]; what a renewal does not confirm is not begun, because
 //! another node may have. A row begins when its party gives it a turn; the line of a party that gives none stands aside
-//! and counts for nothing, and rows that would wait long in one are put off. At most one statement of the loop itself is at the store at a time, and after a fault the
-//! first is a renewal: a store that was away finds our old leases extended before anybody here asks for new ones.
+//! and counts for nothing, and rows that would wait long in one are put off. At most one statement of the loop itself is
+//! at the store at a time, and after a fault the first is a renewal: a store that was away finds our old leases extended
+//! before anybody here asks for new ones.
 //!
 //! The worker decides nothing: what a row is and what becomes of it is the queue's affair. Wakes are hints; looking
 //! again every [`LOOK_EVERY`] is the truth.
@@ -66,6 +67,8 @@ pub trait Queue: Send + Sync + 'static {
 
     /// The row's name and lease.
     fn held(leased: &Self::Leased) -> (Self::Id, Lease);
+    /// When its lease ends, unless it is renewed.
+    fn ends_at(leased: &Self::Leased) -> Timestamp;
     /// Whether it came by hand: such rows have a bound of their own, and keep nobody from leasing others.
     fn is_handed_over(_leased: &Self::Leased) -> bool {
         false

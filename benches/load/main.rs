@@ -7,15 +7,14 @@
 //! *accepted* stops the clock at the last 250 or 201: each of these mails is on the disk. *relayed* stops it when the
 //! sink has the last one, tracked, with events written. Both come from one run, with relaying under way. *http* hands the
 //! same text and HTML in at both doors, in the same rounds, and tells them apart; *http-1* is how long a single send
-//! takes. *redirect* counts answers, and says how long recording took to catch up; *redirect-durable* the same over 500 connections where
-//! each answer waits for its hit's commit. *webhook* and *webhook-tls* count arrivals of a backlog;
-//! *webhook-delay* says how old events are when they arrive, at 500 a second, alone, beside six more receivers, and beside
-//! six that misbehave.
-//! *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and on the disk. *crowd* is
-//! *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n 20000`. *dkim* is *smtp* with two
-//! signatures a mail. *backlog* counts mails that waited for the end of an outage. *neighbours* says what a destination
-//! gets while 100,000 mails wait for another that does not answer. *queued* is memory and start with as many, *grown*
-//! what a mail costs after 300,000 others.
+//! takes. *redirect* counts answers, and says how long recording took to catch up; *redirect-durable* the same over 500
+//! connections where each answer waits for its hit's commit. *webhook* and *webhook-tls* count arrivals of a backlog;
+//! *webhook-delay* says how old events are when they arrive, at 500 a second, alone, beside six more receivers, and
+//! beside six that misbehave. *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and
+//! on the disk. *crowd* is *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n
+//! 20000`. *dkim* is *smtp* with two signatures a mail. *backlog* counts mails that waited for the end of an outage.
+//! *neighbours* says what a destination gets while 100,000 mails wait for another that does not answer. *queued* is memory
+//! and start with as many, *grown* what a mail costs after 300,000 others.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]
 

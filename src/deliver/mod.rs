@@ -216,6 +216,10 @@ impl Queue for Deliver {
         (leased.delivery.id, leased.lease.clone())
     }
 
+    fn ends_at(leased: &Leased) -> Timestamp {
+        leased.until
+    }
+
     fn is_handed_over(leased: &Leased) -> bool {
         leased.is_handed_over()
     }

@@ -149,7 +149,7 @@ impl Store {
         sealing::begin(&db, &options.master).await?;
         let wakes = Wakes::default();
         let Options { master, handoff: slots, holder, .. } = &options;
-        let handoff = Arc::new(Handoff::new(holder, clock.clone()));
+        let handoff = Arc::new(Handoff::new(holder));
         let ground = Ground {
             db: db.clone(),
             clock: clock.clone(),

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::db::{Result, Store, Tx};
 use super::messages::delivery_id;
+use super::tx::in_lock_order;
 use super::value::{Row, Value};
 use super::writer::{Accept, Work};
 use crate::model::bearing::Bearing;
@@ -35,6 +36,8 @@ pub struct Leased {
     pub delivery: Delivery,
     /// The right to do it.
     pub lease: Lease,
+    /// When the lease ends, unless it is renewed.
+    pub until: Timestamp,
     /// The message it belongs to.
     pub message: Arc<Message>,
     /// What was handed in, when it is still in memory; else [`Store::content`] has it.
@@ -124,7 +127,7 @@ impl Store {
                 and deliveries.state = 'queued'
             returning deliveries.message_id, deliveries.recipient";
         let due_at = self.now() + LEASE;
-        let leases = in_order(leases, |(id, _)| *id);
+        let leases = in_lock_order(leases, |(id, _)| *id);
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.message.into(), id.recipient.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
@@ -142,7 +145,7 @@ impl Store {
             update deliveries
             set due_at = $1, lease = null, attempts = attempts - 1
             where message_id = $2 and recipient = $3 and lease = $4 and attempts = $5 and state = 'queued'";
-        let (now, leases) = (self.now(), in_order(leases, |(id, _)| *id));
+        let (now, leases) = (self.now(), in_lock_order(leases, |(id, _)| *id));
         self.transaction(move |tx| {
             Box::pin(async move {
                 for (id, lease) in leases {
@@ -174,7 +177,7 @@ impl Store {
             where deliveries.message_id = off.message_id and deliveries.recipient = off.recipient
                 and deliveries.lease = off.lease and deliveries.attempts = off.attempts
                 and deliveries.state = 'queued'";
-        let rows = in_order(rows, |(id, ..)| *id).into_iter().map(|(id, lease, until, mark)| {
+        let rows = in_lock_order(rows, |(id, ..)| *id).into_iter().map(|(id, lease, until, mark)| {
             let (message, recipient) = (id.message.into(), id.recipient.into());
             vec![message, recipient, lease.holder.into(), lease.attempt.into(), until.into(), mark.as_str().into()]
         });
@@ -188,14 +191,8 @@ impl Store {
     /// # Errors
     /// `LostLease` when the lease is no longer held: then nothing was written. `Unavailable`, `Closed`.
     pub async fn settle_delivery(&self, settlement: Settlement) -> Result<()> {
-        self.0.writer.write(Work::Settle(Box::new(settlement))).await
+        self.0.writer.write(Work::Settle(Box::new(settlement))).await.map(drop)
     }
-}
-
-/// Rows in the order in which all of us lock them, so that no two transactions wait for each other.
-pub(super) fn in_order<T, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    rows.sort_by_key(key);
-    rows
 }
 
 /// Writes the deliveries of these plans: queued and leased from `now` on, queued and due, or settled already.
@@ -254,7 +251,7 @@ pub(super) async fn settle<'a>(
             and deliveries.lease = settled.lease and deliveries.attempts = settled.attempts
             and deliveries.state = 'queued'
         returning deliveries.message_id, deliveries.recipient";
-    let settlements = in_order(settlements.collect(), |settlement| settlement.id);
+    let settlements = in_lock_order(settlements.collect(), |settlement| settlement.id);
     let rows = tx.many(HEAD, TAIL, settlements.iter().map(|settlement| settled_values(settlement)).collect()).await?;
     let held: HashSet<DeliveryId> = rows.iter().map(delivery_id).collect::<Result<_>>()?;
     let attempts = settlements.iter().filter(|settlement| held.contains(&settlement.id));

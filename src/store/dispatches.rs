@@ -13,12 +13,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use handoff::Handed;
 pub(super) use handoff::Handoff;
+pub use handoff::{Handed, InHand};
 pub use log::DispatchView;
 
 use super::db::{Result, Store, Tx};
-use super::deliveries::in_order;
+use super::tx::in_lock_order;
 use super::value::{Row, Value};
 use super::webhook_health;
 use super::writer::Work;
@@ -50,6 +50,8 @@ pub struct LeasedDispatch {
     pub id: DispatchId,
     /// The right to do it; its `attempt` is the number of this attempt.
     pub lease: Lease,
+    /// When the lease ends, unless it is renewed.
+    pub until: Timestamp,
     /// Attempts made before it was queued again by a replay.
     pub attempts_before: u32,
     /// What is owed.
@@ -124,7 +126,7 @@ impl Store {
                 and dispatches.state = 'queued'
             returning dispatches.event_id, dispatches.webhook_id";
         let due_at = self.now() + LEASE;
-        let leases = in_order(leases, |(id, _)| *id);
+        let leases = in_lock_order(leases, |(id, _)| *id);
         let rows = leases.into_iter().map(|(id, lease)| {
             vec![id.event.into(), id.webhook.into(), lease.holder.into(), lease.attempt.into(), due_at.into()]
         });
@@ -143,7 +145,7 @@ impl Store {
             set due_at = $1, lease = null, attempts = attempts - 1,
                 lane = case when lane = 'retry' and attempts = 1 then 'fresh' else lane end
             where event_id = $2 and webhook_id = $3 and lease = $4 and attempts = $5 and state = 'queued'";
-        let (now, leases) = (self.now(), in_order(leases, |(id, _)| *id));
+        let (now, leases) = (self.now(), in_lock_order(leases, |(id, _)| *id));
         self.transaction(move |tx| {
             Box::pin(async move {
                 for (id, lease) in leases {
@@ -162,7 +164,7 @@ impl Store {
     /// # Errors
     /// `LostLease` when the lease is no longer held: then nothing was written. `Unavailable`, `Closed`.
     pub async fn settle_dispatch(&self, settlement: DispatchSettlement) -> Result<()> {
-        self.0.writer.write(Work::SettleDispatch(Box::new(settlement))).await
+        self.0.writer.write(Work::SettleDispatch(Box::new(settlement))).await.map(drop)
     }
 
     /// Where a dispatch stands.
@@ -226,7 +228,7 @@ pub(super) async fn settle<'a>(
         returning dispatches.event_id, dispatches.webhook_id";
     let settlements: Vec<&DispatchSettlement> = settlements.collect();
     // What they show of the webhooks goes by the order in which they ended.
-    let tuples = in_order(settlements.clone(), |settlement| settlement.id);
+    let tuples = in_lock_order(settlements.clone(), |settlement| settlement.id);
     let rows = tx.many(HEAD, TAIL, tuples.iter().map(|settlement| settled_values(settlement)).collect()).await?;
     let held: HashSet<DispatchId> = rows.iter().map(dispatch_id).collect::<Result<_>>()?;
     let kept: Vec<&DispatchSettlement> =

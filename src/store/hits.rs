@@ -169,7 +169,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Closed`: nothing was recorded.
     pub async fn record_hits(&self, batch: HitBatch) -> Result<()> {
-        self.0.writer.write(Work::Hits(batch)).await
+        self.0.writer.write(Work::Hits(batch)).await.map(drop)
     }
 }
 

@@ -280,7 +280,7 @@ impl<F: FnMut(&Due) -> Option<(Timestamp, Mark)>> Chooser<F> {
             let lease = Lease { holder: holder.to_owned(), attempt: delivery.attempts };
             let suppressed = found.filter(|found| found.action != Action::SuppressTracking);
             let (content, was_misplaced, slot) = Default::default();
-            Some(Leased { delivery, lease, message, content, mark, suppressed, was_misplaced, slot })
+            Some(Leased { delivery, lease, until, message, content, mark, suppressed, was_misplaced, slot })
         });
         Ok(leased.collect())
     }

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,13 +18,12 @@ use crate::model::id::{AgentId, DeliveryId, MessageId, TenantId};
 use crate::model::message::{Fate, Message, Plan, PlannedDelivery, Source};
 use crate::model::once::KeptAnswer;
 use crate::model::queue::Mark;
+use crate::model::retry::LEASE;
 use crate::model::tenant::DailyLimits;
 use crate::model::time::Timestamp;
 
 /// Largest content that SQLite keeps in a row; PostgreSQL keeps all of them in rows.
 const ROW_BYTES_MAX: usize = 256 * 1024;
-/// A commit that took longer leaves too little of its leases: what it brought is found when they end.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// Messages that are looked through for one whose id is not known.
 const AROUND_MAX: u32 = 20_000;
 
@@ -85,10 +83,7 @@ impl Store {
             // After any other fault they may have been committed.
             self.clear_away(&files).await;
         }
-        written?;
-        if self.now().since(now) > HAND_OVER_WITHIN {
-            return Ok(());
-        }
+        let until = written? + LEASE;
         let mut slots = slots.into_iter().flatten();
         for plan in plans {
             let message = Arc::new(plan.message.clone());
@@ -96,6 +91,7 @@ impl Store {
                 self.0.writer.hand_over(Leased {
                     delivery: leased_delivery(&message, planned.clone()),
                     lease: Lease { holder: self.0.holder.clone(), attempt: 1 },
+                    until,
                     message: message.clone(),
                     content: Some(plan.content.clone()),
                     mark: Mark::None,

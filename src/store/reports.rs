@@ -156,7 +156,7 @@ impl Store {
     /// # Errors
     /// `LostLease` when the delivery's state has moved since it was read: judge again. `Unavailable`, `Closed`.
     pub async fn settle_report(&self, report: KeptReport, settlement: ReportSettlement) -> Result<()> {
-        self.0.writer.write(Work::Report(Box::new(Arrived { report, settlement }))).await
+        self.0.writer.write(Work::Report(Box::new(Arrived { report, settlement }))).await.map(drop)
     }
 
     /// Reports in the order in which they came, at most `limit`, without their content.

@@ -196,6 +196,12 @@ impl Tx {
     }
 }
 
+/// Rows in the order in which all of us lock them, so that no two transactions wait for each other.
+pub(super) fn in_lock_order<T, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    rows.sort_by_key(key);
+    rows
+}
+
 fn joined(statements: Vec<(String, Vec<Value>)>) -> (String, Vec<Value>) {
     let (texts, values): (Vec<String>, Vec<Vec<Value>>) = statements.into_iter().unzip();
     (texts.join(";"), values.into_iter().flatten().collect())

@@ -1,17 +1,18 @@
 //! Group commit: many arrivals, one commit, then every waiter is answered.
 //!
-//! Acceptances, settlements, reports and hits come through one bounded channel. The writer takes what is waiting, writes it in
-//! one transaction with one statement a table, commits, and only then answers. While it commits, the next batch gathers
-//! in `intake`. A batch that fails is tried again one by one, so that one bad arrival cannot fail its neighbours. A commit
-//! that fails to sync is never tried again: the writer stops for good.
+//! Acceptances, settlements, reports and hits come through one bounded channel. The writer takes what is waiting, writes
+//! it in one transaction with one statement a table, commits, and only then answers. While it commits, the next batch
+//! gathers in `batch`. A batch that fails is tried again one by one, so that one bad arrival cannot fail its neighbours,
+//! unless the database is away for all of them. A commit that fails to sync is never tried again: the writer stops for
+//! good.
 
-mod intake;
+mod batch;
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use self::intake::Intake;
+use self::batch::Gathering;
 use super::db::{Db, Result, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
@@ -24,6 +25,7 @@ use super::{address_history, deliveries, dispatches, events, hits, idempotency, 
 use crate::clock::Clock;
 use crate::model::event::Event;
 use crate::model::message::{Letter, Plan};
+use crate::model::retry::LEASE;
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
 use crate::model::webhook::DispatchId;
@@ -68,7 +70,8 @@ pub(super) struct Together {
 
 struct Arrival {
     work: Work,
-    answer: oneshot::Sender<Result<()>>,
+    /// When it was written: leases that it brought count from then.
+    answer: oneshot::Sender<Result<Timestamp>>,
 }
 
 /// The way to the writer.
@@ -98,7 +101,7 @@ struct Handoff {
 pub(super) fn start(ground: Ground, slots: usize, holder: &str) -> Writer {
     let (arrivals, receiver) = mpsc::channel(WAITING_MAX);
     let (fail, failed) = watch::channel(false);
-    let intake = Arc::new(Mutex::new(Intake::new(receiver)));
+    let gathering = Arc::new(Mutex::new(Gathering::new(receiver)));
     let fail = Arc::new(fail);
     let writers = match ground.db {
         Db::Sqlite(_) => 1,
@@ -106,7 +109,7 @@ pub(super) fn start(ground: Ground, slots: usize, holder: &str) -> Writer {
     };
     for writer in 0..writers {
         let ground = Ground { share: Share::of(holder, writer), ..ground.clone() };
-        tokio::spawn(run(ground, intake.clone(), fail.clone()));
+        tokio::spawn(run(ground, gathering.clone(), fail.clone()));
     }
     let (sender, leased) = mpsc::unbounded_channel();
     let handoff = Handoff { slots: Arc::new(Semaphore::new(slots)), sender, receiver: Mutex::new(Some(leased)) };
@@ -114,8 +117,8 @@ pub(super) fn start(ground: Ground, slots: usize, holder: &str) -> Writer {
 }
 
 impl Writer {
-    /// Hands `work` to the writer and returns when it is committed.
-    pub(super) async fn write(&self, work: Work) -> Result<()> {
+    /// Hands `work` to the writer and returns when it is committed: the time from which leases count that it brought.
+    pub(super) async fn write(&self, work: Work) -> Result<Timestamp> {
         let (answer, committed) = oneshot::channel();
         self.arrivals.send(Arrival { work, answer }).await.map_err(|_| StoreError::Closed)?;
         committed.await.map_err(|_| StoreError::Closed)?
@@ -162,10 +165,10 @@ pub(super) struct Ground {
     pub(super) share: Share,
 }
 
-async fn run(ground: Ground, intake: Arc<Mutex<Intake>>, fail: Arc<watch::Sender<bool>>) {
+async fn run(ground: Ground, gathering: Arc<Mutex<Gathering>>, fail: Arc<watch::Sender<bool>>) {
     let mut batch = Vec::new();
     loop {
-        if !intake.lock().await.gather(&mut batch).await {
+        if !gathering.lock().await.gather(&mut batch).await {
             return;
         }
         let (works, answers): (Vec<_>, Vec<_>) =
@@ -184,7 +187,7 @@ async fn run(ground: Ground, intake: Arc<Mutex<Intake>>, fail: Arc<watch::Sender
 }
 
 /// Commits a batch; one result for each of its works, in their order.
-async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<()>> {
+async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<Timestamp>> {
     let works: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
     match write_batch(ground, &works).await {
         Ok(written) => written.announce(ground, works.len()),
@@ -210,7 +213,7 @@ async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<()>> {
 }
 
 /// Writes one work by itself. PostgreSQL ends one of two transactions that wait for each other: that one is tried again.
-async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<()> {
+async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<Timestamp> {
     let mut deadlocks = 0;
     loop {
         match write_batch(ground, alone).await {
@@ -222,8 +225,9 @@ async fn write_again(ground: &Ground, alone: &[Arc<Work>]) -> Result<()> {
 }
 
 /// What a batch did beyond being written.
-#[derive(Default)]
 struct Written {
+    /// When.
+    at: Timestamp,
     /// Places in the batch whose lease was no longer held.
     lost: Vec<usize>,
     /// Places of arrivals that would pass a daily limit; nothing of them was written.
@@ -235,8 +239,14 @@ struct Written {
 }
 
 impl Written {
-    fn announce(self, Ground { wakes, handoff, .. }: &Ground, works: usize) -> Vec<Result<()>> {
-        handoff.hand_over(self.handed);
+    fn at(at: Timestamp) -> Self {
+        let (lost, over, handed) = Default::default();
+        let (has_due_deliveries, has_due_dispatches, has_notices) = (false, false, false);
+        Self { at, lost, over, has_due_deliveries, has_due_dispatches, handed, has_notices }
+    }
+
+    fn announce(self, Ground { wakes, handoff, .. }: &Ground, works: usize) -> Vec<Result<Timestamp>> {
+        handoff.hand_over(self.handed, self.at + LEASE);
         if self.has_due_deliveries {
             wakes.deliveries.ring();
         }
@@ -249,7 +259,7 @@ impl Written {
         let result = |at| match at {
             _ if self.lost.contains(&at) => Err(StoreError::LostLease),
             _ if self.over.contains(&at) => Err(StoreError::OverLimit),
-            _ => Ok(()),
+            _ => Ok(self.at),
         };
         (0..works).map(result).collect()
     }
@@ -257,8 +267,8 @@ impl Written {
 
 async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     let mut tx = ground.db.begin().await?;
-    let (mut written, mut tally) = (Written::default(), Tally::default());
-    let accepts = accept(&mut tx, works, &mut written, ground.clock.now()).await?;
+    let (mut written, mut tally) = (Written::at(ground.clock.now()), Tally::default());
+    let accepts = accept(&mut tx, works, &mut written).await?;
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
@@ -284,7 +294,7 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(&from_hits)
         .chain(&notices)
         .collect();
-    let told = events::insert(&mut tx, &all, &mut tally, ground.handoff.hands().as_ref()).await?;
+    let told = events::insert(&mut tx, &all, &mut tally, ground.handoff.hands(written.at).as_ref()).await?;
     written.has_due_dispatches = told.owes;
     written.handed = told.handed;
     let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
@@ -300,12 +310,7 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
 }
 
 /// Writes the mails of a batch; those that were within their limits.
-async fn accept<'a>(
-    tx: &mut Tx,
-    works: &'a [Arc<Work>],
-    written: &mut Written,
-    now: Timestamp,
-) -> Result<Vec<&'a Accept>> {
+async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Accept>> {
     let arrived = works.iter().enumerate().filter_map(|(at, work)| match &**work {
         Work::Accept(together) => Some((at, &**together)),
         _ => None,
@@ -314,7 +319,7 @@ async fn accept<'a>(
     written.over = statistics::over_limit(tx, &arrived).await?;
     arrived.retain(|(at, _)| !written.over.contains(at));
     let accepts: Vec<&Accept> = arrived.iter().flat_map(|(_, together)| &together.accepts).collect();
-    messages::insert(tx, &accepts, now).await?;
+    messages::insert(tx, &accepts, written.at).await?;
     for (_, together) in arrived {
         idempotency::insert(tx, together.terms.kept.iter(), together.now).await?;
     }

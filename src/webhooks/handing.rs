@@ -53,15 +53,15 @@ async fn bring(
     mut stopped: oneshot::Receiver<()>,
 ) {
     loop {
-        let ids = tokio::select! {
+        let in_hand = tokio::select! {
             biased;
             _ = &mut stopped => break,
-            ids = handed.next() => ids,
+            in_hand = handed.next() => in_hand,
         };
         let until = clock.now() + ASKED_MAX;
         let mut again = Again::default();
         let read = loop {
-            match store.handed_dispatches(&ids).await {
+            match store.handed_dispatches(&in_hand).await {
                 Ok(read) => break read,
                 Err(fault) if clock.now() < until => {
                     tracing::warn!(%fault, "what is to be told cannot be read; trying again");

@@ -57,6 +57,10 @@ impl Queue for Dispatches {
         (leased.id, leased.lease.clone())
     }
 
+    fn ends_at(leased: &LeasedDispatch) -> Timestamp {
+        leased.until
+    }
+
     fn party(&self, leased: &LeasedDispatch) -> WebhookId {
         leased.id.webhook
     }

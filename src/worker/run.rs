@@ -134,9 +134,11 @@ impl<Q: Queue> Run<Q> {
         while self.running.len() < self.bounds.at_once {
             let Some((party, leased)) = self.waiting.next() else { return };
             let (id, _) = Q::held(&leased);
-            if self.held.get(&id).is_none_or(|held| held.until < now + LEASE_LEFT_MIN) {
+            let until = self.held.get(&id).map_or_else(Timestamp::default, |held| held.until);
+            if until < now + LEASE_LEFT_MIN {
                 self.held.remove(&id);
                 self.waiting.ended(&party);
+                self.look_soon(until.max(now));
                 tracing::debug!(%id, "a lease ended before its {} began", Q::NAME);
                 continue;
             }
@@ -205,7 +207,10 @@ impl<Q: Queue> Run<Q> {
             tracing::warn!(%id, "a {} was leased again while it is being performed", Q::NAME);
             return;
         }
-        self.held.insert(id, Held { lease, until: self.clock.now() + LEASE });
+        let until = Q::ends_at(&leased);
+        // What took long to come is renewed the sooner.
+        self.renew_at = self.renew_at.min(until - (LEASE - RENEW_EVERY));
+        self.held.insert(id, Held { lease, until });
         self.line_up(leased);
     }
 

@@ -8,7 +8,9 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::model::retry::LEASE;
 
-/// Rows by number; what happened, in order; and how the next statements go.
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+/// Rows by number, the first hundred leased at the start; what happened, in order; and how the next statements go.
 #[derive(Debug)]
 struct Rows {
     due: Mutex<Vec<u32>>,
@@ -54,6 +56,10 @@ impl Queue for Rows {
 
     fn held(leased: &u32) -> (u32, Lease) {
         (*leased, Lease { holder: "test".into(), attempt: 1 })
+    }
+
+    fn ends_at(leased: &u32) -> Timestamp {
+        if *leased < 100 { START + LEASE } else { Timestamp::from_millis(i64::MAX) }
     }
 
     fn is_handed_over(leased: &u32) -> bool {
@@ -148,7 +154,7 @@ impl Bench {
             moved: Mutex::default(),
             freed: (free, tokio::sync::Mutex::new(freed)),
         });
-        let clock = Clock::standing(Timestamp::from_millis(1_000_000));
+        let clock = Clock::standing(START);
         let (hand, handed) = mpsc::unbounded_channel();
         let enough_each = at_once_each * 16;
         let bounds = Bounds { at_once, at_once_each, enough_each, waiting: 1000, ahead: 40, batch: 20 };
@@ -271,8 +277,34 @@ async fn what_waited_past_its_lease_is_not_begun() {
     bench.clock.advance(LEASE);
     bench.rows.ends.add_permits(1);
     bench.expect(&["end 1"]).await;
-    bench.hand.send(3).unwrap();
-    bench.expect(&["begin 3"]).await;
+    bench.hand.send(300).unwrap();
+    bench.expect(&["begin 300"]).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_took_long_to_come_is_renewed_the_sooner() {
+    let mut bench = Bench::with(&[300], 8, 8);
+    bench.expect(&["begin 300"]).await;
+    bench.clock.advance(RENEW_EVERY);
+    bench.expect(&["renew [300]"]).await;
+    bench.clock.advance(RENEW_EVERY - Duration::from_secs(1));
+    bench.hand.send(1).unwrap();
+    let mut seen = [bench.next().await, bench.next().await];
+    seen.sort();
+    assert_eq!(seen, ["begin 1", "renew [1, 300]"]);
+}
+
+#[tokio::test]
+async fn what_is_handed_over_too_late_is_looked_for_at_once() {
+    let mut bench = Bench::with(&[], 8, 8);
+    bench.clock.advance(LEASE);
+    bench.hand.send(300).unwrap();
+    let mut seen = [bench.next().await, bench.next().await];
+    seen.sort();
+    assert_eq!(seen, ["begin 300", "renew [300]"]);
+    bench.rows.due.lock().unwrap().push(301);
+    bench.hand.send(1).unwrap();
+    bench.expect(&["renew [300]", "begin 301"]).await;
 }
 
 #[tokio::test]

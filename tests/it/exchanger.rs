@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::support::tls::tls_of;
 
 /// The name that the exchanger's certificate is for.
 pub const NAME: &str = "mx.test";
@@ -109,29 +109,16 @@ impl Exchanger {
     pub async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let pair = rcgen::generate_simple_self_signed(vec![NAME.to_owned(), "localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![pair.cert.der().clone()], key)
-            .unwrap();
+        let (tls, certificate) = tls_of(&[NAME, "localhost"]);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (arrive, arrivals) = mpsc::unbounded_channel();
         let changed = Arc::new(Notify::new());
         let script = Arc::new(Mutex::new(script));
-        let house = House {
-            script: script.clone(),
-            seen: seen.clone(),
-            arrive,
-            changed: changed.clone(),
-            tls: TlsAcceptor::from(Arc::new(config)),
-        };
+        let house = House { script: script.clone(), seen: seen.clone(), arrive, changed: changed.clone(), tls };
         let mut listening = JoinSet::new();
         listening.spawn(house.clone().listen(listener));
         let (listening, arrivals) = (Mutex::new(listening), tokio::sync::Mutex::new(arrivals));
-        Self { address, certificate: pair.cert.pem(), script, seen, changed, arrivals, house, listening }
+        Self { address, certificate, script, seen, changed, arrivals, house, listening }
     }
 
     /// Listens here too.

@@ -22,8 +22,8 @@ async fn webhook(node: &Node, change: impl FnOnce(Webhook) -> Webhook) -> Webhoo
 
 /// What is handed over next, as it is posted.
 async fn next(node: &Node, handed: &mut Handed) -> Vec<LeasedDispatch> {
-    let ids = handed.next().await;
-    node.store.handed_dispatches(&ids).await.unwrap()
+    let in_hand = handed.next().await;
+    node.store.handed_dispatches(&in_hand).await.unwrap()
 }
 
 async fn looked_for(node: &Node) -> Vec<WebhookId> {

@@ -26,9 +26,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::exchanger::{Act, Script, say};
-use crate::mx::{AWHILE, House, tls_of};
+use crate::mx::{AWHILE, House};
 use crate::support::engines::on_both_engines;
 use crate::support::node::START;
+use crate::support::tls::tls_of;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Domains that ask for reports, and what more it takes to count sessions with some.

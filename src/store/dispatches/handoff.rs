@@ -16,8 +16,8 @@ use super::super::value::Value;
 use super::super::webhooks::{self, webhook_columns};
 use super::lease::{Line, Taken};
 use super::{Lane, LeasedDispatch};
-use crate::clock::Clock;
 use crate::model::id::WebhookId;
+use crate::model::time::Timestamp;
 use crate::model::webhook::DispatchId;
 
 /// Dispatches on their way from the writer to the lane, beyond which they are written for whoever looks.
@@ -30,36 +30,44 @@ const READ_MAX: usize = 256;
 #[derive(Debug)]
 pub(in super::super) struct Handoff {
     holder: String,
-    clock: Clock,
     way: Mutex<Option<Way>>,
 }
 
 /// The way to the lane that takes them.
 #[derive(Debug)]
 struct Way {
-    sender: mpsc::UnboundedSender<DispatchId>,
+    sender: mpsc::UnboundedSender<InHand>,
     on_it: Arc<AtomicUsize>,
 }
 
+/// A dispatch that is handed over.
+#[derive(Clone, Copy, Debug)]
+pub struct InHand {
+    /// Which.
+    pub id: DispatchId,
+    /// When its lease ends, unless it is renewed.
+    pub until: Timestamp,
+}
+
 impl Handoff {
-    pub(in super::super) fn new(holder: &str, clock: Clock) -> Self {
-        Self { holder: holder.to_owned(), clock, way: Mutex::default() }
+    pub(in super::super) fn new(holder: &str) -> Self {
+        Self { holder: holder.to_owned(), way: Mutex::default() }
     }
 
-    /// In whose name they are to be leased; `None` while nobody takes any.
-    pub(in super::super) fn hands(&self) -> Option<Hands<'_>> {
+    /// In whose name they are to be leased, from `now`; `None` while nobody takes any.
+    pub(in super::super) fn hands(&self, now: Timestamp) -> Option<Hands<'_>> {
         let has_room = |way: &Way| !way.sender.is_closed() && way.on_it.load(Ordering::Relaxed) < ON_THE_WAY_MAX;
         let has_room = self.lock().as_ref().is_some_and(has_room);
-        has_room.then(|| Hands { holder: &self.holder, now: self.clock.now() })
+        has_room.then(|| Hands { holder: &self.holder, now })
     }
 
-    /// Names what has been committed.
-    pub(in super::super) fn hand_over(&self, ids: Vec<DispatchId>) {
+    /// Names what has been committed, under leases that end then.
+    pub(in super::super) fn hand_over(&self, ids: Vec<DispatchId>, until: Timestamp) {
         let Some(way) = &*self.lock() else { return };
         way.on_it.fetch_add(ids.len(), Ordering::Relaxed);
         for id in ids {
             // Nobody listening any more is no loss: the leases end.
-            let _ = way.sender.send(id);
+            let _ = way.sender.send(InHand { id, until });
         }
     }
 
@@ -71,25 +79,25 @@ impl Handoff {
 /// What was handed over, for the lane. While there is one, dispatches are written leased.
 #[derive(Debug)]
 pub struct Handed {
-    receiver: mpsc::UnboundedReceiver<DispatchId>,
+    receiver: mpsc::UnboundedReceiver<InHand>,
     on_the_way: Arc<AtomicUsize>,
 }
 
 impl Handed {
     /// The next, at least one.
-    pub async fn next(&mut self) -> Vec<DispatchId> {
-        let mut ids = Vec::new();
-        if self.receiver.recv_many(&mut ids, READ_MAX).await == 0 {
+    pub async fn next(&mut self) -> Vec<InHand> {
+        let mut taken = Vec::new();
+        if self.receiver.recv_many(&mut taken, READ_MAX).await == 0 {
             std::future::pending::<()>().await;
         }
-        self.on_the_way.fetch_sub(ids.len(), Ordering::Relaxed);
-        ids
+        self.on_the_way.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
     }
 
     /// The last; from now on nothing is handed over.
     pub fn close(mut self) -> Vec<DispatchId> {
         self.receiver.close();
-        let left: Vec<_> = std::iter::from_fn(|| self.receiver.try_recv().ok()).collect();
+        let left: Vec<_> = std::iter::from_fn(|| self.receiver.try_recv().ok()).map(|left| left.id).collect();
         self.on_the_way.fetch_sub(left.len(), Ordering::Relaxed);
         left
     }
@@ -108,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn handed_dispatches(&self, ids: &[DispatchId]) -> Result<Vec<LeasedDispatch>> {
+    pub async fn handed_dispatches(&self, handed: &[InHand]) -> Result<Vec<LeasedDispatch>> {
         const HEAD: &str = "with wanted (webhook_id) as (values";
         const TAIL: &str = concat!(
             ") select ",
@@ -118,9 +126,8 @@ impl Store {
         );
         let look = self.look(Lane::Fresh);
         let mut of_webhook: HashMap<WebhookId, Vec<Taken>> = HashMap::new();
-        for id in ids {
-            let taken = Taken { id: *id, attempt: 1, attempts_before: 0 };
-            of_webhook.entry(id.webhook).or_default().push(taken);
+        for InHand { id, until } in handed.iter().copied() {
+            of_webhook.entry(id.webhook).or_default().push(Taken { id, attempt: 1, attempts_before: 0, until });
         }
         let keys: Vec<Vec<Value>> = of_webhook.keys().map(|id| vec![(*id).into()]).collect();
         let mut lines = Vec::with_capacity(of_webhook.len());

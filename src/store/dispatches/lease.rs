@@ -160,6 +160,7 @@ pub(super) struct Taken {
     pub(super) id: DispatchId,
     pub(super) attempt: u32,
     pub(super) attempts_before: u32,
+    pub(super) until: Timestamp,
 }
 
 impl Store {
@@ -304,17 +305,13 @@ impl Look {
             Lane::Retry => lease_line!("retry", "retry", is_in_order, is_shared),
             Lane::Trial => lease_line!("trial", "trial", is_in_order, is_shared),
         };
-        let values = vec![
-            line.webhook.id.into(),
-            self.now.into(),
-            limit.into(),
-            self.holder.as_str().into(),
-            (self.now + LEASE).into(),
-        ];
+        let until = self.now + LEASE;
+        let values =
+            vec![line.webhook.id.into(), self.now.into(), limit.into(), self.holder.as_str().into(), until.into()];
         let rows = tx.rows(sql, values).await?;
         for row in &rows {
             let (attempt, attempts_before) = (row.small("attempts")?, row.small("attempts_before")?);
-            line.taken.push(Taken { id: dispatch_id(row)?, attempt, attempts_before });
+            line.taken.push(Taken { id: dispatch_id(row)?, attempt, attempts_before, until });
         }
         Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
     }
@@ -388,6 +385,7 @@ impl Look {
         Ok(LeasedDispatch {
             id: taken.id,
             lease: Lease { holder: self.holder.clone(), attempt: taken.attempt },
+            until: taken.until,
             attempts_before: taken.attempts_before,
             event: event.clone(),
             message: message.clone(),

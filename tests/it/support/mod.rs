@@ -13,3 +13,4 @@ pub mod receiver;
 pub mod root;
 pub mod submitter;
 pub mod telling;
+pub mod tls;

@@ -1,6 +1,6 @@
 //! What waits to be written, and what of it goes together.
 //!
-//! Settlements of deliveries alone, which no client waits for, wait [`GATHERING`] for company, so that the next mail of a
+//! Settlements of deliveries alone, which no client waits for, wait [`COMPANY`] for others, so that the next mail of a
 //! lone session shares its commit with the end of the one before. Those of dispatches, which nothing follows from, stand
 //! aside for [`ASIDE`]: what somebody waits for goes first and alone, and they go together.
 
@@ -14,7 +14,7 @@ use super::{Arrival, Work};
 /// Arrivals in one commit, of each of the two kinds.
 const BATCH_MAX: usize = 256;
 /// How long settlements wait for something that a client waits for, or until they are [`GATHERED_MAX`].
-const GATHERING: Duration = Duration::from_millis(2);
+const COMPANY: Duration = Duration::from_millis(2);
 /// Settlements that wait no longer.
 const GATHERED_MAX: usize = 16;
 /// How long settlements of dispatches let others go first, and wait for each other unless they are [`ASIDE_ENOUGH`].
@@ -23,7 +23,7 @@ const ASIDE: Duration = Duration::from_millis(10);
 const ASIDE_ENOUGH: usize = 32;
 
 /// What waits to be written.
-pub(super) struct Intake {
+pub(super) struct Gathering {
     arrivals: mpsc::Receiver<Arrival>,
     is_open: bool,
     /// Settlements of dispatches, the oldest first. There are no more of them than requests under way have events.
@@ -32,7 +32,7 @@ pub(super) struct Intake {
     aside_since: Instant,
 }
 
-impl Intake {
+impl Gathering {
     pub(super) fn new(arrivals: mpsc::Receiver<Arrival>) -> Self {
         Self { arrivals, is_open: true, aside: Vec::new(), aside_since: Instant::now() }
     }
@@ -47,7 +47,7 @@ impl Intake {
             let is_settlement = |arrival: &Arrival| matches!(arrival.work, Work::Settle(_));
             (1..GATHERED_MAX).contains(&batch.len()) && batch.iter().all(is_settlement)
         };
-        let until = Instant::now() + GATHERING;
+        let until = Instant::now() + COMPANY;
         while self.is_open && can_wait(batch) && Instant::now() < until {
             self.hear(batch, Some(until)).await;
         }
@@ -125,32 +125,32 @@ mod tests {
     #[tokio::test]
     async fn what_stands_aside_goes_together_after_what_somebody_waits_for() {
         let (sender, arrivals) = mpsc::channel(100);
-        let mut intake = Intake::new(arrivals);
-        let check = async |intake: &mut Intake, expected: usize| {
+        let mut gathering = Gathering::new(arrivals);
+        let check = async |gathering: &mut Gathering, expected: usize| {
             let mut batch = Vec::new();
-            assert_eq!((intake.gather(&mut batch).await, batch.len()), (expected > 0, expected));
+            assert_eq!((gathering.gather(&mut batch).await, batch.len()), (expected > 0, expected));
         };
         for _ in 0..ASIDE_ENOUGH {
             sender.send(settlement()).await.unwrap();
         }
-        check(&mut intake, ASIDE_ENOUGH).await;
+        check(&mut gathering, ASIDE_ENOUGH).await;
         sender.send(settlement()).await.unwrap();
-        check(&mut intake, 1).await;
+        check(&mut gathering, 1).await;
         for _ in 0..3 {
             sender.send(settlement()).await.unwrap();
         }
         sender.send(arrival(Work::Flush)).await.unwrap();
-        check(&mut intake, 4).await;
+        check(&mut gathering, 4).await;
 
         // However busy the machine is: what came last has not waited.
         sender.send(settlement()).await.unwrap();
         let hits = HitBatch { hits: Vec::new(), rejudged: Vec::new(), now: Timestamp::default(), is_again: false };
         sender.send(arrival(Work::Hits(hits))).await.unwrap();
         let mut batch = Vec::new();
-        intake.hear(&mut batch, None).await;
-        assert_eq!((batch.len(), intake.aside.len()), (1, 1));
+        gathering.hear(&mut batch, None).await;
+        assert_eq!((batch.len(), gathering.aside.len()), (1, 1));
         drop(sender);
-        check(&mut intake, 1).await;
-        check(&mut intake, 0).await;
+        check(&mut gathering, 1).await;
+        check(&mut gathering, 0).await;
     }
 }
