@@ -41,7 +41,7 @@ use crate::intake::{self, Intake};
 use crate::mail::rules::Rules;
 use crate::model::token::KeyRing;
 use crate::smtp;
-use crate::store::db::Options;
+use crate::store::db::{ANSWER_WITHIN, Options};
 use crate::store::retention::Keep;
 use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
@@ -393,6 +393,7 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
         handoff,
         master: key.master.clone(),
         sync: settings.sync,
+        answer_within: ANSWER_WITHIN,
     };
     let opened = Store::open(options, clock.clone()).await;
     if matches!(opened, Err(StoreError::Corrupt(_))) {

@@ -20,7 +20,7 @@ impl Deliver {
         let mut again = Again::default();
         let written = loop {
             match self.parts.store.settle_delivery(settlement.clone()).await {
-                Err(StoreError::Unavailable(_)) => again.wait().await,
+                Err(StoreError::Unavailable(_) | StoreError::Unclear(_)) => again.wait().await,
                 written => break written,
             }
         };

@@ -148,7 +148,11 @@ impl From<StoreError> for Problem {
                 tracing::error!(%fault, "a request met data that cannot be read");
                 Problem::Broken
             }
-            StoreError::OverLimit | StoreError::LostLease | StoreError::Unavailable(_) | StoreError::Closed => {
+            StoreError::OverLimit
+            | StoreError::LostLease
+            | StoreError::Unavailable(_)
+            | StoreError::Unclear(_)
+            | StoreError::Closed => {
                 tracing::error!(%fault, "a request could not reach the store");
                 Problem::Unavailable
             }

@@ -9,16 +9,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
+use tokio::time::timeout;
 
+use super::connection::{Connection, Reach, silence};
 use super::dispatches::Handoff;
 use super::files::Files;
 use super::schema::{SCHEMA, migrator};
 use super::sealing;
 use super::statistics::Share;
 pub(super) use super::tx::Tx;
-use super::value::{Places, Row, Value, bound, pieces};
+use super::value::{Places, Row, Value, pieces};
 use super::writer::{self, Ground, Writer};
 use crate::clock::Clock;
 use crate::model::seal::MasterKey;
@@ -43,6 +45,9 @@ pub enum StoreError {
     /// The database is away, full, locked or failing. Temporary as far as a client is concerned.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The answer to a commit was lost: it is done or not.
+    #[error("the database did not say whether it is done: {0}")]
+    Unclear(#[source] sqlx::Error),
     /// The writer has stopped; the program is going down.
     #[error("the store is closed")]
     Closed,
@@ -76,6 +81,8 @@ pub struct Options {
     pub master: MasterKey,
     /// SQLite's `synchronous`. Anything but `Full` breaks the promise and is for showing that it does.
     pub sync: Sync,
+    /// How long PostgreSQL may take to answer before it counts as away.
+    pub answer_within: Duration,
 }
 
 /// How hard SQLite syncs.
@@ -125,13 +132,13 @@ pub struct Wakes {
 #[derive(Clone, Debug)]
 pub(super) enum Db {
     Sqlite(Files),
-    Postgres(PgPool),
+    Postgres(Reach),
 }
 
 /// Prepared statements that a connection keeps; lists of each length count.
 pub(super) const STATEMENTS: usize = 800;
-/// Connections to PostgreSQL of one node.
-const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long PostgreSQL may take to answer, unless told otherwise: well within a lease, and what nothing of ours needs.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait for a connection or a lock before the database counts as away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -159,7 +166,7 @@ impl Store {
             share: Share::COMMON,
         };
         let writer = writer::start(ground, *slots, holder);
-        if let Db::Postgres(pool) = &db {
+        if let Db::Postgres(Reach { pool, .. }) = &db {
             super::listen::start(pool.clone(), wakes.clone());
         }
         let Options { master, holder, content_dir: contents, .. } = options;
@@ -213,24 +220,14 @@ impl Store {
         self.0.writer.drain().await;
         match &self.0.db {
             Db::Sqlite(files) => files.close().await,
-            Db::Postgres(pool) => pool.close().await,
+            Db::Postgres(Reach { pool, .. }) => pool.close().await,
         }
     }
 
     /// Runs one statement on a reader and gives its rows.
     pub(super) async fn rows(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
         let db = self.0.db.clone();
-        on_own_task(async move {
-            Ok(match &db {
-                Db::Sqlite(Files { read, .. }) => {
-                    bound!(sql, values).fetch_all(read).await?.into_iter().map(Row::Sqlite).collect()
-                }
-                Db::Postgres(pool) => {
-                    bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
-                }
-            })
-        })
-        .await
+        on_own_task(async move { db.reader().await?.rows(sql, values).await }).await
     }
 
     /// The first row of [`Self::rows`].
@@ -247,17 +244,9 @@ impl Store {
     ) -> Result<Vec<Row>> {
         let db = self.0.db.clone();
         on_own_task(async move {
-            let mut rows = Vec::new();
+            let (mut reader, mut rows) = (db.reader().await?, Vec::new());
             for (sql, values) in pieces(db.places(), head, tail, tuples) {
-                let sql = AssertSqlSafe(sql);
-                match &db {
-                    Db::Sqlite(Files { read, .. }) => {
-                        rows.extend(bound!(sql, values).fetch_all(read).await?.into_iter().map(Row::Sqlite));
-                    }
-                    Db::Postgres(pool) => {
-                        rows.extend(bound!(sql, values).fetch_all(pool).await?.into_iter().map(Row::Postgres));
-                    }
-                }
+                rows.extend(reader.rows(AssertSqlSafe(sql), values).await?);
             }
             Ok(rows)
         })
@@ -299,18 +288,18 @@ impl Db {
     async fn open(options: &Options) -> Result<Self> {
         match options.url.strip_prefix("sqlite:") {
             Some(path) => Ok(Db::Sqlite(Files::open(Path::new(path.trim_start_matches("//")), options.sync).await?)),
-            None => Self::open_postgres(&options.url).await,
+            None => Self::open_postgres(&options.url, options.answer_within).await,
         }
     }
 
-    async fn open_postgres(url: &str) -> Result<Self> {
+    async fn open_postgres(url: &str, answer_within: Duration) -> Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::Unavailable)?;
         let options =
             options.statement_cache_capacity(STATEMENTS).options([("idle_in_transaction_session_timeout", "60000")]);
         // Once by hand: an unreachable server would otherwise show as a pool that timed out.
-        options.connect().await?.close().await?;
-        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
-        Ok(Db::Postgres(pool.connect_with(options).await?))
+        let once = timeout(answer_within, options.connect()).await;
+        once.map_err(|_| StoreError::Unavailable(silence(answer_within).into()))??.close().await?;
+        Ok(Db::Postgres(Reach::open(options, answer_within).await?))
     }
 
     async fn migrate(&self) -> Result<()> {
@@ -326,7 +315,7 @@ impl Db {
                 }
                 done
             }
-            Db::Postgres(pool) => migrator(|step| step.postgres).run(pool).await,
+            Db::Postgres(Reach { pool, .. }) => migrator(|step| step.postgres).run(pool).await,
         };
         done.map_err(|fault| StoreError::Unavailable(fault.into()))
     }
@@ -340,7 +329,7 @@ impl Db {
                     return Err(StoreError::Corrupt(format!("SQLite {version} can lose commits; 3.51.3 is needed")));
                 }
             }
-            Db::Postgres(pool) => {
+            Db::Postgres(Reach { pool, .. }) => {
                 for setting in ["synchronous_commit", "fsync"] {
                     let sql = "select current_setting($1)";
                     let value: String = sqlx::query_scalar(sql).bind(setting).fetch_one(pool).await?;
@@ -368,7 +357,14 @@ impl Db {
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Db::Sqlite(files) => files.begin().await?,
-            Db::Postgres(pool) => Tx::postgres(pool.begin().await?),
+            Db::Postgres(reach) => reach.begin().await?,
         })
+    }
+
+    async fn reader(&self) -> Result<Connection> {
+        match self {
+            Db::Sqlite(Files { read, .. }) => Ok(Connection::Sqlite(read.acquire().await?)),
+            Db::Postgres(reach) => reach.connection().await,
+        }
     }
 }

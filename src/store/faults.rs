@@ -4,9 +4,8 @@ use super::db::StoreError;
 
 /// Whether the database is away or busy, whatever it is asked: no connection to it (SQLSTATE 57P and 53300: it ends, or
 /// takes no more of them), or SQLite's lock not free in time.
-pub(super) fn is_away(fault: &StoreError) -> bool {
+pub(super) fn is_away(fault: &sqlx::Error) -> bool {
     const SQLITE_BUSY: i64 = 5;
-    let StoreError::Unavailable(fault) = fault else { return false };
     match fault {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
         sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
@@ -47,11 +46,10 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_told_from_a_work_that_it_refuses() {
-        let unavailable = |fault| is_away(&StoreError::Unavailable(fault));
         let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        assert!(unavailable(sqlx::Error::Io(broken)) && unavailable(sqlx::Error::PoolTimedOut));
-        assert!(unavailable(sqlx::Error::PoolClosed));
-        assert!(!unavailable(sqlx::Error::RowNotFound) && !is_away(&StoreError::Conflict));
+        assert!(is_away(&sqlx::Error::Io(broken)) && is_away(&sqlx::Error::PoolTimedOut));
+        assert!(is_away(&sqlx::Error::PoolClosed));
+        assert!(!is_away(&sqlx::Error::RowNotFound));
     }
 
     #[tokio::test]
@@ -64,7 +62,7 @@ mod tests {
         let (mut first, mut second) = (options.connect().await.unwrap(), options.connect().await.unwrap());
         first.execute("create table things (id bigint)").await.unwrap();
         first.execute("begin immediate").await.unwrap();
-        assert!(is_away(&second.execute("begin immediate").await.unwrap_err().into()));
-        assert!(!is_away(&second.execute("select nothing from nowhere").await.unwrap_err().into()));
+        assert!(is_away(&second.execute("begin immediate").await.unwrap_err()));
+        assert!(!is_away(&second.execute("select nothing from nowhere").await.unwrap_err()));
     }
 }

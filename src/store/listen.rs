@@ -4,13 +4,18 @@
 
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgListener, PgPool};
+use tokio::time::timeout;
 
-use super::db::{Result, Tx, Wakes};
+use super::connection::silence;
+use super::db::{ANSWER_WITHIN, Result, Tx, Wakes};
 
 const CHANNEL: &str = "postback";
 /// How long to wait before listening again after the connection was lost.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// How long nothing is heard before the server is asked whether it is there.
+const ASK_AFTER: Duration = Duration::from_secs(60);
 
 /// Tells the other nodes, when the transaction commits.
 pub(super) async fn announce(tx: &mut Tx, deliveries: bool, dispatches: bool) -> Result<()> {
@@ -38,7 +43,13 @@ async fn listen(pool: &PgPool, wakes: &Wakes) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     loop {
-        match listener.recv().await?.payload() {
+        let Ok(heard) = timeout(ASK_AFTER, listener.recv()).await else {
+            // Nothing to tell, or nobody there to tell it.
+            let answer = timeout(ANSWER_WITHIN, listener.execute("select 1")).await;
+            answer.map_err(|_| silence(ANSWER_WITHIN))??;
+            continue;
+        };
+        match heard?.payload() {
             "deliveries" => wakes.deliveries.ring(),
             _ => {
                 wakes.dispatches.ring();

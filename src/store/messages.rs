@@ -78,7 +78,11 @@ impl Store {
         if slots.is_some() {
             accepts.iter_mut().for_each(|accept| accept.holder = Some(self.0.holder.clone()));
         }
-        let written = self.0.writer.write(Work::Accept(Box::new(Together { accepts, terms, now }))).await;
+        let written = match self.0.writer.write(Work::Accept(Box::new(Together { accepts, terms, now }))).await {
+            // Who is told that it failed sends it again.
+            Err(StoreError::Unclear(_)) if self.is_kept(&plans).await => Ok(now),
+            written => written,
+        };
         if let Err(StoreError::OverLimit | StoreError::Conflict) = written {
             // After any other fault they may have been committed.
             self.clear_away(&files).await;
@@ -102,6 +106,13 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Whether plans that were written together are there, as far as can be found out.
+    async fn is_kept(&self, plans: &[Arc<Plan>]) -> bool {
+        let Some(first) = plans.first() else { return false };
+        let found = self.row("select id from messages where id = $1", vec![first.message.id.into()]).await;
+        matches!(found, Ok(Some(_)))
     }
 
     /// What was handed in.

@@ -5,6 +5,7 @@
 //! state, the event that tells of it, and the dispatches it owes commit together or not at all. No transaction waits
 //! for the network, and none is cut off by a caller that goes away: each runs on its own task.
 
+mod connection;
 pub mod db;
 mod faults;
 mod files;

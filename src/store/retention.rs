@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::seal::MasterKey;
-    use crate::store::db::{Options, Sync};
+    use crate::store::db::{ANSWER_WITHIN, Options, Sync};
 
     #[tokio::test]
     async fn looking_for_what_is_old_reads_nothing_that_is_young() {
@@ -276,6 +276,7 @@ mod tests {
             handoff: 0,
             master: MasterKey::new([7; 32]),
             sync: Sync::Full,
+            answer_within: ANSWER_WITHIN,
         };
         let now = Timestamp::from_millis(1_800_000_000_000);
         let store = Store::open(options, Clock::standing(now)).await.unwrap();

@@ -5,11 +5,12 @@
 //! once.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, SqlSafeStr, Sqlite};
 use tokio::runtime::Handle;
 
+use super::connection::Connection;
 use super::db::{Result, StoreError};
-use super::value::{LENGTHS, Places, Row, Value, bound, pieces};
+use super::value::{LENGTHS, Places, Row, Value, pieces};
 
 /// Values of statements that go together, at most: their text is prepared and kept as a whole, and there are as many
 /// texts as there are ways to fill a batch.
@@ -19,24 +20,20 @@ const BEGIN: &str = "begin immediate";
 
 /// A write transaction. Dropped before [`Self::commit`], it never was.
 pub(super) struct Tx {
-    engine: Engine,
+    open: Open,
+    is_shared: bool,
     /// What SQLite has still to run: texts in which values are counted, and their values.
     waiting: Vec<(String, Vec<Value>)>,
 }
 
-enum Engine {
-    Sqlite(Open),
-    Postgres(Transaction<'static, Postgres>),
-}
-
-/// The connection that writes to SQLite. Dropped with a transaction begun and not ended, it rolls back first.
+/// The connection that writes. Dropped with a transaction begun and not ended, it rolls back first.
 struct Open {
-    connection: Option<PoolConnection<Sqlite>>,
+    connection: Option<Connection>,
     has_begun: bool,
 }
 
 impl Open {
-    fn begun(&mut self) -> Result<&mut PoolConnection<Sqlite>> {
+    fn begun(&mut self) -> Result<&mut Connection> {
         self.has_begun = true;
         self.connection.as_mut().ok_or(StoreError::Closed)
     }
@@ -49,9 +46,10 @@ impl Drop for Open {
             return;
         }
         runtime.spawn(async move {
-            // SQLite has rolled back by itself when the disk was full: then this fails, and a new connection is as good.
-            if sqlx::query("rollback").execute(&mut *connection).await.is_err() {
-                let _ = connection.close().await;
+            // SQLite has rolled back by itself when the disk was full, and PostgreSQL when it is gone: then this fails,
+            // and a new connection is as good.
+            if connection.say("rollback").await.is_err() {
+                connection.spoil();
             }
         });
     }
@@ -59,21 +57,20 @@ impl Drop for Open {
 
 impl Tx {
     pub(super) fn sqlite(connection: PoolConnection<Sqlite>) -> Self {
-        let open = Open { connection: Some(connection), has_begun: false };
-        Self { engine: Engine::Sqlite(open), waiting: vec![(BEGIN.to_owned(), Vec::new())] }
+        let open = Open { connection: Some(Connection::Sqlite(connection)), has_begun: false };
+        Self { open, is_shared: false, waiting: vec![(BEGIN.to_owned(), Vec::new())] }
     }
 
-    pub(super) fn postgres(tx: Transaction<'static, Postgres>) -> Self {
-        Self { engine: Engine::Postgres(tx), waiting: Vec::new() }
+    pub(super) async fn postgres(connection: Connection) -> Result<Self> {
+        let mut open = Open { connection: Some(connection), has_begun: false };
+        open.begun()?.say("begin").await?;
+        Ok(Self { open, is_shared: true, waiting: Vec::new() })
     }
 
     /// Runs a statement; the number of rows changed.
     pub(super) async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
         self.settle_up().await?;
-        Ok(match &mut self.engine {
-            Engine::Sqlite(open) => bound!(sql, values).execute(&mut **open.begun()?).await?.rows_affected(),
-            Engine::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
-        })
+        self.open.begun()?.run(sql, values).await
     }
 
     /// Runs a statement and gives its rows.
@@ -117,13 +114,12 @@ impl Tx {
     /// As [`Self::many`] for what returns no rows: it is run before whatever is run next, and a fault shows there.
     pub(super) async fn later(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<()> {
         let statements = pieces(self.places(), head, tail, tuples);
-        match &self.engine {
-            Engine::Sqlite(_) => self.waiting.extend(statements),
-            Engine::Postgres(_) => {
-                for (sql, values) in statements {
-                    self.rows_safe(AssertSqlSafe(sql), values).await?;
-                }
-            }
+        if !self.is_shared {
+            self.waiting.extend(statements);
+            return Ok(());
+        }
+        for (sql, values) in statements {
+            self.rows_safe(AssertSqlSafe(sql), values).await?;
         }
         Ok(())
     }
@@ -161,19 +157,12 @@ impl Tx {
     }
 
     async fn rows_safe(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
-        Ok(match &mut self.engine {
-            Engine::Sqlite(open) => {
-                bound!(sql, values).fetch_all(&mut **open.begun()?).await?.into_iter().map(Row::Sqlite).collect()
-            }
-            Engine::Postgres(tx) => {
-                bound!(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
-            }
-        })
+        self.open.begun()?.rows(sql, values).await
     }
 
     /// The engine's own fragment where the two truly differ: rows that another node is leasing are passed over.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self.engine, Engine::Postgres(_))
+        self.is_shared
     }
 
     fn places(&self) -> Places {
@@ -181,18 +170,22 @@ impl Tx {
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
-        match &self.engine {
-            // Nothing was to be done.
-            Engine::Sqlite(open) if !open.has_begun && self.waiting.len() == 1 => return Ok(()),
-            Engine::Sqlite(_) => self.waiting.push(("commit".to_owned(), Vec::new())),
-            Engine::Postgres(_) => {}
+        if self.is_shared {
+            self.open.begun()?.say("commit").await.map_err(unclear)?;
+        } else if self.open.has_begun || self.waiting.len() > 1 {
+            self.waiting.push(("commit".to_owned(), Vec::new()));
+            self.settle_up().await?;
         }
-        self.settle_up().await?;
-        match self.engine {
-            Engine::Sqlite(mut open) => drop(open.connection.take()),
-            Engine::Postgres(tx) => tx.commit().await?,
-        }
+        drop(self.open.connection.take());
         Ok(())
+    }
+}
+
+/// A commit that PostgreSQL refused is not done. Of one whose answer is lost nobody knows.
+fn unclear(fault: StoreError) -> StoreError {
+    match fault {
+        StoreError::Unavailable(fault) if fault.as_database_error().is_none() => StoreError::Unclear(fault),
+        fault => fault,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod batch;
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -197,10 +198,10 @@ async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<Timestamp>> {
             results.resize_with(works.len(), || Err(StoreError::Closed));
             results
         }
-        Err(fault) if is_away(&fault) => {
-            // None of them can be the cause, and each would wait for it again.
-            let away = |_| Err(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(fault.to_string()))));
-            works.iter().map(away).collect()
+        // None of them can be the cause, and each would wait for it again.
+        Err(StoreError::Unclear(fault)) => works.iter().map(|_| Err(StoreError::Unclear(same(&fault)))).collect(),
+        Err(StoreError::Unavailable(fault)) if is_away(&fault) => {
+            works.iter().map(|_| Err(StoreError::Unavailable(same(&fault)))).collect()
         }
         Err(_) => {
             let mut results = Vec::with_capacity(works.len());
@@ -210,6 +211,11 @@ async fn commit(ground: &Ground, works: Vec<Work>) -> Vec<Result<Timestamp>> {
             results
         }
     }
+}
+
+/// A fault once more, for another who hears of it.
+fn same(fault: &sqlx::Error) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::other(fault.to_string()))
 }
 
 /// Writes one work by itself. PostgreSQL ends one of two transactions that wait for each other: that one is tried again.

@@ -324,7 +324,7 @@ async fn settle(store: Store, counters: Arc<Counters>, settlement: DispatchSettl
     let mut again = Again::default();
     let written = loop {
         match store.settle_dispatch(settlement.clone()).await {
-            Err(StoreError::Unavailable(_)) => again.wait().await,
+            Err(StoreError::Unavailable(_) | StoreError::Unclear(_)) => again.wait().await,
             written => break written,
         }
     };

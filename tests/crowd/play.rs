@@ -17,7 +17,7 @@ use postback::model::secret::Secret;
 use postback::model::time::Timestamp;
 use postback::model::token::{Reference, Sealer};
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -67,7 +67,8 @@ pub async fn play(plans: &[Plan]) -> Vec<Who> {
     app.stop().await;
     let (url, content_dir, holder) = (database, folder.path().join("content"), "onlooker".to_owned());
     let master = MasterKey::from_text(MASTER_KEY).unwrap();
-    let options = Options { url, content_dir, holder, handoff: 0, master, sync: Sync::Normal };
+    let options =
+        Options { url, content_dir, holder, handoff: 0, master, sync: Sync::Normal, answer_within: ANSWER_WITHIN };
     judged(&Store::open(options, clock).await.unwrap(), plans, &copies).await
 }
 

@@ -16,7 +16,7 @@ use postback::clock::Clock;
 use postback::model::delivery::State;
 use postback::model::id::MessageId;
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 
 use crate::support::agent::{Agent, post};
 use crate::support::engines::MASTER_KEY;
@@ -107,6 +107,7 @@ async fn open(data: &Path) -> Store {
         handoff: 0,
         master: MASTER_KEY,
         sync: Sync::Full,
+        answer_within: ANSWER_WITHIN,
     };
     Store::open(options, Clock::system()).await.unwrap()
 }
@@ -152,6 +153,7 @@ async fn twenty_kills_lose_nothing_and_all_is_delivered() {
         handoff: 0,
         master: MASTER_KEY,
         sync: Sync::Full,
+        answer_within: ANSWER_WITHIN,
     };
     let store = Store::open(options, clock).await.unwrap();
     let mut queued = 0;

@@ -20,7 +20,7 @@ use postback::model::tenant::{AgentSettings, Privacy};
 use postback::model::token::{KeyRing, Reference, Sealer};
 use postback::model::webhook::Webhook;
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use postback::store::dispatches::Lane;
 use postback::store::hits::counts::HitCount;
 
@@ -411,6 +411,7 @@ async fn kills_lose_no_hit_that_a_durable_agents_reader_was_answered_for() {
 async fn onlooker(url: &str, folder: &std::path::Path) -> Store {
     let (url, holder) = (url.to_owned(), "onlooker".to_owned());
     let (content_dir, master) = (folder.join("content"), MASTER_KEY);
-    let options = Options { url, content_dir, holder, handoff: 0, master, sync: Sync::Full };
+    let options =
+        Options { url, content_dir, holder, handoff: 0, master, sync: Sync::Full, answer_within: ANSWER_WITHIN };
     Store::open(options, Clock::system()).await.unwrap()
 }

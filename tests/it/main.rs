@@ -10,6 +10,7 @@ mod tidy;
 mod unharmed;
 
 mod acme;
+mod away;
 mod cli;
 mod clients;
 mod console;

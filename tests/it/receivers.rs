@@ -18,7 +18,7 @@ use postback::model::reason::Reason;
 use postback::model::suppression::{Action, Scope, Suppression};
 use postback::model::webhook::Format;
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use postback::webhooks::formats::event_name;
 use serde_json::{Value, json};
 
@@ -190,6 +190,7 @@ async fn open(data: &Path) -> Store {
         handoff: 0,
         master: MASTER_KEY,
         sync: Sync::Full,
+        answer_within: ANSWER_WITHIN,
     };
     Store::open(options, Clock::system()).await.unwrap()
 }

@@ -18,7 +18,7 @@ use postback::model::retry::LEASE;
 use postback::model::webhook::{DispatchState, Webhook};
 use postback::model::webhook_options::AT_ONCE_MAX;
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use postback::store::dispatches::Lane;
 use postback::webhooks::client::Limits;
 use postback::webhooks::{Counters, Settings};
@@ -55,6 +55,7 @@ async fn open(data: &Path, clock: &Clock) -> Store {
         handoff: 0,
         master: MASTER_KEY,
         sync: Sync::Full,
+        answer_within: ANSWER_WITHIN,
     };
     Store::open(options, clock.clone()).await.unwrap()
 }

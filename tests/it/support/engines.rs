@@ -5,7 +5,7 @@ use std::path::Path;
 use postback::clock::Clock;
 use postback::model::seal::MasterKey;
 use postback::store::Store;
-use postback::store::db::{Options, Sync};
+use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use tempfile::TempDir;
 
 use super::postgres::Database;
@@ -53,6 +53,7 @@ impl Engine {
             handoff: 0,
             master: MASTER_KEY,
             sync: Sync::Full,
+            answer_within: ANSWER_WITHIN,
         }
     }
 

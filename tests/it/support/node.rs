@@ -46,8 +46,13 @@ pub struct Node {
 impl Node {
     /// A node with room for `handoff` deliveries in memory.
     pub async fn build(engine: &Engine, handoff: usize, settings: AgentSettings) -> Self {
+        Self::open(Options { handoff, ..engine.options("node-1") }, settings).await
+    }
+
+    /// A node on a store that is opened so.
+    pub async fn open(options: Options, settings: AgentSettings) -> Self {
         let (clock, ids) = (Clock::standing(START), IdSource::seeded(7));
-        let store = Store::open(Options { handoff, ..engine.options("node-1") }, clock.clone()).await.unwrap();
+        let store = Store::open(options, clock.clone()).await.unwrap();
         let tenant = TenantId::from_uuid(ids.uuid(START));
         let agent = AgentId::from_uuid(ids.uuid(START));
         let (key, name) = ("key-of-acme".to_owned(), "default".to_owned());
