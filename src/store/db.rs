@@ -20,7 +20,7 @@ use super::schema::{SCHEMA, migrator};
 use super::sealing;
 use super::statistics::Share;
 pub(super) use super::tx::Tx;
-use super::value::{Places, Row, Value, pieces};
+use super::value::{LENGTHS, Places, Row, Value, pieces};
 use super::writer::{self, Ground, Writer};
 use crate::clock::Clock;
 use crate::model::seal::MasterKey;
@@ -251,6 +251,24 @@ impl Store {
             Ok(rows)
         })
         .await
+    }
+
+    /// Runs a statement on a reader in which `$list` stands for ids in brackets, possibly none. The list is filled up to
+    /// one of a few fixed lengths, so that prepared statements are found again; what does not fit the longest is left
+    /// out.
+    pub(super) async fn rows_listed(
+        &self,
+        sql: &'static str,
+        mut values: Vec<Value>,
+        mut list: Vec<Value>,
+    ) -> Result<Vec<Row>> {
+        let length = LENGTHS.into_iter().rev().find(|length| *length >= list.len()).unwrap_or(LENGTHS[0]);
+        list.resize(length, Value::Bytes(Some(Vec::new())));
+        let places: Vec<String> = (1..=length).map(|place| format!("${}", values.len() + place)).collect();
+        values.append(&mut list);
+        let sql = AssertSqlSafe(sql.replace("$list", &places.join(", ")));
+        let db = self.0.db.clone();
+        on_own_task(async move { db.reader().await?.rows(sql, values).await }).await
     }
 
     /// Runs `work` in a transaction of its own, on its own task: a caller that goes away cannot cut it off, and

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::connection::Connection;
 use super::db::{Result, StoreError};
-use super::value::{LENGTHS, Places, Row, Value, pieces};
+use super::value::{Places, Row, Value, pieces};
 
 /// Values of statements that go together, at most: their text is prepared and kept as a whole, and there are as many
 /// texts as there are ways to fill a batch.
@@ -77,22 +77,6 @@ impl Tx {
     pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
         self.settle_up().await?;
         self.rows_safe(sql, values).await
-    }
-
-    /// Runs a statement in which `$list` stands for ids in brackets, possibly none. The list is filled up to one of a
-    /// few fixed lengths, so that prepared statements are found again; what does not fit the longest is left out.
-    pub(super) async fn rows_listed(
-        &mut self,
-        sql: &'static str,
-        mut values: Vec<Value>,
-        mut list: Vec<Value>,
-    ) -> Result<Vec<Row>> {
-        self.settle_up().await?;
-        let length = LENGTHS.into_iter().rev().find(|length| *length >= list.len()).unwrap_or(LENGTHS[0]);
-        list.resize(length, Value::Bytes(Some(Vec::new())));
-        let places: Vec<String> = (1..=length).map(|place| format!("${}", values.len() + place)).collect();
-        values.append(&mut list);
-        self.rows_safe(AssertSqlSafe(sql.replace("$list", &places.join(", "))), values).await
     }
 
     /// The first row.

@@ -177,7 +177,12 @@ impl Store {
         except: Vec<WebhookId>,
     ) -> Result<Vec<LeasedDispatch>> {
         let look = self.look(lane);
-        self.transaction(move |tx| Box::pin(async move { look.lease(tx, limit, except).await })).await
+        // Most looks find nothing; they need not wait for the writer, nor it for them.
+        let lines = look.lines(self, limit, except).await?;
+        if lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.transaction(move |tx| Box::pin(async move { look.lease(tx, limit, lines).await })).await
     }
 
     /// Leases what else is due to a webhook, at most `limit`: what goes together with a dispatch that is leased already.
@@ -215,8 +220,7 @@ impl Store {
 }
 
 impl Look {
-    async fn lease(&self, tx: &mut Tx, limit: u32, except: Vec<WebhookId>) -> Result<Vec<LeasedDispatch>> {
-        let mut lines = self.lines(tx, limit, except).await?;
+    async fn lease(&self, tx: &mut Tx, limit: u32, mut lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
         // In turn; what one does not need is shared among those that would take more.
         let mut left = limit;
         let mut hungry: Vec<usize> = (0..lines.len()).collect();
@@ -243,7 +247,7 @@ impl Look {
     }
 
     /// The webhooks that have something due, longest due first, at most `limit`.
-    async fn lines(&self, tx: &mut Tx, limit: u32, except: Vec<WebhookId>) -> Result<Vec<Line>> {
+    async fn lines(&self, store: &Store, limit: u32, except: Vec<WebhookId>) -> Result<Vec<Line>> {
         macro_rules! due_lines {
             ($lane:literal, $may:literal, $pause:literal) => {
                 concat!(
@@ -272,7 +276,7 @@ impl Look {
         let found_max = limit.saturating_add(u32::try_from(except.len()).unwrap_or(u32::MAX));
         let listed = except.iter().map(|id| (*id).into()).collect();
         let except: HashSet<WebhookId> = except.into_iter().collect();
-        let rows = tx.rows_listed(sql, vec![self.now.into(), found_max.into()], listed).await?;
+        let rows = store.rows_listed(sql, vec![self.now.into(), found_max.into()], listed).await?;
         let mut lines = Vec::with_capacity(rows.len());
         for row in &rows {
             if except.contains(&WebhookId::from_bytes(row.id("id")?)) || lines.len() >= limit as usize {
