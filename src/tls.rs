@@ -68,6 +68,9 @@ impl Default for Acme {
 impl Settings {
     /// What makes no sense, in one line.
     pub fn complaint(&self) -> Option<String> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Some(Error::HalfAPair.to_string());
+        }
         let acme = self.acme.as_ref()?;
         if self.certificate.is_some() || self.key.is_some() {
             return Some("tls: a certificate comes from files, or by `acme`, not both".to_owned());
@@ -164,6 +167,18 @@ impl Certificates {
         // A host's pair that cannot be used must not keep the doors shut; the next look tells of it.
         let hosts = ArcSwap::from_pointee(hosts::read(data_folder, &hosts::Pairs::new()).0);
         Ok(Self { certificate, key, data_folder: data_folder.to_owned(), current: Arc::new(Current { own, hosts }) })
+    }
+
+    /// Reads the pair that `settings` name, if they name one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn check(settings: &Settings) -> Result<(), Error> {
+        match (&settings.certificate, &settings.key) {
+            (Some(certificate), Some(key)) => read_pair(certificate, key).map(drop),
+            (None, None) => Ok(()),
+            _ => Err(Error::HalfAPair),
+        }
     }
 
     /// Reads the files again and shows what they hold to all who connect from now on.

@@ -2,7 +2,7 @@
 //! room.
 
 use std::ops::Not;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,13 +156,18 @@ pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, 
 /// How often there is a look at the disk.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
+/// The room that is left on the disk of `folder`; `None` where it cannot be asked.
+pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Tells intake whether the disk of `folder` has `free_bytes_min` left, for ever. A disk that cannot be asked is taken
 /// for one with room: the store finds out.
 pub(super) async fn watch_disk(intake: Intake, folder: PathBuf, free_bytes_min: u64, clock: Clock) {
     let mut had_room = true;
     loop {
-        let free_bytes = rustix::fs::statvfs(&folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let has_room = free_bytes.is_ok_and(|free_bytes| free_bytes < free_bytes_min).not();
+        let free_bytes = free_bytes(&folder);
+        let has_room = free_bytes.is_some_and(|free_bytes| free_bytes < free_bytes_min).not();
         if has_room != had_room {
             let free_bytes = free_bytes.unwrap_or_default();
             match has_room {

@@ -8,42 +8,47 @@ use anyhow::{Context, bail};
 
 /// The right to serve from a data folder. Given back by the system when the program ends, however it ends.
 #[derive(Debug)]
-pub struct DataLock(#[expect(dead_code, reason = "held for what dropping it does")] File);
+pub struct DataLock(#[expect(dead_code, reason = "held for what dropping it does")] Vec<File>);
 
 impl DataLock {
-    /// Takes the lock of `folder`, which exists.
+    /// Takes the lock of `folder`, which exists, and that of a `database` file that lies elsewhere.
     ///
     /// # Errors
-    /// Another process serves from it, or the lock file cannot be written.
-    pub fn take(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("postback.lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                bail!(
-                    "{} is in use: {} serves from it; stop it first, or give this one a folder of its own with --data",
-                    folder.display(),
-                    if holder.is_empty() { "another process" } else { holder.trim_end() },
-                );
-            }
-            Err(TryLockError::Error(fault)) => {
-                return Err(fault).with_context(|| format!("lock {}", path.display()));
-            }
+    /// Another process serves from one of them, or a lock file cannot be written.
+    pub fn take(folder: &Path, database: Option<&Path>) -> anyhow::Result<Self> {
+        let advice = "stop it first, or give this one a folder of its own with --data";
+        let mut locks = vec![lock(&folder.join("postback.lock"), folder, advice)?];
+        let home = |path: &Path| path.parent().and_then(|home| home.canonicalize().ok());
+        if let Some(database) =
+            database.filter(|path| home(path).is_some_and(|home| folder.canonicalize().ok() != Some(home)))
+        {
+            let beside = database.with_added_extension("lock");
+            locks.push(lock(&beside, database, "stop it first; nodes that share a database need PostgreSQL")?);
         }
-        // Only for people to read; the lock is what counts.
-        let noted = file.set_len(0).and_then(|()| file.rewind());
-        noted.and_then(|()| writeln!(file, "process {}", std::process::id())).context("write the lock file")?;
-        Ok(Self(file))
+        Ok(Self(locks))
     }
+}
+
+/// The file at `path`, locked for whoever serves from `what`.
+fn lock(path: &Path, what: &Path, advice: &str) -> anyhow::Result<File> {
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let mut file = opened.with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "another process" } else { holder.trim_end() };
+            bail!("{} is in use: {holder} serves from it; {advice}", what.display());
+        }
+        Err(TryLockError::Error(fault)) => {
+            return Err(fault).with_context(|| format!("lock {}", path.display()));
+        }
+    }
+    // Only for people to read; the lock is what counts.
+    let noted = file.set_len(0).and_then(|()| file.rewind());
+    noted.and_then(|()| writeln!(file, "process {}", std::process::id())).context("write the lock file")?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -53,10 +58,22 @@ mod tests {
     #[test]
     fn one_at_a_time_and_the_next_is_told_who() {
         let folder = tempfile::tempdir().unwrap();
-        let first = DataLock::take(folder.path()).unwrap();
-        let told = DataLock::take(folder.path()).unwrap_err().to_string();
+        let first = DataLock::take(folder.path(), None).unwrap();
+        let told = DataLock::take(folder.path(), None).unwrap_err().to_string();
         assert!(told.contains(&format!("process {} serves from it", std::process::id())), "{told}");
         drop(first);
-        DataLock::take(folder.path()).unwrap();
+        DataLock::take(folder.path(), None).unwrap();
+    }
+
+    #[test]
+    fn a_database_is_served_by_one_whatever_its_folder() {
+        let [home, one, other] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let database = home.path().join("postback.db");
+        let first = DataLock::take(one.path(), Some(&database)).unwrap();
+        let told = DataLock::take(other.path(), Some(&database)).unwrap_err().to_string();
+        assert!(told.contains("postback.db is in use"), "{told}");
+        drop(first);
+        DataLock::take(home.path(), Some(&database)).unwrap();
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
     }
 }

@@ -38,6 +38,15 @@ pub(super) fn find(settings: &Settings, ids: &IdSource) -> anyhow::Result<Found>
     Ok(Found { master, made: is_new.then_some(path) })
 }
 
+/// Looks at the key that `settings` name, and makes none.
+pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
+    let set = settings.master_key.reveal();
+    if !set.is_empty() {
+        MasterKey::from_text(set).context("master_key: it must be the base64 of 32 bytes")?;
+    }
+    Ok(())
+}
+
 impl Found {
     /// The database wants another key: one that was made for it a moment ago is of no use and would only mislead.
     pub(super) fn is_refused(&self) {

@@ -29,6 +29,7 @@ pub(super) struct Figures {
     pub(super) enricher: Arc<Enricher>,
     /// The write-ahead log of a SQLite database.
     pub(super) wal: Option<PathBuf>,
+    pub(super) data: PathBuf,
 }
 
 /// A registry of everything, under the prefix `postback_`.
@@ -142,6 +143,9 @@ impl Figures {
         let wal_bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |wal| wal.len());
         if let Some(path) = &self.wal {
             page.gauge("store_wal_bytes", "Size of SQLite's write-ahead log", wal_bytes(path))?;
+        }
+        if let Some(free_bytes) = super::chores::free_bytes(&self.data) {
+            page.gauge("disk_free_bytes", "Room on the disk of the data folder", free_bytes)?;
         }
         let built = u64::try_from(self.enricher.geo().built_at().as_secs()).unwrap_or(0);
         page.gauge("geoip_db_build_timestamp_seconds", "When the oldest place database in use was built", built)

@@ -14,6 +14,8 @@ mod master_key;
 mod metrics;
 mod notices;
 pub mod outward;
+mod places;
+mod rehearsal;
 mod sockets;
 pub mod tls_reports;
 
@@ -32,7 +34,6 @@ use crate::deliver::tls_sessions::TlsSessions;
 use crate::dns::{self, Resolver};
 use crate::egress::{Guard, Trust};
 use crate::enrich::Enricher;
-use crate::enrich::geo::{Files, Geo};
 use crate::fetch::Fetcher;
 use crate::http;
 use crate::http::admin::Admin;
@@ -56,6 +57,8 @@ use hosts::Checker;
 pub use lock::DataLock;
 use metrics::Figures;
 use outward::Outward;
+pub use places::{fetched_places, open_geo};
+pub use rehearsal::rehearse;
 pub use sockets::Addresses;
 use sockets::{HttpKind, Sockets};
 
@@ -133,7 +136,7 @@ impl App {
     pub async fn start(settings: &Settings, world: World) -> anyhow::Result<Self> {
         make_data_folder(&settings.data)
             .with_context(|| format!("make the data folder {}", settings.data.display()))?;
-        let lock = DataLock::take(&settings.data)?;
+        let lock = DataLock::take(&settings.data, settings.database.sqlite_path())?;
         let sockets = Sockets::bind(settings)?;
         let certificates = Certificates::open(&settings.tls, &settings.data, &settings.hostname)
             .context("prepare the certificate of the doors")?;
@@ -157,6 +160,7 @@ impl App {
             intake: intake.clone(),
             enricher: enricher.clone(),
             wal: settings.database.sqlite_path().map(|path| PathBuf::from(format!("{}-wal", path.display()))),
+            data: settings.data.clone(),
         });
         let look = Wake::default();
         let mut background = JoinSet::new();
@@ -400,24 +404,6 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
         key.is_refused();
     }
     opened.with_context(|| format!("open the database {}", settings.database))
-}
-
-/// Opens the databases of places that `settings` name, or the countries that are built in.
-///
-/// # Errors
-/// A file cannot be used.
-pub fn open_geo(settings: &Settings) -> anyhow::Result<Geo> {
-    let files = Files {
-        databases: settings.geoip.databases.clone(),
-        fetched: Some(fetched_places(settings)),
-        relays: settings.geoip.apple_relays.clone(),
-    };
-    Geo::open(files).context("geoip")
-}
-
-/// Where `postback geoip update` puts the database of places.
-pub fn fetched_places(settings: &Settings) -> PathBuf {
-    settings.data.join("geoip").join("city.mmdb")
 }
 
 /// What fetches on our own behalf, from where webhooks may go too, and from our own doors: a tracking host leads there.

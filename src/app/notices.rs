@@ -40,6 +40,7 @@ pub(super) async fn mail(store: Store, intake: Intake, clock: Clock) {
 /// Mails what notices there are now.
 async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
     for notice in store.notices().await.context("read the notices")? {
+        tell(&notice);
         let letter = letter_for(store, intake, &notice).await?;
         if let Some((grant, submission)) = letter {
             match intake.submit(&grant, submission).await {
@@ -57,6 +58,16 @@ async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
         store.remove_notice(notice.id).await.context("remove a notice")?;
     }
     Ok(())
+}
+
+/// Says it in the log, too.
+fn tell(notice: &Event) {
+    let Detail::Webhook { webhook, failures, error, .. } = &notice.detail else { return };
+    let what = match notice.kind {
+        EventKind::WebhookDisabled => "a webhook was switched off; `postback webhook enable` when its receiver is back",
+        _ => "a webhook fails; `postback webhook log` says how",
+    };
+    tracing::warn!(webhook.id = %webhook, failures, error, "{what}");
 }
 
 /// The mail of a notice, and who may send it; `None` when nobody wants one.

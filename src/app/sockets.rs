@@ -1,9 +1,10 @@
 //! The ports of the program: bound first, so that a port in use is told before anything is written.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -32,6 +33,7 @@ pub(super) enum HttpKind {
 impl Sockets {
     /// Binds what `settings` ask for: the doors only for a node that has them.
     pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        check(settings)?;
         let has_doors = settings.roles.contains(&Role::Doors);
         let all = all(settings);
         let bind = |key: &str, address| bind(key, address, families(address, &all));
@@ -91,6 +93,15 @@ fn families(address: SocketAddr, all: &[SocketAddr]) -> Families {
 fn all(settings: &Settings) -> Vec<SocketAddr> {
     let smtp = settings.smtp.listeners.iter().map(|listener| listener.address);
     smtp.chain([settings.http.address, settings.admin.address]).chain(settings.http.tls_address).collect()
+}
+
+/// Says of an address that `settings` name twice.
+pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
+    let mut named = HashSet::new();
+    match all(settings).into_iter().find(|address| address.port() != 0 && !named.insert(*address)) {
+        Some(address) => bail!("{address} is named for two doors; give each a port of its own"),
+        None => Ok(()),
+    }
 }
 
 fn bind(key: &str, address: SocketAddr, families: Families) -> anyhow::Result<TcpListener> {

@@ -1,6 +1,7 @@
 //! `postback check-config`: the effective settings, where each comes from, and what is wrong or unwise about them.
 
 use clap::Args;
+use postback::app;
 use postback::config::Problem;
 
 use super::{Options, say, serve};
@@ -22,6 +23,7 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()>
     for (line, origin) in lines {
         say(format!("{line:width$}  # {origin}"));
     }
+    app::rehearse(&loaded.settings).map_err(|fault| Problem(format!("{fault:#}")))?;
     let warnings = loaded.settings.warnings();
     for warning in &warnings {
         eprintln!("postback: warning: {warning}");

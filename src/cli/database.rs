@@ -37,8 +37,15 @@ impl Guest {
 
     /// The tenant with this slug.
     pub(super) async fn tenant(&self, slug: &str) -> anyhow::Result<Tenant> {
-        let found = self.store.tenant(slug).await.context("look for the tenant")?;
-        found.with_context(|| format!("there is no tenant {slug:?}; `postback tenant list` shows those there are"))
+        if let Some(found) = self.store.tenant(slug).await.context("look for the tenant")? {
+            return Ok(found);
+        }
+        if self.store.tenants("", 1).await.context("look for tenants")?.is_empty() {
+            bail!(
+                "nothing is set up yet: `postback serve` does it at its first start, or `postback tenant add {slug}`"
+            );
+        }
+        bail!("there is no tenant {slug:?}; `postback tenant list` shows those there are")
     }
 
     /// The mail agent with this name, of the tenant with this slug.

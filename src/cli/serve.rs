@@ -117,7 +117,7 @@ fn introduction(made: &FirstRun, addresses: &Addresses, settings: &Settings) -> 
     text += "\nTry it:\n";
     if let Some(smtp) = addresses.of("smtp") {
         text += &format!(
-            "\n  swaks --server {smtp} --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
+            "\n  swaks --server {smtp} --tls --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
              --from me@example.com --to you@example.org --h-Subject Hello --attach-type text/html \\\n    \
              --attach-body '<p>Hello, <a href=\"https://example.com/\">world</a></p>'\n"
         );

@@ -12,6 +12,7 @@ use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::Message;
 use postback::model::queue::Mark;
 use postback::model::reason::Cause;
+use postback::model::search::Search;
 use postback::model::time::Timestamp;
 use postback::store::deliveries::Attempt;
 use postback::store::dispatches::DispatchStanding;
@@ -25,10 +26,12 @@ use copies::Copies;
 
 /// Deliveries of one message that are told in full.
 const TOLD_MAX: usize = 20;
+/// Mails that are listed of those that match.
+const LISTED_MAX: u32 = 20;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A message id (msg_…), delivery id (dlv_…) or request id (2d6f.…)
+    /// A message id (msg_…), delivery id (dlv_…) or request id (2d6f.…); an address or a Message-ID lists what matches
     id: String,
     /// Print the mail itself, as its reader gets it, and nothing else
     #[arg(long)]
@@ -39,9 +42,26 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(loaded: &Loaded, arguments: &Arguments) -> anyhow::Result<()> {
-    let id = &arguments.id;
-    let (message, recipient) = named(id)?;
     let guest = Guest::open(loaded).await?;
+    let typed = &arguments.id;
+    let alone;
+    let id = match typed.contains('@') {
+        false => typed,
+        true => match matching(&guest, typed).await?.as_slice() {
+            [] => bail!("no mail matches {typed}: it never was, or is forgotten"),
+            [one] => {
+                alone = one.id.to_string();
+                &alone
+            }
+            several => {
+                several.iter().for_each(list_message);
+                say(format!("\nOf one of them: postback why {}", several[0].id));
+                guest.store.close().await;
+                return Ok(());
+            }
+        },
+    };
+    let (message, recipient) = named(id)?;
     let found = guest.store.message(message).await.context("look for the message")?;
     let Some(found) = found else { bail!("there is no message {message}: it never was, or is forgotten") };
     let deliveries = guest.store.deliveries(message).await.context("look for its deliveries")?;
@@ -83,8 +103,40 @@ fn named(id: &str) -> anyhow::Result<(MessageId, Option<u16>)> {
     let message = of_request.map_or_else(|| id.to_owned(), |uuid| format!("msg_{}", uuid.replace('-', "")));
     match message.parse() {
         Ok(message) => Ok((message, None)),
-        Err(_) => bail!("{id:?} is neither a message id (msg_…), a delivery id (dlv_…) nor a request id (2d6f.…)"),
+        Err(_) => bail!(
+            "{id:?} is neither a message id (msg_…), a delivery id (dlv_…), a request id (2d6f.…), an address nor a \
+             Message-ID"
+        ),
     }
+}
+
+/// The newest mails with this Message-ID, or to this address, of whatever tenant.
+async fn matching(guest: &Guest, typed: &str) -> anyhow::Result<Vec<Message>> {
+    const TENANTS_MAX: u32 = 1000;
+    const ROUNDS_MAX: usize = 20;
+    for _ in 0..ROUNDS_MAX {
+        // What came a moment ago is wanted too.
+        if !guest.store.index_messages().await.context("index the newest mail")? {
+            break;
+        }
+    }
+    let mut found = Vec::new();
+    for tenant in guest.store.tenants("", TENANTS_MAX).await.context("look for tenants")? {
+        let mut to_address = Search::all_of(tenant.id);
+        to_address.add(typed);
+        for search in [Search::named(tenant.id, typed), to_address] {
+            let matches = guest.store.search(&search, None, LISTED_MAX).await.context("look for the mail")?;
+            found.extend(matches.messages);
+        }
+    }
+    found.sort_by_key(|message: &Message| std::cmp::Reverse(message.id));
+    found.dedup_by_key(|message| message.id);
+    found.truncate(LISTED_MAX as usize);
+    Ok(found)
+}
+
+fn list_message(message: &Message) {
+    say(format!("{}  {}  {}", message.accepted_at, message.id, printable(&message.facts.subject)));
 }
 
 fn tell_message(message: &Message) {
@@ -140,7 +192,7 @@ fn standing(view: &DeliveryView, now: Timestamp) -> String {
     let reason = view.reason.map_or(String::new(), |reason| format!(" ({reason})"));
     match (delivery.state, view.due_at, view.settled_at) {
         (State::Queued, Some(until), _) if view.is_leased => {
-            format!("in attempt {}, until {until} at most", delivery.attempts)
+            format!("in attempt {}; another node may try from {until} on, unless this one goes on", delivery.attempts)
         }
         (State::Queued, ..) if view.held_at.is_some() || view.mark != Mark::None => {
             format!("queued{reason}: {}, given up after {}", next(view, now), delivery.expires_at)

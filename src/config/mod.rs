@@ -254,7 +254,9 @@ impl Settings {
         }
         if self.tracking.base_url.is_empty() && !self.is_capture() {
             return Some(
-                "tracking.base_url: readers must be able to follow it, once mail leaves this machine".to_owned(),
+                "tracking.base_url: not set; once mail leaves this machine, readers must be able to reach it: give the \
+                 address under which they do, like https://track.example.com"
+                    .to_owned(),
             );
         }
         let egress = self.egress_policy().err().map(|bad| bad.to_string());
@@ -358,7 +360,8 @@ mod tests {
         check("tls_reports.from", "me", "tls_reports.from: `me` is not a mail address");
         check("http.connections_max", "0", "http.connections_max: must not be 0");
         check("deliver.at_once", "0", "deliver.at_once: must not be 0");
-        let told = "tracking.base_url: readers must be able to follow it, once mail leaves this machine";
+        let told = "tracking.base_url: not set; once mail leaves this machine, readers must be able to reach it: give the \
+                    address under which they do, like https://track.example.com";
         check("deliver.mode", "smarthost", told);
         check("egress.allow", "banana", "egress: \"banana\" is neither an address nor a network");
         check("log.format", "xml", "--log.format: `xml` is not one of text, json");

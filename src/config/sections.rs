@@ -198,11 +198,21 @@ impl fmt::Display for DatabaseUrl {
                     // Only a URL that can have no password refuses to be given one.
                     let _ = url.set_password(Some("***"));
                 }
+                if url.query().is_some() {
+                    let pairs: Vec<_> = url.query_pairs().into_owned().map(masked).collect();
+                    url.query_pairs_mut().clear().extend_pairs(pairs);
+                }
                 url.fmt(out)
             }
             _ => out.write_str(&self.0),
         }
     }
+}
+
+/// A parameter of a URL, its value hidden if it is a secret.
+fn masked((name, value): (String, String)) -> (String, String) {
+    let value = if name.contains("password") { "***".to_owned() } else { value };
+    (name, value)
 }
 
 impl fmt::Debug for DatabaseUrl {

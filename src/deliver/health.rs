@@ -44,6 +44,13 @@ struct Rest {
     length: Duration,
 }
 
+impl Rest {
+    /// Whether it is not over. One that is further off than it is long was begun before the clock was put back.
+    fn holds(&self, now: Timestamp) -> bool {
+        now < self.until && self.until <= now + self.length
+    }
+}
+
 impl Health {
     /// Whether a mail, that a person asked for or not, may go there now.
     ///
@@ -53,7 +60,7 @@ impl Health {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut state.rest {
             None => Ok(()),
-            Some(rest) if now >= rest.until => {
+            Some(rest) if !rest.holds(now) => {
                 (rest.until, rest.tried_at) = (now + rest.length, now);
                 Ok(())
             }
@@ -68,7 +75,7 @@ impl Health {
     /// Whether it rests.
     pub fn is_resting(&self, now: Timestamp) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.rest.is_some_and(|rest| rest.until > now)
+        state.rest.is_some_and(|rest| rest.holds(now))
     }
 
     /// It did what it should.

@@ -411,12 +411,20 @@ impl Deliver {
             route = tried.route,
             peer = tried.peer,
             outcome = judge::outcome_word(&tried.outcome),
+            domain = leased.delivery.address.domain(),
             code = tried.code,
             reason = cause.map(|cause| cause.reason.as_str()),
+            diagnostic = cause.map(|cause| head(&cause.diagnostic)),
             duration_ms = u64::try_from(stopwatch.elapsed().as_millis()).unwrap_or(u64::MAX),
             "delivery attempted"
         );
     }
+}
+
+/// As much of the other side's words as a line of the log holds.
+fn head(diagnostic: &str) -> &str {
+    const BYTES_MAX: usize = 200;
+    &diagnostic[..diagnostic.floor_char_boundary(BYTES_MAX)]
 }
 
 /// Who answers for mail that goes this way, as far as is known: the first of its hosts that does not rest.

@@ -67,6 +67,8 @@ const APART_RESTING: Duration = Duration::from_millis(20);
 /// What a conversation is thought to take before one was had.
 const TOOK_AT_FIRST: Duration = Duration::from_millis(20);
 const TOOK_MIN: Duration = Duration::from_millis(2);
+/// By less than this, times of different threads come out of order.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// How one destination does.
 #[derive(Debug)]
@@ -90,6 +92,8 @@ pub struct Pace {
     took: Duration,
     /// When the last mail that was put off comes due.
     horizon: Timestamp,
+    /// The latest time that it was asked at.
+    asked_at: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +118,7 @@ impl Pace {
             next_at: never,
             took: TOOK_AT_FIRST,
             horizon: never,
+            asked_at: never,
         }
     }
 
@@ -122,6 +127,7 @@ impl Pace {
     /// # Errors
     /// [`Wait`]
     pub fn begin(&mut self, now: Timestamp) -> Result<(), Wait> {
+        self.follow(now);
         let closed_until = self.closed_until();
         if closed_until > now {
             let is_far = closed_until.since(now) > WAIT_MAX;
@@ -154,6 +160,7 @@ impl Pace {
     /// # Errors
     /// Until when it is put off.
     pub fn admit(&mut self, now: Timestamp, ahead: usize) -> Result<(), Timestamp> {
+        self.follow(now);
         let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         let closed_until = self.closed_until();
         if closed_until.since(now) > WAIT_MAX {
@@ -236,6 +243,20 @@ impl Pace {
             }
             None => self.rest = Some(Rest { until: now + first, span: first }),
         }
+    }
+
+    /// Goes back with a clock that was put back: what is to come stays as far away as it was.
+    fn follow(&mut self, now: Timestamp) {
+        let back = self.asked_at.since(now);
+        if back > CLOCK_STEP {
+            for time in [&mut self.slow_until, &mut self.slowed_at, &mut self.next_at, &mut self.horizon] {
+                *time = *time - back;
+            }
+            if let Some(rest) = &mut self.rest {
+                rest.until = rest.until - back;
+            }
+        }
+        self.asked_at = now;
     }
 
     fn put_off(&mut self, earliest: Timestamp, apart: Duration) -> Timestamp {
@@ -343,6 +364,20 @@ mod tests {
         let mut fast = pace(1_000, 1_000, Some(600));
         assert_eq!(begun(&mut fast, NOW), 10, "a second's worth at once");
         assert_eq!(begun(&mut fast, NOW + SECOND), 10);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_keeps_nobody_waiting_for_longer() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let mut limited = pace(1, 1, Some(1));
+        assert_eq!(begun(&mut limited, NOW), 1);
+        limited.gave_back();
+        assert_eq!(limited.admit(NOW - DAY, 0), Err(NOW - DAY + SECOND * 120));
+        assert_eq!(begun(&mut limited, NOW - DAY + SECOND * 60), 1);
+        let mut dead = pace(10, 5, None);
+        (0..3).for_each(|_| learn(&mut dead, Signal::Nobody, NOW));
+        assert_eq!(dead.begin(NOW), Err(Wait::ForLong));
+        assert_eq!(begun(&mut dead, NOW - DAY + REST), 1);
     }
 
     #[test]

@@ -163,6 +163,8 @@ struct Queues {
     oldest_delivery_secs: Gauge<f64, AtomicU64>,
     dispatches: Gauge,
     oldest_dispatch_secs: Gauge<f64, AtomicU64>,
+    webhooks_paused: Gauge,
+    webhooks_off: Gauge,
 }
 
 impl Queues {
@@ -175,6 +177,13 @@ impl Queues {
         registry.register("webhook_pending", "Dispatches that wait or are under way", queues.dispatches.clone());
         let oldest = "How long the dispatch that is due longest has been due";
         registry.register("webhook_oldest_due_age_seconds", oldest, clone(&queues.oldest_dispatch_secs));
+        let paused = "Webhooks that fail and are asked one request at a time";
+        registry.register("webhooks_paused", paused, queues.webhooks_paused.clone());
+        registry.register(
+            "webhooks_switched_off",
+            "Webhooks that were switched off by us",
+            queues.webhooks_off.clone(),
+        );
         queues
     }
 
@@ -185,5 +194,7 @@ impl Queues {
         self.oldest_delivery_secs.set(age(counts.oldest_delivery_due));
         self.dispatches.set(count(counts.dispatches));
         self.oldest_dispatch_secs.set(age(counts.oldest_dispatch_due));
+        self.webhooks_paused.set(count(counts.webhooks_paused));
+        self.webhooks_off.set(count(counts.webhooks_off));
     }
 }

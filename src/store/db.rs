@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
 use tokio::time::timeout;
@@ -335,7 +336,13 @@ impl Db {
             }
             Db::Postgres(Reach { pool, .. }) => migrator(|step| step.postgres).run(pool).await,
         };
-        done.map_err(|fault| StoreError::Unavailable(fault.into()))
+        done.map_err(|fault| match fault {
+            MigrateError::VersionMissing(step) => StoreError::Corrupt(format!(
+                "it is of a newer Postback (step {step} of its schema is unknown here); start that version again, or \
+                 restore the copy made before the upgrade"
+            )),
+            fault => StoreError::Unavailable(fault.into()),
+        })
     }
 
     async fn check_promise(&self, sync: Sync) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::model::message::Message;
 use crate::model::queue::Mark;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
+use crate::model::webhook_health::SICK;
 
 /// A delivery with what its row tells beyond the queue's needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub struct QueueCounts {
     pub dispatches: u64,
     /// The due time of the oldest of them.
     pub oldest_dispatch_due: Option<Timestamp>,
+    /// Webhooks that fail and are asked one request at a time.
+    pub webhooks_paused: u64,
+    /// Webhooks that were switched off by us.
+    pub webhooks_off: u64,
 }
 
 /// Which events to list.
@@ -300,7 +305,23 @@ impl Store {
         };
         let (deliveries, oldest_delivery_due) = counts(&deliveries)?;
         let (dispatches, oldest_dispatch_due) = counts(&dispatches)?;
-        Ok(QueueCounts { deliveries, oldest_delivery_due, dispatches, oldest_dispatch_due })
+        let sql = "
+            select (
+                select count(*) from webhook_health
+                join webhooks on webhooks.id = webhook_health.webhook_id
+                where switch = 'on' and score >= $1) as paused, (
+                select count(*) from webhooks where switch = 'off_by_us') as off";
+        let webhooks = self.row(sql, vec![SICK.into()]).await?;
+        let count = |column| webhooks.as_ref().map_or(Ok(0), |row| row.small(column));
+        let (webhooks_paused, webhooks_off) = (count("paused")?, count("off")?);
+        Ok(QueueCounts {
+            deliveries,
+            oldest_delivery_due,
+            dispatches,
+            oldest_dispatch_due,
+            webhooks_paused,
+            webhooks_off,
+        })
     }
 }
 

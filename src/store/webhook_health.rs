@@ -109,6 +109,10 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
         for settlement in settlements {
             news = graver(news, take(&mut health, settlement));
         }
+        if health.is_sick() && !before.as_ref().is_some_and(Health::is_sick) {
+            tracing::warn!(webhook.id = %id, failures = health.failures, error = health.last_error,
+                "a webhook is paused; one request at a time finds out whether its receiver is back");
+        }
         if let Some((news, at)) = news {
             notices.extend(tell(tx, id, news, &mut health, at, master).await?);
         }

@@ -174,7 +174,9 @@ impl Gate {
         const SECOND: i64 = 1_000_000;
         let now_micros = now.as_millis().saturating_mul(1000);
         let drop = SECOND / i64::from(rate.max(1));
-        let filled = self.empty_at.max(now_micros).saturating_add(drop);
+        // What is further off than a full bucket was poured before the clock was put back.
+        let empty_at = if self.empty_at > now_micros + SECOND + drop { 0 } else { self.empty_at };
+        let filled = empty_at.max(now_micros).saturating_add(drop);
         let over = filled.saturating_sub(now_micros.saturating_add(SECOND));
         if over > 0 {
             let wait = u64::try_from(over).unwrap_or_default().div_ceil(1000);
@@ -251,6 +253,8 @@ mod tests {
             }
         }
         assert!((100..=110).contains(&count), "{count}");
+        clock.put_back(Duration::from_secs(86_400));
+        assert!(gates.enter(&hook, Lane::Fresh).is_ok(), "a bucket from before the clock was put back is empty");
         let slow = webhook(2, None, Some(1));
         drop(gates.enter(&slow, Lane::Fresh).unwrap());
         let later = Full::Until(clock.now() + Duration::from_secs(1));

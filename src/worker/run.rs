@@ -16,6 +16,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::model::delivery::Lease;
+use crate::model::queue::Mark;
 use crate::model::retry::LEASE;
 use crate::model::time::Timestamp;
 use crate::wake::Wake;
@@ -136,10 +137,10 @@ impl<Q: Queue> Run<Q> {
             let (id, _) = Q::held(&leased);
             let until = self.held.get(&id).map_or_else(Timestamp::default, |held| held.until);
             if until < now + LEASE_LEFT_MIN {
-                self.held.remove(&id);
-                self.waiting.ended(&party);
-                self.look_soon(until.max(now));
                 tracing::debug!(%id, "a lease ended before its {} began", Q::NAME);
+                self.waiting.ended(&party);
+                // A renewal may be on its way: without this it would keep the row from everybody.
+                self.put_off(&leased, Later { until: now, mark: Mark::None });
                 continue;
             }
             match self.queue.turn(&party, &leased) {
@@ -301,10 +302,12 @@ impl<Q: Queue> Run<Q> {
             }
             Answer::Renewed { at, asked, held: Ok(ids) } => {
                 self.faults = 0;
-                self.renew_at = at + RENEW_EVERY;
                 // What is not confirmed is lost now, not when its old end comes.
                 asked.iter().for_each(|id| self.holds_until(id, Timestamp::default()));
                 ids.iter().for_each(|id| self.holds_until(id, at + LEASE));
+                // What came meanwhile may end sooner than what was renewed.
+                let ends = self.held.values().map(|held| held.until).filter(|until| *until > at);
+                self.renew_at = ends.min().unwrap_or(at + LEASE) - (LEASE - RENEW_EVERY);
             }
             Answer::PutOff(Ok(())) => self.faults = 0,
             Answer::PutOff(Err(fault)) => {

@@ -86,6 +86,19 @@ fn check_config_shows_what_holds_and_why() {
     assert!(line("database").ends_with("# --database") && !shown.contains("hunter2"));
     assert!(shown.parse::<toml::Table>().is_ok(), "what is shown can be used as a settings file");
 
+    let url = "postgres://db/postback?user=me&password=hunter2";
+    assert!(!printed(folder.path(), &["check-config", "--database", url]).contains("hunter2"));
+
+    let refused = |key: &str, expected: &str| {
+        let output = run(folder.path(), &["check-config", "--set", key]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains(expected), "{key}: {told}");
+    };
+    refused("admin.address=127.0.0.1:8080", "127.0.0.1:8080 is named for two doors");
+    refused("tls.certificate=nowhere.pem", "tls needs both `certificate` and `key`");
+    refused("geoip.databases=nowhere.mmdb", "nowhere.mmdb");
+    refused("master_key=short", "master_key: it must be the base64 of 32 bytes");
+
     let public = ["check-config", "--set", "admin.address=0.0.0.0:9080"];
     assert!(run(folder.path(), &public).status.success());
     assert_eq!(run(folder.path(), &[&public[..], &["--strict"]].concat()).status.code(), Some(2));
@@ -166,6 +179,7 @@ on_both_engines! {
         assert!(!told.contains('\u{1b}'), "nothing of the mail commands the terminal");
         let delivery = told.split_whitespace().find(|word| word.starts_with("dlv_")).unwrap();
         assert!(ok(&["why", delivery]).contains("reader@example.com"));
+        assert_eq!(ok(&["why", "Reader@example.com"]), told, "the only mail to this address");
         let copy = ok(&["why", delivery, "--mail"]);
         assert!(copy.starts_with("X-Postback-Ref: b+") && copy.ends_with("\r\n\r\nhello\r\n"), "{copy}");
         let message = ok(&["send", "--to", "a@example.com", "--to", "b@example.com", "--html", "<a href='https://b.example/'>x</a>"]);
