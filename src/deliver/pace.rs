@@ -377,6 +377,7 @@ mod tests {
         let mut dead = pace(10, 5, None);
         (0..3).for_each(|_| learn(&mut dead, Signal::Nobody, NOW));
         assert_eq!(dead.begin(NOW), Err(Wait::ForLong));
+        assert_eq!(dead.begin(NOW - DAY), Err(Wait::ForLong));
         assert_eq!(begun(&mut dead, NOW - DAY + REST), 1);
     }
 
