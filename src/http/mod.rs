@@ -23,6 +23,8 @@ mod operation;
 
 mod framing;
 
+mod memory;
+
 mod body;
 
 mod json;
@@ -91,6 +93,7 @@ use brake::{Brake, Left};
 pub use console::routes as console_routes;
 pub use counters::{Counters, read};
 pub use house::{House, Places};
+use memory::{Memory, Owner, Share};
 use once::Ticket;
 use outward::Outward;
 use problem::{Problem, RETRY_AFTER_SECS};
@@ -121,7 +124,7 @@ pub struct Settings {
     pub drain_secs_max: u64,
     /// Largest body of a request that sends mail, in bytes.
     pub send_bytes_max: usize,
-    /// Memory that the bodies of all requests may hold together, in bytes.
+    /// Memory that the bodies of all requests and answers may hold together, in bytes; a quarter of it for one tenant.
     pub memory_bytes_max: usize,
     /// Requests a minute of one API key, where its tenant has no limit of its own; as many as come unless set.
     pub requests_per_minute_max: Option<u32>,
@@ -202,7 +205,7 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
-    memory: body::Memory,
+    memory: Memory,
     brake: Brake,
     counters: Arc<Counters>,
     guesses: track::Guesses,
@@ -212,7 +215,7 @@ struct Inner {
 impl Server {
     /// Doors that nobody stands at yet.
     pub fn new(parts: Parts) -> Self {
-        let memory = body::Memory::new(parts.settings.memory_bytes_max);
+        let memory = Memory::new(parts.settings.memory_bytes_max, parts.settings.send_bytes_max);
         let (brake, counters, guesses, sign_ins) = Default::default();
         Self(Arc::new(Inner { parts, memory, brake, counters, guesses, sign_ins }))
     }
@@ -287,6 +290,13 @@ impl Server {
         Ok(deliveries)
     }
 
+    /// A share of the memory for so many bytes.
+    fn room(&self, owner: Owner, bytes: u64) -> Result<Share, Problem> {
+        let mut share = self.0.memory.share(owner);
+        share.grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        Ok(share)
+    }
+
     fn store(&self) -> &Store {
         &self.0.parts.store
     }
@@ -315,7 +325,7 @@ impl Server {
 impl Answerer for Server {
     async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Answer {
         if let Some(answer) = self.0.parts.challenges.answer(request.uri().path()) {
-            return text_answer(answer);
+            return bytes_answer(answer);
         }
         if let Some(answer) = track::answer(self, &request, peer).await {
             return answer;
@@ -418,8 +428,8 @@ fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
 }
 
 /// Bytes that nobody takes for a page.
-fn text_answer(text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+fn bytes_answer(bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(bytes.into()));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     answer
 }

@@ -13,6 +13,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATI
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::brake::Left;
+use super::memory::Owner;
 use super::operation::Operation;
 use super::problem::Problem;
 use super::server::Answer;
@@ -48,14 +49,16 @@ where
     W: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     server.spend(grant, left)?;
-    let body = server.0.memory.read(request, operation.bytes_max(server)).await?;
+    let owner = Owner::Tenant(grant.tenant.id);
+    let body = body::read(server.0.memory.share(owner), request, operation.bytes_max(server)).await?;
     let ticket = match turn(server, grant, request, &body.bytes).await? {
         Ok(ticket) => ticket,
         Err(replay) => return Ok(replay),
     };
     let reserved = ticket.clone().filter(|_| !operation.is_send);
-    let (work, server) = (work(body, ticket.clone()), server.clone());
-    super::finish(async move {
+    let (work, method) = (work(body, ticket.clone()), request.method().clone());
+    let (share, server) = (server.0.memory.share(owner), server.clone());
+    let answer = super::finish(async move {
         if let Some(ticket) = &reserved {
             server.intake().reserve(ticket).await.map_err(no_turn)?;
         }
@@ -72,7 +75,8 @@ where
         }
         answer
     })
-    .await
+    .await?;
+    share.hold(&method, answer).await
 }
 
 fn no_turn(why: NoTurn) -> Problem {

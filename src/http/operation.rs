@@ -12,6 +12,7 @@ use hyper::{Method, Request};
 use serde_json::Value;
 
 use super::brake::Left;
+use super::memory::{Owner, Share};
 use super::once::{self, Ticket};
 use super::problem::Problem;
 use super::query::Query;
@@ -43,6 +44,14 @@ impl Call {
     /// What stands in the second place of the path.
     pub(super) fn second_place(&self) -> &str {
         self.places.get(1).map_or("", String::as_str)
+    }
+
+    /// Room in memory for so many bytes, for as long as what is returned is kept.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn room(&self, bytes: u64) -> Result<Share, Problem> {
+        self.server.room(Owner::Tenant(self.grant.tenant.id), bytes)
     }
 
     /// Whether the body is a mail as it is.

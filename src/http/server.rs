@@ -220,7 +220,8 @@ impl Crowd {
     }
 }
 
-fn host(ip: IpAddr) -> IpAddr {
+/// An address as a host: an IPv6 host is its /64.
+pub(super) fn host(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),

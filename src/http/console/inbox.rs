@@ -76,6 +76,7 @@ async fn open(visit: &Visit<'_>, id: &str) -> Result<Open, Fault> {
     let wanted = visit.query.get("to").parse().unwrap_or(0);
     let reader = recipients.iter().find(|(number, _)| *number == wanted).or(recipients.first());
     let (reader, address) = reader.cloned().unwrap_or_default();
+    let _room = visit.room(message.size_bytes)?;
     let content = store.content(message.id).await?;
     let seen = content.as_deref().map(view::view).unwrap_or_default();
     let facts = &message.facts;

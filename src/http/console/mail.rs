@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
 use super::messages::find;
 use super::page::{guard, whole};
 use super::{Fault, Page, Visit};
+use crate::http::memory::Share;
 use crate::mail::view;
 use crate::model::id::DeliveryId;
 
@@ -23,14 +24,17 @@ pub(super) fn kept_in(html: &str, policy: &str) -> Page {
     Ok(answer)
 }
 
-async fn content(visit: &Visit<'_>, id: &str) -> Result<Bytes, Fault> {
+/// The mail, and the memory that it takes.
+async fn content(visit: &Visit<'_>, id: &str) -> Result<(Bytes, Share), Fault> {
     let message = find(visit, id).await?;
-    visit.server.store().content(message.id).await?.ok_or(Fault::NotFound)
+    let room = visit.room(message.size_bytes)?;
+    Ok((visit.server.store().content(message.id).await?.ok_or(Fault::NotFound)?, room))
 }
 
 /// The HTML of a mail as it was handed in.
 pub(super) async fn html(visit: &Visit<'_>, id: &str) -> Page {
-    let seen = view::view(&content(visit, id).await?);
+    let (content, _room) = content(visit, id).await?;
+    let seen = view::view(&content);
     kept_in(&seen.html.ok_or(Fault::NotFound)?, MAIL_POLICY)
 }
 
@@ -40,6 +44,7 @@ pub(super) async fn copy(visit: &Visit<'_>, id: &str, number: &str) -> Page {
     let recipient = number.parse().map_err(|_| Fault::NotFound)?;
     let delivery = DeliveryId { message: message.id, recipient };
     visit.server.store().delivery(delivery).await?.ok_or(Fault::NotFound)?;
+    let _room = visit.room(message.size_bytes)?;
     let content = visit.server.store().content(message.id).await?.ok_or(Fault::NotFound)?;
     let rendered = visit.server.intake().copy(&content, &message, delivery).ok_or(Fault::NotFound)?;
     let seen = view::view(&rendered.bytes);
@@ -60,7 +65,7 @@ pub(super) async fn copy(visit: &Visit<'_>, id: &str, number: &str) -> Page {
 
 /// The mail as it was handed in, to be saved.
 pub(super) async fn source(visit: &Visit<'_>, id: &str) -> Page {
-    let content = content(visit, id).await?;
+    let (content, _room) = content(visit, id).await?;
     let mut answer = whole(StatusCode::OK, "text/plain; charset=utf-8", content);
     guard(&mut answer, MAIL_POLICY);
     let saved = HeaderValue::from_static("attachment; filename=\"message.eml\"");
@@ -70,7 +75,7 @@ pub(super) async fn source(visit: &Visit<'_>, id: &str) -> Page {
 
 /// One attachment, to be saved under a name of ours.
 pub(super) async fn attachment(visit: &Visit<'_>, id: &str, place: &str) -> Page {
-    let content = content(visit, id).await?;
+    let (content, _room) = content(visit, id).await?;
     let place: usize = place.parse().map_err(|_| Fault::NotFound)?;
     let file = view::view(&content).attachments.into_iter().nth(place).ok_or(Fault::NotFound)?;
     let mut answer = whole(StatusCode::OK, "application/octet-stream", file.content.into());

@@ -36,9 +36,10 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode};
 
+use super::memory::Owner;
 use super::problem::Problem;
 use super::server::{Answer, Peer};
-use super::{SMALL_BYTES_MAX, Server, header};
+use super::{SMALL_BYTES_MAX, Server, body, header};
 use crate::model::tenant::Tenant;
 use crate::model::user::User;
 use form::Form;
@@ -122,7 +123,8 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
     if let ["static", name] = segments.as_slice() {
         return statics::answer(name).ok_or(Fault::NotFound);
     }
-    let is_change = match *request.method() {
+    let method = request.method().clone();
+    let is_change = match method {
         Method::GET | Method::HEAD => false,
         Method::POST => true,
         _ => return Err(Problem::Method { allowed: "GET, POST" }.into()),
@@ -139,26 +141,29 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
         Some((route, _)) if route.is_large => LARGE_BYTES_MAX,
         _ => SMALL_BYTES_MAX,
     };
+    let owner = Owner::of(user.as_ref().and_then(|user| user.tenant), browser.address);
     let query = Form::parse(request.uri().query().unwrap_or_default().as_bytes());
     let form = if is_change {
         let kind = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-        Form::of_body(&kind, &server.0.memory.read(request, bytes_max).await?.bytes)
+        Form::of_body(&kind, &body::read(server.0.memory.share(owner), request, bytes_max).await?.bytes)
     } else {
         Form::default()
     };
     let Some(user) = user else { return door_page(server, &browser, &segments, is_change, &form).await };
-    match (segments.as_slice(), is_change) {
+    let answer = match (segments.as_slice(), is_change) {
         (["sign-out"], true) => session::sign_out(server, &browser).await,
         ([], false) => first_page(server, &user).await,
         (["people"], _) | (["people", ..], true) => people::answer(server, &browser, &user, &segments, &form).await,
         (["account", rest @ ..], _) => account::answer(server, &browser, &user, rest, is_change, &form).await,
         ([slug, ..], _) => {
-            let visit = visit(server, &browser, user, slug, query, is_change.then_some(form)).await?;
+            let asked = visit::Asked { query, form: is_change.then_some(form), owner };
+            let visit = visit(server, &browser, user, slug, asked).await?;
             let (route, places) = route.ok_or(Fault::NotFound)?;
             (route.work)(&visit, routes::Places::of(&places)).await
         }
         _ => Err(Fault::NotFound),
-    }
+    };
+    Ok(server.0.memory.share(owner).hold(&method, answer?).await?)
 }
 
 /// Pages for whom we do not know yet.

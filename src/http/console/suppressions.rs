@@ -160,12 +160,13 @@ pub(super) async fn export(visit: &Visit<'_>, key: &str) -> Page {
     let agent = visit.agent(key).await?;
     let (scope, word) = scope(visit, &agent);
     let mut text = csv::HEAD.to_owned();
-    let mut filter = Filter::default();
+    let (mut filter, mut room) = (Filter::default(), visit.room(0)?);
     loop {
         let found = visit.server.store().suppressions(Lists::Of(scope), &filter, BITE).await?;
         let Some(last) = found.last() else { break };
         filter.after = last.target.to_string();
         found.iter().for_each(|suppression| text += &csv::line(suppression));
+        room.grow(text.capacity())?;
     }
     let mut answer = whole(StatusCode::OK, "text/csv; charset=utf-8", text.into());
     let saved = format!("attachment; filename=\"suppressions-{word}-{}.csv\"", agent.key);

@@ -7,6 +7,7 @@ use hyper::Method;
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::{Fault, session};
+use crate::http::memory::{Owner, Share};
 use crate::http::problem::Problem;
 use crate::http::query::encoded;
 use crate::http::{Server, mailtura};
@@ -28,6 +29,16 @@ pub(super) struct Visit<'s> {
     has_inbox: bool,
     /// Something is to be changed.
     is_change: bool,
+    owner: Owner,
+}
+
+/// What a person asks for.
+pub(super) struct Asked {
+    pub(super) query: Form,
+    /// What is to be changed, if anything is.
+    pub(super) form: Option<Form>,
+    /// Whose memory it takes.
+    pub(super) owner: Owner,
 }
 
 pub(super) async fn visit<'s>(
@@ -35,9 +46,9 @@ pub(super) async fn visit<'s>(
     browser: &session::Browser,
     user: User,
     slug: &str,
-    query: Form,
-    form: Option<Form>,
+    asked: Asked,
 ) -> Result<Visit<'s>, Fault> {
+    let Asked { query, form, owner } = asked;
     let tenant = server.store().tenant(slug).await?.ok_or(Fault::NotFound)?;
     if user.tenant.is_some_and(|own| own != tenant.id) {
         return Err(Fault::NotFound);
@@ -45,7 +56,7 @@ pub(super) async fn visit<'s>(
     let agents = server.store().agents(tenant.id, "", AGENTS_MAX).await?;
     let has_inbox = server.house().is_capture || agents.iter().any(|agent| agent.settings.is_sandboxed);
     let (is_change, form) = (form.is_some(), form.unwrap_or_default());
-    Ok(Visit { has_inbox, is_change, server, user, tenant, address: browser.address.to_string(), query, form })
+    Ok(Visit { has_inbox, is_change, owner, server, user, tenant, address: browser.address.to_string(), query, form })
 }
 
 impl Visit<'_> {
@@ -56,6 +67,11 @@ impl Visit<'_> {
 
     pub(super) fn may(&self, deed: Deed) -> Result<(), Fault> {
         if self.user.role.may(deed) { Ok(()) } else { Err(Fault::Forbidden) }
+    }
+
+    /// Room in memory for so many bytes, for as long as what is returned is kept.
+    pub(super) fn room(&self, bytes: u64) -> Result<Share, Fault> {
+        Ok(self.server.room(self.owner, bytes)?)
     }
 
     /// Whether the person looks after the installation, and not after one tenant.

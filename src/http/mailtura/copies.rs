@@ -10,7 +10,7 @@ use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::shape::{self, Email, Nullable, Schemas, Shape, answer, request};
-use super::super::{json_answer, once, query, text_answer};
+use super::super::{bytes_answer, json_answer, once, query};
 use super::emails::{accepted, find};
 use super::recipients::KeptMail;
 use crate::intake::submission::{Content, Receipt, Submission, Switches};
@@ -92,13 +92,13 @@ pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
 /// `GET /api/v1/emails/{id}/content`: as it was handed in, or with `to` as it goes out to that recipient.
 pub(super) async fn content(call: Call) -> Result<Answer, Problem> {
     let message = find(&call).await?;
+    let _room = call.room(message.size_bytes)?;
     let content = call.server.store().content(message.id).await?.ok_or(Problem::NotFound("Content"))?;
     let bytes = match call.query.text("to") {
-        None => content.to_vec(),
-        Some(_) => rendered(&call, &message, &content).await?.bytes,
+        None => content,
+        Some(_) => rendered(&call, &message, &content).await?.bytes.into(),
     };
-    let mut answer = text_answer(String::new());
-    *answer.body_mut() = http_body_util::Full::new(bytes.into());
+    let mut answer = bytes_answer(bytes);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("message/rfc822"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -109,6 +109,7 @@ pub(super) async fn content(call: Call) -> Result<Answer, Problem> {
 /// `GET /api/v1/emails/{id}/tracking`: what tracking made of the copy of `to`, or of the first recipient's.
 pub(super) async fn tracking(call: Call) -> Result<Answer, Problem> {
     let message = find(&call).await?;
+    let _room = call.room(message.size_bytes)?;
     let content = call.server.store().content(message.id).await?.ok_or(Problem::NotFound("Content"))?;
     let tracked = rendered(&call, &message, &content).await?.tracked;
     let link =
@@ -143,6 +144,7 @@ pub(super) async fn resend(call: Call) -> Result<Answer, Problem> {
     let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
     let wanted = if is_bare { None } else { shape::read::<Resending>(&call.body.bytes)?.to };
     let store = call.server.store();
+    let _room = call.room(message.size_bytes)?;
     let content = store.content(message.id).await?.ok_or(Problem::NotFound("Content"))?;
     let addresses = store.deliveries(message.id).await?.into_iter().map(|view| view.delivery.address);
     let is_meant = |address: &Address| wanted.as_ref().is_none_or(|Email(wanted)| wanted == address);

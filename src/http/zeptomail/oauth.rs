@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
+use super::super::memory::Owner;
 use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::{SMALL_BYTES_MAX, Server, body, client, finish, json_answer};
@@ -32,7 +33,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
     }
     let peer = client::of(request);
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let body = server.0.memory.read(request, SMALL_BYTES_MAX).await?;
+    let body = body::read(server.0.memory.share(Owner::of(None, peer)), request, SMALL_BYTES_MAX).await?;
     let server = server.clone();
     finish(async move {
         let mut client = OAuthClient::default();

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{House, KEY, PATIENCE, Reply};
+use super::{House, KEY, OTHER_KEY, PATIENCE, Reply};
 
 fn head(house: &House, path: &str, more: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\n{more}\r\n", house.address)
@@ -37,6 +37,83 @@ async fn bodies_have_a_largest_size() {
     assert_eq!(Reply::read(&house.raw(chunked.concat().as_bytes()).await).status, 413);
     let asking = head(&house, "/api/v1/emails", "Expect: 100-continue\r\nContent-Length: 200000\r\n");
     assert_eq!(Reply::read(&house.raw(asking.as_bytes()).await).status, 413);
+    house.shut().await;
+}
+
+/// What a request with this head and so much of its body gets, once it has got it `status`; the house takes a while to
+/// hear of what came and who went.
+async fn comes_to(house: &House, request: &[u8], status: u16) -> Reply {
+    let asking = async {
+        loop {
+            let reply = Reply::read(&house.raw(request).await);
+            if reply.status == status {
+                return reply;
+            }
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("the answer changes in time")
+}
+
+async fn begun(house: &House, request: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_never_come_take_no_memory() {
+    let settings = Settings { send_bytes_max: 1 << 20, memory_bytes_max: 4 << 20, ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let length = |size: usize| format!("Connection: close\r\nContent-Length: {size}\r\n");
+    let promised = head(&house, "/api/v1/emails", &length(1 << 20));
+    let mut promises = Vec::new();
+    for _ in 0..50 {
+        promises.push(begun(&house, promised.as_bytes()).await);
+    }
+    let mail = |key: &str, from: &str| {
+        let text = "x".repeat(300_000);
+        let mail = format!(r#"{{"from":"a@{from}.example","to":"b@example.com","subject":"s","text":"{text}"}}"#);
+        (head(&house, "/api/v1/emails", &length(mail.len())).replace(KEY, key) + &mail).into_bytes()
+    };
+    let (ours, theirs) = (mail(KEY, "ours"), mail(OTHER_KEY, "theirs"));
+    assert_eq!(Reply::read(&house.raw(&ours).await).status, 201);
+
+    // What has come of a body is held, of one tenant no more than a quarter; the others have theirs.
+    let large = promised + &"x".repeat(900_000);
+    let held = begun(&house, large.as_bytes()).await;
+    let refused = comes_to(&house, &ours, 503).await;
+    assert_eq!(refused.field("retry-after"), "5");
+    assert_eq!(Reply::read(&house.raw(&theirs).await).status, 201);
+    let small = r#"{"from":"a@ours.example","to":"b@example.com","subject":"s","text":"t"}"#;
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", small).await.status, 201);
+    drop(held);
+    comes_to(&house, &ours, 201).await;
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_are_few() {
+    const SIZE: usize = 12 << 20;
+    let settings = Settings { send_bytes_max: 16 << 20, memory_bytes_max: 64 << 20, ..Settings::default() };
+    let house = House::with(settings, |_| {}).await;
+    let text = format!("{}\r\n", "x".repeat(70)).repeat(SIZE / 72);
+    let mail = json!({ "from": "a@ours.example", "to": "b@example.com", "subject": "s", "text": text });
+    let sent = house.mailtura("POST", "/api/v1/emails", &mail.to_string()).await.json();
+    let path = format!("/api/v1/emails/{}/content", sent["id"].as_str().unwrap());
+    let get = head(&house, &path, "Connection: close\r\n").replace("POST", "GET");
+
+    // No buffer of the system holds so much: what a client leaves unread stays with us.
+    let mut unread = begun(&house, get.as_bytes()).await;
+    let mut first = [0; 15];
+    timeout(PATIENCE, unread.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let refused = Reply::read(&house.raw(get.as_bytes()).await);
+    refused.is(503, r#"{"message":"Temporarily unavailable; nothing was accepted, try again"}"#);
+    assert_eq!(house.mailtura("GET", "/api/v1/emails", "").await.status, 200);
+    drop(unread);
+    let read = comes_to(&house, get.as_bytes(), 200).await;
+    assert_eq!(read.field("content-length"), read.body.len().to_string());
+    assert!(read.body.len() > SIZE * 9 / 10);
     house.shut().await;
 }
 
