@@ -9,7 +9,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,27 +32,32 @@ pub(super) struct Patience {
 
 const IDLE: u8 = 0;
 const HEADER: u8 = 1;
-/// The header says in two ways where its request ends.
-const AMBIGUOUS: u8 = 2;
-const ANSWERING: u8 = 3;
+const ANSWERING: u8 = 2;
 
 /// What a connection is doing; shared by its stream and its service.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace(Arc<AtomicU8>);
+pub(super) struct Pace(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    phase: AtomicU8,
+    is_doubtful: AtomicBool,
+}
 
 impl Pace {
-    /// A request's header is here. Whether it says one thing only.
+    /// A request's header is here. Whether everything that has come on this connection says one thing only.
     pub(super) fn answering(&self) -> bool {
-        self.0.swap(ANSWERING, Ordering::Relaxed) != AMBIGUOUS
+        self.0.phase.store(ANSWERING, Ordering::Relaxed);
+        !self.0.is_doubtful.load(Ordering::Relaxed)
     }
 
     /// Its answer is on its way.
     pub(super) fn idle(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.0.phase.store(IDLE, Ordering::Relaxed);
     }
 
     fn phase(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
     }
 }
 
@@ -102,15 +107,14 @@ impl<S> Paced<S> {
 
     /// Bytes of a header, unless a request is being answered.
     fn heard(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() || self.pace.phase() == ANSWERING {
-            return;
+        self.framing.feed(bytes);
+        if self.framing.is_doubtful() {
+            self.pace.0.is_doubtful.store(true, Ordering::Relaxed);
         }
-        if self.pace.phase() == IDLE {
-            self.framing = Framing::default();
+        if !bytes.is_empty() && self.pace.phase() == IDLE {
+            self.pace.0.phase.store(HEADER, Ordering::Relaxed);
             self.enter(HEADER);
         }
-        self.framing.feed(bytes);
-        self.pace.0.store(if self.framing.is_ambiguous() { AMBIGUOUS } else { HEADER }, Ordering::Relaxed);
     }
 
     fn enter(&mut self, phase: u8) {
@@ -141,7 +145,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         this.enter(this.pace.phase());
         match this.phase {
             IDLE => this.poll_late(this.since + this.patience.idle, cx),
-            HEADER | AMBIGUOUS => this.poll_late(this.since + this.patience.header, cx),
+            HEADER => this.poll_late(this.since + this.patience.header, cx),
             _ => Poll::Pending,
         }
     }

@@ -64,7 +64,7 @@ pub enum Problem {
     BodyCut,
     /// The body is compressed.
     BodyEncoded,
-    /// The request says in two ways where it ends.
+    /// The request, or one on the same connection, says in two ways where it ends.
     Ambiguous,
     /// The request does not say, or says twice, which host it is for.
     Host,

@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1 only: every client of these APIs speaks it, and what HTTP/2 adds is mostly ways to be attacked. One task a
 //! connection; how long each may keep us waiting is `pace`'s affair. What smuggling is made of is refused: two
-//! ends of one request by `framing`, obsolete folding and blanks in names by hyper. Told to stop, it takes no more
+//! ends of one request, wherever on a connection, by `framing`, obsolete folding and blanks in names by hyper. Told to stop, it takes no more
 //! connections, lets requests that are on their way end, and returns.
 
 use std::collections::HashMap;

@@ -207,6 +207,41 @@ async fn requests_that_say_two_things() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_one_behind_the_other() {
+    const MAIL: &str = r#"{"from":"a@ours.example","to":"b@example.com","subject":"s","text":"t"}"#;
+    let house = House::new().await;
+    let get = head(&house, "/api/v1/emails", "").replace("POST", "GET");
+    let post = head(&house, "/api/v1/emails", &format!("Content-Length: {}\r\n", MAIL.len())) + MAIL;
+    let chunks = format!("{:x};x=y\r\n{MAIL}\r\n0\r\n\r\n", MAIL.len());
+    let chunked = head(&house, "/api/v1/emails", "Transfer-Encoding: chunked\r\n") + &chunks;
+    let statuses = |heard: &[u8]| -> Vec<String> {
+        let heard = String::from_utf8_lossy(heard);
+        heard.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect()
+    };
+    let last = head(&house, "/api/v1/emails", "Connection: close\r\n").replace("POST", "GET");
+    let good = [&*get, &post, "\r\n", &chunked, &get, &chunked, &post, &last].concat();
+    assert_eq!(statuses(&house.raw(good.as_bytes()).await), ["200", "201", "201", "200", "201", "201", "200"]);
+    assert_eq!(house.messages().await, 4);
+
+    // What says two things is refused wherever it stands, and nothing after it is looked at.
+    let both = format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n", chunks.len());
+    let both = head(&house, "/api/v1/emails", &both) + &chunks;
+    for before in [&*get, &post, &chunked, "\r\n"] {
+        let heard = house.raw([before, &*both, &post].concat().as_bytes()).await;
+        assert_eq!(statuses(&heard), ["400"], "{before}");
+        let (start, end) = before.split_at(before.len() - 1);
+        let mut stream = begun(&house, start.as_bytes()).await;
+        let _ = stream.write_all([end, &*both].concat().as_bytes()).await;
+        let mut heard = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("the door closes in time");
+        assert_eq!(statuses(&heard).last().map(String::as_str), Some("400"), "{before}");
+    }
+    let taken = house.messages().await;
+    assert!((4..=6).contains(&taken), "{taken}");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_have_a_largest_size() {
     let house = House::new().await;
     let large = head(&house, "/api/v1/emails", &format!("X: {}\r\n", "x".repeat(40_000)));
