@@ -2,7 +2,8 @@
 //!
 //! A bite is one short transaction: it looks at the next events in the order of their ids, queues those that the filter
 //! takes, and moves on. Any node may take it; two never take the same. How fast is said by the replay, so that what is
-//! old does not crowd out what happens now.
+//! old does not crowd out what happens now. A webhook has a few at one time, and tenants take turns, so that nobody's crowd
+//! out another's.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::model::webhook::{DispatchId, DispatchState, Webhook};
 
 /// Events looked at in one transaction.
 const BITE: u32 = 500;
+/// Replays of one webhook that run at one time.
+pub const RUNNING_MAX: u32 = 5;
 /// How often a replay queues what it may queue a second.
 const SECOND: Duration = Duration::from_secs(1);
 /// How much later than what it tells an event may have got its id.
@@ -49,16 +52,12 @@ impl Store {
         Ok(true)
     }
 
-    /// Begins to tell events again.
+    /// Begins to tell events again, unless [`RUNNING_MAX`] of the webhook's replays run; whether it did.
     ///
     /// # Errors
     /// `Conflict` when the id is taken; `Unavailable`.
-    pub async fn add_replay(&self, replay: &Replay) -> Result<()> {
-        const SQL: &str = "
-            insert into replays (id, webhook_id, tenant_id, filter, per_second, state, due_at, cursor, seen, queued,
-                created_at)
-            values ($1, $2, $3, $4, $5, 'running', $6, $7, 0, 0, $6)";
-        let row = vec![
+    pub async fn add_replay(&self, replay: &Replay) -> Result<bool> {
+        let row: Vec<Value> = vec![
             replay.id.into(),
             replay.webhook.into(),
             replay.tenant.into(),
@@ -66,10 +65,12 @@ impl Store {
             replay.per_second.into(),
             replay.created_at.into(),
             EventId::first_at(replay.filter.from).into(),
+            RUNNING_MAX.into(),
         ];
-        self.run(SQL, row).await?;
+        let webhook = replay.webhook;
+        let added = self.transaction(move |tx| Box::pin(async move { add(tx, webhook, row).await })).await?;
         self.wakes().replays.ring();
-        Ok(())
+        Ok(added)
     }
 
     /// Ends a replay that is running; whether one was.
@@ -103,14 +104,16 @@ impl Store {
         self.rows(sql, vec![webhook.into(), before.into(), limit.into()]).await?.iter().map(read).collect()
     }
 
-    /// Takes one bite of the replay that has waited longest, if one is due; when the next is, if any is running.
+    /// Takes one bite of a replay that is due, if one is: of the tenant that comes after `turn`, which becomes that
+    /// tenant, the one that has waited longest. When the next is due, if any is running.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn advance_replays(&self) -> Result<Option<Timestamp>> {
-        let (now, master) = (self.now(), self.0.master.clone());
-        let (queued, next) =
-            self.transaction(move |tx| Box::pin(async move { advance(tx, now, &master).await })).await?;
+    pub async fn advance_replays(&self, turn: &mut Option<TenantId>) -> Result<Option<Timestamp>> {
+        let (now, master, last) = (self.now(), self.0.master.clone(), *turn);
+        let (queued, next);
+        (*turn, queued, next) =
+            self.transaction(move |tx| Box::pin(async move { advance(tx, now, last, &master).await })).await?;
         if queued > 0 {
             self.wakes().retries.ring();
         }
@@ -118,20 +121,49 @@ impl Store {
     }
 }
 
-/// How many were queued, and when the next bite is due.
-async fn advance(tx: &mut Tx, now: Timestamp, master: &MasterKey) -> Result<(u64, Option<Timestamp>)> {
-    let due = match tx.is_shared() {
-        false => select_replays!("where state = 'running' and due_at <= $1 order by due_at limit 1"),
-        true => {
-            select_replays!("where state = 'running' and due_at <= $1 order by due_at limit 1 for update skip locked")
-        }
+/// Whether there was room for one more.
+async fn add(tx: &mut Tx, webhook: WebhookId, row: Vec<Value>) -> Result<bool> {
+    const LOCK: &str = "select id from webhooks where id = $1 for no key update";
+    const SQL: &str = "
+        insert into replays (id, webhook_id, tenant_id, filter, per_second, state, due_at, cursor, seen, queued,
+            created_at)
+        select $1, $2, $3, $4, $5, 'running', $6, $7, 0, 0, $6
+        where (select count(*) from replays where webhook_id = $2 and state = 'running') < $8";
+    if tx.is_shared() {
+        // Two at one time are counted one by one.
+        tx.row(LOCK, vec![webhook.into()]).await?;
+    }
+    Ok(tx.run(SQL, row).await? > 0)
+}
+
+macro_rules! due {
+    ($tail:literal) => {
+        select_replays!(
+            "where state = 'running' and due_at <= $1
+            order by case when tenant_id > $2 then 0 else 1 end, tenant_id, due_at
+            limit 1"
+            $tail
+        )
     };
-    let mut queued = 0;
-    if let Some(row) = tx.row(due, vec![now.into()]).await? {
-        queued = bite(tx, &read(&row)?, row.bytes("cursor")?, now, master).await?;
+}
+
+/// Of which tenant a bite was taken, how many were queued, and when the next bite is due.
+async fn advance(
+    tx: &mut Tx,
+    now: Timestamp,
+    last: Option<TenantId>,
+    master: &MasterKey,
+) -> Result<(Option<TenantId>, u64, Option<Timestamp>)> {
+    let due = if tx.is_shared() { due!(" for update skip locked") } else { due!("") };
+    let after = last.map_or_else(Vec::new, |last| last.as_bytes().to_vec());
+    let (mut turn, mut queued) = (last, 0);
+    if let Some(row) = tx.row(due, vec![now.into(), after.into()]).await? {
+        let replay = read(&row)?;
+        turn = Some(replay.tenant);
+        queued = bite(tx, &replay, row.bytes("cursor")?, now, master).await?;
     }
     let next = tx.row("select min(due_at) as due_at from replays where state = 'running'", vec![]).await?;
-    Ok((queued, next.map_or(Ok(None), |row| row.maybe_time("due_at"))?))
+    Ok((turn, queued, next.map_or(Ok(None), |row| row.maybe_time("due_at"))?))
 }
 
 async fn bite(tx: &mut Tx, replay: &Replay, cursor: Vec<u8>, now: Timestamp, master: &MasterKey) -> Result<u64> {

@@ -199,9 +199,10 @@ fn start_lane(
 
 /// Queues what replays ask for, bite by bite, for ever.
 async fn replay(store: Store, clock: Clock) {
+    let mut turn = None;
     loop {
         let now = clock.now();
-        let next = match store.advance_replays().await {
+        let next = match store.advance_replays(&mut turn).await {
             Ok(next) => next.unwrap_or(now + REPLAYS_LOOK).min(now + REPLAYS_LOOK),
             Err(fault) => {
                 tracing::warn!(%fault, "replays do not advance; trying again");

@@ -504,7 +504,7 @@ on_both_engines! {
             created_at: START,
             ended_at: None,
         };
-        house.store.add_replay(&replay).await.unwrap();
+        assert!(house.store.add_replay(&replay).await.unwrap());
         house.until_count(|counters| &counters.arrived, 3).await;
         let standing = house.store.replay(webhook, replay.id).await.unwrap().unwrap();
         assert_eq!((standing.state, standing.queued), (ReplayState::Running, 2), "two a second");

@@ -43,6 +43,7 @@ mod people;
 mod queueing;
 mod receivers;
 mod rendering;
+mod replaying;
 mod reports;
 mod rewrite;
 mod sandbox;

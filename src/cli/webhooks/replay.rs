@@ -9,6 +9,7 @@ use postback::model::id::{EventId, ReplayId};
 use postback::model::replay::{Fate, Filter, PER_SECOND, PER_SECOND_MAX, Replay, ReplayState};
 use postback::model::time::Timestamp;
 use postback::model::webhook::{DispatchId, Webhook};
+use postback::store::replays::RUNNING_MAX;
 
 use super::fields::chosen;
 use super::{House, Which};
@@ -98,7 +99,9 @@ impl House<'_> {
             return Ok(());
         }
         let replay = self.replay_of(arguments, &webhook)?;
-        self.guest.store.add_replay(&replay).await.context("begin the replay")?;
+        if !self.guest.store.add_replay(&replay).await.context("begin the replay")? {
+            bail!("{RUNNING_MAX} replays of {} are running; wait for one to end, or end it", webhook.id);
+        }
         say(format!("{} begun: from {} to {}", replay.id, replay.filter.from, replay.filter.to));
         if !arguments.wait {
             return Ok(());

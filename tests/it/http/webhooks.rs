@@ -387,6 +387,11 @@ async fn what_was_posted_can_be_looked_at_and_told_again() {
     house.mailtura("DELETE", &place, "").await.is(204, "");
     let all = house.mailtura("GET", &format!("{path}/replays"), "").await.json();
     assert_eq!((&all[0]["id"], &all[0]["status"]), (&replay["id"], &json!("cancelled")));
+    for _ in 0..5 {
+        assert_eq!(house.mailtura("POST", &format!("{path}/replays"), wanted).await.status, 201);
+    }
+    let full = house.mailtura("POST", &format!("{path}/replays"), wanted).await;
+    full.is(409, r#"{"message":"A webhook can have at most 5 replays running"}"#);
     for bad in [
         "{}",
         r#"{"from":"x"}"#,

@@ -150,7 +150,9 @@ pub(in super::super) async fn add(call: Call) -> Result<Answer, Problem> {
         created_at: now,
         ended_at: None,
     };
-    call.server.store().add_replay(&replay).await?;
+    if !call.server.store().add_replay(&replay).await? {
+        return Err(Problem::Conflict("A webhook can have at most 5 replays running"));
+    }
     Ok(made(&shown(&replay), &format!("/api/v1/webhooks/{}/replays/{}", webhook.id, replay.id)))
 }
 
