@@ -210,14 +210,15 @@ struct Inner {
     counters: Arc<Counters>,
     guesses: track::Guesses,
     sign_ins: console::SignIns,
+    walks: zeptomail::Walks,
 }
 
 impl Server {
     /// Doors that nobody stands at yet.
     pub fn new(parts: Parts) -> Self {
         let memory = Memory::new(parts.settings.memory_bytes_max, parts.settings.send_bytes_max);
-        let (brake, counters, guesses, sign_ins) = Default::default();
-        Self(Arc::new(Inner { parts, memory, brake, counters, guesses, sign_ins }))
+        let (brake, counters, guesses, sign_ins, walks) = Default::default();
+        Self(Arc::new(Inner { parts, memory, brake, counters, guesses, sign_ins, walks }))
     }
 
     /// What the doors have done so far.
@@ -443,9 +444,17 @@ fn no_content() -> Answer {
 /// A problem as an answer: its body, and the header fields that its status asks for.
 fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme: &'static str) -> Answer {
     let mut answer = json_answer(status, &body);
+    if let Problem::Unauthorized = problem {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    }
+    tell_more(&mut answer, problem);
+    answer
+}
+
+/// What the header of an answer says about a problem besides.
+fn tell_more(answer: &mut Answer, problem: &Problem) {
     let headers = answer.headers_mut();
     match problem {
-        Problem::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme))),
         Problem::Method { allowed } => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
         Problem::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS))),
         Problem::TooFast { retry_after_secs } | Problem::DailyLimit { retry_after_secs } => {
@@ -456,5 +465,4 @@ fn problem_answer(problem: &Problem, (status, body): (StatusCode, Value), scheme
         }
         _ => {}
     }
-    answer
 }

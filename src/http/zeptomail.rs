@@ -30,6 +30,7 @@ use crate::model::key as keys;
 use crate::model::template::Part;
 use crate::model::tenant::Grant;
 pub(super) use fields::FILES_MAX;
+pub(super) use manage::Walks;
 pub(super) use routes::OPERATIONS;
 pub(super) use shapes::ZeptoError;
 

@@ -24,6 +24,7 @@ use super::super::{Server, header, json_answer, problem_answer, query};
 use super::times;
 use crate::model::tenant::{Grant, MailAgent};
 use crate::model::time::Timestamp;
+pub(in crate::http) use logs::Walks;
 
 /// Before the access token, in any case of letters.
 const SCHEME: &str = "Zoho-oauthtoken";

@@ -1,23 +1,29 @@
 //! `GET /v1.1/email`: what became of mails; and of one, by its reference, its request or our own id.
 //!
 //! A list goes from the newest mail back through at most [`SCANNED_MAX`] of them; dates bound it, a request's id leads
-//! straight to its mails. Lists leave deliveries and tracking out, as the original does.
+//! straight to its mails, a reference by the index of the search. A tenant has one such walk at a time. Lists leave
+//! deliveries and tracking out, as the original does.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use super::super::super::problem::Problem;
+use super::super::super::problem::{Problem, RETRY_AFTER_SECS};
 use super::super::super::server::Answer;
 use super::super::super::wire::Flaw;
 use super::super::super::{Server, json_answer, query};
 use super::super::keys;
-use super::{Query, success};
+use super::{Part, Query, success};
 use crate::model::address::Mailbox;
 use crate::model::event::{Detail, Event, EventKind};
-use crate::model::id::MessageId;
+use crate::model::id::{MessageId, TenantId};
 use crate::model::message::Message;
+use crate::model::search::Search;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
@@ -29,8 +35,29 @@ const PAGE: u32 = 500;
 const LIST: usize = 50;
 /// Mails in one list.
 const LIST_MAX: usize = 500;
+/// Mails of one reference that are looked at.
+const SAME_MAX: u32 = 20;
+/// How long a walk through the mails waits for the one before it.
+const WALK_WAIT: Duration = Duration::from_secs(10);
 /// Openings, or clicks, that are shown one by one.
 const SHOWN_MAX: usize = 100;
+
+/// Walks through mails: one of each tenant at a time. Tenants without one are not remembered.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Walks(Mutex<HashMap<TenantId, Arc<Semaphore>>>);
+
+impl Walks {
+    /// The turn of a tenant's next walk, for as long as what is returned is kept.
+    async fn turn(&self, tenant: TenantId, wait: Duration) -> Result<OwnedSemaphorePermit, Problem> {
+        let gate = {
+            let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+            gates.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        let busy = || Problem::TooFast { retry_after_secs: RETRY_AFTER_SECS.into() };
+        timeout(wait, gate.acquire_owned()).await.map_err(|_| busy())?.map_err(|_| busy())
+    }
+}
 
 /// What a list is asked for.
 struct Filter {
@@ -117,12 +144,12 @@ pub(in super::super) async fn list(server: &Server, grant: &Grant, query: &query
         Some(request) => {
             let messages = of_request(server, grant, request).await?;
             let wanted = messages.into_iter().filter(|message| filter.wants(message)).collect();
-            with_outcome(server, &filter, wanted).await?
+            let found = with_outcome(server, &filter, wanted).await?;
+            found.into_iter().skip(part.offset).take(part.limit).collect()
         }
-        None => newest(server, grant, &filter, part.offset + part.limit).await?,
+        None => newest(server, grant, &filter, &part).await?,
     };
-    let shown = found.iter().skip(part.offset).take(part.limit);
-    let logs: Vec<Value> = shown.map(|message| told(message, Map::new(), Map::new())).collect();
+    let logs: Vec<Value> = found.iter().map(|message| told(message, Map::new(), Map::new())).collect();
     let metadata = json!({ "offset": part.offset, "count": logs.len() });
     let told = json!({ "metadata": metadata, "data": { "logs": logs }, "status": "success" });
     Ok(json_answer(StatusCode::OK, &told))
@@ -134,21 +161,26 @@ pub(in super::super) async fn detail(server: &Server, grant: &Grant, id: &str) -
     Ok(success(StatusCode::OK, told(&message, tracked(&events), delivered(&events))))
 }
 
-/// The newest mails that are wanted; `enough` of them will do.
-async fn newest(server: &Server, grant: &Grant, filter: &Filter, enough: usize) -> Result<Vec<Message>, Problem> {
+/// This part of the mails that are wanted, newest first.
+async fn newest(server: &Server, grant: &Grant, filter: &Filter, part: &Part) -> Result<Vec<Message>, Problem> {
+    let _turn = server.0.walks.turn(grant.tenant.id, WALK_WAIT).await?;
     let mut before = filter.to.map(MessageId::first_at);
-    let mut found = Vec::new();
+    let (mut skipped, mut found) = (0, Vec::new());
     for _ in 0..SCANNED_MAX / PAGE as usize {
         let page = server.store().messages(grant.tenant.id, before, PAGE).await?;
         before = page.last().map(|message| message.id);
         let is_past = |last: &Message| filter.from.is_some_and(|from| last.accepted_at < from);
         let is_end = page.len() < PAGE as usize || page.last().is_some_and(is_past);
         let wanted = page.into_iter().filter(|message| filter.wants(message)).collect();
-        found.extend(with_outcome(server, filter, wanted).await?);
-        if is_end || found.len() >= enough {
+        let wanted = with_outcome(server, filter, wanted).await?;
+        let before_part = wanted.len().min(part.offset - skipped);
+        skipped += before_part;
+        found.extend(wanted.into_iter().skip(before_part));
+        if is_end || found.len() >= part.limit {
             break;
         }
     }
+    found.truncate(part.limit);
     Ok(found)
 }
 
@@ -183,18 +215,9 @@ async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Option<Message
             return Ok(Some(message));
         }
     }
-    // A mail that came with a Message-ID of its own: nothing but a look at all of them finds it.
-    let mut before = None;
-    for _ in 0..SCANNED_MAX / PAGE as usize {
-        let page = server.store().messages(grant.tenant.id, before, PAGE).await?;
-        before = page.last().map(|message| message.id);
-        let is_end = page.len() < PAGE as usize;
-        let found = page.into_iter().find(|message| message.facts.email_reference == id);
-        if found.is_some() || is_end {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+    // A mail that came with a Message-ID of its own.
+    let named = server.store().search(&Search::named(grant.tenant.id, id), None, SAME_MAX).await?;
+    Ok(named.messages.into_iter().find(|message| message.facts.email_reference == id))
 }
 
 fn told(message: &Message, tracked: Map<String, Value>, delivered: Map<String, Value>) -> Value {
@@ -282,4 +305,24 @@ fn delivered(events: &[Event]) -> Map<String, Value> {
         }
     }
     delivered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tenant_has_one_walk_at_a_time() {
+        let walks = Walks::default();
+        let [one, other] = [1, 2].map(|byte| TenantId::from_bytes([byte; 16]));
+        let busy = Problem::TooFast { retry_after_secs: RETRY_AFTER_SECS.into() };
+        let first = walks.turn(one, Duration::ZERO).await.unwrap();
+        assert_eq!(walks.turn(one, Duration::ZERO).await.unwrap_err(), busy);
+        let others = walks.turn(other, Duration::ZERO).await.unwrap();
+        let (second, ()) = tokio::join!(walks.turn(one, WALK_WAIT), async { drop(first) });
+        assert_eq!(walks.turn(one, Duration::ZERO).await.unwrap_err(), busy);
+        drop((second, others));
+        assert!(walks.turn(one, Duration::ZERO).await.is_ok());
+        assert_eq!(walks.0.lock().unwrap().len(), 1);
+    }
 }
