@@ -122,6 +122,9 @@ pub(super) async fn run(loaded: &Loaded, command: SuppressionCommand) -> anyhow:
             if note.len() > csv::NOTE_BYTES_MAX {
                 bail!("the note is longer than {} bytes", csv::NOTE_BYTES_MAX);
             }
+            if let Some(domain) = targets.iter().find(|target| !action.is_for(target)) {
+                bail!("{} is for addresses only, and {} is a domain", action.as_str(), printable(domain.as_str()));
+            }
             let (scope, now) = (list.scope(&guest).await?, guest.clock.now());
             let expires_at = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
             let suppression = |target| {

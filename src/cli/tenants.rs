@@ -120,7 +120,9 @@ pub(super) async fn tenant(loaded: &Loaded, command: TenantCommand) -> anyhow::R
     match command {
         TenantCommand::Add { slug, name } => {
             if !is_slug(&slug) {
-                bail!("{slug:?} cannot be a slug: up to 63 lower-case letters, digits, and hyphens between them");
+                let rule =
+                    "up to 63 lower-case letters, digits, and hyphens between them, and no word that the console needs";
+                bail!("{slug:?} cannot be a slug: {rule}");
             }
             let tenant = provision::tenant(&slug, name.as_deref().unwrap_or(&slug), &guest.clock, &guest.ids);
             let agent = provision::agent(&tenant, DEFAULT_AGENT, &guest.clock, &guest.ids);

@@ -336,6 +336,10 @@ impl Intake {
                 for author in &submitted.further_authors {
                     self.sender(grant, Some(author.clone()), None)?;
                 }
+                // Some write their login there, which names nobody elsewhere.
+                for sender in submitted.sender.iter().filter_map(|sender| sender.address.parse().ok()) {
+                    self.may_send_as(grant, Some(&sender))?;
+                }
                 let message_id = match submitted.message_id.as_str() {
                     "" => fresh_message_id(id, &from),
                     own => own.to_owned(),

@@ -68,6 +68,8 @@ pub struct Submitted {
     pub from: Option<Mailbox>,
     /// The others of `From`.
     pub further_authors: Vec<Mailbox>,
+    /// `Sender`: who handed it in for those of `From`.
+    pub sender: Vec<Mailbox>,
     /// `To`.
     pub to: Vec<Mailbox>,
     /// `Cc`.
@@ -196,6 +198,7 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
             let mut authors = mailboxes(field).into_iter();
             (submitted.from, submitted.further_authors) = (authors.next(), authors.collect());
         }
+        "sender" => submitted.sender = mailboxes(field),
         "to" => submitted.to = mailboxes(field),
         "cc" => submitted.cc = mailboxes(field),
         "bcc" => submitted.bcc.extend(mailboxes(field)),

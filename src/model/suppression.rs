@@ -136,6 +136,11 @@ impl Action {
             Action::Reject => "reject",
         }
     }
+
+    /// Whether it can be meant for this: tracking is left out of mail to one address, never to a whole domain.
+    pub fn is_for(self, target: &Target) -> bool {
+        self != Action::SuppressTracking || target.kind() == "address"
+    }
 }
 
 /// The word names no action.

@@ -56,9 +56,15 @@ pub struct Template {
     pub updated_at: Timestamp,
 }
 
-/// Whether a text can be a template's name: what stands in a URL as it is, at most [`NAME_CHARS_MAX`].
+/// Names that no template gets: paths of templates' own have them.
+const RESERVED_NAMES: [&str; 2] = ["new", "preview"];
+/// What a name must be, for people.
+pub const NAME_RULE: &str = "up to 100 letters, digits, hyphens, underscores and dots, and neither `new` nor `preview`";
+
+/// Whether a text can be a new template's name: what stands in a URL as it is, at most [`NAME_CHARS_MAX`], and leads to it.
 pub fn is_name(text: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&text.len())
+        && !RESERVED_NAMES.contains(&text)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         && text.bytes().any(|byte| byte != b'.')
 }
@@ -69,10 +75,10 @@ mod tests {
 
     #[test]
     fn names() {
-        for name in ["welcome-email", "Order_7", "a.b", "7"] {
+        for name in ["welcome-email", "Order_7", "a.b", "7", "New", "previews"] {
             assert!(is_name(name), "{name}");
         }
-        for name in ["", ".", "..", "a b", "a/b", "é", &"x".repeat(101)] {
+        for name in ["", ".", "..", "a b", "a/b", "é", "new", "preview", &"x".repeat(101)] {
             assert!(!is_name(name), "{name}");
         }
     }

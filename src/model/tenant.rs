@@ -13,9 +13,14 @@ use super::time::Timestamp;
 /// The name of the mail agent that each tenant has from the start.
 pub const DEFAULT_AGENT: &str = "default";
 
-/// Whether a text can be a tenant's slug: lower-case letters, digits and hyphens between them, at most 63.
+/// Slugs that no tenant gets: the console has pages of its own where theirs would be.
+pub const RESERVED_SLUGS: [&str; 6] = ["account", "join", "people", "sign-in", "sign-out", "static"];
+
+/// Whether a text can be a new tenant's slug: lower-case letters, digits and hyphens between them, at most 63, and none of
+/// [`RESERVED_SLUGS`].
 pub fn is_slug(text: &str) -> bool {
     (1..=63).contains(&text.len())
+        && !RESERVED_SLUGS.contains(&text)
         && !text.starts_with('-')
         && !text.ends_with('-')
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -306,5 +311,20 @@ impl Grant {
     /// How much may be sent a day under this grant.
     pub fn limits(&self) -> DailyLimits {
         DailyLimits { tenant: self.tenant.settings.daily_limit, agent: self.agent.settings.daily_limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        for slug in ["acme", "a", "7-up", "signin", "people-1", &"x".repeat(63)] {
+            assert!(is_slug(slug), "{slug}");
+        }
+        for slug in ["", "-a", "a-", "Acme", "a_b", "a.b", "people", "sign-in", "static", &"x".repeat(64)] {
+            assert!(!is_slug(slug), "{slug}");
+        }
     }
 }

@@ -39,7 +39,7 @@ use hyper::{Method, Request, StatusCode};
 use super::memory::Owner;
 use super::problem::Problem;
 use super::server::{Answer, Peer};
-use super::{SMALL_BYTES_MAX, Server, body, header};
+use super::{SMALL_BYTES_MAX, Server, body, header, tell_more};
 use crate::model::tenant::Tenant;
 use crate::model::user::User;
 use form::Form;
@@ -110,7 +110,9 @@ fn refused(fault: &Fault) -> Answer {
         Fault::Foreign => (StatusCode::FORBIDDEN, "This did not come from a page of this console.".to_owned()),
         Fault::Problem(problem) => {
             let (status, _) = problem.mailtura();
-            (status, page::told(problem))
+            let mut answer = page::fault(status, &page::told(problem));
+            tell_more(&mut answer, problem);
+            return answer;
         }
     };
     page::fault(status, &text)
@@ -127,7 +129,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
     let is_change = match method {
         Method::GET | Method::HEAD => false,
         Method::POST => true,
-        _ => return Err(Problem::Method { allowed: "GET, POST" }.into()),
+        _ => return Err(Problem::Method { allowed: "GET, HEAD, POST" }.into()),
     };
     if is_change && !comes_from_us(request.headers()) {
         return Err(Fault::Foreign);

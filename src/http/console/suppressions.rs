@@ -125,6 +125,10 @@ pub(super) async fn add(visit: &Visit<'_>, key: &str) -> Page {
     let now = visit.server.clock().now();
     let days: Option<u64> = visit.form.get("days").parse().ok().filter(|days| (1..=3_650).contains(days));
     let action: Action = visit.form.get("action").parse().unwrap_or_default();
+    if let Some(domain) = targets.iter().find(|target| !action.is_for(target)) {
+        return list(visit, key, Notice::bad(format!("{domain} is a domain: its mail is stopped, or left alone.")))
+            .await;
+    }
     let suppression = |target| Suppression {
         scope,
         target,

@@ -9,7 +9,7 @@ use super::page::{self, Frame, Notice, Section, shown};
 use super::{Fault, Page, Visit, go};
 use crate::mail::template::{Compiled, Preview, SOURCE_BYTES_MAX};
 use crate::model::id::TemplateId;
-use crate::model::template::{self, Texts, is_name};
+use crate::model::template::{self, NAME_RULE, Texts, is_name};
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::store::StoreError;
@@ -168,7 +168,7 @@ fn texts(typed: &Typed) -> Texts {
 fn complaint(typed: &Typed) -> Option<String> {
     let texts = texts(typed);
     if !is_name(&typed.name) {
-        return Some("A name has up to 100 letters, digits, hyphens, underscores and dots.".into());
+        return Some(format!("A name must be {NAME_RULE}."));
     }
     if typed.title.chars().count() > TITLE_CHARS_MAX {
         return Some(format!("A title has at most {TITLE_CHARS_MAX} characters."));

@@ -116,7 +116,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let NewSuppression { value, action, note, mail_agent, expires_at } = shape::read(&call.body.bytes)?;
     let target = target(&value.0).map_err(|wrong| Flaw::at("/value", wrong).showing(&value.0))?;
     let action = action.map_or(Action::Suppress, |Word(action)| action);
-    if action == Action::SuppressTracking && target.kind() == "domain" {
+    if !action.is_for(&target) {
         return Err(Flaw::at("/action", Wrong::Other("suppress_tracking is for addresses only".into())).into());
     }
     let now = call.server.clock().now();

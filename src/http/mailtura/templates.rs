@@ -17,7 +17,7 @@ use super::super::wire::{self, Flaw, Wrong};
 use super::{agent_or_own, made, no_content};
 use crate::mail::template::Compiled;
 use crate::model::id::TemplateId;
-use crate::model::template::{self, NAME_CHARS_MAX, Texts, is_name};
+use crate::model::template::{self, NAME_CHARS_MAX, NAME_RULE, Texts, is_name};
 use crate::model::tenant::MailAgent;
 use crate::store::StoreError;
 use crate::store::templates::TemplateView;
@@ -38,7 +38,7 @@ impl Shape for Name {
 impl Read for Name {
     fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
         let name = wire::text_of(json, path)?;
-        let why = || format!("must be up to {NAME_CHARS_MAX} letters, digits, hyphens, underscores and dots");
+        let why = || format!("must be {NAME_RULE}");
         if is_name(name) { Ok(Self(name.to_owned())) } else { Err(Flaw::at(path, Wrong::Other(why())).showing(name)) }
     }
 }

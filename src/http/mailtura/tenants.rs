@@ -183,7 +183,8 @@ fn slug(new: &NewTenant) -> Result<String, Flaw> {
         words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
     };
     let (slug, field) = new.id.as_ref().map_or_else(|| (made(), "/name"), |Text(id)| (id.clone(), "/id"));
-    let rule = "an id is up to 63 lower-case letters, digits, and hyphens between them";
+    let rule =
+        "an id is up to 63 lower-case letters, digits, and hyphens between them, and no word that the console needs";
     if is_slug(&slug) { Ok(slug) } else { Err(Flaw::at(field, Wrong::Other(rule.into())).showing(&slug)) }
 }
 

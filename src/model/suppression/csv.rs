@@ -96,6 +96,9 @@ impl Columns {
             Some(word) => word.to_ascii_lowercase().parse::<Action>().map_err(|fault| fault.to_string())?,
             None => Action::default(),
         };
+        if !action.is_for(&target) {
+            return Err(format!("{} is for addresses only", action.as_str()));
+        }
         let note = cell(self.note).unwrap_or_default();
         if note.len() > NOTE_BYTES_MAX {
             return Err(format!("the note is longer than {NOTE_BYTES_MAX} bytes"));
@@ -195,10 +198,10 @@ mod tests {
     #[test]
     fn a_bad_line_is_told_and_spoils_no_other() {
         let read = read_all(
-            "email,action,expires_at\nnobody,,\n\"a@example.com\n\",,\nb@example.com,drop,\nc@example.com,,soon\n",
+            "email,action,expires_at\nnobody,,\n\"a@example.com\n\",,\nb@example.com,drop,\nc@example.com,,soon\nd.example,suppress_tracking,\n",
         );
         let lines: Vec<_> = read.iter().map(|read| read.as_ref().map_err(|bad| bad.line).map(|_| ())).collect();
-        assert_eq!(lines, [Err(2), Ok(()), Err(5), Err(6)]);
+        assert_eq!(lines, [Err(2), Ok(()), Err(5), Err(6), Err(7)]);
     }
 
     #[test]

@@ -262,7 +262,7 @@ async fn a_mail_that_is_one_already_goes_to_whom_it_names() {
         );
         Reply::read(&house.raw(head.as_bytes()).await)
     };
-    let mail = "From: Ours <billing@ours.example>\nTo: a@example.com, B <b@example.com>\nCc: a@example.com\n\
+    let mail = "From: Ours <billing@ours.example>\nSender: root\nTo: a@example.com, B <b@example.com>\nCc: a@example.com\n\
                 Bcc: hidden@example.com\nSubject: raw\nX-Postback-Tag: x\n\nhello\n";
     let sent = send(mail).await;
     assert_eq!(sent.status, 201, "{}", sent.text());
@@ -282,6 +282,7 @@ async fn a_mail_that_is_one_already_goes_to_whom_it_names() {
         ("From: a@ours.example\n\nnobody\n", "GE_102"),
         ("From: a@theirs.example\nTo: a@example.com\n\nx\n", "SM_111"),
         ("From: a@ours.example, \"CEO\" <ceo@theirs.example>\nTo: a@example.com\n\nx\n", "SM_111"),
+        ("From: a@ours.example\nSender: CEO <ceo@theirs.example>\nTo: a@example.com\n\nx\n", "SM_111"),
         ("From: a@ours.example\nTo: nobody@localhost\n\nx\n", "SM_113"),
         ("no header", "SM_113"),
         ("From: a@ours.example\nTo: a@example.com\n\n\0\n", "SM_113"),

@@ -202,3 +202,26 @@ async fn a_second_factor_is_not_replaced_without_its_code() {
     assert_eq!(house.store.user("ann@example.com").await.unwrap().unwrap().second_factor, None);
     house.shut().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_console_refuses_what_the_apis_refuse() {
+    let house = house(false).await;
+    let mut ann = Person::at(&house, "198.51.100.1");
+    assert_eq!(ann.sign_in(PASSWORD).await, "/console/");
+    let agent = format!("ours/agents/{}", house.ours.1.key);
+    for (targets, action, expected) in [
+        ("ann@example.com", "suppress_tracking", "Added 1."),
+        ("example.com", "reject", "Added 1."),
+        ("example.com", "suppress_tracking", "example.com is a domain: its mail is stopped, or left alone."),
+    ] {
+        let form = [("targets", targets), ("action", action)];
+        assert_eq!(told(&ann.post(&format!("{agent}/suppressions"), &form).await), expected);
+    }
+    let form = |name| [("name", name), ("subject", "s"), ("text", "t")];
+    assert_eq!(told(&ann.post(&format!("{agent}/templates"), &form("news")).await), "Saved as version 1.");
+    let refused = told(&ann.post(&format!("{agent}/templates"), &form("new")).await);
+    assert!(refused.starts_with("A name must be up to 100 letters"), "{refused}");
+    let put = house.ask("PUT", "/console/ours/", &[], b"").await;
+    assert_eq!((put.status, put.field("allow")), (405, "GET, HEAD, POST"));
+    house.shut().await;
+}

@@ -12,7 +12,7 @@ use super::super::{keys, send, times};
 use super::{Query, agent, name, needed_name, templates_told};
 use crate::mail::template::Compiled;
 use crate::model::id::TemplateId;
-use crate::model::template::{NAME_CHARS_MAX, Template, Texts, is_name};
+use crate::model::template::{NAME_RULE, Template, Texts, is_name};
 use crate::model::tenant::Grant;
 use crate::store::StoreError;
 use crate::store::templates::{TEMPLATES_MAX, TemplateView};
@@ -134,8 +134,9 @@ fn put(fields: &Fields<'_, '_>, template: &mut Template) -> Result<(), Problem> 
     }
     if let Some(alias) = fields.text("template_alias")?.filter(|alias| !alias.is_empty()) {
         if !is_name(alias) {
-            let why = format!("must be up to {NAME_CHARS_MAX} letters, digits, hyphens, underscores and dots");
-            return Err(Flaw::at("/template_alias", Wrong::Other(why)).showing(alias).into());
+            return Err(Flaw::at("/template_alias", Wrong::Other(format!("must be {NAME_RULE}")))
+                .showing(alias)
+                .into());
         }
         alias.clone_into(&mut template.name);
     }
