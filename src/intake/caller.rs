@@ -183,7 +183,7 @@ fn without_scheme(secret: &str) -> &str {
 impl Known {
     fn recall(&self, digest: &Digested, now: Timestamp) -> Option<Arc<Grant>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(digest).filter(|(at, _)| now.since(*at) < BELIEVED).map(|(_, grant)| grant.clone())
+        known.get(digest).filter(|(at, _)| is_believed(*at, now)).map(|(_, grant)| grant.clone())
     }
 
     pub(super) fn forget(&self, credential: CredentialId) {
@@ -194,11 +194,60 @@ impl Known {
     fn remember(&self, digest: Digested, grant: Arc<Grant>, now: Timestamp) -> Arc<Grant> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX {
-            known.retain(|_, (at, _)| now.since(*at) < BELIEVED);
+            known.retain(|_, (at, _)| is_believed(*at, now));
         }
         if known.len() < REMEMBERED_MAX {
             known.insert(digest, (now, grant.clone()));
         }
         grant
+    }
+}
+
+/// Whether what was seen at a time is believed now. A time that lies ahead is from before the clock was put back: how long
+/// ago that was nobody knows.
+fn is_believed(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && now.since(at) < BELIEVED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{AgentId, TenantId};
+    use crate::model::tenant::{MailAgent, Tenant};
+
+    fn grant(at: Timestamp) -> Grant {
+        let (tenant, agent) = (TenantId::from_bytes([1; 16]), AgentId::from_bytes([2; 16]));
+        let (slug, name, settings) = ("acme".to_owned(), "Acme".to_owned(), Default::default());
+        Grant {
+            credential: CredentialId::from_bytes([3; 16]),
+            kind: CredentialKind::ApiKey,
+            digest: [4; 32],
+            networks: Vec::new(),
+            tenant: Tenant { id: tenant, slug, name: name.clone(), settings, created_at: at, updated_at: at },
+            agent: MailAgent {
+                id: agent,
+                tenant,
+                key: "key".into(),
+                name,
+                settings: Default::default(),
+                created_at: at,
+            },
+            domains: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_grant_is_believed_for_five_seconds_and_not_while_a_clock_catches_up() {
+        let seen = Timestamp::from_millis(1_800_000_000_000);
+        let known = Known::default();
+        known.remember([4; 32], Arc::new(grant(seen)), seen);
+        let check = |now: Timestamp, is_believed: bool| {
+            assert_eq!(known.recall(&[4; 32], now).is_some(), is_believed, "{now:?}");
+        };
+        check(seen, true);
+        check(seen + (BELIEVED - Duration::from_millis(1)), true);
+        check(seen + BELIEVED, false);
+        check(seen - Duration::from_millis(1), false);
+        check(seen - Duration::from_secs(3_600), false);
     }
 }
