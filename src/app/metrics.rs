@@ -133,7 +133,11 @@ impl Figures {
             &[(("token", "good"), read(&http.hits)), (("token", "bad"), read(&http.bad_tokens))],
         )?;
         page.gauge("hits_waiting", "Hits that wait to be recorded", self.intake.hits_waiting())?;
-        page.counter("hits_lost", "Hits lost to a full queue", self.intake.hits_lost())?;
+        page.counter(
+            "hits_lost",
+            "Hits lost to a full queue or journal, or unreadable there",
+            self.intake.hits_lost(),
+        )?;
         let unsafe_answers = self.intake.hits_answered_unsafe();
         page.counter("hits_answered_unsafe", "Hits answered after a wait, safe or not", unsafe_answers)
     }

@@ -80,7 +80,7 @@ pub(super) struct Queue {
 /// What became of hits that were not simply recorded.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Lost to a full queue or a full journal.
+    /// Lost to a full queue or a full journal, or unreadable there.
     lost: AtomicU64,
     /// Answered after the longest wait, safe or not.
     unsafe_answers: AtomicU64,
@@ -169,7 +169,7 @@ impl Intake {
         }
     }
 
-    /// Hits that were lost to a full queue or journal, since the start.
+    /// Hits that were lost to a full queue or journal, or were unreadable there, since the start.
     pub fn hits_lost(&self) -> u64 {
         self.0.hits.counts.lost.load(Ordering::Relaxed)
     }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, Reach, silence};
 use super::dispatches::Handoff;
 use super::files::Files;
+use super::messages::make_folder;
 use super::schema::{SCHEMA, migrator};
 use super::sealing;
 use super::statistics::Share;
@@ -306,7 +307,10 @@ pub(super) async fn on_own_task<T: Send + 'static>(
 impl Db {
     async fn open(options: &Options) -> Result<Self> {
         match options.url.strip_prefix("sqlite:") {
-            Some(path) => Ok(Db::Sqlite(Files::open(Path::new(path.trim_start_matches("//")), options.sync).await?)),
+            Some(path) => {
+                make_folder(&options.content_dir).map_err(sqlx::Error::Io)?;
+                Ok(Db::Sqlite(Files::open(Path::new(path.trim_start_matches("//")), options.sync).await?))
+            }
             None => Self::open_postgres(&options.url, options.answer_within).await,
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::db::{PATIENCE, STATEMENTS, Sync};
+use super::messages::make_folder;
 use super::tx::Tx;
 
 /// Pages that are in the log alone from which on they are moved to the database, each that was written often only once:
@@ -47,7 +48,7 @@ type Identity = (u64, u64);
 impl Files {
     pub(super) async fn open(path: &Path, sync: Sync) -> sqlx::Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
         let write = SqliteConnectOptions::new()
             .filename(path)

@@ -212,10 +212,24 @@ impl Store {
     }
 }
 
+/// Makes a folder where there is none, and syncs what it is in, and those that had to be made for it: what is kept in it
+/// does not vanish with it when the power does.
+pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let made = folder.ancestors().take_while(|above| !above.is_dir() && !above.as_os_str().is_empty()).count();
+    std::fs::create_dir_all(folder)?;
+    for above in folder.ancestors().skip(1).take(made.max(1)) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Write, sync, rename, sync the folder: after this the file is whole or absent, also after a power cut.
 fn write_synced(folder: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
-    std::fs::create_dir_all(folder)?;
+    if !folder.is_dir() {
+        make_folder(folder)?;
+    }
     let unfinished: PathBuf = folder.join(format!("{name}.part"));
     let write = || {
         let mut file = std::fs::File::create(&unfinished)?;

@@ -2,10 +2,11 @@
 //!
 //! One file, a line of JSON a hit, synced as it is written; bounded, and what does not fit is counted and dropped. It is
 //! read from the start, recorded many hits at a time, and removed when all of it is. A hit carries its id, so a journal
-//! that is read again after a crash records nothing twice. A line that was cut off by a crash is passed over.
+//! that is read again after a crash records nothing twice. A line that was cut off by a crash is ended before another is
+//! written; it is passed over and counted as lost, as any that cannot be read.
 
 use std::io::{self, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -26,12 +27,16 @@ pub(super) struct Journal {
     bytes: u64,
     /// Bytes of it that are recorded.
     done: u64,
+    /// It may end in the middle of a line.
+    is_torn: bool,
     counts: Arc<Counts>,
 }
 
 /// Part of a journal: its hits, and how far it reaches.
 pub(super) struct Bite {
     pub(super) hits: Vec<Waiting>,
+    /// Lines that are no hits.
+    unreadable: u64,
     end: u64,
 }
 
@@ -40,7 +45,8 @@ impl Journal {
     pub(super) fn new(path: Option<PathBuf>, bytes_max: u64, counts: Arc<Counts>) -> Self {
         let bytes = path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
         counts.journaled_bytes.store(bytes, Ordering::Relaxed);
-        Self { path, bytes_max, bytes, done: 0, counts }
+        // Whether a crash cut the last line off is not looked at: an empty line does no harm.
+        Self { path, bytes_max, bytes, done: 0, is_torn: bytes > 0, counts }
     }
 
     /// Whether hits wait in it.
@@ -54,7 +60,7 @@ impl Journal {
     /// There is no journal, or nothing could be written: the caller still has the hits.
     pub(super) async fn append(&mut self, hits: &[Waiting]) -> io::Result<()> {
         let path = self.path.as_ref().ok_or_else(|| io::Error::other("there is no journal"))?;
-        let mut lines = Vec::new();
+        let mut lines = if self.is_torn { vec![b'\n'] } else { Vec::new() };
         let mut dropped = 0;
         for hit in hits {
             let line = serde_json::to_vec(hit)?;
@@ -69,11 +75,16 @@ impl Journal {
         #[cfg(unix)]
         options.mode(0o600);
         let mut file = options.create(true).append(true).open(path).await?;
-        if let Err(fault) = written(&mut file, &lines).await {
+        let folder = Some(path).filter(|_| self.bytes == 0).map(|path| folder_of(path));
+        if let Err(fault) = written(&mut file, &lines, folder).await {
             // What was half written would swallow the next line.
-            file.set_len(self.bytes).await?;
+            if file.set_len(self.bytes).await.is_err() {
+                self.is_torn = true;
+                self.set_bytes(file.metadata().await.map_or(self.bytes, |file| file.len()));
+            }
             return Err(fault);
         }
+        self.is_torn = false;
         self.counts.lost.fetch_add(dropped, Ordering::Relaxed);
         self.set_bytes(self.bytes + lines.len() as u64);
         Ok(())
@@ -95,9 +106,15 @@ impl Journal {
             _ => bytes.len(),
         };
         let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let hits = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let (mut hits, mut unreadable) = (Vec::new(), 0);
+        for line in lines {
+            match serde_json::from_slice(line) {
+                Ok(hit) => hits.push(hit),
+                Err(_) => unreadable += 1,
+            }
+        }
         let end = if is_last { self.bytes } else { self.done + whole as u64 };
-        Ok(Some(Bite { hits, end }))
+        Ok(Some(Bite { hits, unreadable, end }))
     }
 
     /// The hits of this bite are recorded; the file goes when none is left.
@@ -106,9 +123,14 @@ impl Journal {
     /// The file cannot be removed.
     pub(super) async fn done(&mut self, bite: &Bite) -> io::Result<()> {
         self.done = bite.end;
+        if bite.unreadable > 0 {
+            tracing::error!(lines = bite.unreadable, "lines of the journal of hits cannot be read and are lost");
+            self.counts.lost.fetch_add(bite.unreadable, Ordering::Relaxed);
+        }
         if let Some(path) = self.path.as_ref().filter(|_| self.is_empty()) {
             tokio::fs::remove_file(path).await?;
             self.done = 0;
+            self.is_torn = false;
             self.set_bytes(0);
         }
         Ok(())
@@ -125,10 +147,19 @@ impl Journal {
     }
 }
 
-async fn written(file: &mut File, lines: &[u8]) -> io::Result<()> {
+/// Writes and syncs lines, and the folder of a file that may be new.
+async fn written(file: &mut File, lines: &[u8], folder: Option<&Path>) -> io::Result<()> {
     file.write_all(lines).await?;
     file.flush().await?;
-    file.sync_data().await
+    file.sync_data().await?;
+    match folder {
+        Some(folder) => File::open(folder).await?.sync_all().await,
+        None => Ok(()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -183,6 +214,26 @@ mod tests {
         assert!(journal.is_empty() && !path.exists());
         journal.append(&[hit(4)]).await.unwrap();
         assert_eq!(read(&mut journal).await, [4]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_a_line_that_was_cut_off_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hits.journal");
+        let counts = Arc::new(Counts::default());
+        let open = || Journal::new(Some(path.clone()), 1 << 20, counts.clone());
+        open().append(&[hit(1), hit(2)]).await.unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let mut journal = open();
+        journal.append(&[hit(3)]).await.unwrap();
+        journal.append(&[hit(4)]).await.unwrap();
+        assert_eq!((read(&mut journal).await, counts.lost.load(Ordering::Relaxed)), (vec![1, 3, 4], 1));
+        // One that ends well takes no harm either.
+        open().append(&[hit(5)]).await.unwrap();
+        let mut journal = open();
+        journal.append(&[hit(6)]).await.unwrap();
+        assert_eq!((read(&mut journal).await, counts.lost.load(Ordering::Relaxed)), (vec![5, 6], 1));
     }
 
     #[tokio::test]
