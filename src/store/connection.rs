@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Executor, Postgres, SqlSafeStr, SqlStr, Sqlite};
 use tokio::time::timeout;
 
 use super::db::{PATIENCE, Result, StoreError};
-use super::tx::Tx;
+use super::tx::{Steady, Tx};
 use super::value::{Row, Value, bound};
 
 /// Connections to PostgreSQL of one node.
@@ -51,10 +51,10 @@ impl Reach {
     }
 
     /// A transaction. Connections that broke while nobody used them are passed over.
-    pub(super) async fn begin(&self) -> Result<Tx> {
+    pub(super) async fn begin(&self, time: &Steady) -> Result<Tx> {
         let mut broken = 0;
         loop {
-            match Tx::postgres(self.connection().await?).await {
+            match Tx::postgres(self.connection().await?, time).await {
                 Err(StoreError::Unavailable(sqlx::Error::Io(fault)))
                     if fault.kind() != io::ErrorKind::TimedOut && broken < CONNECTIONS =>
                 {

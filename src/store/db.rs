@@ -21,7 +21,7 @@ use super::messages::make_folder;
 use super::schema::{SCHEMA, migrator};
 use super::sealing;
 use super::statistics::Share;
-pub(super) use super::tx::Tx;
+pub(super) use super::tx::{Steady, Tx};
 use super::value::{LENGTHS, Places, Row, Value, pieces};
 use super::writer::{self, Ground, Writer};
 use crate::clock::Clock;
@@ -108,6 +108,7 @@ pub(super) struct Inner {
     pub(super) writer: Writer,
     pub(super) handoff: Arc<Handoff>,
     pub(super) clock: Clock,
+    pub(super) time: Steady,
     pub(super) master: MasterKey,
     pub(super) holder: String,
     pub(super) contents: PathBuf,
@@ -141,6 +142,8 @@ pub(super) enum Db {
 pub(super) const STATEMENTS: usize = 800;
 /// How long PostgreSQL may take to answer, unless told otherwise: well within a lease, and what nothing of ours needs.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How PostgreSQL knows our connections from others.
+pub(super) const APPLICATION: &str = "postback";
 /// How long to wait for a connection or a lock before the database counts as away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -155,13 +158,15 @@ impl Store {
         let db = Db::open(&options).await?;
         db.migrate().await?;
         db.check_promise(options.sync).await?;
-        sealing::begin(&db, &options.master).await?;
+        let time = Steady::new(clock.clone());
+        sealing::begin(&db, &time, &options.master).await?;
         let wakes = Wakes::default();
         let Options { master, handoff: slots, holder, .. } = &options;
         let handoff = Arc::new(Handoff::new(holder));
         let ground = Ground {
             db: db.clone(),
             clock: clock.clone(),
+            time: time.clone(),
             wakes: wakes.clone(),
             master: master.clone(),
             handoff: handoff.clone(),
@@ -172,7 +177,7 @@ impl Store {
             super::listen::start(pool.clone(), wakes.clone());
         }
         let Options { master, holder, content_dir: contents, .. } = options;
-        Ok(Self(Arc::new(Inner { db, writer, handoff, clock, master, holder, contents, wakes })))
+        Ok(Self(Arc::new(Inner { db, writer, handoff, clock, time, master, holder, contents, wakes })))
     }
 
     /// Who is told after a commit.
@@ -280,9 +285,9 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Pin<Box<dyn Future<Output = Result<T>> + Send + 't>> + Send + 'static,
     {
-        let db = self.0.db.clone();
+        let (db, time) = (self.0.db.clone(), self.0.time.clone());
         on_own_task(async move {
-            let mut tx = db.begin().await?;
+            let mut tx = db.begin(&time).await?;
             let done = work(&mut tx).await?;
             tx.commit().await?;
             Ok(done)
@@ -317,8 +322,10 @@ impl Db {
 
     async fn open_postgres(url: &str, answer_within: Duration) -> Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::Unavailable)?;
-        let options =
-            options.statement_cache_capacity(STATEMENTS).options([("idle_in_transaction_session_timeout", "60000")]);
+        let options = options
+            .application_name(APPLICATION)
+            .statement_cache_capacity(STATEMENTS)
+            .options([("idle_in_transaction_session_timeout", "60000")]);
         // Once by hand: an unreachable server would otherwise show as a pool that timed out.
         let once = timeout(answer_within, options.connect()).await;
         once.map_err(|_| StoreError::Unavailable(silence(answer_within).into()))??.close().await?;
@@ -383,10 +390,10 @@ impl Db {
         }
     }
 
-    pub(super) async fn begin(&self) -> Result<Tx> {
+    pub(super) async fn begin(&self, time: &Steady) -> Result<Tx> {
         Ok(match self {
-            Db::Sqlite(files) => files.begin().await?,
-            Db::Postgres(reach) => reach.begin().await?,
+            Db::Sqlite(files) => files.begin(time).await?,
+            Db::Postgres(reach) => reach.begin(time).await?,
         })
     }
 

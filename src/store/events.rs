@@ -21,7 +21,7 @@ use crate::model::webhook::DispatchId;
 
 const INSERT: &str = "
     insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address, detail,
-        relay, relay_at, is_test)
+        relay, relay_at, is_test, listed_at)
     values";
 
 /// Whether any webhook wants events, of all mail or of some: where nobody listens there is nothing to look for.
@@ -70,7 +70,7 @@ pub(super) async fn insert(
     hands: Option<&Hands<'_>>,
 ) -> Result<Told> {
     const NEW: &str = concat!("on conflict do nothing returning id, ", listeners!());
-    let rows = events.iter().map(|event| values(event)).collect();
+    let rows = events.iter().map(|event| values(event, tx)).collect();
     let written = tx.many(INSERT, NEW, rows).await?;
     let new: HashSet<EventId> =
         written.iter().map(|row| Ok(EventId::from_bytes(row.id("id")?))).collect::<Result<_>>()?;
@@ -107,7 +107,8 @@ async fn fan_out(tx: &mut Tx, events: &[EventId], listeners: Listeners, hands: O
 
 /// Writes an event that nobody is told of but those whom the caller names.
 pub(super) async fn insert_alone(tx: &mut Tx, event: &Event) -> Result<()> {
-    tx.many(INSERT, "", vec![values(event)]).await.map(drop)
+    let row = values(event, tx);
+    tx.many(INSERT, "", vec![row]).await.map(drop)
 }
 
 /// Which webhooks want an event, but for tags. One that its owner switched off gets nothing new; one that we switched
@@ -204,7 +205,7 @@ async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<bool> {
     Ok(is_owed)
 }
 
-pub(super) fn values(event: &Event) -> Vec<Value> {
+fn values(event: &Event, tx: &Tx) -> Vec<Value> {
     vec![
         event.id.into(),
         event.delivery.message.into(),
@@ -220,6 +221,7 @@ pub(super) fn values(event: &Event) -> Vec<Value> {
         event.relay.into(),
         event.relay_at.into(),
         event.is_test.into(),
+        tx.begun_at().max(event.relay_at).into(),
     ]
 }
 

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::db::{PATIENCE, STATEMENTS, Sync};
 use super::messages::make_folder;
-use super::tx::Tx;
+use super::tx::{Steady, Tx};
 
 /// Pages that are in the log alone from which on they are moved to the database, each that was written often only once:
 /// fewer at a time cost more writing in all.
@@ -87,11 +87,11 @@ impl Files {
     }
 
     /// A transaction, which takes the write lock with its first statement.
-    pub(super) async fn begin(&self) -> sqlx::Result<Tx> {
+    pub(super) async fn begin(&self, time: &Steady) -> sqlx::Result<Tx> {
         self.are_there()?;
         // One that was not heard yet is enough.
         let _ = self.written.try_send(());
-        Ok(Tx::sqlite(self.write.acquire().await?))
+        Ok(Tx::sqlite(self.write.acquire().await?, time))
     }
 
     fn are_there(&self) -> io::Result<()> {
@@ -137,6 +137,7 @@ fn identity(_: &Metadata) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::store::db::Result;
 
     async fn opened(path: &Path) -> Files {
@@ -146,7 +147,7 @@ mod tests {
     }
 
     async fn insert(files: &Files, bytes: usize) -> Result<()> {
-        let mut tx = files.begin().await?;
+        let mut tx = files.begin(&Steady::new(Clock::system())).await?;
         tx.run("insert into heap values ($1)", vec![vec![0_u8; bytes].into()]).await?;
         tx.commit().await
     }

@@ -81,6 +81,7 @@ pub mod statistics;
 
 pub mod retention;
 
+pub mod listed;
 mod listen;
 
 mod sealing;

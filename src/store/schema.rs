@@ -43,6 +43,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     17 "durable_hits" "0017_durable_hits.sql",
     18 "tls_reports" "0018_tls_reports.sql",
     19 "webhooks_alone" "0019_webhooks_alone.sql",
+    20 "listed_events" "0020_listed_events.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.
@@ -51,4 +52,35 @@ pub(super) fn migrator(text: impl Fn(&SchemaStep) -> &'static str) -> Migrator {
         Migration::new(step.number, step.name.into(), MigrationType::Simple, text(step).into_sql_str(), false)
     };
     Migrator::with_migrations(SCHEMA.iter().map(migration).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+    use sqlx::{Executor, Row};
+
+    use super::*;
+    use crate::model::id::EventId;
+
+    #[tokio::test]
+    async fn events_of_before_are_listed_in_the_order_of_their_ids() {
+        const OLD: &str = "
+            insert into events (id, message_id, recipient, tenant_id, agent_id, kind, kind_bit, ordinal, at, address,
+                detail, relay, relay_at, is_test)
+            values ($1, $1, 0, x'01', x'02', 'sent', 1, 0, 7, '', '{}', 1, 7, false)";
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+        let before = migrator(|step| step.sqlite);
+        let before = before.iter().filter(|step| step.version < 20).cloned().collect();
+        Migrator::with_migrations(before).run(&pool).await.unwrap();
+        let ids = [[0; 16], [0x12; 16], [0xff; 16], 0x019c_aff0_7f2a_7aaa_8000_0000_0000_0001_u128.to_be_bytes()];
+        for id in ids {
+            pool.execute(sqlx::query(OLD).bind(id.to_vec())).await.unwrap();
+        }
+        migrator(|step| step.sqlite).run(&pool).await.unwrap();
+        for id in ids {
+            let sql = "select listed_at from events where id = $1";
+            let row = sqlx::query(sql).bind(id.to_vec()).fetch_one(&pool).await.unwrap();
+            assert_eq!(row.get::<i64, _>("listed_at"), EventId::from_bytes(id).drawn_at().as_millis());
+        }
+    }
 }

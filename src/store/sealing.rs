@@ -2,7 +2,7 @@
 //!
 //! Looked at when the store is opened: a database whose secrets nobody could open must not look as if it worked.
 
-use super::db::{Db, Result, StoreError, Tx};
+use super::db::{Db, Result, Steady, StoreError, Tx};
 use super::{tenants, webhooks};
 use crate::model::seal::MasterKey;
 
@@ -11,8 +11,8 @@ const CANARY: &str = "canary";
 const PLACE: &str = "installation.value/canary";
 
 /// Refuses a database that was sealed with another key, and seals what was written before there was sealing.
-pub(super) async fn begin(db: &Db, master: &MasterKey) -> Result<()> {
-    let mut tx = db.begin().await?;
+pub(super) async fn begin(db: &Db, time: &Steady, master: &MasterKey) -> Result<()> {
+    let mut tx = db.begin(time).await?;
     if !is_sealed_with(&mut tx, master).await? {
         let fault = "its secrets are sealed with another master key; bring back the file that belongs to it";
         return Err(StoreError::Corrupt(fault.to_owned()));

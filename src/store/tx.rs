@@ -2,7 +2,10 @@
 //!
 //! SQLite works on a thread of its own, and the way there and back costs more than most statements: those whose rows
 //! nobody wants wait for the next that has to be run, and go together, `begin` and `commit` too. PostgreSQL runs each at
-//! once.
+//! once. A transaction knows when it began, so that whoever lists by time can tell what may still be on its way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr, Sqlite};
@@ -11,6 +14,8 @@ use tokio::runtime::Handle;
 use super::connection::Connection;
 use super::db::{Result, StoreError};
 use super::value::{Places, Row, Value, pieces};
+use crate::clock::Clock;
+use crate::model::time::Timestamp;
 
 /// Values of statements that go together, at most: their text is prepared and kept as a whole, and there are as many
 /// texts as there are ways to fill a batch.
@@ -18,10 +23,30 @@ const TOGETHER_MAX: usize = 256;
 /// Takes the lock for writing at once: a transaction that asked for it later could be refused.
 const BEGIN: &str = "begin immediate";
 
+/// The time by which transactions begin: a clock that is put back stands until it has caught up, so that what is written
+/// later is never listed before.
+#[derive(Clone, Debug)]
+pub(super) struct Steady {
+    clock: Clock,
+    latest: Arc<AtomicI64>,
+}
+
+impl Steady {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, latest: Arc::new(AtomicI64::new(i64::MIN)) }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        let now = self.clock.now().as_millis();
+        Timestamp::from_millis(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+}
+
 /// A write transaction. Dropped before [`Self::commit`], it never was.
 pub(super) struct Tx {
     open: Open,
     is_shared: bool,
+    begun_at: Timestamp,
     /// What SQLite has still to run: texts in which values are counted, and their values.
     waiting: Vec<(String, Vec<Value>)>,
 }
@@ -56,15 +81,21 @@ impl Drop for Open {
 }
 
 impl Tx {
-    pub(super) fn sqlite(connection: PoolConnection<Sqlite>) -> Self {
+    pub(super) fn sqlite(connection: PoolConnection<Sqlite>, time: &Steady) -> Self {
         let open = Open { connection: Some(Connection::Sqlite(connection)), has_begun: false };
-        Self { open, is_shared: false, waiting: vec![(BEGIN.to_owned(), Vec::new())] }
+        let waiting = vec![(BEGIN.to_owned(), Vec::new())];
+        Self { open, is_shared: false, begun_at: time.now(), waiting }
     }
 
-    pub(super) async fn postgres(connection: Connection) -> Result<Self> {
+    pub(super) async fn postgres(connection: Connection, time: &Steady) -> Result<Self> {
         let mut open = Open { connection: Some(connection), has_begun: false };
         open.begun()?.say("begin").await?;
-        Ok(Self { open, is_shared: true, waiting: Vec::new() })
+        Ok(Self { open, is_shared: true, begun_at: time.now(), waiting: Vec::new() })
+    }
+
+    /// When it began: nobody else writes to this SQLite since, and PostgreSQL has known of it by then.
+    pub(super) fn begun_at(&self) -> Timestamp {
+        self.begun_at
     }
 
     /// Runs a statement; the number of rows changed.
@@ -182,4 +213,23 @@ pub(super) fn in_lock_order<T, K: Ord>(mut rows: Vec<T>, key: impl Fn(&T) -> K) 
 fn joined(statements: Vec<(String, Vec<Value>)>) -> (String, Vec<Value>) {
     let (texts, values): (Vec<String>, Vec<Vec<Value>>) = statements.into_iter().unzip();
     (texts.join(";"), values.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_put_back_stands_until_it_has_caught_up() {
+        let (minute, start) = (Duration::from_secs(60), Timestamp::from_millis(1_800_000_000_000));
+        let clock = Clock::standing(start);
+        let time = Steady::new(clock.clone());
+        assert_eq!(time.now(), start);
+        clock.put_back(minute);
+        assert_eq!(time.clone().now(), start);
+        clock.advance(minute * 2);
+        assert_eq!(time.now(), start + minute);
+    }
 }

@@ -11,7 +11,7 @@ use super::dispatches::{DispatchStanding, read_standing};
 use super::value::Row;
 use super::{events, hits, messages};
 use crate::model::delivery::{Delivery, State};
-use crate::model::event::{Event, EventKind, EventSet};
+use crate::model::event::{Event, EventKind};
 use crate::model::hit::Hit;
 use crate::model::id::{DeliveryId, EventId, MessageId, TenantId};
 use crate::model::message::Message;
@@ -54,23 +54,6 @@ pub struct QueueCounts {
     pub webhooks_paused: u64,
     /// Webhooks that were switched off by us.
     pub webhooks_off: u64,
-}
-
-/// Which events to list.
-#[derive(Clone, Debug)]
-pub struct EventQuery {
-    /// Whose.
-    pub tenant: TenantId,
-    /// Later than this one.
-    pub after: Option<EventId>,
-    /// Earlier than this one.
-    pub before: EventId,
-    /// Of these kinds.
-    pub kinds: EventSet,
-    /// About this message only.
-    pub message: Option<MessageId>,
-    /// How many.
-    pub limit: u32,
 }
 
 impl Store {
@@ -250,44 +233,6 @@ impl Store {
             standings.entry(id).or_default().push(standing);
         }
         Ok(standings)
-    }
-
-    /// A tenant's events after one and before another, oldest first, each with its message; tests aside.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Corrupt`.
-    pub async fn events_between(&self, wanted: &EventQuery) -> Result<Vec<(Event, Message)>> {
-        const SQL: &str = "
-            select events.id as event_id, events.message_id, events.recipient, events.tenant_id, events.agent_id, kind,
-                ordinal, at, address, detail, relay, relay_at, is_test,
-                messages.id, agent_key, source, accepted_at, size_bytes, facts
-            from events
-            join messages on messages.id = events.message_id
-            where events.tenant_id = $1 and events.id > $2 and events.id < $3 and (kind_bit & $4) <> 0 and not is_test
-            order by events.id
-            limit $5";
-        const OF_MESSAGE: &str = "
-            select events.id as event_id, events.message_id, events.recipient, events.tenant_id, events.agent_id, kind,
-                ordinal, at, address, detail, relay, relay_at, is_test,
-                messages.id, agent_key, source, accepted_at, size_bytes, facts
-            from messages
-            join events on events.message_id = messages.id
-            where messages.tenant_id = $1 and events.id > $2 and events.id < $3 and (kind_bit & $4) <> 0
-                and not is_test and messages.id = $6
-            order by events.id
-            limit $5";
-        let after = wanted.after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
-        let kinds = i64::from(wanted.kinds.0);
-        let mut values =
-            vec![wanted.tenant.into(), after.into(), wanted.before.into(), kinds.into(), wanted.limit.into()];
-        let sql = match wanted.message {
-            None => SQL,
-            Some(message) => {
-                values.push(message.into());
-                OF_MESSAGE
-            }
-        };
-        self.rows(sql, values).await?.iter().map(|row| Ok((events::read(row)?, messages::read(row)?))).collect()
     }
 
     /// Counts of the queues.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::batch::Gathering;
-use super::db::{Db, Result, StoreError, Tx, Wakes};
+use super::db::{Db, Result, Steady, StoreError, Tx, Wakes};
 use super::deliveries::{Leased, Settlement};
 use super::dispatches::DispatchSettlement;
 use super::faults::{is_away, is_deadlock, is_sync_failure};
@@ -160,6 +160,7 @@ impl Writer {
 pub(super) struct Ground {
     pub(super) db: Db,
     pub(super) clock: Clock,
+    pub(super) time: Steady,
     pub(super) wakes: Wakes,
     pub(super) master: MasterKey,
     pub(super) handoff: Arc<dispatches::Handoff>,
@@ -272,7 +273,7 @@ impl Written {
 }
 
 async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
-    let mut tx = ground.db.begin().await?;
+    let mut tx = ground.db.begin(&ground.time).await?;
     let (mut written, mut tally) = (Written::at(ground.clock.now()), Tally::default());
     let accepts = accept(&mut tx, works, &mut written).await?;
 

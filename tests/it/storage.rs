@@ -35,6 +35,8 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::support::engines::{Engine, on_both_engines};
 
+mod pulled;
+
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// A store with one tenant and its agent, and what tests make things with.

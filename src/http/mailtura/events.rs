@@ -1,9 +1,7 @@
 //! `/api/v1/events`: everything that webhooks are told, for those who would rather fetch it.
 //!
-//! Events come oldest first and page by their ids. One is listed five seconds after it happened: by then whatever was
-//! being written at that moment is here too, so that a client that goes on after the last one it saw misses none.
-
-use std::time::Duration;
+//! Events come in the order in which they were written (`store::listed`), each some five seconds later: by then whatever
+//! was being written at that moment is here too, so that a client that goes on after the last one it saw misses none.
 
 use hyper::StatusCode;
 use serde::Serialize;
@@ -18,13 +16,11 @@ use super::super::wire::{Flaw, Wrong};
 use super::super::{Server, json_answer};
 use super::webhooks::{EVENT_WORDS, kinds};
 use crate::model::event::{Event, EventKind, EventSet};
-use crate::model::id::{EventId, MessageId};
+use crate::model::id::MessageId;
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
-use crate::store::views::EventQuery;
+use crate::store::listed::EventQuery;
 
-/// How old an event is when it is listed: longer than the database may keep a writer waiting.
-const SETTLED: Duration = Duration::from_secs(5);
 /// Events of one mail that are listed at once.
 const OF_EMAIL_MAX: u32 = 1_000;
 
@@ -36,17 +32,16 @@ pub(in crate::http) struct EventBody(Value);
 /// `GET /api/v1/events`.
 pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     let limit = call.query.limit()?;
-    let since = call.query.when("since")?.map(|When(at)| first_id(at));
-    let after = call.query.value("after", "event id")?.max(since);
     let wanted = EventQuery {
         tenant: call.grant.tenant.id,
-        after,
-        before: first_id(call.server.clock().now() - SETTLED),
+        after: call.query.value("after", "event id")?,
+        since: call.query.when("since")?.map(|When(at)| at),
+        until: call.server.store().events_known_until().await?,
         kinds: wanted_kinds(call.query.text("type"))?,
         message: call.query.value::<MessageId>("emailId", "email id")?,
         limit: limit + 1,
     };
-    let events = call.server.store().events_between(&wanted).await?;
+    let events = call.server.store().events_listed(&wanted).await?;
     let key = |(event, _): &(Event, Message)| event.id.to_string();
     query::page(("/api/v1/events", &call.query), events, key, |event| body(&call.server, &event))
 }
@@ -60,24 +55,19 @@ pub(super) async fn of_email(call: Call) -> Result<Answer, Problem> {
     let wanted = EventQuery {
         tenant: call.grant.tenant.id,
         after: None,
-        before: EventId::from_bytes([0xff; 16]),
+        since: None,
+        until: Timestamp::from_millis(i64::MAX),
         kinds: wanted_kinds(None)?,
         message: Some(id),
         limit: OF_EMAIL_MAX,
     };
-    let events = call.server.store().events_between(&wanted).await?;
+    let events = call.server.store().events_listed(&wanted).await?;
     let events: Vec<EventBody> = events.iter().map(|event| body(&call.server, event)).collect();
     Ok(json_answer(StatusCode::OK, &events))
 }
 
 fn body(server: &Server, (event, message): &(Event, Message)) -> EventBody {
     EventBody(server.0.parts.outward.shown(event, message))
-}
-
-/// The first id that an event of this moment can have (RFC 9562 §5.7).
-fn first_id(at: Timestamp) -> EventId {
-    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
-    EventId::from_bytes((u128::from(millis) << 80).to_be_bytes())
 }
 
 /// The kinds that a list of words names; all of them when there is none.
@@ -129,15 +119,6 @@ impl Shape for EventBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_of_a_moment() {
-        let at = Timestamp::from_millis(1_772_439_300_042);
-        let first = first_id(at);
-        assert_eq!(MessageId::from_bytes(*first.as_bytes()).drawn_at(), at);
-        assert!(first < first_id(at + Duration::from_millis(1)));
-        assert_eq!(first_id(Timestamp::from_millis(-5)).as_bytes(), &[0; 16]);
-    }
 
     #[test]
     fn kinds_are_named_in_either_spelling() {

@@ -93,7 +93,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         .query(&[
             LIMIT_PARAMETER,
             AFTER_PARAMETER,
-            parameter::<When>("since", "Not those that happened before."),
+            parameter::<When>("since", "Not those that were known before."),
             parameter::<Text<1, 200>>("type", "Only these types, as in `delivered,bounced`."),
             parameter::<Text<1, 100>>("emailId", "Only those of this mail."),
         ])

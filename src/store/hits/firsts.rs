@@ -2,8 +2,8 @@
 //! otherwise later.
 //!
 //! A hit that turns out to be a scanner's gives its claims back. The events that it made and nobody has been told of are
-//! taken back with them; one that has been told stays as it was told, and those who ask hear of the change by another
-//! event. The next hit in line, if there is one already, takes the claims and is told instead.
+//! taken back with them; one that has been told, to a webhook or to whoever fetches events, stays as it was told, and those
+//! who ask hear of the change by another event. The next hit in line, if there is one already, takes the claims and is told instead.
 
 use std::collections::{HashMap, HashSet};
 
@@ -142,34 +142,43 @@ async fn give_back(tx: &mut Tx, recorded: &RecordedHit) -> Result<Firsts> {
     Ok(claims)
 }
 
-/// Takes back the event that a hit made. Where it has been told already it stays, and another tells of the change.
+/// Takes back the event that a hit made. Where a webhook has been told of it already it stays, and another tells of the
+/// change; where only those may have it who fetch events, that other is for them alone.
 async fn take_back(tx: &mut Tx, recorded: &RecordedHit, told_as: EventId) -> Result<Option<Event>> {
-    const TOLD: &str = "
-        select 1 as told
-        from dispatches
-        where event_id = $1 and (attempts > 0 or state <> 'queued')
-        limit 1";
+    const STANDING: &str = "
+        select listed_at < $2 as is_listed, exists (
+                select 1 from dispatches
+                where event_id = events.id and (attempts > 0 or state <> 'queued')) as is_told
+        from events
+        where id = $1";
     const UNTOLD: &str = "
         delete from dispatches
         where event_id = $1 and attempts = 0 and state = 'queued'
             and webhook_id in (select id from webhooks where (relay & $2) = 0)";
     let id = recorded.id;
+    let standing = tx.row(STANDING, vec![id.into(), tx.begun_at().into()]).await?;
+    let Some(standing) = standing else { return Ok(None) };
+    let is_told = standing.flag("is_told")?;
     let ordinal = own_ordinal(id);
     let event = event(recorded, Firsts::default());
-    if tx.row(TOLD, vec![id.into()]).await?.is_none() {
+    if is_told {
+        // Its ordinal makes room for the hit that is the first in truth.
+        tx.run("update events set ordinal = $1 where id = $2", vec![ordinal.into(), id.into()]).await?;
+    } else {
         let sql = "update events set ordinal = $1, relay = $2, detail = $3 where id = $4";
         tx.run(sql, vec![ordinal.into(), relay::EVERY.into(), json(&event.detail).into(), id.into()]).await?;
         tx.run(UNTOLD, vec![id.into(), relay::EVERY.into()]).await?;
+    }
+    let relay = if is_told { relay::ALL } else { 0 };
+    if relay == 0 && !standing.flag("is_listed")? {
         return Ok(None);
     }
-    // Its ordinal makes room for the hit that is the first in truth.
-    tx.run("update events set ordinal = $1 where id = $2", vec![ordinal.into(), id.into()]).await?;
     let kind = match recorded.hit.kind {
         HitKind::Open => EventKind::OpenReclassified,
         HitKind::Click => EventKind::ClickReclassified,
     };
     let (ordinal, relay_at) = (own_ordinal(told_as), recorded.relay_at);
-    Ok(Some(Event { id: told_as, kind, ordinal, relay: relay::ALL, relay_at, ..event }))
+    Ok(Some(Event { id: told_as, kind, ordinal, relay, relay_at, ..event }))
 }
 
 /// Gives the claims that came free to the hits that would have had them; the events that those owe.
