@@ -1,6 +1,7 @@
 //! Hits, what they add up to, and which of them are firsts.
 //!
-//! Owns the `hits`, `firsts` and `hit_counts` tables. Every hit is kept, but for agents that want counts alone. The first
+//! Owns the `hits`, `counted_hits`, `firsts` and `hit_counts` tables. Every hit is kept, but for agents that want counts
+//! alone: of theirs the id is, for a week, so that one that is recorded again is not counted again. The first
 //! of a recipient (per link, for clicks) that is no scanner's, and the first by a person, each claim a row of `firsts`;
 //! whoever's insert wins makes the event, so that any number of hits at once make one. A hit that is judged again gives
 //! its claims back, and the next hit in line takes them (`firsts`).
@@ -67,7 +68,7 @@ pub struct RecordedHit {
     pub relay_at: Timestamp,
     /// Which firsts it may be, by what is known of the hits before it.
     pub first: Firsts,
-    /// Nothing of it is written but that there was one.
+    /// Nothing of it is written but that there was one, and for a week its id.
     pub is_only_counted: bool,
 }
 
@@ -311,6 +312,9 @@ pub(super) async fn insert(tx: &mut Tx, batches: &[&HitBatch]) -> Result<Vec<Eve
     const HEAD: &str = "
         insert into hits (id, message_id, recipient, kind, link, target, at, verdict, visitor)
         values";
+    const COUNTED: &str = "
+        insert into counted_hits (id)
+        values";
     let mut deltas = Deltas::default();
     let mut events = Vec::new();
     // First what is given back, so that the new may take it.
@@ -321,21 +325,32 @@ pub(super) async fn insert(tx: &mut Tx, batches: &[&HitBatch]) -> Result<Vec<Eve
     }
     let (counted, kept): (Vec<&RecordedHit>, Vec<&RecordedHit>) =
         batches.iter().flat_map(|batch| &batch.hits).partition(|hit| hit.is_only_counted);
-    counted.into_iter().for_each(|hit| deltas.add(hit));
-    let rows = kept.iter().map(|hit| hit_values(hit)).collect();
-    let fresh = if batches.iter().any(|batch| batch.is_again) {
-        let written = tx.many(HEAD, "on conflict do nothing returning id", rows).await?;
-        let written: HashSet<EventId> =
-            written.iter().map(|row| row.id("id").map(EventId::from_bytes)).collect::<Result<_>>()?;
-        kept.into_iter().filter(|hit| written.contains(&hit.id)).collect()
-    } else {
-        tx.many(HEAD, "on conflict do nothing", rows).await?;
-        kept
-    };
-    fresh.iter().for_each(|hit| deltas.add(hit));
+    let is_again = batches.iter().any(|batch| batch.is_again);
+    let counted = insert_new(tx, COUNTED, counted, |hit| vec![hit.id.into()], is_again).await?;
+    let fresh = insert_new(tx, HEAD, kept, hit_values, is_again).await?;
+    counted.iter().chain(&fresh).for_each(|hit| deltas.add(hit));
     events.extend(firsts::claim(tx, &fresh, &mut deltas).await?);
     deltas.write(tx).await?;
     Ok(events)
+}
+
+/// Writes a row for each of these hits; those that had none. Where none can have one, that is not asked.
+async fn insert_new<'h>(
+    tx: &mut Tx,
+    head: &str,
+    hits: Vec<&'h RecordedHit>,
+    row: fn(&RecordedHit) -> Vec<Value>,
+    is_again: bool,
+) -> Result<Vec<&'h RecordedHit>> {
+    let rows = hits.iter().map(|hit| row(hit)).collect();
+    if !is_again {
+        tx.many(head, "on conflict do nothing", rows).await?;
+        return Ok(hits);
+    }
+    let written = tx.many(head, "on conflict do nothing returning id", rows).await?;
+    let written: HashSet<EventId> =
+        written.iter().map(|row| row.id("id").map(EventId::from_bytes)).collect::<Result<_>>()?;
+    Ok(hits.into_iter().filter(|hit| written.contains(&hit.id)).collect())
 }
 
 fn hit_values(recorded: &RecordedHit) -> Vec<Value> {

@@ -22,6 +22,8 @@ const SUPPRESSION_HISTORY: Duration = Duration::from_secs(400 * 86_400);
 const SMALL_BITE: u32 = 1_000;
 /// Counts by day, which are about nobody.
 const COUNTS: Duration = Duration::from_secs(750 * 86_400);
+/// How long the ids of hits are kept that are only counted: longer than a journal may wait to be read again.
+const COUNTED_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// Attempts to tell webhooks forgotten in one transaction.
 const ATTEMPTS_BITE: u32 = 2000;
 /// How long a draft may be there whose test nobody waited for.
@@ -75,6 +77,8 @@ impl Store {
         self.run("delete from recent_statistics where slot < $1", vec![pulse::oldest_slot(now).into()]).await?;
         self.run("delete from nodes where seen_at < $1", vec![(now - SILENT).into()]).await?;
         self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
+        let counted = vec![first_id(now - COUNTED_KEPT).into(), SMALL_BITE.into()];
+        let counted = self.run(FORGET_COUNTED, counted).await? >= u64::from(SMALL_BITE);
         let oldest = day_of(now) - i64::from(tls_sessions::DAYS_KEPT);
         self.run("delete from tls_sessions where day < $1", vec![oldest.into()]).await?;
         self.run("delete from tls_reports where day < $1", vec![oldest.into()]).await?;
@@ -83,7 +87,7 @@ impl Store {
             self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;
         let before = now - keep.webhook_log;
         let has_more = self.transaction(move |tx| Box::pin(async move { forget_log(tx, before, now).await })).await?;
-        Ok(forgotten.len() >= BITE as usize || events || has_more)
+        Ok(forgotten.len() >= BITE as usize || counted || events || has_more)
     }
 
     /// Empties the dialogues of attempts at messages that were accepted between these times; the facts of the attempts
@@ -222,6 +226,10 @@ async fn forget_messages(tx: &mut Tx, before: Timestamp) -> Result<Vec<MessageId
     }
     Ok(ids)
 }
+
+const FORGET_COUNTED: &str = "
+    delete from counted_hits
+    where id in (select id from counted_hits where id < $1 order by id limit $2)";
 
 /// Forgets hits and events of before; whether there may be more. An event that is still owed to someone stays until it
 /// is not. That somebody came for the first time is kept, so that they do not come for the first time again.

@@ -44,6 +44,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     18 "tls_reports" "0018_tls_reports.sql",
     19 "webhooks_alone" "0019_webhooks_alone.sql",
     20 "listed_events" "0020_listed_events.sql",
+    21 "counted_hits" "0021_counted_hits.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

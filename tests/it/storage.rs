@@ -38,6 +38,7 @@ use crate::support::engines::{Engine, on_both_engines};
 mod pulled;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const LONG: Duration = Duration::from_secs(90 * 86_400);
 
 /// A store with one tenant and its agent, and what tests make things with.
 struct House {
@@ -522,6 +523,32 @@ on_both_engines! {
         assert!(counts[3].day > counts[0].day);
         assert_eq!(house.store.hit_counts(house.tenant, Some(AgentId::from_bytes([9; 16])), START).await.unwrap(), []);
         assert_eq!(house.store.hit_counts(TenantId::from_bytes([9; 16]), None, START).await.unwrap(), []);
+    }
+
+    async fn hits_of_which_nothing_is_kept_are_counted_once(engine: &Engine) {
+        let house = House::build(engine).await;
+        let delivery = house.delivered().await;
+        let hit = || RecordedHit { is_only_counted: true, ..house.hit(delivery, HitKind::Open, 0, Who::Person) };
+        let (one, two) = (hit(), hit());
+        let counted = async || {
+            let counts = house.store.hit_counts(house.tenant, None, START).await.unwrap();
+            counts.iter().map(|of| of.hits).sum::<u64>()
+        };
+        house.store.record_hits(house.batch(vec![one.clone()])).await.unwrap();
+        // As they come out of a journal of which nobody knows how far it was recorded, and once more.
+        for _ in 0..2 {
+            let again = HitBatch { is_again: true, ..house.batch(vec![one.clone(), two.clone()]) };
+            house.store.record_hits(again).await.unwrap();
+            assert_eq!((counted().await, house.store.hits(delivery).await.unwrap().len()), (2, 0));
+        }
+        // That they were is remembered for a week.
+        let keep = Keep { messages: LONG, events: LONG, reports: LONG, webhook_log: LONG };
+        for (days, expected) in [(6, 2), (2, 3)] {
+            house.clock.advance(Duration::from_secs(days * 86_400));
+            while house.store.forget(keep).await.unwrap() {}
+            house.store.record_hits(HitBatch { is_again: true, ..house.batch(vec![one.clone()]) }).await.unwrap();
+            assert_eq!(counted().await, expected);
+        }
     }
 
     async fn a_recipient_is_given_out_and_erased(engine: &Engine) {
