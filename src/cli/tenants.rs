@@ -161,8 +161,9 @@ pub(super) async fn agent(loaded: &Loaded, command: AgentCommand) -> anyhow::Res
         AgentCommand::Set { changes, of } => {
             let mut agent = guest.agent(&of.tenant, &of.agent).await?;
             if !changes.is_empty() {
-                change(&mut agent, &changes)?;
-                guest.store.change_agent(&agent).await.context("change the mail agent")?;
+                let change = move |agent: &mut MailAgent| change(agent, &changes);
+                let changed = guest.store.change_agent(agent.tenant, agent.id, change).await;
+                agent = changed.context("change the mail agent")?.context("the mail agent is gone")?;
             }
             for (key, value) in as_object(&agent.settings)? {
                 let is_secret = key == "authentication_key" && value != "";

@@ -7,7 +7,7 @@ use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::seal::{MasterKey, is_sealed};
-use crate::model::tenant::{AgentSettings, Credential, CredentialKind, Grant, MailAgent, Tenant};
+use crate::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
 
 macro_rules! select_grant {
     ($rest:literal) => {
@@ -22,6 +22,12 @@ macro_rules! select_grant {
             ",
             $rest
         )
+    };
+}
+
+macro_rules! select_agents {
+    ($rest:literal) => {
+        concat!("select id, tenant_id, key, name, settings, created_at from agents ", $rest)
     };
 }
 
@@ -52,23 +58,40 @@ impl Store {
         .await
     }
 
-    /// Replaces a tenant's name and settings, and those of its mail agent when one is given. Whether it exists.
+    /// Changes a tenant's name and settings, and those of its mail agent `default`, if it has one, in one transaction:
+    /// what others change at the same time stays. The tenant as it is now; `None` when there is none.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn change_tenant(&self, tenant: Tenant, agent: Option<MailAgent>) -> Result<bool> {
-        let sql = "update tenants set name = $1, settings = $2, updated_at = $3 where id = $4";
-        let (settings, master) = (json(&tenant.settings), self.0.master.clone());
-        let row = vec![tenant.name.into(), settings.into(), tenant.updated_at.into(), tenant.id.into()];
-        self.transaction(move |tx| {
+    /// What `change` refuses, and nothing is changed; `Unavailable`, `Corrupt`.
+    pub async fn change_tenant<E: From<StoreError> + Send + 'static>(
+        &self,
+        id: TenantId,
+        change: impl FnOnce(&mut Tenant, Option<&mut MailAgent>) -> std::result::Result<(), E> + Send + 'static,
+    ) -> std::result::Result<Option<Tenant>, E> {
+        const FOUND: &str = "select id, slug, name, settings, created_at, updated_at from tenants where id = $1";
+        const UPDATE: &str = "update tenants set name = $1, settings = $2, updated_at = $3 where id = $4";
+        let (master, now) = (self.0.master.clone(), self.now());
+        let changed = self.transaction(move |tx| {
             Box::pin(async move {
-                if let Some(agent) = agent {
-                    update_agent(tx, &agent, &master).await?;
+                let Some(row) = tx.held(FOUND, vec![id.into()]).await? else { return Ok(None) };
+                let mut tenant = read_tenant(&row)?;
+                let own = tx
+                    .held(select_agents!("where tenant_id = $1 and name = $2"), vec![id.into(), DEFAULT_AGENT.into()]);
+                let mut agent = own.await?.map(|row| read_agent(&row, &master)).transpose()?;
+                if let Err(refused) = change(&mut tenant, agent.as_mut()) {
+                    return Ok(Some(Err(refused)));
                 }
-                Ok(tx.run(sql, row).await? > 0)
+                tenant.updated_at = now;
+                if let Some(agent) = &agent {
+                    update_agent(tx, agent, &master).await?;
+                }
+                let settings = json(&tenant.settings);
+                let row = vec![tenant.name.as_str().into(), settings.into(), now.into(), id.into()];
+                tx.run(UPDATE, row).await?;
+                Ok(Some(Ok(tenant)))
             })
-        })
-        .await
+        });
+        changed.await?.transpose()
     }
 
     /// Removes a tenant with its agents, domains, credentials, webhooks and suppressions. Its messages stay until
@@ -112,13 +135,31 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { insert_agent(tx, agent, &master).await })).await
     }
 
-    /// Replaces an agent's name and settings. Whether it exists.
+    /// Changes a mail agent's name and settings, as they stand then, in one transaction: what others change at the same
+    /// time stays. The agent as it is now; `None` when the tenant has none of this id.
     ///
     /// # Errors
-    /// `Conflict` when the name is taken; `Unavailable`.
-    pub async fn change_agent(&self, agent: &MailAgent) -> Result<bool> {
-        let (agent, master) = (agent.clone(), self.0.master.clone());
-        self.transaction(move |tx| Box::pin(async move { update_agent(tx, &agent, &master).await })).await
+    /// What `change` refuses, and nothing is changed; `Conflict` when the name is taken; `Unavailable`, `Corrupt`.
+    pub async fn change_agent<E: From<StoreError> + Send + 'static>(
+        &self,
+        tenant: TenantId,
+        id: AgentId,
+        change: impl FnOnce(&mut MailAgent) -> std::result::Result<(), E> + Send + 'static,
+    ) -> std::result::Result<Option<MailAgent>, E> {
+        let master = self.0.master.clone();
+        let changed = self.transaction(move |tx| {
+            Box::pin(async move {
+                let found = tx.held(select_agents!("where id = $1 and tenant_id = $2"), vec![id.into(), tenant.into()]);
+                let Some(row) = found.await? else { return Ok(None) };
+                let mut agent = read_agent(&row, &master)?;
+                if let Err(refused) = change(&mut agent) {
+                    return Ok(Some(Err(refused)));
+                }
+                update_agent(tx, &agent, &master).await?;
+                Ok(Some(Ok(agent)))
+            })
+        });
+        changed.await?.transpose()
     }
 
     /// Removes a mail agent with its domains, credentials, webhooks and suppressions. Whether it existed.
@@ -135,12 +176,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn agents(&self, tenant: TenantId, after: &str, limit: u32) -> Result<Vec<MailAgent>> {
-        const SQL: &str = "
-            select id, tenant_id, key, name, settings, created_at
-            from agents
-            where tenant_id = $1 and name > $2
-            order by name
-            limit $3";
+        const SQL: &str = select_agents!("where tenant_id = $1 and name > $2 order by name limit $3");
         let rows = self.rows(SQL, vec![tenant.into(), after.into(), limit.into()]).await?;
         rows.iter().map(|row| read_agent(row, &self.0.master)).collect()
     }
@@ -150,10 +186,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn agent(&self, tenant: TenantId, name: &str) -> Result<Option<MailAgent>> {
-        const SQL: &str = "
-            select id, tenant_id, key, name, settings, created_at
-            from agents
-            where tenant_id = $1 and name = $2";
+        const SQL: &str = select_agents!("where tenant_id = $1 and name = $2");
         let row = self.row(SQL, vec![tenant.into(), name.into()]).await?;
         row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
     }
@@ -163,10 +196,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn agent_with_key(&self, tenant: TenantId, key: &str) -> Result<Option<MailAgent>> {
-        const SQL: &str = "
-            select id, tenant_id, key, name, settings, created_at
-            from agents
-            where tenant_id = $1 and key = $2";
+        const SQL: &str = select_agents!("where tenant_id = $1 and key = $2");
         let row = self.row(SQL, vec![tenant.into(), key.into()]).await?;
         row.as_ref().map(|row| read_agent(row, &self.0.master)).transpose()
     }
@@ -330,11 +360,11 @@ async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Resu
     tx.run(SQL, row).await.map(drop)
 }
 
-async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Result<bool> {
-    let sql = "update agents set name = $1, settings = $2 where id = $3 and tenant_id = $4";
+async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Result<()> {
+    let sql = "update agents set name = $1, settings = $2 where id = $3";
     let settings = settings_text(&agent.settings, agent.id, master);
-    let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into(), agent.tenant.into()];
-    Ok(tx.run(sql, row).await? > 0)
+    let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into()];
+    tx.run(sql, row).await.map(drop)
 }
 
 /// Seals what was written before there was sealing. Run when the store is opened.

@@ -115,6 +115,14 @@ impl Tx {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// The first row of a plain selection from one table. Nobody else changes it before this transaction ends: what is
+    /// written in its place has missed nothing.
+    pub(super) async fn held(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+        self.settle_up().await?;
+        let lock = if self.is_shared { " for no key update" } else { "" };
+        Ok(self.rows_safe(AssertSqlSafe(format!("{sql}{lock}")), values).await?.into_iter().next())
+    }
+
     /// Runs `head`, a list of value tuples made of placeholders, and `tail`, for all of `tuples`; the rows that it
     /// returns. Long lists are cut into pieces of a few fixed sizes, so that prepared statements are found again.
     pub(super) async fn many(&mut self, head: &str, tail: &str, tuples: Vec<Vec<Value>>) -> Result<Vec<Row>> {

@@ -40,49 +40,68 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { insert(tx, &webhook, &master).await })).await
     }
 
-    /// Replaces what may change of a webhook: everything but its id, tenant and time of creation. It counts as well
-    /// again until it shows otherwise. Whether it exists.
+    /// Changes a webhook, as it stands then, in one transaction: what others change at the same time stays. Its id,
+    /// tenant and time of creation stay too. It counts as well again until it shows otherwise. The webhook as it is
+    /// now; `None` when the tenant has none of this id.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn change_webhook(&self, webhook: &Webhook) -> Result<bool> {
-        self.change(webhook, None).await
+    /// What `change` refuses, and nothing is changed; `Unavailable`, `Corrupt`.
+    pub async fn change_webhook<E: From<StoreError> + Send + 'static>(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        change: impl FnOnce(&mut Webhook) -> std::result::Result<(), E> + Send + 'static,
+    ) -> std::result::Result<Option<Webhook>, E> {
+        self.change(tenant, id, None, change).await
     }
 
-    /// The same for a webhook that has a new secret, which is told to who asked for such notices.
+    /// Puts `fresh` in the place of a webhook's secret, as [`Webhook::rotate`] does; who asked for such notices is told.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn rotate_secret(&self, webhook: &Webhook) -> Result<bool> {
-        let told = notice(webhook, EventKind::SecretRotated, &Health::default(), self.now());
-        self.change(webhook, Some(told)).await
+    /// `Unavailable`, `Corrupt`.
+    pub async fn rotate_secret(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        fresh: Secret,
+        until: Timestamp,
+    ) -> Result<Option<Webhook>> {
+        let rotate = move |webhook: &mut Webhook| {
+            webhook.rotate(fresh, until);
+            Ok(())
+        };
+        self.change(tenant, id, Some(EventKind::SecretRotated), rotate).await
     }
 
-    async fn change(&self, webhook: &Webhook, told: Option<Event>) -> Result<bool> {
-        const SQL: &str = "
-            update webhooks
-            set agent_id = $3, url = $4, description = $5, format = $6, events = $7, hits = $8, relay = $9,
-                tags = $10, switch = $11, secret = $12, old_secret = $13, old_secret_until = $14,
-                old_secret_signs = $15, form_field = $16, headers = $17, keeps_timestamp = $18, options = $19,
-                goes_alone = $20, client_key = $21, updated_at = $22
-            where id = $1 and tenant_id = $2 and switch <> 'draft'";
-        let id = webhook.id;
-        let mut row = values(webhook, &self.0.master);
-        row.remove(CREATED_AT);
+    async fn change<E: From<StoreError> + Send + 'static>(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        tells: Option<EventKind>,
+        change: impl FnOnce(&mut Webhook) -> std::result::Result<(), E> + Send + 'static,
+    ) -> std::result::Result<Option<Webhook>, E> {
+        let (master, now) = (self.0.master.clone(), self.now());
         let changed = self.transaction(move |tx| {
             Box::pin(async move {
-                if tx.run(SQL, row).await? == 0 {
-                    return Ok(false);
+                // Settlements lock a webhook's health before the webhook, and so does this.
+                tx.held("select webhook_id from webhook_health where webhook_id = $1", vec![id.into()]).await?;
+                let found = select_webhooks!("where id = $1 and tenant_id = $2 and switch <> 'draft'");
+                let Some(row) = tx.held(found, vec![id.into(), tenant.into()]).await? else { return Ok(None) };
+                let mut webhook = read(&row, &master)?;
+                if let Err(refused) = change(&mut webhook) {
+                    return Ok(Some(Err(refused)));
                 }
-                tx.run("delete from webhook_health where webhook_id = $1", vec![id.into()]).await?;
+                webhook.updated_at = now;
+                update(tx, &webhook, &master).await?;
+                let told = tells.map(|kind| notice(&webhook, kind, &Health::default(), now));
                 events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;
-                Ok(true)
+                Ok(Some(Ok(webhook)))
             })
         });
         let changed = changed.await?;
         self.wakes().dispatches.ring();
         self.wakes().retries.ring();
-        Ok(changed)
+        changed.transpose()
     }
 
     /// Deletes a webhook with everything owed to it. Whether it existed.
@@ -135,6 +154,20 @@ pub(super) async fn insert(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -
             goes_alone, client_key, created_at, updated_at)
         values";
     tx.many(HEAD, "", vec![values(webhook, master)]).await.map(drop)
+}
+
+async fn update(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -> Result<()> {
+    const SQL: &str = "
+        update webhooks
+        set agent_id = $3, url = $4, description = $5, format = $6, events = $7, hits = $8, relay = $9,
+            tags = $10, switch = $11, secret = $12, old_secret = $13, old_secret_until = $14,
+            old_secret_signs = $15, form_field = $16, headers = $17, keeps_timestamp = $18, options = $19,
+            goes_alone = $20, client_key = $21, updated_at = $22
+        where id = $1 and tenant_id = $2";
+    let mut row = values(webhook, master);
+    row.remove(CREATED_AT);
+    tx.run(SQL, row).await?;
+    tx.run("delete from webhook_health where webhook_id = $1", vec![webhook.id.into()]).await.map(drop)
 }
 
 /// Deletes a webhook with everything owed to it, the log of it, and the notices about it.

@@ -14,8 +14,8 @@ use postback::model::secret::Secret;
 use postback::model::tenant::{AgentSettings, MailAgent};
 use postback::model::webhook::{DispatchId, DispatchState, Format, Switch, Webhook};
 use postback::model::webhook_options::Options;
-use postback::store::Store;
 use postback::store::dispatches::{DispatchStanding, Lane};
+use postback::store::{Store, StoreError};
 use postback::webhooks::signature;
 use postback::webhooks::{Counters, Running, Settings};
 
@@ -577,7 +577,11 @@ on_both_engines! {
         house.owe(1).await;
         assert_eq!(house.store.dispatches_waiting(failing, 100).await.unwrap(), 41);
         house.receiver.always_answer("/dead", Answer::Status(200, ""));
-        house.store.change_webhook(&Webhook { switch: Switch::On, ..off }).await.unwrap();
+        let on = |webhook: &mut Webhook| {
+            webhook.switch = Switch::On;
+            Ok::<_, StoreError>(())
+        };
+        house.store.change_webhook(off.tenant, off.id, on).await.unwrap();
         house.clock.advance(HOUR * 12);
         house.until_count(|counters| &counters.arrived, 43).await;
         drain(workers).await;

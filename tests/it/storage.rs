@@ -16,7 +16,7 @@ use postback::model::message::{Facts, Fate, Message, Plan, PlannedDelivery, Sour
 use postback::model::reason::{Cause, Class, Reason};
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
 use postback::model::secret::Secret;
-use postback::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant};
+use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::model::tracking::{Block, TrackingHost};
 use postback::model::webhook::{DispatchNext, DispatchState, Hits, Switch, Webhook};
@@ -109,6 +109,14 @@ impl House {
             relay_at: now,
             is_test: false,
         }
+    }
+
+    async fn switch(&self, id: WebhookId, switch: Switch) -> Option<Webhook> {
+        let change = move |webhook: &mut Webhook| {
+            webhook.switch = switch;
+            Ok::<_, StoreError>(())
+        };
+        self.store.change_webhook(self.tenant, id, change).await.unwrap()
     }
 
     fn webhook(&self, events: &[EventKind]) -> Webhook {
@@ -375,7 +383,7 @@ on_both_engines! {
         assert_eq!(*owed[0].webhook, wanted);
         assert!(house.owed().await.is_empty());
 
-        house.store.change_webhook(&Webhook { switch: Switch::On, ..switched_off.clone() }).await.unwrap();
+        house.switch(switched_off.id, Switch::On).await;
         let kept = house.owed().await;
         assert_eq!(kept.len(), 1, "what a webhook missed while we had it off is kept for it");
         assert_eq!(kept[0].id.webhook, switched_off.id);
@@ -414,7 +422,7 @@ on_both_engines! {
         assert_eq!(webhook.switch, Switch::OffByUs);
         house.clock.advance(Duration::from_secs(60));
         assert!(house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().is_empty());
-        house.store.change_webhook(&Webhook { switch: Switch::On, ..webhook }).await.unwrap();
+        house.switch(webhook.id, Switch::On).await;
         let last = house.store.lease_dispatches(Lane::Retry, 10, vec![]).await.unwrap().remove(0);
         house.store.settle_dispatch(settle(&last, DispatchNext::Ends(DispatchState::Arrived))).await.unwrap();
         assert_eq!(house.store.dispatch(owed.id).await.unwrap().unwrap().state, DispatchState::Arrived);
@@ -731,12 +739,68 @@ on_both_engines! {
         house.store.add_webhook(webhook.clone()).await.unwrap();
         assert_eq!(house.store.webhook(house.tenant, webhook.id).await.unwrap().as_ref(), Some(&webhook));
         assert_eq!(house.store.webhook(other.id, webhook.id).await.unwrap(), None);
-        assert!(!house.store.change_webhook(&Webhook { tenant: other.id, ..webhook.clone() }).await.unwrap());
+        let change = |_: &mut Webhook| -> Result<(), StoreError> { unreachable!("it is not theirs") };
+        assert_eq!(house.store.change_webhook(other.id, webhook.id, change).await.unwrap(), None);
         assert!(!house.store.remove_webhook(other.id, webhook.id).await.unwrap());
-        let changed = Webhook { url: "https://new.example/".into(), agent: Some(house.agent), ..webhook.clone() };
-        assert!(house.store.change_webhook(&changed).await.unwrap());
+        let agent = house.agent;
+        let change = move |webhook: &mut Webhook| {
+            (webhook.url, webhook.agent) = ("https://new.example/".into(), Some(agent));
+            Ok::<_, StoreError>(())
+        };
+        let changed = house.store.change_webhook(house.tenant, webhook.id, change).await.unwrap().unwrap();
+        assert_eq!((changed.url.as_str(), changed.agent), ("https://new.example/", Some(agent)));
         assert_eq!(house.store.webhooks(house.tenant, None, 10).await.unwrap(), [changed]);
         assert_eq!(house.store.webhooks(house.tenant, Some(webhook.id), 10).await.unwrap(), []);
+    }
+
+    async fn changes_at_the_same_time_all_stay(engine: &Engine) {
+        let house = House::build(engine).await;
+        let other = engine.store("node-2", &house.clock).await;
+        let webhook = house.webhook(&[EventKind::Opened]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        let (tenant, agent, id) = (house.tenant, house.agent, webhook.id);
+        let mut changes = tokio::task::JoinSet::new();
+        for count in 0..30 {
+            let store = if count % 2 == 0 { house.store.clone() } else { other.clone() };
+            changes.spawn(async move {
+                let tag = move |webhook: &mut Webhook| {
+                    webhook.tags.push(count.to_string());
+                    Ok::<_, StoreError>(())
+                };
+                let host = move |agent: &mut MailAgent| {
+                    agent.settings.untracked_hosts.push(count.to_string());
+                    Ok::<_, StoreError>(())
+                };
+                let name = |tenant: &mut Tenant, agent: Option<&mut MailAgent>| {
+                    tenant.name.push('+');
+                    agent.unwrap().settings.description.push('+');
+                    Ok::<_, StoreError>(())
+                };
+                store.change_webhook(tenant, id, tag).await.unwrap().unwrap();
+                store.change_agent(tenant, agent, host).await.unwrap().unwrap();
+                store.change_tenant(tenant, name).await.unwrap().unwrap();
+            });
+        }
+        let (switched, rotated) = tokio::join!(
+            house.switch(id, Switch::OffByUs),
+            other.rotate_secret(tenant, id, Secret::new("fresh"), house.clock.now()),
+        );
+        assert!(switched.is_some() && rotated.unwrap().is_some());
+        while let Some(done) = changes.join_next().await {
+            done.unwrap();
+        }
+        let kept = house.store.webhook(tenant, id).await.unwrap().unwrap();
+        assert_eq!((kept.tags.len(), kept.switch, kept.secret.reveal()), (30, Switch::OffByUs, "fresh"));
+        let kept = house.store.agent(tenant, DEFAULT_AGENT).await.unwrap().unwrap();
+        assert_eq!((kept.settings.untracked_hosts.len(), kept.settings.description.len()), (30, 30));
+        assert!(house.store.tenant("acme").await.unwrap().unwrap().name.ends_with(&"+".repeat(30)));
+        // What a change refuses is as it was.
+        let refuse = |agent: &mut MailAgent| {
+            agent.settings.description.clear();
+            Err(StoreError::Conflict)
+        };
+        assert!(matches!(house.store.change_agent(tenant, agent, refuse).await, Err(StoreError::Conflict)));
+        assert_eq!(house.store.agent(tenant, DEFAULT_AGENT).await.unwrap().unwrap(), kept);
     }
 
     async fn nodes_agree_on_the_first_key(engine: &Engine) {
@@ -771,7 +835,7 @@ on_both_engines! {
         house.store.forget(keep).await.unwrap();
         assert!(house.store.message(message).await.unwrap().is_some());
         assert_eq!(house.owed().await.len(), 1, "it can still be told");
-        house.store.change_webhook(&Webhook { switch: Switch::OffByUs, ..webhook }).await.unwrap();
+        house.switch(webhook.id, Switch::OffByUs).await;
         house.store.forget(Keep { messages: days(92), ..keep }).await.unwrap();
         assert!(house.store.message(message).await.unwrap().is_some(), "it may be switched on again");
         house.store.forget(keep).await.unwrap();

@@ -17,7 +17,6 @@ use postback::model::event::EventKind;
 use postback::model::id::{EventId, WebhookId};
 use postback::model::secret::Secret;
 use postback::model::webhook::{Format, Hits, Switch, Webhook};
-use postback::store::StoreError;
 
 use super::database::Guest;
 use super::{LIST_MAX, printable, removed, say, say_table};
@@ -119,28 +118,26 @@ pub(super) async fn run(loaded: &Loaded, command: WebhookCommand) -> anyhow::Res
         WebhookCommand::Show(which) => house.show(&house.webhook(&which).await?).await?,
         WebhookCommand::Set { which, url, fields } => {
             let webhook = house.webhook(&which).await?;
+            let is_named = url.is_some();
             let url = url.unwrap_or_else(|| webhook.url.clone());
-            house.change(house.filled(Webhook { url, ..webhook }, &fields, &which.tenant).await?).await?;
+            let tried = house.filled(Webhook { url, ..webhook }, &fields, &which.tenant).await?;
+            let change = move |webhook: &mut Webhook| {
+                let url = if is_named { tried.url } else { webhook.url.clone() };
+                let agent = if fields.agent.is_some() { tried.agent } else { webhook.agent };
+                *webhook = fields.set(Webhook { url, agent, ..webhook.clone() })?;
+                Ok(())
+            };
+            house.change(&which, change).await?;
         }
-        WebhookCommand::Enable(which) => {
-            house.change(Webhook { switch: Switch::On, ..house.webhook(&which).await? }).await?;
-        }
-        WebhookCommand::Disable(which) => {
-            house.change(Webhook { switch: Switch::OffByOwner, ..house.webhook(&which).await? }).await?;
-        }
+        WebhookCommand::Enable(which) => house.set(&which, |webhook| webhook.switch = Switch::On).await?,
+        WebhookCommand::Disable(which) => house.set(&which, |webhook| webhook.switch = Switch::OffByOwner).await?,
         WebhookCommand::Remove(Which { id, tenant }) => {
             let tenant = house.guest.tenant(&tenant).await?;
             removed(house.guest.store.remove_webhook(tenant.id, id).await, &format!("webhook {id}"))?;
         }
         WebhookCommand::Rotate { which, secret, overlap } => house.rotate(&which, secret, overlap).await?,
-        WebhookCommand::Activate(which) => {
-            let mut webhook = house.webhook(&which).await?;
-            webhook.activate();
-            house.change(webhook).await?;
-        }
-        WebhookCommand::Revoke(which) => {
-            house.change(Webhook { old_secret: None, ..house.webhook(&which).await? }).await?;
-        }
+        WebhookCommand::Activate(which) => house.set(&which, Webhook::activate).await?,
+        WebhookCommand::Revoke(which) => house.set(&which, |webhook| webhook.old_secret = None).await?,
         WebhookCommand::Test(arguments) => house.test(&arguments).await?,
         WebhookCommand::Log { which, event, failed, limit } => {
             let webhook = house.webhook(&which).await?;
@@ -215,26 +212,29 @@ impl House<'_> {
         Ok(webhook)
     }
 
-    async fn change(&self, webhook: Webhook) -> anyhow::Result<()> {
-        let webhook = Webhook { updated_at: self.guest.clock.now(), ..webhook };
-        self.changed(self.guest.store.change_webhook(&webhook).await, &webhook)
+    async fn set(&self, which: &Which, set: impl FnOnce(&mut Webhook) + Send + 'static) -> anyhow::Result<()> {
+        let change = |webhook: &mut Webhook| {
+            set(webhook);
+            Ok(())
+        };
+        self.change(which, change).await
     }
 
-    fn changed(&self, done: Result<bool, StoreError>, webhook: &Webhook) -> anyhow::Result<()> {
-        if !done.context("change the webhook")? {
-            bail!("webhook {} is gone", webhook.id);
-        }
-        say(format!("changed webhook {}", webhook.id));
-        Ok(())
+    async fn change(
+        &self,
+        which: &Which,
+        change: impl FnOnce(&mut Webhook) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let tenant = self.guest.tenant(&which.tenant).await?;
+        changed(which, self.guest.store.change_webhook(tenant.id, which.id, change).await).map(drop)
     }
 
     async fn rotate(&self, which: &Which, secret: Option<String>, overlap: u16) -> anyhow::Result<()> {
-        let mut webhook = self.webhook(which).await?;
-        let now = self.guest.clock.now();
-        let until = now + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
-        webhook.rotate(Secret::new(secret.unwrap_or_else(|| self.fresh_secret(webhook.format))), until);
-        webhook.updated_at = now;
-        self.changed(self.guest.store.rotate_secret(&webhook).await, &webhook)?;
+        let Webhook { tenant, id, format, .. } = self.webhook(which).await?;
+        let until = self.guest.clock.now() + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
+        let fresh = Secret::new(secret.unwrap_or_else(|| self.fresh_secret(format)));
+        let rotated = self.guest.store.rotate_secret(tenant, id, fresh, until).await;
+        let webhook = changed(which, rotated.map_err(anyhow::Error::from))?;
         say(format!("secret {}", webhook.secret.reveal()));
         if webhook.old_secret.is_some() {
             say(format!("the old one is good until {until}, and signs alone until then or `activate`"));
@@ -264,6 +264,13 @@ impl House<'_> {
             webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(","),
         ])
     }
+}
+
+fn changed(which: &Which, done: anyhow::Result<Option<Webhook>>) -> anyhow::Result<Webhook> {
+    let gone = || format!("there is no webhook {}; see `postback webhook list`", which.id);
+    let webhook = done.context("change the webhook")?.with_context(gone)?;
+    say(format!("changed webhook {}", webhook.id));
+    Ok(webhook)
 }
 
 /// A format by its word.

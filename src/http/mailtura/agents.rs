@@ -194,12 +194,11 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 
 /// `PATCH` and `PUT /api/v1/agents/{name}`: what is named changes.
 pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
-    let mut agent = find(&call).await?;
+    let found = find(&call).await?;
     let change: AgentChange = shape::read(&call.body.bytes)?;
-    apply(change.settings, &mut agent.settings)?;
-    if !call.server.store().change_agent(&agent).await? {
-        return Err(Problem::NotFound("Mail agent"));
-    }
+    let apply = |agent: &mut MailAgent| apply(change.settings, &mut agent.settings).map_err(Problem::from);
+    let changed = call.server.store().change_agent(found.tenant, found.id, apply).await?;
+    let agent = changed.ok_or(Problem::NotFound("Mail agent"))?;
     Ok(json_answer(StatusCode::OK, &view(&call, agent).await?))
 }
 

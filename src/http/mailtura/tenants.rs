@@ -128,24 +128,23 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 
 /// `PATCH` and `PUT /api/v1/tenants/{tenant}`: what is named changes.
 pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
-    let mut tenant = find(&call).await?;
+    let found = find(&call).await?;
     let change: TenantChange = shape::read(&call.body.bytes)?;
     if change.name.is_none() && change.settings.is_none() {
         return Err(Problem::EmptyChange);
     }
-    let mut agent = call.server.store().agent(tenant.id, DEFAULT_AGENT).await?;
-    if let Some(Line(name)) = change.name {
-        tenant.name = name;
-    }
-    if let Some(settings) = change.settings {
+    let grant = call.grant.clone();
+    let apply = move |tenant: &mut tenant::Tenant, agent: Option<&mut MailAgent>| {
+        if let Some(Line(name)) = change.name {
+            tenant.name = name;
+        }
+        let Some(settings) = change.settings else { return Ok(()) };
         let mut none = AgentSettings::default();
-        let of_agent = agent.as_mut().map_or(&mut none, |agent: &mut MailAgent| &mut agent.settings);
-        apply(&call.grant, settings, &mut tenant, of_agent)?;
-    }
-    tenant.updated_at = call.server.clock().now();
-    if !call.server.store().change_tenant(tenant.clone(), agent).await? {
-        return Err(Problem::NotFound("Tenant"));
-    }
+        let of_agent = agent.map_or(&mut none, |agent| &mut agent.settings);
+        apply(&grant, settings, tenant, of_agent)
+    };
+    let changed = call.server.store().change_tenant(found.id, apply).await?;
+    let tenant = changed.ok_or(Problem::NotFound("Tenant"))?;
     Ok(json_answer(StatusCode::OK, &view(&call, tenant).await?))
 }
 

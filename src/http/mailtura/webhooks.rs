@@ -19,13 +19,11 @@ pub(super) mod view;
 
 use hyper::StatusCode;
 
-use super::super::json;
 use super::super::once::KeptInstead;
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
-use super::super::wire;
 use super::super::{Server, json_answer, no_content};
 use super::{all_agents, made};
 use crate::model::event::EventKind;
@@ -89,9 +87,8 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     if server.store().webhooks(grant.tenant.id, None, WEBHOOKS_MAX).await?.len() >= WEBHOOKS_MAX as usize {
         return Err(Problem::Conflict("A tenant can have at most 100 webhooks"));
     }
-    let json = json::read(&call.body.bytes).map_err(Problem::Json)?;
     let mut webhook = fresh(server, grant);
-    apply(server, grant, &wire::body(&json)?, &mut webhook, Wanted::Everything).await?;
+    apply(server, grant, &call.body.bytes, &mut webhook, Wanted::Everything).await?;
     let webhook = with_some_secret(server, grant, webhook);
     server.store().add_webhook(webhook.clone()).await?;
     let agents = all_agents(server, grant).await?;
@@ -153,33 +150,34 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 
 /// `PATCH /api/v1/webhooks/{id}`: what is named changes.
 pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
-    let mut webhook = named(&call).await?;
-    let json = json::read(&call.body.bytes).map_err(Problem::Json)?;
-    let fields = wire::body(&json)?;
-    if fields.raw().is_empty() {
-        return Err(Problem::EmptyChange);
-    }
-    apply(&call.server, &call.grant, &fields, &mut webhook, Wanted::WhatIsNamed).await?;
-    keep(&call, webhook).await
+    let mut tried = named(&call).await?;
+    let wish = apply(&call.server, &call.grant, &call.body.bytes, &mut tried, Wanted::WhatIsNamed).await?;
+    keep(&call, tried.id, move |webhook| wish.set(webhook)).await
 }
 
 /// `PUT /api/v1/webhooks/{id}`: all of it, but for what is secret when that is not named.
 pub(super) async fn replace(call: Call) -> Result<Answer, Problem> {
-    let Webhook { id, created_at, secret, old_secret, headers, client_key, .. } = named(&call).await?;
     let fresh = fresh(&call.server, &call.grant);
-    let mut webhook = Webhook { id, created_at, secret, old_secret, headers, client_key, ..fresh };
-    let json = json::read(&call.body.bytes).map_err(Problem::Json)?;
-    let fields = wire::body(&json)?;
-    apply(&call.server, &call.grant, &fields, &mut webhook, Wanted::Everything).await?;
-    keep(&call, webhook).await
+    let emptied = move |webhook: Webhook| {
+        let Webhook { id, created_at, secret, old_secret, headers, client_key, .. } = webhook;
+        Webhook { id, created_at, secret, old_secret, headers, client_key, ..fresh.clone() }
+    };
+    let mut tried = emptied(named(&call).await?);
+    let wish = apply(&call.server, &call.grant, &call.body.bytes, &mut tried, Wanted::Everything).await?;
+    let change = move |webhook: &mut Webhook| {
+        *webhook = emptied(webhook.clone());
+        wish.set(webhook)
+    };
+    keep(&call, tried.id, change).await
 }
 
-async fn keep(call: &Call, webhook: Webhook) -> Result<Answer, Problem> {
-    let webhook = Webhook { updated_at: call.server.clock().now(), ..webhook };
-    if !call.server.store().change_webhook(&webhook).await? {
-        return Err(Problem::NotFound("Webhook"));
-    }
-    answer(&call.server, &call.grant, &webhook).await
+async fn keep(
+    call: &Call,
+    id: WebhookId,
+    change: impl FnOnce(&mut Webhook) -> Result<(), Problem> + Send + 'static,
+) -> Result<Answer, Problem> {
+    let changed = call.server.store().change_webhook(call.grant.tenant.id, id, change).await?;
+    answer(&call.server, &call.grant, &changed.ok_or(Problem::NotFound("Webhook"))?).await
 }
 
 /// `DELETE /api/v1/webhooks/{id}`.

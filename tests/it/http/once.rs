@@ -6,7 +6,8 @@ use postback::http::Settings;
 use postback::intake::once::{NoTurn, Turn};
 use postback::intake::submission::Refusal;
 use postback::model::once::Answered;
-use postback::model::tenant::{AgentSettings, Grant, TenantSettings};
+use postback::model::tenant::{Grant, MailAgent, Tenant, TenantSettings};
+use postback::store::StoreError;
 
 use super::{House, KEY, OTHER_KEY};
 use crate::support::engines::on_both_engines;
@@ -119,9 +120,11 @@ on_both_engines! {
     async fn a_day_has_so_many_recipients(engine: &Engine) {
         let house = House::beside(engine).await;
         let tenant = TenantSettings { daily_limit: Some(10), ..TenantSettings::default() };
-        let mut changed = house.ours.0.clone();
-        changed.settings = tenant;
-        house.store.change_tenant(changed, None).await.unwrap();
+        let change = |ours: &mut Tenant, _: Option<&mut MailAgent>| {
+            ours.settings = tenant;
+            Ok::<_, StoreError>(())
+        };
+        house.store.change_tenant(house.ours.0.id, change).await.unwrap();
         house.clock.advance(Duration::from_secs(6));
         let send = || house.mailtura("POST", EMAILS, MAIL);
         let mut statuses = Vec::new();
@@ -215,9 +218,11 @@ async fn a_key_has_so_many_requests_a_minute() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_has_a_limit_of_its_own() {
     let house = House::new().await;
-    let mut agent = house.ours.1.clone();
-    agent.settings = AgentSettings { daily_limit: Some(2), ..AgentSettings::default() };
-    house.store.change_agent(&agent).await.unwrap();
+    let change = |agent: &mut MailAgent| {
+        agent.settings.daily_limit = Some(2);
+        Ok::<_, StoreError>(())
+    };
+    house.store.change_agent(house.ours.0.id, house.ours.1.id, change).await.unwrap();
     let many = MAIL.replace("\"reader@example.com\"", r#"["a@example.com","b@example.com","c@example.com"]"#);
     assert_eq!(house.mailtura("POST", EMAILS, &many).await.status, 429);
     assert_eq!(house.mailtura("POST", EMAILS, MAIL).await.status, 201);

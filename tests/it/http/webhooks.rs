@@ -6,6 +6,7 @@ use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use serde_json::{Value, json};
 
 use super::{House, NOW, OTHER_KEY, Reply};
+use crate::support::engines::on_both_engines;
 
 const SEED: &str = r#"{"url":"https://your-app.com/webhooks/mailtura","events":["delivered","opened","clicked","bounced"],"enabled":true}"#;
 
@@ -55,6 +56,28 @@ async fn the_life_of_a_webhook() {
     house.mailtura("DELETE", &path, "").await.is(404, r#"{"message":"Webhook not found"}"#);
     house.mailtura("GET", "/api/v1/webhooks", "").await.is(200, "[]");
     house.shut().await;
+}
+
+on_both_engines! {
+    async fn a_change_does_not_undo_a_rotation(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let path = format!("/api/v1/webhooks/{}", house.added(SEED).await);
+        let rotation = format!("{path}/secret/rotate");
+        for round in 0..10 {
+            let tag = format!(r#"{{"tags":["{round}"]}}"#);
+            let all = SEED.replace("}", r#","description":"replaced"}"#);
+            let (rotated, changed, replaced) = tokio::join!(
+                house.mailtura("POST", &rotation, ""),
+                house.mailtura("PATCH", &path, &tag),
+                house.mailtura("PUT", &path, &all),
+            );
+            assert_eq!((rotated.status, changed.status, replaced.status), (200, 200, 200));
+            let kept = house.store.webhooks(house.ours.0.id, None, 10).await.unwrap().remove(0);
+            assert_eq!(kept.secret.reveal(), rotated.json()["secret"].as_str().unwrap());
+            assert_eq!(kept.description, "replaced");
+        }
+        house.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

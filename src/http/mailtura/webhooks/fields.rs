@@ -3,14 +3,17 @@
 //! What is secret (the signing secret, header values, the client key) is not told back in an error. A header whose value
 //! is `***`, as views show it, keeps the value that it has.
 
+use hyper::body::Bytes;
+
 use super::super::super::Server;
-use super::super::super::json::Json;
+use super::super::super::json::{self, Json};
 use super::super::super::problem::Problem;
-use super::super::super::wire::{Fields, Flaw, Wrong, text_of};
+use super::super::super::wire::{self, Fields, Flaw, Wrong, text_of};
 use super::super::agent;
 use super::{EVENT_WORDS, MASK, kinds};
 use crate::http::outward::Part;
 use crate::model::event::EventSet;
+use crate::model::id::AgentId;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::webhook::{Format, Hits, Switch, Webhook};
@@ -36,20 +39,44 @@ pub(super) enum Wanted {
     WhatIsNamed,
 }
 
-/// Sets what the fields name, and sees whether the whole can be used.
+/// What a request asks of a webhook. Found usable once, it can be set again on the webhook as it is when it is written.
+pub(super) struct Wish {
+    body: Bytes,
+    wanted: Wanted,
+    agent: Option<Option<AgentId>>,
+}
+
+impl Wish {
+    /// Sets what is asked for.
+    pub(super) fn set(&self, webhook: &mut Webhook) -> Result<(), Problem> {
+        let json = json::read(&self.body).map_err(Problem::Json)?;
+        set(&wire::body(&json)?, webhook, self.wanted)?;
+        webhook.agent = self.agent.unwrap_or(webhook.agent);
+        Ok(())
+    }
+}
+
+/// Sets what a request asks for, and sees whether the whole can be used.
 pub(super) async fn apply(
     server: &Server,
     grant: &Grant,
-    fields: &Fields<'_, '_>,
+    body: &Bytes,
     webhook: &mut Webhook,
     wanted: Wanted,
-) -> Result<(), Problem> {
-    set(fields, webhook, wanted)?;
+) -> Result<Wish, Problem> {
+    let json = json::read(body).map_err(Problem::Json)?;
+    let fields = wire::body(&json)?;
+    if wanted == Wanted::WhatIsNamed && fields.raw().is_empty() {
+        return Err(Problem::EmptyChange);
+    }
+    let mut wish = Wish { body: body.clone(), wanted, agent: None };
+    wish.set(webhook)?;
     if fields.names("mailAgent") {
         webhook.agent = match fields.text("mailAgent")? {
             Some(name) => Some(agent(server, grant, name).await?.id),
             None => None,
         };
+        wish.agent = Some(webhook.agent);
     }
     let may_differ = ["url", "ca", "clientCertificate", "clientKey"].iter().any(|name| fields.names(name));
     if may_differ && let Err(unusable) = server.0.parts.outward.admit(webhook).await {
@@ -61,7 +88,7 @@ pub(super) async fn apply(
         };
         return Err(Flaw::at(path, Wrong::Other(unusable.why)).showing(shown).into());
     }
-    Ok(())
+    Ok(wish)
 }
 
 fn set(fields: &Fields<'_, '_>, webhook: &mut Webhook, wanted: Wanted) -> Result<(), Flaw> {

@@ -43,18 +43,15 @@ answer! {
 
 /// `POST /api/v1/webhooks/{id}/secret/rotate`.
 pub(in super::super) async fn rotate(call: Call) -> Result<Answer, Problem> {
-    let mut webhook = named(&call).await?;
+    let Webhook { tenant, id, .. } = named(&call).await?;
     let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
     let body: &[u8] = if is_bare { b"{}" } else { &call.body.bytes };
     let SecretRotation { secret, overlap_hours } = shape::read(body)?;
     let fresh = secret.map_or_else(|| call.server.ids().webhook_secret(), |Line(secret)| secret);
     let hours = overlap_hours.map_or(OVERLAP_HOURS, |Count(hours)| hours);
-    let now = call.server.clock().now();
-    webhook.rotate(Secret::new(fresh), now + Duration::from_secs(hours * 3600));
-    webhook.updated_at = now;
-    if !call.server.store().rotate_secret(&webhook).await? {
-        return Err(Problem::NotFound("Webhook"));
-    }
+    let until = call.server.clock().now() + Duration::from_secs(hours * 3600);
+    let rotated = call.server.store().rotate_secret(tenant, id, Secret::new(fresh), until).await?;
+    let webhook = rotated.ok_or(Problem::NotFound("Webhook"))?;
     let told = |secret| RotatedSecret {
         id: webhook.id.to_string(),
         secret,
@@ -67,13 +64,18 @@ pub(in super::super) async fn rotate(call: Call) -> Result<Answer, Problem> {
 
 /// `POST /api/v1/webhooks/{id}/secret/activate`: the new secret signs alone where there is room for one signature.
 pub(in super::super) async fn activate(call: Call) -> Result<Answer, Problem> {
-    let mut webhook = named(&call).await?;
-    webhook.activate();
-    keep(&call, webhook).await
+    let change = |webhook: &mut Webhook| {
+        webhook.activate();
+        Ok(())
+    };
+    keep(&call, named(&call).await?.id, change).await
 }
 
 /// `POST /api/v1/webhooks/{id}/secret/revoke`: the old secret counts for nothing any more.
 pub(in super::super) async fn revoke(call: Call) -> Result<Answer, Problem> {
-    let webhook = named(&call).await?;
-    keep(&call, Webhook { old_secret: None, ..webhook }).await
+    let change = |webhook: &mut Webhook| {
+        webhook.old_secret = None;
+        Ok(())
+    };
+    keep(&call, named(&call).await?.id, change).await
 }

@@ -12,7 +12,7 @@ use super::super::super::operation::Call;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::shape::{self, Nullable, answer};
-use super::super::super::{Server, json, json_answer, wire};
+use super::super::super::{Server, json_answer};
 use super::super::all_agents;
 use super::fields::{Wanted, apply};
 use super::log::{self, Attempt};
@@ -113,9 +113,8 @@ async fn of_saved(call: &Call) -> Result<(Webhook, Sample), Problem> {
 
 async fn of_draft(call: &Call) -> Result<(Webhook, Sample), Problem> {
     let wanted: WebhookTest = shape::read(&call.body.bytes)?;
-    let json = json::read(&call.body.bytes).map_err(Problem::Json)?;
     let mut webhook = fresh(&call.server, &call.grant);
-    apply(&call.server, &call.grant, &wire::body(&json)?, &mut webhook, Wanted::Destination).await?;
+    apply(&call.server, &call.grant, &call.body.bytes, &mut webhook, Wanted::Destination).await?;
     let webhook = with_some_secret(&call.server, &call.grant, webhook);
     let sample = sample(call, &webhook, kind(&wanted)).await?;
     Ok((webhook, sample))

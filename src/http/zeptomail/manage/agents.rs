@@ -64,28 +64,37 @@ pub(in super::super) async fn change(
     key: &str,
     body: &[u8],
 ) -> Result<Answer, Problem> {
-    let mut agent = agent(server, grant, key).await?;
-    {
+    let agent = agent(server, grant, key).await?;
+    let (name, description, is_shut_down) = {
         let json = json::read(body).map_err(Problem::Json)?;
         let fields = wire::body(&json)?;
-        if fields.get("mailagent_name").is_some() {
-            let name = needed_name(&fields, "mailagent_name", NAME_CHARS_MAX)?;
-            if agent.name == DEFAULT_AGENT && name != agent.name {
-                let wrong = Wrong::Other("the tenant's first mail agent keeps its name".into());
-                return Err(Flaw::at("/mailagent_name", wrong).showing(&name).into());
-            }
-            agent.name = name;
-        }
-        agent.settings.description = description(&fields)?.unwrap_or(agent.settings.description);
-        agent.settings.is_shut_down = match fields.text("status")? {
-            None => agent.settings.is_shut_down,
-            Some("active") => false,
-            Some("shutdown") => true,
+        let name = match fields.get("mailagent_name") {
+            Some(_) => Some(needed_name(&fields, "mailagent_name", NAME_CHARS_MAX)?),
+            None => None,
+        };
+        let is_shut_down = match fields.text("status")? {
+            None => None,
+            Some("active") => Some(false),
+            Some("shutdown") => Some(true),
             Some(other) => return Err(Flaw::at("/status", Wrong::OneOf(&STATUSES)).showing(other).into()),
         };
+        (name, description(&fields)?, is_shut_down)
+    };
+    if let Some(name) = name.as_ref().filter(|name| agent.name == DEFAULT_AGENT && **name != agent.name) {
+        let wrong = Wrong::Other("the tenant's first mail agent keeps its name".into());
+        return Err(Flaw::at("/mailagent_name", wrong).showing(name).into());
     }
-    let changed = server.store().change_agent(&agent).await.map_err(|fault| taken(fault, agent.name.clone()))?;
-    if changed { Ok(success(StatusCode::OK, shown(&agent))) } else { Err(Problem::NotFound("Mail agent")) }
+    let wanted = name.clone().unwrap_or_default();
+    let change = move |agent: &mut MailAgent| {
+        agent.name = name.unwrap_or_else(|| std::mem::take(&mut agent.name));
+        let settings = &mut agent.settings;
+        settings.description = description.unwrap_or_else(|| std::mem::take(&mut settings.description));
+        settings.is_shut_down = is_shut_down.unwrap_or(settings.is_shut_down);
+        Ok(())
+    };
+    let changed = server.store().change_agent(agent.tenant, agent.id, change).await;
+    let changed = changed.map_err(|fault| taken(fault, wanted))?;
+    Ok(success(StatusCode::OK, shown(&changed.ok_or(Problem::NotFound("Mail agent"))?)))
 }
 
 pub(in super::super) async fn remove(server: &Server, grant: &Grant, key: &str) -> Result<Answer, Problem> {
