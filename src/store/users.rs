@@ -97,20 +97,23 @@ impl Store {
         .await
     }
 
-    /// Sets the password of the user whom this link was made for, which ends all of their sessions, and uses the link
-    /// up; whether that was still there.
+    /// Sets the password of the user whom this link was made for, which ends all of their sessions and links, this one
+    /// too. Who it is; `None` when the link was not there any more.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn renew(&self, invitation: [u8; 32], id: UserId, password: Secret) -> Result<bool> {
+    /// `Unavailable`, `Corrupt`.
+    pub async fn renew(&self, invitation: [u8; 32], id: UserId, password: Secret) -> Result<Option<User>> {
+        let master = self.0.master.clone();
         self.transaction(move |tx| {
             Box::pin(async move {
+                // Of two links that are followed at the same time one comes after the other.
+                let found = tx.held(select_users!("where id = $1"), vec![id.into()]).await?;
                 let sql = "delete from invitations where digest = $1 and user_id = $2";
                 if tx.run(sql, vec![invitation.to_vec().into(), id.into()]).await? == 0 {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 set_password(tx, id, password).await?;
-                Ok(true)
+                found.map(|row| read_user(&row, &master)).transpose()
             })
         })
         .await
@@ -136,7 +139,7 @@ impl Store {
         rows.iter().map(|row| read_user(row, &self.0.master)).collect()
     }
 
-    /// Sets a user's password, which ends all of their sessions.
+    /// Sets a user's password, which ends all of their sessions, and the links by which they could choose another.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -172,9 +175,7 @@ impl Store {
     pub async fn use_recovery_code(&self, id: UserId, digest: String) -> Result<bool> {
         self.transaction(move |tx| {
             Box::pin(async move {
-                // Nothing changes, but whoever comes at the same time waits here.
-                tx.run("update users set recovery = recovery where id = $1", vec![id.into()]).await?;
-                let row = tx.row("select recovery from users where id = $1", vec![id.into()]).await?;
+                let row = tx.held("select recovery from users where id = $1", vec![id.into()]).await?;
                 let Some(row) = row else { return Ok(false) };
                 let mut left: Vec<String> = row.json("recovery")?;
                 let before = left.len();
@@ -317,7 +318,8 @@ fn place(id: UserId) -> String {
 async fn set_password(tx: &mut Tx, id: UserId, password: Secret) -> Result<()> {
     let sql = "update users set password = $2 where id = $1";
     tx.run(sql, vec![id.into(), password.reveal().into()]).await?;
-    tx.run("delete from sessions where user_id = $1", vec![id.into()]).await.map(drop)
+    tx.run("delete from sessions where user_id = $1", vec![id.into()]).await?;
+    tx.run("delete from invitations where user_id = $1", vec![id.into()]).await.map(drop)
 }
 
 fn read_user(row: &Row, master: &MasterKey) -> Result<User> {

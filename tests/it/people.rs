@@ -120,13 +120,25 @@ on_both_engines! {
         assert!(store.join([1; 32], ann.clone()).await.unwrap());
         store.begin_session([5; 32], ann.id, false).await.unwrap();
         // A link for somebody new is none for a new password, nor the other way round.
-        assert!(!store.renew([2; 32], ann.id, Secret::new("other")).await.unwrap());
+        assert_eq!(store.renew([2; 32], ann.id, Secret::new("other")).await.unwrap(), None);
         store.invite(invitation([3; 32], Some(ann.id))).await.unwrap();
         assert!(!store.join([3; 32], user(&ids, "eve@example.com")).await.unwrap());
-        assert!(store.renew([3; 32], ann.id, Secret::new("other")).await.unwrap());
-        assert!(!store.renew([3; 32], ann.id, Secret::new("third")).await.unwrap());
+        for digest in [[4; 32], [6; 32]] {
+            store.invite(invitation(digest, Some(ann.id))).await.unwrap();
+        }
+        let (one, two) = tokio::join!(
+            store.renew([3; 32], ann.id, Secret::new("other")),
+            store.renew([4; 32], ann.id, Secret::new("other")),
+        );
+        let used = [one.unwrap(), two.unwrap()].map(|user| user.map(|user| user.email));
+        assert_eq!(used.iter().flatten().collect::<Vec<_>>(), ["ann@example.com"], "one ends the other");
+        assert_eq!(store.renew([6; 32], ann.id, Secret::new("third")).await.unwrap(), None, "and those not followed");
         assert_eq!(store.user("ann@example.com").await.unwrap().unwrap().password, Secret::new("other"));
         assert!(store.session(&[5; 32]).await.unwrap().is_none());
+        store.invite(invitation([7; 32], Some(ann.id))).await.unwrap();
+        store.set_password(ann.id, Secret::new("fourth")).await.unwrap();
+        assert!(store.invitation(&[7; 32]).await.unwrap().is_none(), "a password that she changes herself ends them too");
+        assert!(store.invitation(&[2; 32]).await.unwrap().is_some(), "others are invited as they were");
         store.close().await;
     }
 

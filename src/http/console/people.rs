@@ -47,16 +47,15 @@ pub(super) fn complaint_about(password: &str) -> Option<String> {
 }
 
 /// Somebody who forgot their password has chosen a new one.
-async fn renew(server: &Server, invitation: Invitation, secret: &str, password: &str) -> Page {
+async fn renew(server: &Server, browser: &Browser, invitation: Invitation, secret: &str, password: &str) -> Page {
     let Some(user) = invitation.user else { return Err(Fault::NotFound) };
     if let Some(complaint) = complaint_about(password) {
         return join_page(server, secret, Some(&complaint)).await;
     }
     let password = session::hashed(server, password).await?;
-    match server.store().renew(invitation.digest, user, password).await? {
-        true => session::page_after_renewal(),
-        false => Err(Fault::NotFound),
-    }
+    let user = server.store().renew(invitation.digest, user, password).await?.ok_or(Fault::NotFound)?;
+    note(server, &user, &browser.address.to_string(), None, "used password link", "").await?;
+    session::page_after_renewal()
 }
 
 /// A person follows an invitation: they are a user now, and signed in.
@@ -64,7 +63,7 @@ pub(super) async fn join(server: &Server, browser: &Browser, secret: &str, form:
     let digest = session::digest(secret);
     let invitation = server.store().invitation(&digest).await?.ok_or(Fault::NotFound)?;
     if invitation.user.is_some() {
-        return renew(server, invitation, secret, form.raw("password")).await;
+        return renew(server, browser, invitation, secret, form.raw("password")).await;
     }
     let (email, name, password) = (form.get("email").to_ascii_lowercase(), form.get("name"), form.raw("password"));
     let complaint = if !is_address(&email) {

@@ -181,6 +181,26 @@ async fn a_password_is_guessed_slowly_and_its_owner_waits_a_minute_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_link_that_is_used_is_noted_and_ends_the_others() {
+    let house = house(false).await;
+    let ann = house.store.user("ann@example.com").await.unwrap().unwrap();
+    for secret in ["first", "second"] {
+        let (digest, expires_at) = (Sha256::digest(secret).into(), NOW + Duration::from_secs(60));
+        let invitation = Invitation { digest, role: ann.role, tenant: None, user: Some(ann.id), expires_at };
+        house.store.invite(invitation).await.unwrap();
+    }
+    let mut browser = Person::at(&house, "198.51.100.7");
+    let form = [("password", "another horse of this colour")];
+    assert_eq!(told(&browser.post("join/first", &form).await), "The password is set. Sign in with it.");
+    let log = house.store.audit_log(None, 10).await.unwrap();
+    let noted = log.iter().find(|entry| entry.action == "used password link").unwrap();
+    assert_eq!((noted.actor.as_str(), noted.address.as_str()), ("ann@example.com", "198.51.100.7"));
+    assert_eq!(browser.post("join/second", &form).await.status, 404);
+    assert_eq!(browser.sign_in("another horse of this colour").await, "/console/");
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_factor_is_not_replaced_without_its_code() {
     let house = house(false).await;
     let mut ann = Person::at(&house, "198.51.100.1");
