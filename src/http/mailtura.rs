@@ -157,7 +157,12 @@ async fn caller(server: &Server, request: &Request<Incoming>) -> Result<Arc<Gran
     if grant.kind != CredentialKind::OperatorKey {
         return Err(Problem::TenantForbidden);
     }
-    let agent = server.store().agent(tenant.id, DEFAULT_AGENT).await?.ok_or(Problem::NotFound("Mail agent"))?;
+    let agent = match server.store().agent(tenant.id, DEFAULT_AGENT).await? {
+        Some(agent) => Some(agent),
+        // A tenant that has lost it can be given another.
+        None => server.store().agents(tenant.id, "", 1).await?.pop(),
+    };
+    let agent = agent.ok_or(Problem::NotFound("Mail agent"))?;
     let domains = server.store().domains(agent.id).await?;
     Ok(Arc::new(Grant { tenant, agent, domains, ..Grant::clone(&grant) }))
 }

@@ -11,6 +11,8 @@ mod pace;
 
 mod unread;
 
+mod agents;
+
 mod brake;
 
 mod once;

@@ -263,6 +263,13 @@ pub struct Credential {
     pub created_at: Timestamp,
 }
 
+impl Credential {
+    /// The same, made with another: good from where that one is, and from nowhere else.
+    pub fn bound_as(self, asking: &Grant) -> Self {
+        Self { networks: asking.networks.clone(), ..self }
+    }
+}
+
 /// Whom a credential speaks for, with all that judging a submission needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

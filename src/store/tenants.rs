@@ -290,6 +290,16 @@ impl Store {
         Ok(self.run(sql, vec![tenant.into(), id.into()]).await? > 0)
     }
 
+    /// Whether a mail agent holds an operator's key.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn has_operator_key(&self, agent: AgentId) -> Result<bool> {
+        let sql = "select id from credentials where agent_id = $1 and kind = $2 order by id limit 1";
+        let kind = CredentialKind::OperatorKey.as_str();
+        Ok(self.row(sql, vec![agent.into(), kind.into()]).await?.is_some())
+    }
+
     /// A tenant's credentials, at most 1,000, oldest first.
     ///
     /// # Errors

@@ -4,7 +4,6 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::json::Json;
-use super::super::json_answer;
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query;
@@ -14,11 +13,12 @@ use super::super::shape::{
     vocabulary,
 };
 use super::super::wire::{Flaw, Wrong};
+use super::super::{agents, json_answer};
 use super::tenants::{DAILY_LIMIT_MAX, set_sender, shown_sender};
 use super::{AGENTS_MAX, made, no_content};
 use crate::intake::provision;
 use crate::model::address::host_pattern;
-use crate::model::tenant::{AgentSettings, Clicks, DEFAULT_AGENT, MailAgent, Privacy};
+use crate::model::tenant::{AgentSettings, Clicks, MailAgent, Privacy};
 
 vocabulary! { Privacy:
     "full" Privacy::Full,
@@ -204,17 +204,8 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
 
 /// `DELETE /api/v1/agents/{name}`.
 pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
-    let agent = find(&call).await?;
-    if agent.name == DEFAULT_AGENT {
-        return Err(Problem::Conflict("A tenant keeps its mail agent `default`"));
-    }
-    if agent.id == call.grant.agent.id {
-        return Err(Problem::Conflict("The key that asks belongs to this mail agent and would go with it"));
-    }
-    match call.server.store().remove_agent(call.grant.tenant.id, &agent.name).await? {
-        true => Ok(no_content()),
-        false => Err(Problem::NotFound("Mail agent")),
-    }
+    agents::remove(&call.server, &call.grant, &find(&call).await?).await?;
+    Ok(no_content())
 }
 
 /// The mail agent of the path.

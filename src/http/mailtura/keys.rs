@@ -1,4 +1,6 @@
 //! `/api/v1/keys`: API keys and SMTP passwords. A secret is told once, by the answer that made it, and to nobody again.
+//!
+//! Operators' keys are there for operators alone. A new key is good from where the asking one is.
 
 use hyper::StatusCode;
 
@@ -57,7 +59,7 @@ answer! {
 pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     let limit = call.query.limit()? as usize;
     let after: Option<CredentialId> = call.query.value("after", "key id")?;
-    let keys = call.server.store().credentials(call.grant.tenant.id).await?;
+    let keys = known(&call).await?;
     let page = keys.into_iter().filter(|key| after.is_none_or(|after| key.id > after)).take(limit + 1).collect();
     let agents = all_agents(&call.server, &call.grant).await?;
     query::page(("/api/v1/keys", &call.query), page, |key: &Credential| key.id.to_string(), |key| shown(key, &agents))
@@ -78,6 +80,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let agent = agent_or_own(&call.server, &call.grant, agent).await?;
     let name = name.map_or(String::new(), |Line(name)| name);
     let (key, secret) = provision::credential(&agent, kind, &name, call.server.clock(), call.server.ids());
+    let key = key.bound_as(&call.grant);
     store.add_credential(key.clone()).await?;
     let place = format!("/api/v1/keys/{}", key.id);
     let told = shown(key, &[agent]);
@@ -89,22 +92,31 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
 
 /// `GET /api/v1/keys/{id}`.
 pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
-    let id = of_path(&call)?;
-    let keys = call.server.store().credentials(call.grant.tenant.id).await?;
-    let key = keys.into_iter().find(|key| key.id == id).ok_or(Problem::NotFound("Key"))?;
+    let key = find(&call).await?;
     Ok(json_answer(StatusCode::OK, &shown(key, &all_agents(&call.server, &call.grant).await?)))
 }
 
 /// `DELETE /api/v1/keys/{id}`: it stops working within five seconds.
 pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
-    match call.server.store().remove_credential(call.grant.tenant.id, of_path(&call)?).await? {
+    match call.server.store().remove_credential(call.grant.tenant.id, find(&call).await?.id).await? {
         true => Ok(no_content()),
         false => Err(Problem::NotFound("Key")),
     }
 }
 
-fn of_path(call: &Call) -> Result<CredentialId, Problem> {
-    call.place().parse().map_err(|_| Problem::NotFound("Key"))
+/// The tenant's keys that the caller may know of.
+async fn known(call: &Call) -> Result<Vec<Credential>, Problem> {
+    let is_operator = call.grant.kind == CredentialKind::OperatorKey;
+    let mut keys = call.server.store().credentials(call.grant.tenant.id).await?;
+    keys.retain(|key| is_operator || key.kind != CredentialKind::OperatorKey);
+    Ok(keys)
+}
+
+/// The key of the path.
+async fn find(call: &Call) -> Result<Credential, Problem> {
+    let nothing = Problem::NotFound("Key");
+    let id: CredentialId = call.place().parse().map_err(|_| nothing.clone())?;
+    known(call).await?.into_iter().find(|key| key.id == id).ok_or(nothing)
 }
 
 fn shown(key: Credential, agents: &[MailAgent]) -> Key {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{House, KEY, OTHER_KEY};
+use crate::support::engines::on_both_engines;
 
 const TENANTS: &str = "/api/v1/tenants";
 
@@ -166,6 +167,49 @@ async fn keys_are_told_once_and_revoked() {
     assert_eq!(ask(&secret, "GET", "/api/v1/emails").await.status, 401);
     assert_eq!(ask(KEY, "GET", "/api/v1/emails").await.status, 200);
     house.shut().await;
+}
+
+on_both_engines! {
+    async fn an_operators_key_is_for_operators(engine: &Engine) {
+        let house = House::beside(engine).await;
+        assert_eq!(house.mailtura("POST", "/api/v1/agents", r#"{"name":"ops"}"#).await.status, 201);
+        let key = |kind: &str| format!(r#"{{"kind":"{kind}","mailAgent":"ops"}}"#);
+        let made = house.operator("", "POST", "/api/v1/keys", &key("operator_key")).await;
+        let path = made.field("location").to_owned();
+        for method in ["GET", "DELETE"] {
+            assert_eq!(house.mailtura(method, &path, "").await.status, 404, "{method}");
+        }
+        let kinds = |listed: Value| {
+            let kinds = listed.as_array().unwrap().iter().map(|key| key["kind"].as_str().unwrap().to_owned());
+            let mut kinds: Vec<_> = kinds.collect();
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(kinds(house.mailtura("GET", "/api/v1/keys", "").await.json()), ["api_key"]);
+        let all = kinds(house.operator("", "GET", "/api/v1/keys", "").await.json());
+        assert_eq!(all, ["api_key", "operator_key", "operator_key"]);
+        // Nor does it go with its mail agent, nor that one with a key of its own that asks.
+        let agent = "/api/v1/agents/ops";
+        assert_eq!(house.mailtura("DELETE", agent, "").await.status, 403);
+        let own = house.mailtura("POST", "/api/v1/keys", &key("api_key")).await.json();
+        let own = format!("Bearer {}", own["secret"].as_str().unwrap());
+        assert_eq!(house.ask("DELETE", agent, &[("Authorization", &own)], b"").await.status, 409);
+        assert_eq!(house.operator("", "GET", &path, "").await.status, 200);
+        assert_eq!(house.operator("", "DELETE", &path, "").await.status, 204);
+        assert_eq!(house.mailtura("DELETE", agent, "").await.status, 204);
+        house.close().await;
+    }
+
+    async fn a_tenant_without_its_first_agent_is_repaired(engine: &Engine) {
+        let house = House::beside(engine).await;
+        assert_eq!(house.operator("theirs", "POST", "/api/v1/agents", r#"{"name":"other"}"#).await.status, 201);
+        let theirs = house.store.tenant("theirs").await.unwrap().unwrap();
+        assert!(house.store.remove_agent(theirs.id, "default").await.unwrap());
+        let listed = house.operator("theirs", "GET", "/api/v1/agents", "").await.json();
+        assert_eq!(listed[0]["name"], json!("other"));
+        assert_eq!(house.operator("theirs", "POST", "/api/v1/agents", r#"{"name":"default"}"#).await.status, 201);
+        house.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,13 @@
 //! ZeptoMail's management: access tokens, mail agents and their keys, templates, and what became of mails.
 
+use postback::ids::IdSource;
 use postback::model::id::CredentialId;
+use postback::model::network::Network;
+use postback::model::tenant::{Credential, CredentialKind};
 use serde_json::{Value, json};
 
-use super::{House, KEY, OTHER_KEY, Reply};
+use super::{House, KEY, OTHER_KEY, Reply, credential};
+use crate::support::engines::on_both_engines;
 
 /// Somebody who manages a tenant.
 struct Manager<'h> {
@@ -165,6 +169,47 @@ async fn mail_agents_come_and_go() {
     assert_eq!(manager.ask("DELETE", &path, json!({})).await.status, 204);
     assert_eq!(manager.ask("GET", &path, json!({})).await.status, 404);
     house.shut().await;
+}
+
+on_both_engines! {
+    async fn the_first_agent_and_the_one_that_asks_stay(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let manager = Manager::new(&house, KEY).await;
+        let default = format!("/agents/{}", house.ours.1.key);
+        manager.data("PUT", &default, json!({ "status": "shutdown" })).await;
+        Manager::refused(&manager.ask("DELETE", &default, json!({})).await, 409, "MA_107");
+        let added = manager.data("POST", "/agents", json!({ "mailagent_name": "News" })).await;
+        let news = format!("/agents/{}", added["mailagent_key"].as_str().unwrap());
+        let key = manager.data("POST", &format!("{news}/apikeys"), json!({})).await;
+        manager.data("PUT", &news, json!({ "status": "shutdown" })).await;
+        let own = Manager::new(&house, key["password"].as_str().unwrap()).await;
+        Manager::refused(&own.ask("DELETE", &news, json!({})).await, 409, "MA_107");
+        assert_eq!(manager.ask("DELETE", &news, json!({})).await.status, 204);
+        house.close().await;
+    }
+
+    async fn a_key_bound_to_networks_makes_keys_bound_to_them(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let networks: Vec<Network> = vec!["127.0.0.1".parse().unwrap()];
+        let bound = credential(&IdSource::seeded(9), &house.ours.1, CredentialKind::ApiKey, "pb_bound");
+        house.store.add_credential(Credential { networks: networks.clone(), ..bound }).await.unwrap();
+        let token = [("Authorization", "Bearer pb_bound")];
+        let mut made = vec![house.ask("POST", "/api/v1/keys", &token, b"{}").await.json()];
+        made.push(house.ask("POST", "/api/v1/keys", &token, br#"{"kind":"smtp_password"}"#).await.json());
+        let manager = Manager::new(&house, "pb_bound").await;
+        for kind in ["apikeys", "short-passwords"] {
+            made.push(manager.data("POST", &format!("/agents/{}/{kind}", house.ours.1.key), json!({})).await);
+        }
+        let keys = house.store.credentials(house.ours.0.id).await.unwrap();
+        for made in made {
+            let key = keys.iter().find(|key| key.id.to_string() == made["id"]).unwrap();
+            assert_eq!(key.networks, networks, "{made}");
+        }
+        let free = house.mailtura("POST", "/api/v1/keys", "{}").await.json();
+        let keys = house.store.credentials(house.ours.0.id).await.unwrap();
+        assert!(keys.iter().find(|key| key.id.to_string() == free["id"]).unwrap().networks.is_empty());
+        house.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use super::super::super::once::KeptInstead;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::wire::{self, Fields, Flaw, Wrong};
-use super::super::super::{Server, no_content};
+use super::super::super::{Server, agents, no_content};
 use super::super::times;
 use super::{agent, name, needed_name, success};
 use crate::intake::caller::API_KEY_USER;
@@ -103,10 +103,8 @@ pub(in super::super) async fn remove(server: &Server, grant: &Grant, key: &str) 
         let wrong = Wrong::Other("only a mail agent that is shut down can be removed".into());
         return Err(Flaw::at("/mailagent_key", wrong).showing(key).into());
     }
-    match server.store().remove_agent(grant.tenant.id, &agent.name).await? {
-        true => Ok(no_content()),
-        false => Err(Problem::NotFound("Mail agent")),
-    }
+    agents::remove(server, grant, &agent).await?;
+    Ok(no_content())
 }
 
 pub(in super::super) async fn keys(
@@ -143,6 +141,7 @@ pub(in super::super) async fn add_key(
         return Err(Problem::Full("The mail agent has as many keys of this kind as it may have"));
     }
     let (credential, secret) = provision::credential(&agent, kind, "ZeptoMail API", server.clock(), server.ids());
+    let credential = credential.bound_as(grant);
     let told = |secret: &str| {
         json!({
             "id": credential.id,
