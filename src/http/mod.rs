@@ -87,7 +87,7 @@ use crate::model::network::Network;
 use crate::model::once::Answered;
 use crate::model::queue::QueueFilter;
 use crate::model::suppression::Scope;
-use crate::model::tenant::Grant;
+use crate::model::tenant::{CredentialKind, Grant};
 use crate::store::{Store, StoreError};
 use crate::tls::Acceptor;
 use crate::tls::challenges::Challenges;
@@ -128,7 +128,7 @@ pub struct Settings {
     pub send_bytes_max: usize,
     /// Memory that the bodies of all requests and answers may hold together, in bytes; a quarter of it for one tenant.
     pub memory_bytes_max: usize,
-    /// Requests a minute of one API key, where its tenant has no limit of its own; as many as come unless set.
+    /// Requests a minute of a tenant's API keys together, where it has no limit of its own; as many as come unless set.
     pub requests_per_minute_max: Option<u32>,
 }
 
@@ -251,13 +251,17 @@ impl Server {
         &self.0.parts.intake
     }
 
-    /// Counts a request of a key, when it has a limit; what it has left goes into `left`.
+    /// Counts a request of a tenant, or of an operator's key, when there is a limit; what is left goes into `left`.
     ///
     /// # Errors
     /// `TooFast`.
     fn spend(&self, grant: &Grant, left: &mut Option<Left>) -> Result<(), Problem> {
         let limit = grant.tenant.settings.rate_limit.or(self.settings().requests_per_minute_max);
-        *left = limit.map(|limit| self.0.brake.spend(grant.credential, limit, self.clock().now()));
+        let whose = match grant.kind {
+            CredentialKind::OperatorKey => grant.credential.as_bytes(),
+            CredentialKind::ApiKey | CredentialKind::SmtpPassword => grant.tenant.id.as_bytes(),
+        };
+        *left = limit.map(|limit| self.0.brake.spend(*whose, limit, self.clock().now()));
         match left.and_then(|left| left.retry_after_secs) {
             Some(retry_after_secs) => Err(Problem::TooFast { retry_after_secs }),
             None => Ok(()),

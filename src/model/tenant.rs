@@ -49,7 +49,7 @@ pub struct Tenant {
 pub struct TenantSettings {
     /// Recipients a day (UTC); `None` for as many as come.
     pub daily_limit: Option<u64>,
-    /// Requests a minute of each of its API keys; `None` leaves it to the installation.
+    /// Requests a minute of its API keys together; `None` leaves it to the installation.
     pub rate_limit: Option<u32>,
 }
 

@@ -41,7 +41,7 @@ request! {
         from_name "fromName": Change<Line<0, 250>>,
         /// Recipients a day (UTC). Only an operator's key may set it.
         daily_limit "dailyLimit": Change<Count<0, DAILY_LIMIT_MAX>>,
-        /// Requests a minute of each API key. Only an operator's key may set it.
+        /// Requests a minute of its API keys together. Only an operator's key may set it.
         rate_limit "rateLimit": Change<Count<1, 1_000_000>>,
     }
 
@@ -79,7 +79,7 @@ answer! {
         from_name "fromName": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
         daily_limit "dailyLimit": Nullable<u64>,
-        /// Requests a minute of each API key; null for what the installation says.
+        /// Requests a minute of its API keys together; null for what the installation says.
         rate_limit "rateLimit": Nullable<u32>,
     }
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use postback::http::Settings;
+use postback::ids::IdSource;
 use postback::intake::once::{NoTurn, Turn};
 use postback::intake::submission::Refusal;
 use postback::model::once::Answered;
-use postback::model::tenant::{Grant, MailAgent, Tenant, TenantSettings};
+use postback::model::tenant::{CredentialKind, Grant, MailAgent, Tenant, TenantSettings};
 use postback::store::StoreError;
 
-use super::{House, KEY, OTHER_KEY};
+use super::{House, KEY, OPERATOR_KEY, OTHER_KEY, credential};
 use crate::support::engines::on_both_engines;
 
 const EMAILS: &str = "/api/v1/emails";
@@ -193,7 +194,7 @@ async fn every_post_has_it_and_no_secret_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_has_so_many_requests_a_minute() {
+async fn a_tenant_has_so_many_requests_a_minute() {
     let settings = Settings { requests_per_minute_max: Some(3), ..Settings::default() };
     let house = House::with(settings, |_| {}).await;
     for left in ["2", "1", "0"] {
@@ -205,8 +206,14 @@ async fn a_key_has_so_many_requests_a_minute() {
     refused.is(429, r#"{"message":"Too many requests; try again later"}"#);
     let told = ["retry-after", "ratelimit-remaining", "ratelimit-reset"].map(|name| refused.field(name));
     assert_eq!(told, ["20", "0", "60"]);
-    let token = format!("Bearer {OTHER_KEY}");
-    assert_eq!(house.ask("GET", EMAILS, &[("Authorization", &token)], b"").await.field("ratelimit-remaining"), "2");
+    // Another key of the tenant's has nothing left either; another tenant's has, and so has an operator's.
+    let second = credential(&IdSource::seeded(9), &house.ours.1, CredentialKind::ApiKey, "pb_second");
+    house.store.add_credential(second).await.unwrap();
+    for (key, left) in [("pb_second", "0"), (OTHER_KEY, "2"), (OPERATOR_KEY, "2")] {
+        let token = format!("Bearer {key}");
+        let reply = house.ask("GET", EMAILS, &[("Authorization", &token)], b"").await;
+        assert_eq!(reply.field("ratelimit-remaining"), left, "{key}");
+    }
     // Refused requests are told too what is left, and cost what others cost.
     house.clock.advance(Duration::from_secs(20));
     let bad = house.mailtura("POST", EMAILS, "{}").await;
