@@ -49,6 +49,22 @@ pub(super) async fn forget(store: Store, keep: Keep, dialogues: Duration, clock:
     }
 }
 
+/// Says which domains were believed in capture mode, now that mail is real.
+///
+/// # Errors
+/// As the store's.
+pub(super) async fn review_captured(store: &Store, is_capture: bool) -> Result<(), StoreError> {
+    let domains = store.review_captured(is_capture).await?;
+    if !is_capture && !domains.is_empty() {
+        let domains = domains.join(", ");
+        tracing::warn!(
+            domains,
+            "domains were believed in capture mode: nothing is sent from them until they are verified"
+        );
+    }
+    Ok(())
+}
+
 /// How often new messages are made findable by their words.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
 /// How long the writer is left to others between two bites, while there is more to do.

@@ -143,6 +143,7 @@ impl App {
         let ground = Ground::lay(settings, world, sockets.addresses()?).await?;
         let intake = ground.intake();
         intake.refresh().await.context("read what is set about tracking")?;
+        chores::review_captured(&ground.store, settings.is_capture()).await.context("look through the domains")?;
         let smtp = ground.smtp(&certificates, intake.clone());
         let http = ground.http(intake.clone(), &certificates)?;
         let (deliveries, dispatches) = Default::default();

@@ -1,21 +1,22 @@
 //! Domains that a tenant says it sends from: one rule for both APIs and the console.
 //!
 //! A claim gives nobody anything until the domain's owner has shown, by a TXT record, that it is the tenant's. An
-//! operator's word is proof enough; and in capture mode, where nothing leaves the machine, nobody is asked. With a claim
-//! come the keys that will sign for the domain, so that all its records can be published at one time.
+//! operator's word is proof enough; and in capture mode, where nothing leaves the machine, nobody is asked, which counts
+//! there alone. With a claim come the keys that will sign for the domain, so that all its records can be published at one time.
 
 use super::Server;
 use super::problem::Problem;
 use crate::dns::DnsError;
 use crate::intake::provision;
 use crate::model::address::domain_name;
-use crate::model::domain::ClaimedDomain;
+use crate::model::domain::{ClaimedDomain, Verifier};
 use crate::model::id::{AgentId, TenantId};
 use crate::model::signing_key::{KeyState, SigningKey};
 use crate::model::tenant::{CredentialKind, Grant, MailAgent};
 
 /// Domains of one tenant.
 const DOMAINS_MAX: usize = 100;
+const FULL: Problem = Problem::Full("The tenant has as many domains as it may have");
 
 /// All domains of a tenant, by name.
 pub(super) async fn all(server: &Server, tenant: TenantId) -> Result<Vec<ClaimedDomain>, Problem> {
@@ -52,27 +53,37 @@ pub(super) async fn claim(
     agent: &MailAgent,
     name: String,
 ) -> Result<ClaimedDomain, Problem> {
-    let known = all(server, grant.tenant.id).await?.into_iter().find(|domain| domain.name == name);
-    match known {
-        Some(domain) if domain.agents.contains(&agent.id) => {
-            Err(Problem::Taken { field: "name", value: name, what: "Domain" })
+    let (id, fresh) = (agent.id, fresh(server, grant, (name, String::new()), vec![agent.id]));
+    let change = move |mut domains: Vec<ClaimedDomain>| {
+        let Some(at) = domains.iter().position(|domain| domain.name == fresh.name) else {
+            return if domains.len() < DOMAINS_MAX { Ok(fresh) } else { Err(FULL) };
+        };
+        let mut domain = domains.swap_remove(at);
+        if domain.agents.contains(&id) {
+            return Err(Problem::Taken { field: "name", value: domain.name, what: "Domain" });
         }
-        Some(mut domain) => {
-            domain.agents.push(agent.id);
-            server.store().put_claimed_domain(domain.clone()).await?;
-            Ok(domain)
-        }
-        None => add(server, grant, (name, String::new()), vec![agent.id]).await,
+        domain.agents.push(id);
+        Ok(domain)
+    };
+    let domain = server.store().change_claimed_domain(grant.tenant.id, change).await?;
+    // Who claims it first makes the keys; others may come while they are made.
+    if domain.agents.len() == 1 {
+        make_keys(server, &domain).await?;
     }
+    Ok(domain)
 }
 
 /// Takes a domain from one mail agent; from the tenant, when no other has it.
-pub(super) async fn release(server: &Server, agent: &MailAgent, mut domain: ClaimedDomain) -> Result<(), Problem> {
-    domain.agents.retain(|id| *id != agent.id);
-    if domain.agents.is_empty() {
-        remove(server, &domain).await?;
-    } else {
-        server.store().put_claimed_domain(domain).await?;
+pub(super) async fn release(server: &Server, agent: &MailAgent, domain: ClaimedDomain) -> Result<(), Problem> {
+    let (id, name) = (agent.id, domain.name);
+    let change = move |domains: Vec<ClaimedDomain>| {
+        let mut domain = named(domains, &name)?;
+        domain.agents.retain(|agent| *agent != id);
+        Ok::<_, Problem>(domain)
+    };
+    let left = server.store().change_claimed_domain(agent.tenant, change).await?;
+    if left.agents.is_empty() {
+        remove(server, &left).await?;
     }
     Ok(())
 }
@@ -80,36 +91,72 @@ pub(super) async fn release(server: &Server, agent: &MailAgent, mut domain: Clai
 /// Claims a domain for these mail agents. It is verified at once when nobody needs to be asked.
 ///
 /// # Errors
-/// `Full`, when the tenant has as many as it may have.
+/// `Taken`, when the tenant has it; `Full`, when it has as many as it may have.
 pub(super) async fn add(
     server: &Server,
     grant: &Grant,
-    (name, bounce_prefix): (String, String),
+    name: (String, String),
     agents: Vec<AgentId>,
 ) -> Result<ClaimedDomain, Problem> {
-    if all(server, grant.tenant.id).await?.len() >= DOMAINS_MAX {
-        return Err(Problem::Full("The tenant has as many domains as it may have"));
-    }
-    let now = server.clock().now();
-    let verified_at = is_believed(server, grant).then_some(now);
-    let tenant = grant.tenant.id;
-    let domain = ClaimedDomain { tenant, name, bounce_prefix, agents, created_at: now, verified_at };
-    server.store().put_claimed_domain(domain.clone()).await?;
+    let fresh = fresh(server, grant, name, agents);
+    let change = move |domains: Vec<ClaimedDomain>| {
+        if domains.iter().any(|domain| domain.name == fresh.name) {
+            return Err(Problem::Taken { field: "domain_name", value: fresh.name, what: "Domain" });
+        }
+        if domains.len() < DOMAINS_MAX { Ok(fresh) } else { Err(FULL) }
+    };
+    let domain = server.store().change_claimed_domain(grant.tenant.id, change).await?;
     make_keys(server, &domain).await?;
     Ok(domain)
 }
 
+/// A claim that is new, with what stands before it in the name of its return path.
+fn fresh(
+    server: &Server,
+    grant: &Grant,
+    (name, bounce_prefix): (String, String),
+    agents: Vec<AgentId>,
+) -> ClaimedDomain {
+    let (tenant, now, verified_by) = (grant.tenant.id, server.clock().now(), believer(server, grant));
+    let verified_at = verified_by.map(|_| now);
+    ClaimedDomain { tenant, name, bounce_prefix, agents, created_at: now, verified_at, verified_by }
+}
+
+/// The one of this name.
+pub(super) fn named(domains: Vec<ClaimedDomain>, name: &str) -> Result<ClaimedDomain, Problem> {
+    domains.into_iter().find(|domain| domain.name == name).ok_or(Problem::NotFound("Domain"))
+}
+
 /// Looks whether a domain has been shown to be the tenant's, and keeps what was found.
 pub(super) async fn verify(server: &Server, grant: &Grant, domain: &mut ClaimedDomain) -> Result<(), Problem> {
-    if domain.verified_at.is_none() && (is_believed(server, grant) || is_proved(server, domain).await) {
-        domain.verified_at = Some(server.clock().now());
-        server.store().put_claimed_domain(domain.clone()).await?;
+    let is_believed = domain.verified_at.is_some();
+    if is_believed && domain.verified_by != Some(Verifier::Capture) {
+        return Ok(());
     }
+    let by = match believer(server, grant) {
+        Some(Verifier::Operator) => Some(Verifier::Operator),
+        _ if is_proved(server, domain).await => Some(Verifier::Dns),
+        believer => believer.filter(|_| !is_believed),
+    };
+    if by.is_none() {
+        return Ok(());
+    }
+    let (name, now) = (domain.name.clone(), server.clock().now());
+    let change = move |domains: Vec<ClaimedDomain>| {
+        Ok::<_, Problem>(ClaimedDomain { verified_at: Some(now), verified_by: by, ..named(domains, &name)? })
+    };
+    *domain = server.store().change_claimed_domain(domain.tenant, change).await?;
     Ok(())
 }
 
-fn is_believed(server: &Server, grant: &Grant) -> bool {
-    server.intake().settings().is_capture || grant.kind == CredentialKind::OperatorKey
+/// Whose word is enough.
+fn believer(server: &Server, grant: &Grant) -> Option<Verifier> {
+    match grant.kind {
+        CredentialKind::OperatorKey => Some(Verifier::Operator),
+        CredentialKind::ApiKey | CredentialKind::SmtpPassword => {
+            server.intake().settings().is_capture.then_some(Verifier::Capture)
+        }
+    }
 }
 
 async fn is_proved(server: &Server, domain: &ClaimedDomain) -> bool {

@@ -23,6 +23,35 @@ pub struct ClaimedDomain {
     pub created_at: Timestamp,
     /// When it was shown to be the tenant's.
     pub verified_at: Option<Timestamp>,
+    /// By whom, where that is known. `Capture` without a time: it was believed then, and is not any more.
+    pub verified_by: Option<Verifier>,
+}
+
+/// What shows that a domain is a tenant's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifier {
+    /// Its TXT record.
+    Dns,
+    /// The word of an operator.
+    Operator,
+    /// Nothing: in capture mode, where nothing leaves the machine, whoever says so is believed. It counts there alone.
+    Capture,
+}
+
+impl Verifier {
+    /// Its word, as stored and told.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verifier::Dns => "dns",
+            Verifier::Operator => "operator",
+            Verifier::Capture => "capture",
+        }
+    }
+
+    /// The one with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Verifier::Dns, Verifier::Operator, Verifier::Capture].into_iter().find(|verifier| verifier.as_str() == word)
+    }
 }
 
 impl ClaimedDomain {
@@ -59,6 +88,7 @@ mod tests {
             agents: vec![],
             created_at: Timestamp::from_millis(0),
             verified_at: None,
+            verified_by: None,
         };
         let (host, value) = claim(1).proof();
         assert_eq!((host.as_str(), value.len()), ("_postback.acme.example", "postback-domain=".len() + 16));

@@ -39,6 +39,9 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
                 ("fair", "waits for its DNS records")
             }
             Some("verified") => ("fair", "not signed"),
+            _ if text(domain, "/verifiedBy") == "capture" => {
+                ("bad", "believed in capture mode, not shown to be yours yet")
+            }
             _ => ("bad", "not shown to be yours yet"),
         };
         domains.push((name, class, state));

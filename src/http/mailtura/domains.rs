@@ -12,7 +12,7 @@ use super::super::server::Answer;
 use super::super::shape::{self, Domain, Line, Nullable, When, answer, request};
 use super::super::{claims, json_answer};
 use super::{agent_or_own, made, no_content};
-use crate::model::domain::ClaimedDomain;
+use crate::model::domain::{ClaimedDomain, Verifier};
 use crate::model::signing_key::{KeyState, SigningKey};
 use crate::model::tenant::MailAgent;
 
@@ -37,6 +37,9 @@ answer! {
         status "status": &'static str,
         /// When it was shown to be the tenant's; null when it has not been.
         verified_at "verifiedAt": Nullable<When>,
+        /// What showed it: `dns`, `operator`, or `capture`, which counts in capture mode alone; null when that is not
+        /// known.
+        verified_by "verifiedBy": Nullable<&'static str>,
         /// The records to publish; not in lists.
         records "records": Option<Vec<DnsRecord>>,
         /// When it was added.
@@ -123,6 +126,7 @@ fn shown(domain: &ClaimedDomain, agent: &MailAgent, keys: Option<&[SigningKey]>)
         mail_agent: agent.name.clone(),
         status: status(domain.verified_at.is_some()),
         verified_at: Nullable(domain.verified_at.map(When)),
+        verified_by: Nullable(domain.verified_by.map(Verifier::as_str)),
         records: keys.map(|keys| records(domain, keys)),
         created_at: When(domain.created_at),
     }

@@ -210,6 +210,49 @@ on_both_engines! {
         assert_eq!(house.operator("theirs", "POST", "/api/v1/agents", r#"{"name":"default"}"#).await.status, 201);
         house.close().await;
     }
+
+    async fn a_domain_is_claimed_once_at_one_time(engine: &Engine) {
+        let house = House::beside(engine).await;
+        assert_eq!(house.mailtura("POST", "/api/v1/agents", r#"{"name":"news"}"#).await.status, 201);
+        let claim = || house.mailtura("POST", "/api/v1/domains", r#"{"name":"new.example"}"#);
+        let other = house.mailtura("POST", "/api/v1/domains", r#"{"name":"new.example","mailAgent":"news"}"#);
+        let (a, b, c, d, e, other) = tokio::join!(claim(), claim(), claim(), claim(), claim(), other);
+        let mut statuses = [a, b, c, d, e].map(|reply| reply.status);
+        statuses.sort_unstable();
+        assert_eq!((statuses, other.status), ([201, 409, 409, 409, 409], 201));
+        assert_eq!(house.store.signing_keys(house.ours.0.id, "new.example").await.unwrap().len(), 2);
+        let domains = house.store.claimed_domains(house.ours.0.id).await.unwrap();
+        assert_eq!(domains.iter().find(|domain| domain.name == "new.example").unwrap().agents.len(), 2);
+        house.close().await;
+    }
+
+    async fn what_capture_mode_believed_is_shown_anew(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let by = |domain: &Value| (domain["status"].as_str().unwrap().to_owned(), domain["verifiedBy"].clone());
+        let verified = |by: Value| ("verified".to_owned(), by);
+        let added = house.mailtura("POST", "/api/v1/domains", r#"{"name":"proved.example"}"#).await.json();
+        assert_eq!(by(&added), verified(json!("capture")));
+        let given = house.operator("", "POST", "/api/v1/domains", r#"{"name":"given.example"}"#).await.json();
+        assert_eq!(by(&given), verified(json!("operator")));
+        let domains = async || house.store.domains(house.ours.1.id).await.unwrap();
+        let all = ["given.example", "ours.example", "proved.example"];
+        for round in 0..2 {
+            assert_eq!(house.store.review_captured(true).await.unwrap(), Vec::<String>::new());
+            assert_eq!(domains().await, all, "{round}");
+            assert_eq!(house.store.review_captured(false).await.unwrap(), ["proved.example"]);
+            assert_eq!(domains().await, all[..2], "{round}");
+        }
+        let real = House::on(engine, Default::default(), |intake| intake.is_capture = false).await;
+        let path = "/api/v1/domains/proved.example";
+        let doubted = real.mailtura("GET", path, "").await.json();
+        assert_eq!(by(&doubted), ("unverified".to_owned(), json!("capture")));
+        let proved = real.mailtura("POST", &format!("{path}/verify"), "").await.json();
+        assert_eq!(by(&proved), verified(json!("dns")));
+        assert_eq!(house.store.review_captured(false).await.unwrap(), Vec::<String>::new());
+        assert_eq!(domains().await, all);
+        real.close().await;
+        house.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,10 +43,6 @@ pub(in super::super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -
         let name = domain(&fields, "domain_name")?.ok_or_else(|| Flaw::at("/domain_name", Wrong::Missing))?;
         (name, prefix(&fields, "sub_domain_prefix")?.unwrap_or_default(), keys(&fields, "mailagent_keys")?)
     };
-    let domains = claims::all(server, grant.tenant.id).await?;
-    if domains.iter().any(|domain| domain.name == name) {
-        return Err(Problem::Taken { field: "domain_name", value: name, what: "Domain" });
-    }
     let agents = ids(server, grant, &keys).await?;
     let domain = claims::add(server, grant, (name, bounce_prefix), agents).await?;
     told(server, grant, &domain, StatusCode::CREATED).await
@@ -58,7 +54,7 @@ pub(in super::super) async fn change(
     key: &str,
     body: &[u8],
 ) -> Result<Answer, Problem> {
-    let mut changed = find(server, grant, key).await?;
+    let before = find(server, grant, key).await?;
     let (name, prefix, more, fewer) = {
         let json = json::read(body).map_err(Problem::Json)?;
         let fields = wire::body(&json)?;
@@ -69,19 +65,26 @@ pub(in super::super) async fn change(
         return Err(Problem::EmptyChange);
     }
     let (more, fewer) = (ids(server, grant, &more).await?, ids(server, grant, &fewer).await?);
-    changed.agents.retain(|agent| !fewer.contains(agent) && !more.contains(agent));
-    changed.agents.extend(more);
-    changed.bounce_prefix = prefix.unwrap_or(changed.bounce_prefix);
-    if let Some(name) = name.filter(|name| *name != changed.name) {
-        let domains = claims::all(server, grant.tenant.id).await?;
-        if domains.iter().any(|domain| domain.name == name) {
-            return Err(Problem::Taken { field: "new_domain", value: name, what: "Domain" });
+    let name = name.filter(|name| *name != before.name);
+    let (own, is_renamed) = (before.name.clone(), name.is_some());
+    let change = move |domains: Vec<ClaimedDomain>| {
+        if let Some(value) = name.clone().filter(|name| domains.iter().any(|domain| domain.name == *name)) {
+            return Err(Problem::Taken { field: "new_domain", value, what: "Domain" });
         }
-        claims::remove(server, &changed).await?;
-        // Another name is another claim.
-        (changed.name, changed.verified_at) = (name, None);
+        let mut changed = claims::named(domains, &own)?;
+        changed.agents.retain(|agent| !fewer.contains(agent) && !more.contains(agent));
+        changed.agents.extend(more);
+        changed.bounce_prefix = prefix.unwrap_or(changed.bounce_prefix);
+        if let Some(name) = name {
+            // Another name is another claim.
+            (changed.name, changed.verified_at, changed.verified_by) = (name, None, None);
+        }
+        Ok(changed)
+    };
+    let changed = server.store().change_claimed_domain(grant.tenant.id, change).await?;
+    if is_renamed {
+        claims::remove(server, &before).await?;
     }
-    server.store().put_claimed_domain(changed.clone()).await?;
     claims::make_keys(server, &changed).await?;
     told(server, grant, &changed, StatusCode::OK).await
 }
