@@ -5,6 +5,7 @@
 
 use super::db::{Result, Store, Tx};
 use super::deliveries;
+use super::faults::is_deadlock;
 use super::suppressions::{read_scope, scope_bytes};
 use super::value::{Row, Value};
 use super::views::{DeliveryView, read_delivery};
@@ -16,8 +17,15 @@ use crate::model::queue::{Pause, QueueFilter};
 use crate::model::suppression::Scope;
 use crate::model::time::Timestamp;
 
-/// Deliveries changed in one transaction.
-const BITE: u32 = 500;
+/// Deliveries changed in one transaction. It stands in the text, so that PostgreSQL plans for so many.
+macro_rules! bite {
+    () => {
+        500
+    };
+}
+const BITE: u64 = bite!();
+/// How often one bite is tried again that PostgreSQL ended because another waited for it in turn.
+const DEADLOCKS_MAX: u32 = 5;
 
 /// What waits for one domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,28 +42,34 @@ pub struct Waiting {
     pub oldest: Timestamp,
 }
 
-/// A query over the deliveries that a filter means. Those of one message are found by its id, however many wait.
+/// A query over the deliveries that a filter means. Those of one message are found by its id, and those of a tenant by
+/// their state, however many wait or were delivered.
 struct Meant {
     of_any: &'static str,
+    of_tenant: &'static str,
     of_message: &'static str,
 }
 
 impl Meant {
     fn by(&self, filter: &QueueFilter) -> &'static str {
-        if filter.message.is_some() { self.of_message } else { self.of_any }
+        match (filter.message, filter.scope.tenant()) {
+            (Some(_), _) => self.of_message,
+            (None, Some(_)) => self.of_tenant,
+            (None, None) => self.of_any,
+        }
     }
 }
 
 /// The conditions of a filter, `$1` to `$12`; `$12` is now.
 macro_rules! meant_text {
-    ($head:literal, $message:literal, $more:literal, $tail:literal) => {
+    ($whose:literal, $head:expr, $more:expr, $tail:expr) => {
         concat!(
             $head,
             " from deliveries
-            where state = 'queued' and ($1 or tenant_id = $2) and ($3 or agent_id = $4) and ($5 = '' or domain = $5)
-                and ($6 = '' or lower(address) = $6) and ",
-            $message,
-            " and ($9 = '' or reason = $9)
+            where state = 'queued' and ",
+            $whose,
+            " and ($3 or agent_id = $4) and ($5 = '' or domain = $5) and ($6 = '' or lower(address) = $6)
+                and ($9 = '' or reason = $9)
                 and accepted_at < $10 and ($11 = '' or ($11 = 'held') = (held_at is not null))
                 and $12 >= 0 ",
             $more,
@@ -64,19 +78,70 @@ macro_rules! meant_text {
     };
 }
 
-macro_rules! meant {
-    ($head:literal, $more:literal, $tail:literal) => {
+/// The texts that `$text` makes of each way to say whose deliveries are meant.
+macro_rules! each_way {
+    ($text:ident, $($part:expr),*) => {
         Meant {
-            of_any: meant_text!($head, "($7 or message_id = $8)", $more, $tail),
-            of_message: meant_text!($head, "message_id = $8 and not $7", $more, $tail),
+            of_any: $text!("($1 or tenant_id = $2) and ($7 or message_id = $8)", $($part),*),
+            of_tenant: $text!(
+                "not $1 and tenant_id = $2 and state <> 'delivered' and ($7 or message_id = $8)", $($part),*
+            ),
+            of_message: $text!("($1 or tenant_id = $2) and not $7 and message_id = $8", $($part),*),
         }
+    };
+}
+
+macro_rules! meant {
+    ($head:expr, $more:expr, $tail:expr) => {
+        each_way!(meant_text, $head, $more, $tail)
     };
 }
 
 /// Not in a worker's hands.
 macro_rules! free {
-    ($head:literal, $tail:literal) => {
-        meant!($head, "and (lease is null or due_at <= $12) ", $tail)
+    () => {
+        "and (lease is null or due_at <= $12) "
+    };
+}
+
+/// A change of a bite of what a filter means.
+struct Change {
+    alone: Meant,
+    shared: Meant,
+}
+
+impl Change {
+    fn by(&self, filter: &QueueFilter, is_shared: bool) -> &'static str {
+        if is_shared { self.shared.by(filter) } else { self.alone.by(filter) }
+    }
+}
+
+macro_rules! change_text {
+    ($whose:literal, $more:expr, $lock:expr, $set:expr, $returning:expr) => {
+        concat!(
+            "with bite as materialized (",
+            meant_text!($whose, "select message_id, recipient", $more, "limit "),
+            bite!(),
+            $lock,
+            ")
+            update deliveries
+            set ",
+            $set,
+            " from bite
+            where deliveries.message_id = bite.message_id and deliveries.recipient = bite.recipient ",
+            $returning
+        )
+    };
+}
+
+/// Where others write beside us a row is locked as it is found: what it was found by holds when it is changed, whoever
+/// leased or ended it meanwhile.
+macro_rules! change {
+    ($more:expr, $set:expr, $returning:expr) => {
+        Change {
+            alone: each_way!(change_text, $more, "", $set, $returning),
+            shared: each_way!(change_text, $more, " for update", $set, $returning),
+        }
     };
 }
 
@@ -162,14 +227,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn hold(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: Meant = meant!(
-            "update deliveries
-            set held_at = $12
-            where (message_id, recipient) in (
-                select message_id, recipient",
-            "and held_at is null ",
-            "limit $13)"
-        );
+        const SQL: Change = change!("and held_at is null ", "held_at = $12", "");
         self.in_bites(&SQL, filter).await
     }
 
@@ -178,14 +236,8 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn release_held(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: Meant = meant!(
-            "update deliveries
-            set expires_at = expires_at + ($12 - held_at), held_at = null
-            where (message_id, recipient) in (
-                select message_id, recipient",
-            "and held_at is not null ",
-            "limit $13)"
-        );
+        const SQL: Change =
+            change!("and held_at is not null ", "expires_at = expires_at + ($12 - held_at), held_at = null", "");
         self.in_bites(&SQL, filter).await
     }
 
@@ -194,14 +246,8 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn retry_now(&self, filter: QueueFilter) -> Result<u64> {
-        const SQL: Meant = free!(
-            "update deliveries
-            set due_at = $12, mark = 'asked'
-            where (message_id, recipient) in (
-                select message_id, recipient",
-            "and mark <> 'asked' and held_at is null
-                limit $13)"
-        );
+        const SQL: Change =
+            change!(concat!(free!(), "and mark <> 'asked' and held_at is null "), "due_at = $12, mark = 'asked'", "");
         self.in_bites(&SQL, filter).await
     }
 
@@ -222,20 +268,24 @@ impl Store {
             if is_owed {
                 self.wakes().dispatches.ring();
             }
-            if bite < u64::from(BITE) {
+            if bite < BITE {
                 return Ok(cancelled);
             }
         }
     }
 
-    async fn in_bites(&self, meant: &Meant, filter: QueueFilter) -> Result<u64> {
-        let mut changed = 0;
+    async fn in_bites(&self, change: &Change, filter: QueueFilter) -> Result<u64> {
+        let (mut changed, mut deadlocks) = (0, 0);
         loop {
-            let mut values = values(&filter, self.now());
-            values.push(BITE.into());
-            let bite = self.run(meant.by(&filter), values).await?;
+            let bite = match self.run(change.by(&filter, self.is_shared()), values(&filter, self.now())).await {
+                Err(fault) if is_deadlock(&fault) && deadlocks < DEADLOCKS_MAX => {
+                    deadlocks += 1;
+                    continue;
+                }
+                bite => bite?,
+            };
             changed += bite;
-            if bite < u64::from(BITE) {
+            if bite < BITE {
                 break;
             }
         }
@@ -280,14 +330,7 @@ impl Store {
     /// `Unavailable`.
     pub async fn let_go_on(&self, scope: Scope, domain: Option<&str>) -> Result<()> {
         // A lease leaves the mark: what is in a worker's hands already goes on there.
-        const PUT_OFF: Meant = free!(
-            "update deliveries
-            set due_at = $12, mark = ''
-            where (message_id, recipient) in (
-                select message_id, recipient",
-            "and mark = 'paused'
-                limit $13)"
-        );
+        const PUT_OFF: Change = change!(concat!(free!(), "and mark = 'paused' "), "due_at = $12, mark = ''", "");
         let filter = QueueFilter { domain: domain.map(str::to_owned), ..QueueFilter::all_of(scope) };
         self.in_bites(&PUT_OFF, filter).await.map(drop)
     }
@@ -320,18 +363,14 @@ async fn cancel_bite(
     now: Timestamp,
     tell: &(impl Fn(&Delivery) -> Option<Event> + Sync),
 ) -> Result<(u64, bool)> {
-    const SQL: Meant = free!(
-        "update deliveries
-        set state = 'cancelled', due_at = null, lease = null, settled_at = $12, reason = 'cancelled', held_at = null,
-            mark = ''
-        where (message_id, recipient) in (
-            select message_id, recipient",
-        "limit $13)
-        returning message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at"
+    const SQL: Change = change!(
+        free!(),
+        "state = 'cancelled', due_at = null, lease = null, settled_at = $12, reason = 'cancelled', held_at = null,
+            mark = ''",
+        "returning deliveries.message_id, deliveries.recipient, tenant_id, agent_id, address, state, attempts,
+            accepted_at, expires_at"
     );
-    let mut values = values(filter, now);
-    values.push(BITE.into());
-    let rows = tx.rows(SQL.by(filter), values).await?;
+    let rows = tx.rows(SQL.by(filter, tx.is_shared()), values(filter, now)).await?;
     let told = rows.iter().filter_map(|row| tell(&deliveries::read(row).ok()?));
     let told: Vec<Event> = told.collect();
     let is_owed = events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;

@@ -16,8 +16,11 @@ use postback::model::tenant::{AgentSettings, MailAgent, Tenant};
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::leasing::Due;
 
+use sqlx::{Connection, PgConnection};
+
 use crate::support::engines::{Engine, on_both_engines};
 use crate::support::node::{CONTENT, Node, START};
+use crate::support::postgres::Meanwhile;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -299,4 +302,70 @@ on_both_engines! {
         let found: Vec<_> = leased.iter().map(|one| one.suppressed.as_ref().map(|found| found.reason)).collect();
         assert_eq!(found, [Some(Reason::Unsubscribed), None]);
     }
+}
+
+/// What people ask of one mail finds it, and another node has just written `meanwhile` of it: nothing is done then, and
+/// what was written stays.
+async fn what_was_written_meanwhile_stays(meanwhile: &'static str, verbs: &[&str]) {
+    const ROW: &str = "select state, due_at, lease, mark, held_at, expires_at from deliveries";
+    for verb in verbs {
+        let engine = Engine::postgres().await;
+        let house = House::build(&engine).await;
+        let message = house.accept(&["a@example.com"]).await;
+        if *verb == "resume" {
+            house.store.lease_chosen(1, None, |_| Some((START + MINUTE, Mark::Paused))).await.unwrap();
+        }
+        if *verb == "release" {
+            house.store.hold(house.all()).await.unwrap();
+        }
+        let other = Meanwhile::writes(engine.url(), meanwhile).await;
+        let (store, all, tell) = (house.store.clone(), house.all(), house.teller());
+        let asked = async {
+            match *verb {
+                "retry" => store.retry_now(all).await.unwrap(),
+                "resume" => store.let_go_on(Scope::Installation, None).await.map(|()| 0).unwrap(),
+                "cancel" => store.cancel(all, tell).await.unwrap(),
+                "hold" => store.hold(all).await.unwrap(),
+                _ => store.release_held(all).await.unwrap(),
+            }
+        };
+        let (changed, ()) = tokio::join!(asked, other.commits_when_awaited());
+        assert_eq!(changed, 0, "{verb} {meanwhile}");
+        type Columns = (String, Option<i64>, Option<String>, String, Option<i64>, i64);
+        let mut connection = PgConnection::connect(engine.url()).await.unwrap();
+        let (state, due_at, lease, mark, held_at, expires_at): Columns =
+            sqlx::query_as(ROW).fetch_one(&mut connection).await.unwrap();
+        let mark_before = if *verb == "resume" { "paused" } else { "" };
+        assert_eq!((mark.as_str(), held_at), (mark_before, None), "{verb} {meanwhile}");
+        assert_eq!(expires_at, (START + MAIL_LIFETIME).as_millis(), "{verb} {meanwhile}");
+        match state.as_str() {
+            "queued" if *verb == "release" => {}
+            "queued" => assert_eq!((due_at, lease.as_deref()), (Some(END_OF_LEASE), Some("node-2"))),
+            ended => assert_eq!((ended, due_at, lease), ("delivered", None, None)),
+        }
+        let told = house.store.events(DeliveryId { message, recipient: 0 }).await.unwrap();
+        assert!(told.iter().all(|event| event.kind != EventKind::Failed), "{verb} {meanwhile}");
+        connection.close().await.unwrap();
+        engine.remove().await;
+    }
+}
+
+/// When the lease of [`a_lease_taken_meanwhile_stays`] ends.
+const END_OF_LEASE: i64 = 1_900_000_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_taken_meanwhile_stays() {
+    let leases = "update deliveries set lease = 'node-2', due_at = 1900000000000, attempts = attempts + 1";
+    what_was_written_meanwhile_stays(leases, &["retry", "resume", "cancel"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_written_meanwhile_stays() {
+    let ends = "update deliveries set state = 'delivered', due_at = null";
+    what_was_written_meanwhile_stays(ends, &["retry", "resume", "cancel", "hold"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_release_is_released_once() {
+    what_was_written_meanwhile_stays("update deliveries set held_at = null", &["release"]).await;
 }

@@ -50,3 +50,29 @@ impl Database {
         connection.close().await.unwrap();
     }
 }
+
+/// What another node has written and not yet committed.
+#[derive(Debug)]
+pub struct Meanwhile {
+    connection: PgConnection,
+}
+
+impl Meanwhile {
+    /// Begins, and runs `sql`.
+    pub async fn writes(url: &str, sql: &'static str) -> Self {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute("begin").await.unwrap();
+        connection.execute(sql).await.unwrap();
+        Self { connection }
+    }
+
+    /// Commits once somebody waits for what was written.
+    pub async fn commits_when_awaited(mut self) {
+        const AWAITED: &str = "
+            select exists (
+                select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+        while !sqlx::query_scalar::<_, bool>(AWAITED).fetch_one(&mut self.connection).await.unwrap() {}
+        self.connection.execute("commit").await.unwrap();
+        self.connection.close().await.unwrap();
+    }
+}
