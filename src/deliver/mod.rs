@@ -225,10 +225,15 @@ impl Queue for Deliver {
     }
 
     fn party(&self, leased: &Leased) -> Site {
+        let now = self.parts.clock.now();
+        if now > leased.delivery.expires_at {
+            // It ends here, and takes nobody's turn.
+            return CAPTURE.into();
+        }
         let owner = self.owner_if_known(leased.delivery.agent);
         let domain = leased.delivery.address.domain();
         let hops = self.routes.of_message(domain, &leased.message.facts, &owner);
-        site(hops, domain, &self.sites, self.parts.clock.now())
+        site(hops, domain, &self.sites, now)
     }
 
     fn owner(leased: &Leased) -> AgentId {
@@ -237,7 +242,7 @@ impl Queue for Deliver {
 
     fn admit(&self, leased: &Leased, ahead: Ahead) -> Result<(), Later> {
         let delivery = &leased.delivery;
-        if leased.mark == Mark::Asked {
+        if leased.mark == Mark::Asked || self.parts.clock.now() > delivery.expires_at {
             return Ok(());
         }
         if self
@@ -360,7 +365,7 @@ impl Deliver {
     }
 
     /// Says of each delivery that is due whether it is put off instead of leased: what is paused, and what its site has no
-    /// room for beside the `lines` in memory.
+    /// room for beside the `lines` in memory. What has expired needs no room: it ends when it is leased.
     fn choice(
         &self,
         pauses: Arc<Vec<Pause>>,
@@ -369,7 +374,7 @@ impl Deliver {
         let (sites, routes, owners) = (self.sites.clone(), self.routes.clone(), self.owners.clone());
         let (paused, now) = (self.paused(), self.parts.clock.now());
         move |due| {
-            if due.mark == Mark::Asked {
+            if due.mark == Mark::Asked || now > due.expires_at {
                 return None;
             }
             if pauses.iter().any(|pause| pause.stops(due.tenant, due.agent, &due.domain)) {

@@ -75,6 +75,8 @@ pub struct Due {
     pub agent: AgentId,
     /// The recipient's domain.
     pub domain: String,
+    /// After this it is tried no more.
+    pub expires_at: Timestamp,
     /// Why it waited.
     pub mark: Mark,
 }
@@ -205,7 +207,7 @@ impl<F: FnMut(&Due) -> Option<(Timestamp, Mark)>> Chooser<F> {
         macro_rules! due {
             ($skip:literal) => {
                 concat!(
-                    "select message_id, recipient, tenant_id, agent_id, domain, mark
+                    "select message_id, recipient, tenant_id, agent_id, domain, expires_at, mark
                     from deliveries
                     where state = 'queued' and held_at is null and agent_id = $1 and due_at <= $2
                     order by due_at
@@ -292,6 +294,7 @@ fn read_due(row: &Row) -> Result<Due> {
         tenant: TenantId::from_bytes(row.id("tenant_id")?),
         agent: AgentId::from_bytes(row.id("agent_id")?),
         domain: row.text("domain")?,
+        expires_at: row.time("expires_at")?,
         mark: row.word("mark", Mark::from_word)?,
     })
 }

@@ -462,6 +462,19 @@ on_both_engines! {
         assert_eq!((view.delivery.attempts, view.due_at), (1, Some(START + LEASE)), "its lease ends by itself");
     }
 
+    async fn mail_whose_time_runs_out_in_a_pause_ends_in_it(engine: &Engine) {
+        let house = House::build(engine, 0, Script::polite()).await;
+        let pause = Pause { scope: Scope::Installation, domain: None, note: String::new(), created_at: START };
+        house.store.pause(pause).await.unwrap();
+        let worker = house.start().await;
+        let message = house.accept(&["a@example.com"]).await;
+        house.until(message, |view| view.mark == Mark::Paused && !view.is_leased).await;
+        house.clock.advance(MAIL_LIFETIME + AWHILE);
+        house.until_state(message, State::Cancelled).await;
+        assert_eq!(house.exchanger.mails(), []);
+        worker.drain(AWHILE).await;
+    }
+
     async fn mail_whose_time_ran_out_is_not_sent(engine: &Engine) {
         let house = House::build(engine, 0, Script::polite().on("RCPT", say("450 4.2.0 later"))).await;
         let never_tried = house.accept(&["a@example.com"]).await;

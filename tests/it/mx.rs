@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use postback::deliver::presets::Preset;
 use postback::deliver::settings::{Mode, Mx, Rule, Smarthost, Source, Tls};
 use postback::deliver::tls_sessions::TlsSessions;
 use postback::deliver::{self, Parts, Settings};
@@ -20,6 +21,7 @@ use postback::model::id::{DeliveryId, MessageId};
 use postback::model::message::{Facts, TlsWish, Tracking};
 use postback::model::queue::Mark;
 use postback::model::reason::Reason;
+use postback::model::retry::MAIL_LIFETIME;
 use postback::model::tenant::AgentSettings;
 use postback::store::deliveries::Attempt;
 use postback::store::views::DeliveryView;
@@ -449,6 +451,27 @@ async fn a_host_that_tells_is_told_what_the_submitter_wants_to_hear() {
     let events = house.node.store.events(view.delivery.id).await.unwrap();
     let told = events.into_iter().find(|event| event.kind == EventKind::Delivered).unwrap().detail;
     assert!(matches!(told, Detail::Delivered { next_hop_tells: true, .. }), "{told:?}");
+    house.end(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_whose_time_ran_out_takes_no_turn_from_what_is_live() {
+    let house = House::build().await;
+    let slow = Preset { mails_per_minute: Some(1), ..toml::from_str("hosts = ['mx.test']").unwrap() };
+    let worker = house.start(&Settings { destinations: vec![slow], ..house.settings() }).await;
+    house.is_delivered("good.example", "unverified").await;
+    let late: [&str; 40] = ["late@good.example"; 40];
+    let late = house.node.accept(&late).await;
+    let all = async |is: fn(&DeliveryView) -> bool| {
+        while !house.node.store.deliveries(late).await.unwrap().iter().all(is) {
+            tokio::task::yield_now().await;
+        }
+    };
+    all(|view| view.mark == Mark::Room && !view.is_leased).await;
+    // The clock stands from here on: whatever had to wait for a turn of its minute would wait for ever.
+    house.node.clock.advance(MAIL_LIFETIME + AWHILE);
+    all(|view| view.delivery.state == State::Cancelled).await;
+    house.is_delivered("good.example", "unverified").await;
     house.end(worker).await;
 }
 
