@@ -28,7 +28,8 @@ pub(super) async fn bear<'a>(tx: &mut Tx, bearings: impl IntoIterator<Item = &'a
     }
     suppressions::insert(tx, suppressed.into_iter()).await?;
     succeed(tx, successes).await?;
-    failures.sort_by(|one, other| one.0.target.cmp(&other.0.target));
+    failures.sort_by(|one, other| (&one.0.target, one.0.agent).cmp(&(&other.0.target, other.0.agent)));
+    in_turn(tx, &failures).await?;
     for (ending, reason, limit) in failures {
         fail(tx, ending, reason, limit).await?;
     }
@@ -52,6 +53,21 @@ async fn succeed(tx: &mut Tx, endings: Vec<&Ending>) -> Result<()> {
         vec![(*agent).into(), target.as_str().into(), delivery.message.into(), delivery.recipient.into(), (*at).into()]
     });
     tx.later(HEAD, TAIL, rows.collect()).await
+}
+
+/// Where others write beside us, waits until they have written what they know of the same addresses: of failures that do
+/// not see each other none would be the last.
+async fn in_turn(tx: &mut Tx, failures: &[(&Ending, Reason, Limit)]) -> Result<()> {
+    const HEAD: &str = "
+        with failed (agent_id, address) as (values";
+    const TAIL: &str = ")
+        select pg_advisory_xact_lock(hashtextextended(encode(agent_id, 'hex') || address, 0))
+        from failed";
+    if !tx.is_shared() {
+        return Ok(());
+    }
+    let rows = failures.iter().map(|(Ending { agent, target, .. }, ..)| vec![(*agent).into(), target.as_str().into()]);
+    tx.many(HEAD, TAIL, rows.collect()).await.map(drop)
 }
 
 /// Notes a failure, and suppresses the address if there were enough.

@@ -3,18 +3,19 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use postback::model::bearing::Bearing;
+use postback::model::bearing::{Bearing, Naming, Policy};
 use postback::model::delivery::{Delivery, Next, State};
 use postback::model::event::{Event, EventKind};
 use postback::model::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
 use postback::model::message::{Fate, Plan, Tracking};
 use postback::model::queue::{Mark, Pause, QueueFilter};
-use postback::model::reason::Reason;
+use postback::model::reason::{Cause, Class, Reason};
 use postback::model::retry::{LEASE, MAIL_LIFETIME};
 use postback::model::suppression::{Scope, Suppression};
 use postback::model::tenant::{AgentSettings, MailAgent, Tenant};
 use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::leasing::Due;
+use postback::store::suppressions::{Filter, Lists};
 
 use sqlx::{Connection, PgConnection};
 
@@ -329,7 +330,7 @@ async fn what_was_written_meanwhile_stays(meanwhile: &'static str, verbs: &[&str
                 _ => store.release_held(all).await.unwrap(),
             }
         };
-        let (changed, ()) = tokio::join!(asked, other.commits_when_awaited());
+        let (changed, ()) = tokio::join!(asked, other.commits_when_awaited_by(1));
         assert_eq!(changed, 0, "{verb} {meanwhile}");
         type Columns = (String, Option<i64>, Option<String>, String, Option<i64>, i64);
         let mut connection = PgConnection::connect(engine.url()).await.unwrap();
@@ -368,4 +369,41 @@ async fn an_end_written_meanwhile_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_release_is_released_once() {
     what_was_written_meanwhile_stays("update deliveries set held_at = null", &["release"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_of_an_address_that_two_nodes_write_at_once_add_up() {
+    let engine = Engine::postgres().await;
+    let house = House::build(&engine).await;
+    let other = engine.store("node-2", &house.clock).await;
+    house.accept(&["kim@example.com"; 5]).await;
+    let leased = house.store.lease_deliveries(5).await.unwrap();
+    let settlements = leased.iter().map(|leased| {
+        let delivery = &leased.delivery;
+        let reason = Reason::RecipientFiltered;
+        let (code, status, diagnostic, rule) = Default::default();
+        let cause = Cause { reason, class: Class::Soft, code, status, diagnostic, rule };
+        let bearing = Policy::default().bearing(delivery, &cause, Naming::Ours, START);
+        assert!(matches!(bearing, Bearing::Counted(_)), "{bearing:?}");
+        let bounced = house.settlement(leased, Next::Ends(State::Bounced), Some(reason));
+        let told = delivery.cancelled(EventId::from_uuid(house.ids.uuid(START)), START);
+        Settlement { bearing, events: vec![told], ..bounced }
+    });
+    let mut settlements: Vec<_> = settlements.collect();
+    let last = [settlements.pop().unwrap(), settlements.pop().unwrap()];
+    for settlement in settlements {
+        house.store.settle_delivery(settlement).await.unwrap();
+    }
+    let list = Lists::Of(Scope::Agent(house.tenant, house.agent));
+    assert_eq!(house.store.suppressions(list, &Filter::default(), 10).await.unwrap(), []);
+    // What is counted by day is written last: both have looked at what came before, or wait to.
+    let counting = Meanwhile::writes(engine.url(), "lock table statistics in exclusive mode").await;
+    let [one, two] = last;
+    let (one, two, ()) =
+        tokio::join!(house.store.settle_delivery(one), other.settle_delivery(two), counting.commits_when_awaited_by(2));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(house.store.suppressions(list, &Filter::default(), 10).await.unwrap().len(), 1);
+    other.close().await;
+    engine.remove().await;
 }

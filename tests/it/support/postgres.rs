@@ -66,12 +66,11 @@ impl Meanwhile {
         Self { connection }
     }
 
-    /// Commits once somebody waits for what was written.
-    pub async fn commits_when_awaited(mut self) {
-        const AWAITED: &str = "
-            select exists (
-                select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
-        while !sqlx::query_scalar::<_, bool>(AWAITED).fetch_one(&mut self.connection).await.unwrap() {}
+    /// Commits once somebody waits for what was written, or for somebody who does: so many in all.
+    pub async fn commits_when_awaited_by(mut self, waiting: i64) {
+        const WAITING: &str = "
+            select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut self.connection).await.unwrap() < waiting {}
         self.connection.execute("commit").await.unwrap();
         self.connection.close().await.unwrap();
     }
