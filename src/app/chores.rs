@@ -19,6 +19,9 @@ use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
 use crate::wake::Wake;
 
+/// How long the writer is left to others between two bites, while there is more to do.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How often there is a look for what is too old.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
@@ -35,18 +38,19 @@ pub(super) async fn forget(store: Store, keep: Keep, dialogues: Duration, clock:
             Ok(()) => trimmed_from = old - TRIED_FOR_MAX,
             Err(fault) => tracing::warn!(%fault, "could not forget old dialogues; it is tried again in an hour"),
         }
-        loop {
-            match store.forget(keep).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(fault) => {
-                    tracing::warn!(%fault, "could not forget what is too old; it is tried again in an hour");
-                    break;
-                }
-            }
+        if let Err(fault) = forget_bite_by_bite(&store, keep, &clock).await {
+            tracing::warn!(%fault, "could not forget what is too old; it is tried again in an hour");
         }
         clock.sleep_until(clock.now() + FORGET_EVERY).await;
     }
+}
+
+async fn forget_bite_by_bite(store: &Store, keep: Keep, clock: &Clock) -> Result<(), StoreError> {
+    store.forget_little(keep).await?;
+    while store.forget(keep).await? {
+        clock.sleep_until(clock.now() + PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Says which domains were believed in capture mode, now that mail is real.
@@ -67,14 +71,12 @@ pub(super) async fn review_captured(store: &Store, is_capture: bool) -> Result<(
 
 /// How often new messages are made findable by their words.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
-/// How long the writer is left to others between two bites, while there is more to do.
-const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes messages findable by their words, for ever.
 pub(super) async fn index(store: Store, clock: Clock) {
     loop {
         let pause = match store.index_messages().await {
-            Ok(true) => INDEX_PAUSE,
+            Ok(true) => PAUSE,
             Ok(false) => INDEX_EVERY,
             Err(fault) => {
                 tracing::warn!(%fault, "new messages cannot be made findable now");

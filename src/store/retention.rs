@@ -3,13 +3,14 @@
 //! A message goes, with everything about it, when it is older than the limit, none of its deliveries is queued and
 //! none of its events is owed.
 //! What was logged of webhooks goes earlier, and what tests left behind. Each bite is one short transaction, so that
-//! forgetting never holds up the writer for long.
+//! forgetting never holds up the writer for long. What there is little of goes at once, before the bites.
 
 use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
 use super::hits::counts::day_of;
-use super::{messages, pulse, search, tls_sessions, webhooks};
+use super::value::Value;
+use super::{address_history, messages, pulse, search, tls_sessions, webhooks};
 use crate::model::id::{FileId, MessageId, WebhookId};
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
@@ -51,7 +52,8 @@ pub struct Keep {
 }
 
 impl Store {
-    /// Forgets one bite of what is older than `keep` allows; whether there may be more.
+    /// Forgets one bite of the messages, events and attempts at webhooks that are older than `keep` allows; whether there
+    /// may be more.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -62,32 +64,43 @@ impl Store {
         for id in &forgotten {
             self.remove_aside(&id.to_string()).await;
         }
-        let old = vec![(now - keep.reports).into()];
-        self.run("delete from reports where received_at < $1", old).await?;
-        self.run("delete from suppressions where expires_at < $1", vec![now.into()]).await?;
-        let old = vec![(now - SUPPRESSION_HISTORY).into()];
-        self.run("delete from suppression_history where at < $1", old).await?;
-        self.transaction(move |tx| {
-            Box::pin(
-                async move { super::address_history::forget_past(tx, now - SUCCESS_STOOD, now - FAILURES_KEPT).await },
-            )
-        })
-        .await?;
-        self.run("delete from kept_answers where kept_until < $1", vec![now.into()]).await?;
-        self.run("delete from recent_statistics where slot < $1", vec![pulse::oldest_slot(now).into()]).await?;
-        self.run("delete from nodes where seen_at < $1", vec![(now - SILENT).into()]).await?;
-        self.run("delete from hit_counts where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let counted = vec![first_id(now - COUNTED_KEPT).into(), SMALL_BITE.into()];
         let counted = self.run(FORGET_COUNTED, counted).await? >= u64::from(SMALL_BITE);
-        let oldest = day_of(now) - i64::from(tls_sessions::DAYS_KEPT);
-        self.run("delete from tls_sessions where day < $1", vec![oldest.into()]).await?;
-        self.run("delete from tls_reports where day < $1", vec![oldest.into()]).await?;
-        self.run("delete from statistics where day < $1", vec![day_of(now - COUNTS).into()]).await?;
         let events =
             self.transaction(move |tx| Box::pin(async move { forget_events(tx, now - keep.events).await })).await?;
+        let attempts = vec![(now - keep.webhook_log).into(), ATTEMPTS_BITE.into()];
+        let attempts = self.run(ATTEMPTS, attempts).await? >= u64::from(ATTEMPTS_BITE);
+        Ok(forgotten.len() >= BITE as usize || counted || events || attempts)
+    }
+
+    /// Forgets all that there is little of and that is older than `keep` allows. It goes through most of what it is about:
+    /// once a round is enough.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn forget_little(&self, keep: Keep) -> Result<()> {
+        let now = self.now();
+        let tls_day = day_of(now) - i64::from(tls_sessions::DAYS_KEPT);
+        let little: [(&str, Value); 10] = [
+            (OLD_REPORTS, (now - keep.reports).into()),
+            (ENDED_SUPPRESSIONS, now.into()),
+            ("delete from suppression_history where at < $1", (now - SUPPRESSION_HISTORY).into()),
+            ("delete from kept_answers where kept_until < $1", now.into()),
+            ("delete from recent_statistics where slot < $1", pulse::oldest_slot(now).into()),
+            ("delete from nodes where seen_at < $1", (now - SILENT).into()),
+            ("delete from hit_counts where day < $1", day_of(now - COUNTS).into()),
+            ("delete from statistics where day < $1", day_of(now - COUNTS).into()),
+            ("delete from tls_sessions where day < $1", tls_day.into()),
+            ("delete from tls_reports where day < $1", tls_day.into()),
+        ];
+        for (sql, before) in little {
+            self.run(sql, vec![before]).await?;
+        }
+        let (stood, old) = (now - SUCCESS_STOOD, now - FAILURES_KEPT);
+        self.transaction(move |tx| Box::pin(async move { address_history::forget_past(tx, stood, old).await })).await?;
         let before = now - keep.webhook_log;
-        let has_more = self.transaction(move |tx| Box::pin(async move { forget_log(tx, before, now).await })).await?;
-        Ok(forgotten.len() >= BITE as usize || counted || events || has_more)
+        self.transaction(move |tx| Box::pin(async move { forget_log(tx, before, now).await })).await?;
+        Ok(())
     }
 
     /// Empties the dialogues of attempts at messages that were accepted between these times; the facts of the attempts
@@ -144,17 +157,21 @@ impl Store {
     }
 }
 
-/// Forgets a bite of what is logged of webhooks; whether there may be more.
-async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<bool> {
-    const ATTEMPTS: &str = "
-        delete from dispatch_attempts
-        where (event_id, webhook_id, number) in (
-            select event_id, webhook_id, number
-            from webhooks
-            join dispatch_attempts on dispatch_attempts.webhook_id = webhooks.id
-            where started_at < $1
-            limit $2)";
-    let attempts = tx.run(ATTEMPTS, vec![before.into(), ATTEMPTS_BITE.into()]).await?;
+const OLD_REPORTS: &str = "delete from reports where received_at < $1";
+const ENDED_SUPPRESSIONS: &str = "delete from suppressions where expires_at < $1";
+
+/// `cross join` keeps SQLite from going through all attempts.
+const ATTEMPTS: &str = "
+    delete from dispatch_attempts
+    where (event_id, webhook_id, number) in (
+        select event_id, webhook_id, number
+        from webhooks
+        cross join dispatch_attempts
+        where dispatch_attempts.webhook_id = webhooks.id and started_at < $1
+        limit $2)";
+
+/// Forgets what else is logged of webhooks.
+async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<()> {
     tx.run("delete from replays where ended_at < $1", vec![before.into()]).await?;
     let drafts = "select id from webhooks where switch = 'draft' and created_at < $1 order by id limit 100";
     for row in tx.rows(drafts, vec![(now - DRAFT_AGE_MAX).into()]).await? {
@@ -182,7 +199,7 @@ async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<bo
             }
         }
     }
-    Ok(attempts >= u64::from(ATTEMPTS_BITE))
+    Ok(())
 }
 
 /// Messages accepted before `$2`, whose ids are before `$1`, that nobody waits for: no delivery is queued, and no event is
@@ -288,10 +305,16 @@ mod tests {
         };
         let now = Timestamp::from_millis(1_800_000_000_000);
         let store = Store::open(options, Clock::standing(now)).await.unwrap();
-        let sql: &'static str = format!("explain query plan {OLD}").leak();
-        let steps = store.rows(sql, vec![MessageId::first_at(now).into(), now.into(), BITE.into()]).await.unwrap();
-        let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
-        assert!(steps.iter().any(|step| step.contains("SEARCH messages USING PRIMARY KEY (id<?)")), "{steps:#?}");
-        assert!(!steps.iter().any(|step| step.contains("SCAN")), "{steps:#?}");
+        let check = async |sql: &str, values: Vec<Value>, search: &str| {
+            let sql: &'static str = format!("explain query plan {sql}").leak();
+            let steps = store.rows(sql, values).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+            assert!(steps.iter().any(|step| step.contains(search)), "{search}: {steps:#?}");
+            assert!(!steps.iter().any(|step| step.contains("SCAN")), "{steps:#?}");
+        };
+        let old = vec![MessageId::first_at(now).into(), now.into(), BITE.into()];
+        check(OLD, old, "SEARCH messages USING PRIMARY KEY (id<?)").await;
+        check(OLD_REPORTS, vec![now.into()], "reports_by_age (received_at<?)").await;
+        check(ENDED_SUPPRESSIONS, vec![now.into()], "suppressions_by_end (expires_at<?)").await;
     }
 }

@@ -46,6 +46,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     20 "listed_events" "0020_listed_events.sql",
     21 "counted_hits" "0021_counted_hits.sql",
     22 "verified_by" "0022_verified_by.sql",
+    23 "ages" "0023_ages.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.
