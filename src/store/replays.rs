@@ -49,6 +49,7 @@ impl Store {
         let now = self.now();
         self.transaction(move |tx| Box::pin(async move { owe(tx, id.webhook, &[&event], now).await })).await?;
         self.wakes().retries.ring();
+        self.wakes().trials.ring();
         Ok(true)
     }
 
@@ -224,7 +225,8 @@ fn is_taken(replay: &Replay, webhook: &Webhook, event: &Event, row: &Row) -> Res
     Ok(replay.filter.takes(webhook, event, fate, &tags))
 }
 
-/// Owes these events to a webhook (again), due now, with all their attempts. One that is being tried is left alone.
+/// Owes these events to a webhook (again), due now, with all their attempts, in the lane that they were in: a test stays a
+/// test. One that is being tried is left alone.
 async fn owe(tx: &mut Tx, webhook: WebhookId, events: &[&Event], now: Timestamp) -> Result<()> {
     const HEAD: &str = "
         insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
@@ -232,7 +234,6 @@ async fn owe(tx: &mut Tx, webhook: WebhookId, events: &[&Event], now: Timestamp)
     const TAIL: &str = "
         on conflict (event_id, webhook_id) do update
         set state = 'queued', due_at = excluded.due_at, settled_at = null,
-            lane = case when dispatches.lane = 'fresh' then 'fresh' else 'retry' end,
             attempts_before = dispatches.attempts
         where dispatches.state <> 'queued' or dispatches.lease is null";
     let rows = events.iter().map(|event| -> Vec<Value> {

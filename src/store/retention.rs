@@ -25,6 +25,8 @@ const SMALL_BITE: u32 = 1_000;
 const COUNTS: Duration = Duration::from_secs(750 * 86_400);
 /// How long the ids of hits are kept that are only counted: longer than a journal may wait to be read again.
 const COUNTED_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// Webhooks that are gone looked after in one round.
+const ORPHANS_MAX: u32 = 100;
 /// Attempts to tell webhooks forgotten in one transaction.
 const ATTEMPTS_BITE: u32 = 2000;
 /// How long a draft may be there whose test nobody waited for.
@@ -100,6 +102,10 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { address_history::forget_past(tx, stood, old).await })).await?;
         let before = now - keep.webhook_log;
         self.transaction(move |tx| Box::pin(async move { forget_log(tx, before, now).await })).await?;
+        for row in self.rows(ORPHANS, vec![ORPHANS_MAX.into()]).await? {
+            let gone = WebhookId::from_bytes(row.id("webhook_id")?);
+            self.transaction(move |tx| Box::pin(async move { webhooks::remove(tx, gone).await })).await?;
+        }
         Ok(())
     }
 
@@ -169,6 +175,25 @@ const ATTEMPTS: &str = "
         cross join dispatch_attempts
         where dispatch_attempts.webhook_id = webhooks.id and started_at < $1
         limit $2)";
+
+/// Webhooks that are gone and to which something is owed: an event was being written when they were removed. One look
+/// into the index for each webhook that anything was ever owed to.
+const ORPHANS: &str = "
+    with recursive told (webhook_id) as (
+        select (select webhook_id from dispatches order by webhook_id limit 1)
+        union all
+        select (
+            select dispatches.webhook_id from dispatches
+            where dispatches.webhook_id > told.webhook_id
+            order by dispatches.webhook_id
+            limit 1)
+        from told
+        where told.webhook_id is not null)
+    select webhook_id
+    from told
+    where webhook_id is not null and not exists (select 1 from webhooks where webhooks.id = told.webhook_id)
+    order by webhook_id
+    limit $1";
 
 /// Forgets what else is logged of webhooks.
 async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<()> {

@@ -19,7 +19,7 @@ use postback::model::secret::Secret;
 use postback::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, MailAgent, Tenant};
 use postback::model::time::Timestamp;
 use postback::model::tracking::{Block, TrackingHost};
-use postback::model::webhook::{DispatchNext, DispatchState, Hits, Switch, Webhook};
+use postback::model::webhook::{DispatchId, DispatchNext, DispatchState, Hits, Switch, Webhook};
 use postback::model::webhook_attempt::Trace;
 use postback::store::db::Options;
 use postback::store::deliveries::{Attempt, Leased, Settlement};
@@ -842,6 +842,40 @@ on_both_engines! {
         assert_eq!(house.store.message(message).await.unwrap(), None);
     }
 
+    async fn what_is_owed_of_an_event_or_to_a_webhook_that_is_gone_goes_too(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook(&[EventKind::Sent]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        let plans = [house.plan(&["a@example.com"]), house.plan(&["b@example.com"]), house.plan(&["c@example.com"])];
+        let [whole, without_event, without_message] = plans.each_ref().map(|plan| DispatchId { event: plan.events[0].id, webhook: webhook.id });
+        for plan in plans {
+            house.store.accept(plan).await.unwrap();
+        }
+        // As forgetting leaves them behind when a replay or a hit is being written.
+        let gone = "delete from messages where id = (select max(id) from messages)";
+        engine.run(gone, "delete from messages where id = (select id from messages order by id desc limit 1)").await;
+        let gone = "
+            delete from events
+            where message_id = (select id from messages order by id desc limit 1)";
+        engine.run(gone, gone).await;
+        assert_eq!(house.owed().await.into_iter().map(|owed| owed.id).collect::<Vec<_>>(), [whole]);
+        for gone in [without_event, without_message] {
+            assert_eq!(house.store.dispatch(gone).await.unwrap(), None);
+        }
+        // As removing a webhook leaves it behind when an event is being written.
+        let owed = "
+            insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
+            select id, id, 'queued', 'fresh', 0, 0, 0
+            from events";
+        engine.run(owed, owed).await;
+        let orphan = DispatchId { webhook: WebhookId::from_bytes(*whole.event.as_bytes()), ..whole };
+        assert!(house.store.dispatch(orphan).await.unwrap().is_some());
+        let day = Duration::from_secs(86_400);
+        house.store.forget_little(Keep { messages: day, events: day, reports: day, webhook_log: day }).await.unwrap();
+        assert_eq!(house.store.dispatch(orphan).await.unwrap(), None);
+        assert!(house.store.dispatch(whole).await.unwrap().is_some());
+    }
+
     async fn a_test_event_goes_to_its_webhook_alone(engine: &Engine) {
         let house = House::build(engine).await;
         let asked = house.webhook(&[EventKind::Opened]);
@@ -856,6 +890,13 @@ on_both_engines! {
         let owed = house.store.lease_dispatches(Lane::Trial, 100, vec![]).await.unwrap();
         assert_eq!(owed.len(), 1);
         assert_eq!((owed[0].id, &owed[0].event), (id, &event));
+        let now = house.clock.now();
+        let (status, error, wish, trace) = Default::default();
+        let next = DispatchNext::Ends(DispatchState::Exhausted);
+        let failed = DispatchSettlement { id, lease: owed[0].lease.clone(), next, started_at: now, at: now, status, error, wish, trace, bears: false };
+        house.store.settle_dispatch(failed).await.unwrap();
+        assert!(house.store.replay_dispatch(house.tenant, id).await.unwrap());
+        assert_eq!(house.store.lease_dispatches(Lane::Trial, 100, vec![]).await.unwrap().len(), 1, "told again it is a test still");
         assert_eq!(house.store.messages(house.tenant, None, 10).await.unwrap(), [], "nobody sent it");
     }
 }

@@ -15,7 +15,7 @@ use super::super::webhooks::{self, webhook_columns};
 use super::super::{events, messages, tenants};
 use super::{Lane, LeasedDispatch, dispatch_id};
 use crate::model::delivery::Lease;
-use crate::model::event::Event;
+use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, EventId, WebhookId};
 use crate::model::message::Message;
 use crate::model::notice::blank;
@@ -320,10 +320,14 @@ impl Look {
         Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
     }
 
-    /// What was leased, with all that telling it needs.
+    /// What was leased, with all that telling it needs. An event or message that is gone was forgotten while the dispatch was
+    /// being written: nothing is owed of it any more.
     async fn load(&self, tx: &mut Tx, lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
         let (head, tail, keys) = self.facts(&lines);
         let facts = tx.many(head, tail, keys).await?;
+        let there: HashSet<EventId> = facts.iter().filter_map(whole).collect();
+        let gone = lines.iter().flat_map(|line| &line.taken).filter(|taken| !there.contains(&taken.id.event));
+        forget(tx, gone.map(|taken| taken.id).collect()).await?;
         Ok(self.all_leased(lines, &facts))
     }
 
@@ -410,6 +414,26 @@ impl Look {
         let key = tenants::settings_from(&settings, agent, &self.master)?.authentication_key;
         Ok(Arc::new(Webhook { secret: Secret::new(key), ..(**webhook).clone() }))
     }
+}
+
+/// The event of a row of facts, unless its message is gone.
+fn whole(row: &Row) -> Option<EventId> {
+    let needs_message = || row.word("kind", EventKind::from_word).is_ok_and(|kind| !kind.is_notice());
+    let is_gone = matches!(row.maybe_bytes("id"), Ok(None)) && needs_message();
+    if is_gone { None } else { row.id("event_id").ok().map(EventId::from_bytes) }
+}
+
+async fn forget(tx: &mut Tx, gone: Vec<DispatchId>) -> Result<()> {
+    const HEAD: &str = "with gone (event_id, webhook_id) as (values";
+    const TAIL: &str = ")
+        delete from dispatches
+        where (event_id, webhook_id) in (select event_id, webhook_id from gone)";
+    if gone.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(dispatches = gone.len(), "what was owed of events that were forgotten is owed no more");
+    let rows = gone.into_iter().map(|id| vec![id.event.into(), id.webhook.into()]).collect();
+    tx.many(HEAD, TAIL, rows).await.map(drop)
 }
 
 impl Line {

@@ -1,8 +1,6 @@
 //! Hits by the thousand: each is recorded once and judged with those before it, also where the database refuses some of
 //! them in the middle, is closed, or holds what cannot be read.
 
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
-
 use super::*;
 
 /// The database answers, and takes no hits.
@@ -11,19 +9,11 @@ async fn refuse(engine: &Engine) {
     const POSTGRES: &str = "
         create function refused() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;
         create trigger refused before insert on hits for each row execute function refused()";
-    run(engine, SQLITE, POSTGRES).await;
+    engine.run(SQLITE, POSTGRES).await;
 }
 
 async fn relent(engine: &Engine) {
-    run(engine, "drop trigger refused", "drop trigger refused on hits").await;
-}
-
-async fn run(engine: &Engine, sqlite: &'static str, postgres: &'static str) {
-    if engine.url().starts_with("sqlite:") {
-        SqliteConnection::connect(engine.url()).await.unwrap().execute(sqlite).await.unwrap();
-    } else {
-        PgConnection::connect(engine.url()).await.unwrap().execute(postgres).await.unwrap();
-    }
+    engine.run("drop trigger refused", "drop trigger refused on hits").await;
 }
 
 impl Desk {
@@ -180,8 +170,8 @@ on_both_engines! {
         // Long enough for it to be read again.
         desk.pass(1_000);
         let (visitors, facts) = ("update hits set visitor = '{'", "update messages set facts = '{'");
-        run(engine, visitors, visitors).await;
-        run(engine, facts, facts).await;
+        engine.run(visitors, visitors).await;
+        engine.run(facts, facts).await;
         for link in [1, 2, 3] {
             desk.hit(copies[0], Some(link), HOME, &[]).await;
         }

@@ -6,6 +6,7 @@ use postback::clock::Clock;
 use postback::model::seal::MasterKey;
 use postback::store::Store;
 use postback::store::db::{ANSWER_WITHIN, Options, Sync};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::postgres::Database;
@@ -60,6 +61,14 @@ impl Engine {
     /// A store on it. Any number may be open at one time, as several processes would have it.
     pub async fn store(&self, holder: &str, clock: &Clock) -> Store {
         Store::open(self.options(holder), clock.clone()).await.unwrap()
+    }
+
+    /// Runs SQL beside all stores, each engine its own.
+    pub async fn run(&self, sqlite: &'static str, postgres: &'static str) {
+        match self.database {
+            None => drop(SqliteConnection::connect(&self.url).await.unwrap().execute(sqlite).await.unwrap()),
+            Some(_) => drop(PgConnection::connect(&self.url).await.unwrap().execute(postgres).await.unwrap()),
+        }
     }
 
     /// Throws the database away.
