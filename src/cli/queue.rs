@@ -42,7 +42,7 @@ pub(super) enum QueueCommand {
         #[command(flatten)]
         which: Which,
     },
-    /// Try deliveries now, whatever is known about their destinations
+    /// Try deliveries now, whatever is known about their destinations; what is paused stays so
     Retry {
         #[command(flatten)]
         which: Which,
@@ -174,7 +174,10 @@ pub(super) async fn run(loaded: &Loaded, command: QueueCommand) -> anyhow::Resul
         }
         QueueCommand::Retry { which } => {
             let due = guest.store.retry_now(which.filter(&guest).await?).await.context("make deliveries due")?;
-            say(format!("{due} are tried within seconds"));
+            let pauses = guest.store.pauses().await.context("look for pauses")?;
+            let but =
+                if pauses.is_empty() { "" } else { ", but for what is paused: `postback queue resume` lets it go on" };
+            say(format!("{due} are tried within seconds{but}"));
         }
         QueueCommand::Cancel { which, yes } => {
             let filter = which.filter_meant(&guest, yes).await?;

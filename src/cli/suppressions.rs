@@ -209,7 +209,7 @@ fn row(suppression: &Suppression) -> [String; 6] {
         suppression.reason.to_string(),
         suppression.action.as_str().to_owned(),
         suppression.created_at.to_string(),
-        suppression.expires_at.map_or("removed".to_owned(), |until| until.to_string()),
+        suppression.expires_at.map_or("until removed".to_owned(), |until| until.to_string()),
         printable(&suppression.note),
     ]
 }

@@ -242,16 +242,15 @@ impl Queue for Deliver {
 
     fn admit(&self, leased: &Leased, ahead: Ahead) -> Result<(), Later> {
         let delivery = &leased.delivery;
-        if leased.mark == Mark::Asked || self.parts.clock.now() > delivery.expires_at {
+        if self.parts.clock.now() > delivery.expires_at {
             return Ok(());
         }
-        if self
-            .pauses
-            .load()
-            .iter()
-            .any(|pause| pause.stops(delivery.tenant, delivery.agent, delivery.address.domain()))
-        {
+        let pauses = self.pauses.load();
+        if pauses.iter().any(|pause| pause.stops(delivery.tenant, delivery.agent, delivery.address.domain())) {
             return Err(self.paused());
+        }
+        if leased.mark == Mark::Asked {
+            return Ok(());
         }
         let site = self.party(leased);
         let room = |until| Later { until, mark: Mark::Room };
@@ -374,11 +373,14 @@ impl Deliver {
         let (sites, routes, owners) = (self.sites.clone(), self.routes.clone(), self.owners.clone());
         let (paused, now) = (self.paused(), self.parts.clock.now());
         move |due| {
-            if due.mark == Mark::Asked || now > due.expires_at {
+            if now > due.expires_at {
                 return None;
             }
             if pauses.iter().any(|pause| pause.stops(due.tenant, due.agent, &due.domain)) {
                 return Some((paused.until, paused.mark));
+            }
+            if due.mark == Mark::Asked {
+                return None;
             }
             if routes.ask_for_tags() {
                 // Which way it goes is known when it is here.

@@ -48,7 +48,7 @@ pub enum Mark {
     Room,
     /// It is paused.
     Paused,
-    /// A person asked for it to be tried now, whatever is known about its destination.
+    /// A person asked for it to be tried now, whatever is known about its destination. A pause holds it all the same.
     Asked,
 }
 

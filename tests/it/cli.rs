@@ -244,7 +244,7 @@ on_both_engines! {
         store.suppress(suppression).await.unwrap();
         store.close().await;
         let listed = ok("suppression list --tenant acme --agent news");
-        assert!(listed.contains("gone@example.com  complaint  suppress  2026-03-02T08:00:00.000Z  removed"), "{listed}");
+        assert!(listed.contains("gone@example.com  complaint  suppress  2026-03-02T08:00:00.000Z  until removed"), "{listed}");
         let exported = ok("suppression export --tenant acme --agent news");
         assert!(exported.ends_with("\ngone@example.com,suppress,complaint,,2026-03-02T08:00:00Z,\n"), "{exported}");
         ok("suppression remove Gone@Example.com --tenant acme --agent news");

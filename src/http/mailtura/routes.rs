@@ -439,7 +439,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::post(
         "/api/v1/queue/retry",
         "retryQueue",
-        "Try waiting deliveries now, whatever is known about their destinations",
+        "Try waiting deliveries now, whatever is known about their destinations; what is paused stays so",
         |call| Box::pin(queue::act(call, Verb::Retry)),
     )
     .takes::<QueueChoice>()
