@@ -50,6 +50,11 @@ impl Reach {
         Ok(Connection::Postgres(Remote { inner: self.pool.acquire().await?, answer_within: self.answer_within }))
     }
 
+    /// Closes all connections; those that nothing is heard of any more are left behind.
+    pub(super) async fn close(&self) {
+        let _ = timeout(self.answer_within, self.pool.close()).await;
+    }
+
     /// A transaction. Connections that broke while nobody used them are passed over.
     pub(super) async fn begin(&self, time: &Steady) -> Result<Tx> {
         let mut broken = 0;

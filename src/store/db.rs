@@ -173,8 +173,8 @@ impl Store {
             share: Share::COMMON,
         };
         let writer = writer::start(ground, *slots, holder);
-        if let Db::Postgres(Reach { pool, .. }) = &db {
-            super::listen::start(pool.clone(), wakes.clone());
+        if let Db::Postgres(reach) = &db {
+            super::listen::start(reach.clone(), wakes.clone());
         }
         let Options { master, holder, content_dir: contents, .. } = options;
         Ok(Self(Arc::new(Inner { db, writer, handoff, clock, time, master, holder, contents, wakes })))
@@ -227,7 +227,7 @@ impl Store {
         self.0.writer.drain().await;
         match &self.0.db {
             Db::Sqlite(files) => files.close().await,
-            Db::Postgres(Reach { pool, .. }) => pool.close().await,
+            Db::Postgres(reach) => reach.close().await,
         }
     }
 

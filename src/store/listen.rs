@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use sqlx::Executor;
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::timeout;
 
-use super::connection::silence;
-use super::db::{ANSWER_WITHIN, Result, Tx, Wakes};
+use super::connection::{Reach, silence};
+use super::db::{PATIENCE, Result, Tx, Wakes};
 
 const CHANNEL: &str = "postback";
 /// How long to wait before listening again after the connection was lost.
@@ -27,11 +27,12 @@ pub(super) async fn announce(tx: &mut Tx, deliveries: bool, dispatches: bool) ->
     Ok(())
 }
 
-/// Listens until the pool is closed.
-pub(super) fn start(pool: PgPool, wakes: Wakes) {
+/// Listens until the store is closed.
+pub(super) fn start(reach: Reach, wakes: Wakes) {
     tokio::spawn(async move {
-        while !pool.is_closed() {
-            if let Err(fault) = listen(&pool, &wakes).await {
+        while !reach.pool.is_closed() {
+            let heard = reach.pool.close_event().do_until(listen(&reach, &wakes)).await;
+            if let Ok(Err(fault)) = heard {
                 tracing::warn!(%fault, "cannot hear of other nodes' work; polling still finds it");
                 tokio::time::sleep(LISTEN_AGAIN).await;
             }
@@ -39,14 +40,12 @@ pub(super) fn start(pool: PgPool, wakes: Wakes) {
     });
 }
 
-async fn listen(pool: &PgPool, wakes: &Wakes) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+async fn listen(reach: &Reach, wakes: &Wakes) -> sqlx::Result<()> {
+    let mut listener = within(reach.answer_within, begin(reach)).await?;
     loop {
         let Ok(heard) = timeout(ASK_AFTER, listener.recv()).await else {
             // Nothing to tell, or nobody there to tell it.
-            let answer = timeout(ANSWER_WITHIN, listener.execute("select 1")).await;
-            answer.map_err(|_| silence(ANSWER_WITHIN))??;
+            within(reach.answer_within, listener.execute("select 1")).await?;
             continue;
         };
         match heard?.payload() {
@@ -57,4 +56,19 @@ async fn listen(pool: &PgPool, wakes: &Wakes) -> sqlx::Result<()> {
             }
         }
     }
+}
+
+/// A listener on a connection that is not one of the pool's: it says goodbye when it is dropped, and until somebody
+/// answers that, nobody else could have the connection.
+async fn begin(reach: &Reach) -> sqlx::Result<PgListener> {
+    let one = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+    let options = reach.pool.connect_options();
+    let own = one.acquire_timeout(PATIENCE).connect_lazy_with((*options).clone());
+    let mut listener = PgListener::connect_with(&own).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+async fn within<T>(limit: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    timeout(limit, answer).await.map_err(|_| silence(limit))?
 }

@@ -70,7 +70,11 @@ impl Meanwhile {
     pub async fn commits_when_awaited_by(mut self, waiting: i64) {
         const WAITING: &str = "
             select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut self.connection).await.unwrap() < waiting {}
+        // Within a transaction PostgreSQL shows those connections that there were at the first look, unless told to forget.
+        const FORGET: &str = "select pg_stat_clear_snapshot()";
+        while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut self.connection).await.unwrap() < waiting {
+            self.connection.execute(FORGET).await.unwrap();
+        }
         self.connection.execute("commit").await.unwrap();
         self.connection.close().await.unwrap();
     }
