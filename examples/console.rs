@@ -138,7 +138,7 @@ async fn fill(store: &Store, world: &World, deliveries: usize) -> anyhow::Result
             say(&format!("{made} deliveries"));
         }
     }
-    while store.index_messages().await? {}
+    while store.index_messages().await? > 0 {}
     Ok(())
 }
 

@@ -35,15 +35,16 @@ async fn status(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Byt
 /// Sends mails evenly for this long, so many a second; how many.
 pub async fn send_evenly(program: &Program, secret: &str, per_second: u32, time: Duration) -> usize {
     const CONNECTIONS: u32 = 10;
-    let until = Instant::now() + time;
+    let (begun, step) = (tokio::time::Instant::now(), Duration::from_secs(1) / per_second);
     let mut tasks = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for place in 0..CONNECTIONS {
         let (address, secret, body) = (program.http.clone(), secret.to_owned(), Body::new());
         tasks.push(tokio::spawn(async move {
             let mut sender = connect(&address).await;
-            let mut beat = tokio::time::interval(Duration::from_secs(CONNECTIONS.into()) / per_second);
+            // One after the other, not all of them at once.
+            let mut beat = tokio::time::interval_at(begun + step * place, step * CONNECTIONS);
             let mut count = 0;
-            while Instant::now() < until {
+            while begun.elapsed() < time {
                 beat.tick().await;
                 let request = post(&address, "/api/v1/emails", &secret, body.to(count));
                 assert_eq!(status(&mut sender, request).await, 201);

@@ -13,7 +13,7 @@
 //! beside six that misbehave. *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and
 //! on the disk. *crowd* is *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n
 //! 20000`. *dkim* is *smtp* with two signatures a mail; Postfix
-//! signs nothing. *backlog* counts mails that waited for the end of an outage.
+//! signs nothing. *nodes* is *smtp* through one and through three nodes of one PostgreSQL. *backlog* counts mails that waited for the end of an outage.
 //! *neighbours* says what a destination gets while 100,000 mails wait for another that does not answer. *queued* is memory
 //! and start with as many, *grown* what a mail costs after 300,000 others.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
@@ -30,6 +30,7 @@ mod receiver;
 mod sink;
 mod smtp;
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use content::Body;
@@ -150,12 +151,37 @@ struct Relayed {
 }
 
 /// Prints both rows of each of these.
-fn print_relayed(works: Vec<(String, Vec<Relayed>)>) {
+fn print_relayed(works: impl IntoIterator<Item = (impl Display, Vec<Relayed>)>) {
     for (name, runs) in works {
+        if runs.is_empty() {
+            continue;
+        }
         let (accepted, relayed) = runs.into_iter().map(|run| (run.accepted, run.relayed)).unzip();
         print(&Row { name: format!("{name} accepted"), rounds: accepted });
         print(&Row { name: format!("{name} relayed"), rounds: relayed });
     }
+}
+
+/// What is handed in is accepted by these programs, and relayed to the sink.
+async fn relayed(
+    sink: &Sink,
+    programs: &[Program],
+    mails: usize,
+    hand_in: impl Future<Output = Vec<Duration>>,
+) -> Relayed {
+    let cpu = || programs.iter().map(Program::cpu).sum::<Duration>();
+    let (before, begun) = (cpu(), Instant::now());
+    let took = hand_in.await;
+    let accepted = Round { count: mails, took: begun.elapsed(), p99: p99(took), ..Round::default() };
+    sink.wait_for(mails).await;
+    let relayed = Round {
+        count: mails,
+        took: begun.elapsed(),
+        cpu: Some(cpu() - before),
+        memory_mib: Some(programs.iter().map(Program::memory_peak_mib).sum()),
+        p99: None,
+    };
+    Relayed { accepted, relayed }
 }
 
 impl Bench {
@@ -164,6 +190,9 @@ impl Bench {
             if self.wants(&format!("smtp-{sessions}")) {
                 self.smtp("smtp", sessions, Signing::Off).await;
             }
+        }
+        if self.postgres.is_some() && self.wants("nodes-50") {
+            self.nodes(50).await;
         }
         for sessions in [10, 50] {
             if self.wants(&format!("dkim-{sessions}")) {
@@ -224,13 +253,47 @@ impl Bench {
                 tuned.push(relay_by_postfix(Tuning::Tuned, sessions, mails / 3).await);
             }
         }
-        let works = [(name, ours), ("  postfix", default), ("  postfix tuned", tuned)];
-        let works = works.into_iter().filter(|(_, runs)| !runs.is_empty());
-        print_relayed(works.map(|(name, runs)| (format!("{name} {sessions}"), runs)).collect());
+        let at = |(name, runs)| (format!("{name} {sessions}"), runs);
+        print_relayed([(name, ours), ("  postfix", default), ("  postfix tuned", tuned)].map(at));
+    }
+
+    /// The sessions shared out among nodes of one database.
+    async fn nodes(&self, sessions: usize) {
+        const MAILS: usize = 15_000;
+        let (mut one, mut three, mut tuned) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            one.push(self.relay_by_nodes(1, sessions, MAILS).await);
+            three.push(self.relay_by_nodes(3, sessions, MAILS).await);
+            if Postfix::is_installed() {
+                tuned.push(relay_by_postfix(Tuning::Tuned, sessions, MAILS / 3).await);
+            }
+        }
+        let at = |(name, runs)| (format!("{name} {sessions}"), runs);
+        print_relayed([("one node", one), ("three nodes", three), ("  postfix tuned", tuned)].map(at));
     }
 
     async fn relay(&self, sessions: usize, mails: usize, signing: Signing) -> Relayed {
         self.hand_in(mails, signing, async |_, program| smtp::send(&program.smtp, sessions, mails).await).await
+    }
+
+    async fn relay_by_nodes(&self, nodes: usize, sessions: usize, mails: usize) -> Relayed {
+        let sink = Sink::start().await;
+        let home = Home::make(self.postgres.as_deref()).await;
+        let programs = home.start_nodes(nodes, &sink.settings());
+        let share = |all: usize, node: usize| all / nodes + usize::from(node < all % nodes);
+        let send = |(node, program): (usize, &Program)| {
+            let (door, sessions, mails) = (program.smtp.clone(), share(sessions, node), share(mails, node));
+            tokio::spawn(async move { smtp::send(&door, sessions, mails).await })
+        };
+        let hand_in = async {
+            let sent: Vec<_> = programs.iter().enumerate().map(send).collect();
+            let mut took = Vec::with_capacity(mails);
+            for part in sent {
+                took.extend(part.await.unwrap());
+            }
+            took
+        };
+        relayed(&sink, &programs, mails, hand_in).await
     }
 
     /// What `hand_in` hands in is accepted, and relayed to a sink.
@@ -246,21 +309,11 @@ impl Bench {
             home.sign();
         }
         let program = home.start(&sink.settings());
-        let (cpu, begun) = (program.cpu(), Instant::now());
-        let took = hand_in(&home, &program).await;
-        let accepted = Round { count: mails, took: begun.elapsed(), p99: p99(took), ..Round::default() };
-        sink.wait_for(mails).await;
-        let relayed = Round {
-            count: mails,
-            took: begun.elapsed(),
-            cpu: Some(program.cpu() - cpu),
-            memory_mib: Some(program.memory_peak_mib()),
-            p99: None,
-        };
+        let relayed = relayed(&sink, std::slice::from_ref(&program), mails, hand_in(&home, &program)).await;
         if signing == Signing::On {
             assert_eq!(sink.arrived(), (mails, mails), "each mail carries two signatures");
         }
-        Relayed { accepted, relayed }
+        relayed
     }
 
     /// The same content at both doors.

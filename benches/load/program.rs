@@ -70,6 +70,13 @@ impl Home {
         Program { http: at("http"), admin: at("admin"), smtp, child }
     }
 
+    /// Starts so many nodes that share the database, each with a data folder of its own, one after the other.
+    pub fn start_nodes(&self, nodes: usize, settings: &[String]) -> Vec<Program> {
+        let key = r#"master_key_file="data/master.key""#.to_owned();
+        let of_node = |node| [settings, &[format!(r#"data="node-{node}""#), key.clone()]].concat();
+        (0..nodes).map(|node| self.start(&of_node(node))).collect()
+    }
+
     /// Lets both keys of the sending domain sign.
     pub fn sign(&self) {
         let keys = self.run(&["domain", "keys", "load.example", "--tenant", "load"]);

@@ -15,7 +15,7 @@ use crate::intake::Intake;
 use crate::model::node::NodeFacts;
 use crate::model::time::Timestamp;
 use crate::store::retention::Keep;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, search};
 use crate::tls::Certificates;
 use crate::wake::Wake;
 
@@ -69,15 +69,18 @@ pub(super) async fn review_captured(store: &Store, is_capture: bool) -> Result<(
     Ok(())
 }
 
-/// How often new messages are made findable by their words.
+/// How often there is a look for new messages that nobody finds by their words yet.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// How often while they keep coming: whoever wants to write waits until a bite is written.
+const INDEX_EVERY_BUSY: Duration = Duration::from_millis(100);
 
 /// Makes messages findable by their words, for ever.
 pub(super) async fn index(store: Store, clock: Clock) {
     loop {
         let pause = match store.index_messages().await {
-            Ok(true) => PAUSE,
-            Ok(false) => INDEX_EVERY,
+            Ok(0) => INDEX_EVERY,
+            Ok(count) if count < search::BITE => INDEX_EVERY_BUSY,
+            Ok(_) => PAUSE,
             Err(fault) => {
                 tracing::warn!(%fault, "new messages cannot be made findable now");
                 INDEX_EVERY * 10

@@ -116,7 +116,7 @@ async fn matching(guest: &Guest, typed: &str) -> anyhow::Result<Vec<Message>> {
     const ROUNDS_MAX: usize = 20;
     for _ in 0..ROUNDS_MAX {
         // What came a moment ago is wanted too.
-        if !guest.store.index_messages().await.context("index the newest mail")? {
+        if guest.store.index_messages().await.context("index the newest mail")? == 0 {
             break;
         }
     }

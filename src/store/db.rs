@@ -132,6 +132,16 @@ pub struct Wakes {
     pub notices: Wake,
 }
 
+impl Wakes {
+    /// There may be work of any kind.
+    pub(super) fn ring_all(&self) {
+        let Self { deliveries, dispatches, retries, trials, replays, notices } = self;
+        for wake in [deliveries, dispatches, retries, trials, replays, notices] {
+            wake.ring();
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Db {
     Sqlite(Files),
@@ -173,8 +183,9 @@ impl Store {
             share: Share::COMMON,
         };
         let writer = writer::start(ground, *slots, holder);
-        if let Db::Postgres(reach) = &db {
-            super::listen::start(reach.clone(), wakes.clone());
+        match &db {
+            Db::Sqlite(files) => files.hear(wakes.clone()),
+            Db::Postgres(reach) => super::listen::start(reach.clone(), wakes.clone()),
         }
         let Options { master, holder, content_dir: contents, .. } = options;
         Ok(Self(Arc::new(Inner { db, writer, handoff, clock, time, master, holder, contents, wakes })))

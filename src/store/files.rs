@@ -3,7 +3,7 @@
 //! Commits go to a log, whose pages are moved to the database beside the writer: whoever commits does not wait for it.
 //! A file that has been removed or replaced can be written to until it is closed, and then it is gone with everything
 //! in it; so each write transaction first looks whether the path still leads to the file. A disk that was full takes
-//! writes again when there is room. Called by `db`.
+//! writes again when there is room. What commands write from a process of their own is heard of at once. Called by `db`.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,18 +15,20 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::db::{PATIENCE, STATEMENTS, Sync};
+use super::db::{PATIENCE, STATEMENTS, Sync, Wakes};
 use super::messages::make_folder;
 use super::tx::{Steady, Tx};
 
 /// Pages that are in the log alone from which on they are moved to the database, each that was written often only once:
-/// fewer at a time cost more writing in all.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// fewer at a time cost more writing in all, and more commits that wait for the disk beside it.
+const CHECKPOINT_PAGES: i64 = 8_000;
 /// How often the log is looked at, while there is writing.
 const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
 /// Pages of the log after which the writer moves what is left and begins the log anew, which holds up the commit that
-/// comes to it. Mostly the log begins anew in a pause before. 64 MiB are read again in about a second after a crash.
-const LOG_PAGES_MAX: &str = "16000";
+/// comes to it. Mostly the log begins anew in a pause before. 128 MiB are read again in about a second after a crash.
+const LOG_PAGES_MAX: &str = "32000";
+/// How often there is a look whether another process has written.
+const OTHERS_LOOK: Duration = Duration::from_millis(250);
 /// Readers; one OS thread each.
 const READERS: u32 = 4;
 
@@ -77,6 +79,24 @@ impl Files {
         tokio::spawn(checkpoints(checkpoint.clone(), heard));
         let read = pool(READERS).connect_lazy_with(read);
         Ok(Self { read, write, checkpoint, written, path: path.to_owned(), opened })
+    }
+
+    /// Rings for whatever others may have written, until all connections are closed.
+    pub(super) fn hear(&self, wakes: Wakes) {
+        let write = self.write.clone();
+        tokio::spawn(async move {
+            // What this connection writes itself does not change it.
+            let version = || sqlx::query_scalar::<_, i64>("pragma data_version").fetch_one(&write);
+            let mut known = version().await.ok();
+            while !write.is_closed() {
+                sleep(OTHERS_LOOK).await;
+                let found = version().await.ok();
+                if found.is_some() && found != known {
+                    known = found;
+                    wakes.ring_all();
+                }
+            }
+        });
     }
 
     /// Closes all connections; the last moves what is left in the log.

@@ -290,6 +290,9 @@ impl Store {
             }
         }
         self.wakes().deliveries.ring();
+        if self.is_shared() {
+            self.transaction(|tx| Box::pin(async move { listen::announce(tx, true, false).await })).await?;
+        }
         Ok(changed)
     }
 

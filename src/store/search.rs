@@ -17,8 +17,8 @@ use crate::model::message::Message;
 use crate::model::search::{Search, Term, terms};
 use crate::model::time::Timestamp;
 
-/// Messages whose terms are written in one transaction.
-const BITE: u32 = 200;
+/// Messages whose terms are written in one transaction, at most.
+pub const BITE: u32 = 200;
 /// Recipients of these that are looked at.
 const ADDRESSES_MAX: u32 = 50_000;
 /// Messages get their terms when they are so old: whoever commits later than this after drawing an id is only listed.
@@ -172,16 +172,16 @@ impl Store {
         row.map(|row| Ok(MessageId::from_bytes(row.id("message_id")?).drawn_at())).transpose()
     }
 
-    /// Writes the terms of messages that have none yet, a bite of them; whether there may be more.
+    /// Writes the terms of messages that have none yet; of how many, at most [`BITE`].
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn index_messages(&self) -> Result<bool> {
+    pub async fn index_messages(&self) -> Result<u32> {
         let until = MessageId::first_at(self.now() - SETTLED);
         // Looked at outside of a transaction first: mostly there is nothing to do.
         let sql = "select id from messages where id > $1 and id < $2 order by id limit 1";
         if self.row(sql, vec![self.searched_to().await?.into(), until.into()]).await?.is_none() {
-            return Ok(false);
+            return Ok(0);
         }
         self.transaction(move |tx| Box::pin(async move { index(tx, until).await })).await
     }
@@ -317,7 +317,7 @@ fn copies(rows: &[Row]) -> Result<BTreeMap<MessageId, Vec<(String, String)>>> {
     Ok(copies)
 }
 
-async fn index(tx: &mut Tx, until: MessageId) -> Result<bool> {
+async fn index(tx: &mut Tx, until: MessageId) -> Result<u32> {
     const BEGIN: &str = "insert into installation (name, value) values ('searched_to', '') on conflict do nothing";
     const MESSAGES: &str = "
         select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
@@ -335,12 +335,12 @@ async fn index(tx: &mut Tx, until: MessageId) -> Result<bool> {
     let reached = row.map_or(Ok(Vec::new()), |row| Ok::<_, super::StoreError>(cursor(&row.text("value")?)))?;
     let rows = tx.rows(MESSAGES, vec![reached.into(), until.into(), BITE.into()]).await?;
     let found: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
-    let Some(last) = found.last().map(|message| message.id) else { return Ok(false) };
+    let Some(last) = found.last().map(|message| message.id) else { return Ok(0) };
     let pairs = pairs(tx, &found).await?;
     tx.many("insert into search_terms (term, message_id) values", "on conflict do nothing", pairs).await?;
     let sql = "update installation set value = $1 where name = 'searched_to'";
     tx.run(sql, vec![last.to_string().into()]).await?;
-    Ok(found.len() == BITE as usize)
+    Ok(u32::try_from(found.len()).unwrap_or(BITE))
 }
 
 /// Every term of these messages, which are in the order of their ids.

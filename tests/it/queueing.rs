@@ -17,7 +17,9 @@ use postback::store::deliveries::{Attempt, Leased, Settlement};
 use postback::store::leasing::Due;
 use postback::store::suppressions::{Filter, Lists};
 
+use postback::wake::Wake;
 use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 
 use crate::support::engines::{Engine, on_both_engines};
 use crate::support::node::{CONTENT, Node, START};
@@ -364,6 +366,45 @@ async fn a_lease_taken_meanwhile_stays() {
 async fn an_end_written_meanwhile_stays() {
     let ends = "update deliveries set state = 'delivered', due_at = null";
     what_was_written_meanwhile_stays(ends, &["retry", "resume", "cancel", "hold"]).await;
+}
+
+/// Does something over and over until it is heard of: whoever listens may only have begun to.
+async fn is_heard(wake: &Wake, ask: impl AsyncFn()) {
+    let asking = async {
+        loop {
+            ask().await;
+            if timeout(Duration::from_secs(1), wake.heard()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), asking).await.expect("it is heard of");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_command_asks_for_is_heard_of_where_mail_goes_out() {
+    let engine = Engine::postgres().await;
+    let house = House::build(&engine).await;
+    let guest = engine.store("guest", &house.clock).await;
+    // There is no mail: nothing but the asking itself can be heard of.
+    let ask = async || assert_eq!(guest.retry_now(house.all()).await.unwrap(), 0);
+    is_heard(&house.store.wakes().deliveries, ask).await;
+    guest.close().await;
+    engine.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_writes_is_heard_of() {
+    let engine = Engine::sqlite();
+    let house = House::build(&engine).await;
+    let guest = engine.store("guest", &house.clock).await;
+    let ask = async || {
+        let plan = house.plan(&["a@example.com"], CONTENT, Tracking::default());
+        guest.accept(plan).await.unwrap();
+    };
+    is_heard(&house.store.wakes().trials, ask).await;
+    guest.close().await;
+    engine.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,7 +61,7 @@ impl House {
     /// What the words of new messages are written by, a while later.
     async fn index(&self) {
         self.clock.advance(MINUTE);
-        while self.store.index_messages().await.unwrap() {}
+        while self.store.index_messages().await.unwrap() > 0 {}
     }
 
     /// Everything that is due ends so.
