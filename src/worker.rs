@@ -98,7 +98,7 @@ pub trait Queue: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Looked<Self::Leased>, Self::Fault>> + Send;
     /// When the next row comes due.
     fn next_due(&self) -> impl Future<Output = Result<Option<Timestamp>, Self::Fault>> + Send;
-    /// Extends these leases; those that were still held.
+    /// Extends these leases, and those of what the queue performs together with them; those that were still held.
     fn renew(&self, held: Vec<(Self::Id, Lease)>) -> impl Future<Output = Result<Vec<Self::Id>, Self::Fault>> + Send;
     /// Gives back leases unused.
     fn release(&self, unused: Vec<(Self::Id, Lease)>) -> impl Future<Output = Result<(), Self::Fault>> + Send;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::client::{Answer, Destination};
+use super::company::{Company, Kept};
 use super::formats::{self, Attempt};
 use super::gate::{Gates, Pass};
 use super::{Counters, Parts};
@@ -41,6 +42,7 @@ pub(super) struct Dispatches {
     pub(super) lane: Lane,
     /// `None`: nobody is held back.
     pub(super) gates: Option<Arc<Gates>>,
+    pub(super) company: Company,
 }
 
 impl Queue for Dispatches {
@@ -96,7 +98,7 @@ impl Queue for Dispatches {
     }
 
     async fn renew(&self, held: Vec<(DispatchId, Lease)>) -> Result<Vec<DispatchId>, StoreError> {
-        self.parts.store.renew_dispatches(held).await
+        self.parts.store.renew_dispatches(self.company.with(held)).await
     }
 
     async fn release(&self, unused: Vec<(DispatchId, Lease)>) -> Result<(), StoreError> {
@@ -110,7 +112,7 @@ impl Queue for Dispatches {
     async fn perform(&self, leased: LeasedDispatch, turn: Option<Pass>) -> Done<LeasedDispatch> {
         let webhook = leased.webhook.clone();
         let is_awaited = leased.is_awaited;
-        let together = self.with_company(leased).await;
+        let (together, _kept) = self.with_company(leased).await;
         let settlements = self.post(&webhook, together).await;
         let is_back = is_awaited && settlements.iter().any(|settlement| settlement.error.is_none());
         // The next request may begin while this one's end is written.
@@ -128,10 +130,10 @@ impl Queue for Dispatches {
 }
 
 impl Dispatches {
-    /// A dispatch with all that goes together with it.
-    async fn with_company(&self, first: LeasedDispatch) -> Vec<LeasedDispatch> {
+    /// A dispatch with all that goes together with it, held with it.
+    async fn with_company(&self, first: LeasedDispatch) -> (Vec<LeasedDispatch>, Option<Kept<'_>>) {
         if !first.webhook.options.batch || self.lane == Lane::Trial {
-            return vec![first];
+            return (vec![first], None);
         }
         let room = u32::try_from(BATCH_EVENTS_MAX - 1).unwrap_or_default();
         let company = self.parts.store.lease_company(self.lane, first.webhook.clone(), room).await;
@@ -146,8 +148,9 @@ impl Dispatches {
         // Those that are signed with the key of another mail agent go by themselves.
         let (company, others): (Vec<_>, Vec<_>) =
             company.into_iter().partition(|other| other.webhook.secret == first.webhook.secret);
+        let kept = self.company.keep(first.id, &company);
         self.give_back(others).await;
-        std::iter::once(first).chain(company).collect()
+        (std::iter::once(first).chain(company).collect(), Some(kept))
     }
 
     async fn give_back(&self, unused: Vec<LeasedDispatch>) {

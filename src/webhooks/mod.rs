@@ -12,12 +12,14 @@
 //! | `signature` | pure: what proves that it was us |
 //! | `client` | one request to a stranger, guarded and capped |
 //! | `lane` | the dispatches of one lane, and how they are posted |
+//! | `company` | what is held because it is told together with another |
 //! | `handing` | what goes out as soon as it is written |
 //! | `gate` | how many requests to each webhook at once, and how fast |
 //!
 //! Started by `app`.
 
 pub mod client;
+mod company;
 pub mod formats;
 mod gate;
 mod handing;
@@ -40,6 +42,7 @@ use crate::store::dispatches::{Lane, LeasedDispatch};
 use crate::worker::{Bounds, Worker};
 
 use client::Client;
+use company::Company;
 use gate::Gates;
 use handing::Handing;
 use lane::Dispatches;
@@ -193,7 +196,7 @@ fn start_lane(
     handed: Option<mpsc::UnboundedReceiver<LeasedDispatch>>,
 ) -> Worker {
     let wake = lane::wake(parts.store.wakes(), lane).clone();
-    let dispatches = Arc::new(Dispatches { parts: parts.clone(), lane, gates });
+    let dispatches = Arc::new(Dispatches { parts: parts.clone(), lane, gates, company: Company::default() });
     Worker::start(dispatches, parts.clock.clone(), bounds, wake, handed)
 }
 

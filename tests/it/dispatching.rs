@@ -18,6 +18,7 @@ use postback::store::dispatches::{DispatchStanding, Lane};
 use postback::store::{Store, StoreError};
 use postback::webhooks::signature;
 use postback::webhooks::{Counters, Running, Settings};
+use postback::worker::RENEW_EVERY;
 
 use crate::scripted_receiver::{Answer, Receiver};
 use crate::support::engines::{Engine, on_both_engines};
@@ -412,6 +413,37 @@ on_both_engines! {
             told.extend(events.iter().map(|event| event["id"].as_str().unwrap().to_owned()));
         }
         assert_eq!((told.len(), house.receiver.posted().len() < 12), (250, true));
+    }
+
+    async fn what_goes_together_is_held_together(engine: &Engine) {
+        let house = House::build(engine).await;
+        let change = |webhook| Webhook { options: Options { batch: true, ..Options::default() }, ..webhook };
+        let webhook = house.webhook_with("/hook", change).await;
+        house.receiver.always_answer("/hook", Answer::Held);
+        let message = house.owe(3).await;
+        let workers = house.start();
+        house.clock.advance(Duration::from_secs(2));
+        assert_eq!(house.receiver.next().await.body.matches("\"id\"").count(), 3);
+        let mut owed = Vec::new();
+        for recipient in 0..3 {
+            let events = house.store.events(DeliveryId { message, recipient }).await.unwrap();
+            owed.push(DispatchId { event: events[0].id, webhook });
+        }
+        // For longer than two leases, however slow the receiver is.
+        for _ in 0..8 {
+            house.clock.advance(RENEW_EVERY);
+            let until = Some(house.clock.now() + LEASE);
+            for dispatch in &owed {
+                house.until(*dispatch, |standing| standing.due_at == until).await;
+            }
+        }
+        let other = engine.store("node-2", &house.clock).await;
+        assert!(other.lease_dispatches(Lane::Retry, 10, Vec::new()).await.unwrap().is_empty());
+        house.receiver.let_go(1);
+        house.until_count(|counters| &counters.arrived, 3).await;
+        assert_eq!(house.counters.leases_lost.load(Ordering::Relaxed), 0);
+        drain(workers).await;
+        other.close().await;
     }
 
     async fn a_rate_is_kept_and_the_rest_waits(engine: &Engine) {
