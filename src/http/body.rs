@@ -1,7 +1,6 @@
 //! Request bodies: read whole, within a size, a pace and a share of memory.
 //!
-//! A body may take a minute, and longer only as far as it keeps coming at [`BYTES_PER_SEC_MIN`]: it is never waited for
-//! longer than a minute at that pace would be ahead of it, and between two pieces only [`SILENCE`]. It takes memory as it
+//! A body has to come at the pace of [`Wait`], and between two pieces only [`SILENCE`] may pass. It takes memory as it
 //! comes, whatever it says that it will be; one that finds no room is refused with "not now", before more of it is read. A
 //! mail keeps its body's share of the memory until it is answered, since what it is made of is held until then. A client
 //! that is refused early is read on for a little while, since most clients look at an answer only after they have sent
@@ -17,12 +16,9 @@ use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
 use super::memory::Share;
+use super::pace::Wait;
 use super::problem::Problem;
 
-/// How long a body may take in any case.
-const TIME: Duration = Duration::from_secs(60);
-/// The pace at which a longer one must come.
-const BYTES_PER_SEC_MIN: u64 = 8 * 1024;
 /// How long a client may be silent within a body.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long, and how far, a refused client is read on.
@@ -48,28 +44,6 @@ impl Read {
     }
 }
 
-/// Until when a body is waited for. What comes moves it on, but never further ahead than [`TIME`]: who was fast at first
-/// must not be slow for long.
-struct Wait {
-    until: Instant,
-}
-
-impl Wait {
-    fn from(now: Instant) -> Self {
-        Self { until: now + TIME }
-    }
-
-    /// Until when the next piece is.
-    fn for_more(&self, now: Instant) -> Instant {
-        self.until.min(now + SILENCE)
-    }
-
-    fn came(&mut self, bytes: usize, now: Instant) {
-        let earned = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SEC_MIN);
-        self.until = (self.until + earned).min(now + TIME);
-    }
-}
-
 /// The whole body, at most `bytes_max`, in a share of the memory.
 ///
 /// # Errors
@@ -90,7 +64,8 @@ pub(super) async fn read(mut share: Share, request: &mut Request<Incoming>, byte
     let mut bytes = Vec::new();
     let mut wait = Wait::from(Instant::now());
     loop {
-        let frame = timeout_at(wait.for_more(Instant::now()), body.frame()).await.map_err(|_| Problem::BodyTooSlow)?;
+        let frame =
+            timeout_at(wait.for_more(Instant::now(), SILENCE), body.frame()).await.map_err(|_| Problem::BodyTooSlow)?;
         let Some(frame) = frame.transpose().map_err(|_| Problem::BodyCut)? else { break };
         let Ok(data) = frame.into_data() else { continue };
         let size = bytes.len() + data.len();
@@ -103,7 +78,7 @@ pub(super) async fn read(mut share: Share, request: &mut Request<Incoming>, byte
             bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&data);
-        wait.came(data.len(), Instant::now());
+        wait.went_on(data.len(), Instant::now());
     }
     Ok(Read { bytes: bytes.into(), share: Some(share) })
 }
@@ -144,29 +119,5 @@ mod tests {
         assert_eq!(share().fits(20_000), Err(Problem::Unavailable));
         drop(freed);
         assert_eq!(share().fits(20_000), Ok(()));
-    }
-
-    #[test]
-    fn a_fast_start_buys_no_long_stall() {
-        let start = Instant::now();
-        let at = |secs| start + Duration::from_secs(secs);
-        let mut wait = Wait::from(start);
-        assert_eq!(wait.for_more(start), at(20));
-        assert_eq!(wait.for_more(at(50)), at(60));
-        // What comes at the pace keeps it going,
-        for secs in 1..500 {
-            wait.came(8 * 1024, at(secs));
-            assert_eq!(wait.until, at(secs + 60));
-        }
-        // and so does what catches up,
-        wait.came(80 * 1024, at(550));
-        assert_eq!(wait.until, at(569));
-        // but what comes at once is worth no more than a minute,
-        wait.came(30 << 20, at(551));
-        assert_eq!(wait.until, at(611));
-        // and a byte now and then is worth nothing.
-        wait.came(1, at(570));
-        wait.came(1, at(589));
-        assert!(wait.for_more(at(608)) < at(612));
     }
 }

@@ -1,8 +1,9 @@
 //! How long a connection may keep us waiting.
 //!
 //! A [`Paced`] stream ends with a time-out when its client is silent between requests, takes too long over a request's
-//! header, or does not read what it is sent. While a request is being answered the stream waits with whoever answers:
-//! bodies have limits of their own (`body.rs`). The tasks are told apart by [`Pace`], which the service moves on.
+//! header, or does not read what it is sent, or more slowly than [`Wait`] allows: an answer holds memory until it is
+//! written. While a request is being answered the stream waits with whoever answers: bodies are waited for in `body.rs`,
+//! at the same pace. The tasks are told apart by [`Pace`], which the service moves on.
 //! One timer a connection, set again only when it has run out: a request costs a look at the time and no more. On its way
 //! out, what hyper says by itself is exchanged (`unread`).
 
@@ -18,6 +19,36 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::framing::Framing;
 use super::unread;
+
+/// How long a body may take in any case, either way.
+const TIME: Duration = Duration::from_secs(60);
+/// The pace at which a longer one must go.
+const BYTES_PER_SEC_MIN: u64 = 8 * 1024;
+
+/// Until when a body is waited for, either way. What goes on its way moves it on, but never further ahead than [`TIME`]:
+/// who was fast at first must not be slow for long.
+#[derive(Debug)]
+pub(super) struct Wait {
+    until: Instant,
+}
+
+impl Wait {
+    /// From now on.
+    pub(super) fn from(now: Instant) -> Self {
+        Self { until: now + TIME }
+    }
+
+    /// Until when the next piece is, after which it may be silent for so long.
+    pub(super) fn for_more(&self, now: Instant, silence: Duration) -> Instant {
+        self.until.min(now + silence)
+    }
+
+    /// So many bytes went on their way.
+    pub(super) fn went_on(&mut self, bytes: usize, now: Instant) {
+        let earned = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SEC_MIN);
+        self.until = (self.until + earned).min(now + TIME);
+    }
+}
 
 /// How long each phase may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +101,9 @@ pub(super) struct Paced<S> {
     phase: u8,
     since: Instant,
     framing: Framing,
-    /// When the client stopped reading.
+    /// How long an answer is waited for, from when the client first kept us waiting until all of it is written.
+    wait: Option<Wait>,
+    /// Until when the client, which takes nothing now, has time to go on.
     stuck: Option<Instant>,
     /// What is still to be said in place of what hyper said.
     exchanged: Vec<u8>,
@@ -87,6 +120,7 @@ impl<S> Paced<S> {
             phase: IDLE,
             since: Instant::now(),
             framing: Framing::default(),
+            wait: None,
             stuck: None,
             exchanged: Vec::new(),
             timer,
@@ -94,7 +128,7 @@ impl<S> Paced<S> {
     }
 
     /// Ready when `deadline` has passed; else the task is woken then.
-    fn poll_late(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_late(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.timer.deadline() > deadline || self.timer.is_elapsed() {
             self.timer.as_mut().reset(deadline);
         }
@@ -102,7 +136,7 @@ impl<S> Paced<S> {
             ready!(self.timer.as_mut().poll(cx));
             self.timer.as_mut().reset(deadline);
         }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     /// Bytes of a header, unless a request is being answered.
@@ -123,14 +157,30 @@ impl<S> Paced<S> {
         }
     }
 
-    /// After a write: the client took something, or has been stuck for some time.
-    fn poll_stuck<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stuck = None;
-            return written;
+    /// After a write: the client took so many bytes, or is waited for.
+    fn poll_taken(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(taken) = written else { return self.poll_stuck(cx).map(Err) };
+        self.stuck = None;
+        if let (Some(wait), Ok(count)) = (&mut self.wait, &taken) {
+            wait.went_on(*count, Instant::now());
         }
-        let since = *self.stuck.get_or_insert_with(Instant::now);
-        self.poll_late(since + self.patience.write, cx).map(|late| late.and(Err(io::ErrorKind::TimedOut.into())))
+        Poll::Ready(taken)
+    }
+
+    /// After a flush: all that was written is the client's, or it is waited for.
+    fn poll_done(&mut self, flushed: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Poll::Ready(flushed) = flushed else { return self.poll_stuck(cx).map(Err) };
+        (self.wait, self.stuck) = (None, None);
+        Poll::Ready(flushed)
+    }
+
+    /// Ready when the client has kept us waiting for too long.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let until = *self.stuck.get_or_insert_with(|| {
+            let now = Instant::now();
+            self.wait.get_or_insert_with(|| Wait::from(now)).for_more(now, self.patience.write)
+        });
+        self.poll_late(until, cx)
     }
 }
 
@@ -144,8 +194,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         this.enter(this.pace.phase());
         match this.phase {
-            IDLE => this.poll_late(this.since + this.patience.idle, cx),
-            HEADER => this.poll_late(this.since + this.patience.header, cx),
+            IDLE => this.poll_late(this.since + this.patience.idle, cx).map(Err),
+            HEADER => this.poll_late(this.since + this.patience.header, cx).map(Err),
             _ => Poll::Pending,
         }
     }
@@ -158,7 +208,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.poll_stuck(written, cx)
+        self.poll_taken(written, cx)
     }
 
     fn poll_write_vectored(
@@ -170,7 +220,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
             return self.poll_write(cx, only);
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.poll_stuck(written, cx)
+        self.poll_taken(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -181,19 +231,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         let this = &mut *self;
         while !this.exchanged.is_empty() {
             let written = Pin::new(&mut this.stream).poll_write(cx, &this.exchanged);
-            let count = ready!(this.poll_stuck(written, cx))?;
+            let count = ready!(this.poll_taken(written, cx))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             this.exchanged.drain(..count);
         }
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        this.poll_stuck(flushed, cx)
+        this.poll_done(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.poll_stuck(shut, cx)
+        self.poll_done(shut, cx)
     }
 }
 
@@ -223,6 +273,31 @@ mod tests {
             Poll::Ready(())
         })
         .await;
+    }
+
+    #[test]
+    fn a_fast_start_buys_no_long_stall() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let silence = Duration::from_secs(20);
+        let mut wait = Wait::from(start);
+        assert_eq!(wait.for_more(start, silence), at(20));
+        assert_eq!(wait.for_more(at(50), silence), at(60));
+        // What goes on at the pace keeps it going,
+        for secs in 1..500 {
+            wait.went_on(8 * 1024, at(secs));
+            assert_eq!(wait.until, at(secs + 60));
+        }
+        // and so does what catches up,
+        wait.went_on(80 * 1024, at(550));
+        assert_eq!(wait.until, at(569));
+        // but what goes at once is worth no more than a minute,
+        wait.went_on(30 << 20, at(551));
+        assert_eq!(wait.until, at(611));
+        // and a byte now and then is worth nothing.
+        wait.went_on(1, at(570));
+        wait.went_on(1, at(589));
+        assert!(wait.for_more(at(608), silence) < at(612));
     }
 
     #[tokio::test]
@@ -269,5 +344,40 @@ mod tests {
         let (mut paced, _client, pace) = pair(LONG, LONG, AT_ONCE);
         pace.answering();
         is_late(paced.write_all(&[0; 64]).await);
+    }
+
+    async fn still_writes(paced: &mut Paced<DuplexStream>) {
+        std::future::poll_fn(|cx| {
+            assert!(Pin::new(&mut *paced).poll_write(cx, &[0]).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_too_slowly_is_left() {
+        let (mut paced, mut client, _) = pair(LONG, LONG, LONG);
+        paced.write_all(&[0; 8]).await.unwrap();
+        assert!(paced.wait.is_none(), "nobody has been waited for");
+        still_writes(&mut paced).await;
+        assert!(paced.stuck.unwrap() <= Instant::now() + TIME);
+        // A minute later it has taken hardly anything, and takes a little again.
+        paced.wait = Some(Wait { until: Instant::now() });
+        client.read_u16().await.unwrap();
+        is_late(paced.write_all(&[0; 3]).await);
+    }
+
+    #[tokio::test]
+    async fn each_answer_has_its_own_time() {
+        let (mut paced, mut client, _) = pair(LONG, LONG, LONG);
+        paced.write_all(&[0; 8]).await.unwrap();
+        still_writes(&mut paced).await;
+        paced.wait = Some(Wait { until: Instant::now() });
+        client.read_u64().await.unwrap();
+        paced.write_all(&[0; 8]).await.unwrap();
+        paced.flush().await.unwrap();
+        let flushed_at = Instant::now();
+        still_writes(&mut paced).await;
+        assert!(paced.stuck.unwrap() >= flushed_at + TIME);
     }
 }
