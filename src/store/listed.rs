@@ -39,11 +39,11 @@ pub struct EventQuery {
 }
 
 impl Store {
-    /// Until when all events are known that ever will be.
+    /// Until when everything is known that is written under the time at which its transaction began.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn events_known_until(&self) -> Result<Timestamp> {
+    pub async fn known_until(&self) -> Result<Timestamp> {
         const OLDEST: &str = "
             select cast(ceil(1000 * extract(epoch from max(clock_timestamp() - xact_start))) as bigint) as millis
             from pg_stat_activity

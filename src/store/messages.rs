@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::db::{Db, Result, Store, StoreError, Tx, on_own_task};
 use super::deliveries::{self, Leased};
+use super::search;
 use super::value::{Row, Value, json};
 use super::writer::{Accept, Together, Work};
 use crate::model::delivery::{Delivery, Lease, State};
@@ -279,6 +280,7 @@ pub(super) async fn insert(tx: &mut Tx, accepts: &[&Accept], now: Timestamp) -> 
     }
     let rows = accepts.iter().map(|accept| message_values(&accept.plan.message)).collect();
     tx.later(MESSAGES, "", rows).await?;
+    search::insert_late(tx, accepts.iter().map(|accept| &*accept.plan)).await?;
     let rows = accepts.iter().map(|accept| {
         let body = accept.file.is_none().then(|| accept.plan.content.to_vec());
         vec![accept.plan.message.id.into(), body.into(), accept.file.clone().into()]

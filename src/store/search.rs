@@ -1,7 +1,8 @@
 //! Finding a message again among millions. Owns the `search_terms` table.
 //!
 //! Terms are written a moment after acceptance, a bite at a time, so that accepting mail pays nothing for them; the
-//! newest messages, which have none yet, are looked through one by one. A search goes through the rarest of its terms,
+//! newest messages, which have none yet, are looked through one by one. What is written long after its id was drawn
+//! brings its terms along: those of its age may have been gone through by then. A search goes through the rarest of its terms,
 //! newest first, in pieces: a page costs the same whatever the store holds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use super::value::{Row, Value};
 use crate::clock::Stopwatch;
 use crate::model::delivery::State;
 use crate::model::id::{DeliveryId, MessageId, TenantId};
-use crate::model::message::Message;
+use crate::model::message::{Message, Plan};
 use crate::model::search::{Search, Term, terms};
 use crate::model::time::Timestamp;
 
@@ -21,8 +22,8 @@ use crate::model::time::Timestamp;
 pub const BITE: u32 = 200;
 /// Recipients of these that are looked at.
 const ADDRESSES_MAX: u32 = 50_000;
-/// Messages get their terms when they are so old: whoever commits later than this after drawing an id is only listed.
-const SETTLED: Duration = Duration::from_secs(5);
+/// A message whose transaction begins so long after its id was drawn, or sooner, gets its terms later.
+const PROMPT: Duration = Duration::from_millis(2_500);
 /// Newest messages that are looked through one by one.
 const FRESH_MAX: u32 = 2_000;
 /// Candidates of the first statement of a search, and of the largest: mostly what is looked for is near.
@@ -45,6 +46,8 @@ pub struct Found {
     /// The page is not full: so much was looked at that it is better to show what there is.
     pub is_cut: bool,
 }
+
+const INSERT: &str = "insert into search_terms (term, message_id) values";
 
 /// Where candidates come from.
 #[derive(Clone, Copy)]
@@ -177,7 +180,8 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn index_messages(&self) -> Result<u32> {
-        let until = MessageId::first_at(self.now() - SETTLED);
+        // Those before it were prompt, and are all there, or bring their terms.
+        let until = MessageId::first_at(self.known_until().await? - PROMPT);
         // Looked at outside of a transaction first: mostly there is nothing to do.
         let sql = "select id from messages where id > $1 and id < $2 order by id limit 1";
         if self.row(sql, vec![self.searched_to().await?.into(), until.into()]).await?.is_none() {
@@ -337,10 +341,22 @@ async fn index(tx: &mut Tx, until: MessageId) -> Result<u32> {
     let found: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
     let Some(last) = found.last().map(|message| message.id) else { return Ok(0) };
     let pairs = pairs(tx, &found).await?;
-    tx.many("insert into search_terms (term, message_id) values", "on conflict do nothing", pairs).await?;
+    tx.many(INSERT, "on conflict do nothing", pairs).await?;
     let sql = "update installation set value = $1 where name = 'searched_to'";
     tx.run(sql, vec![last.to_string().into()]).await?;
     Ok(u32::try_from(found.len()).unwrap_or(BITE))
+}
+
+/// Writes the terms of those of these messages that were not prompt.
+pub(super) async fn insert_late(tx: &mut Tx, plans: impl Iterator<Item = &Plan>) -> Result<()> {
+    let begun_at = tx.begun_at();
+    let mut rows = Vec::new();
+    for plan in plans.filter(|plan| begun_at.since(plan.message.id.drawn_at()) > PROMPT) {
+        let addresses: Vec<String> = plan.deliveries.iter().map(|planned| planned.address.to_string()).collect();
+        let own = terms(&plan.message, addresses.iter().map(String::as_str));
+        rows.extend(own.into_iter().map(|term| vec![term.0.into(), plan.message.id.into()]));
+    }
+    tx.later(INSERT, "on conflict do nothing", rows).await
 }
 
 /// Every term of these messages, which are in the order of their ids.

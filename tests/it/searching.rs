@@ -15,6 +15,9 @@ use postback::model::time::Timestamp;
 use postback::store::deliveries::{Attempt, Settlement};
 use postback::store::retention::Keep;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, Executor, PgConnection};
+
 use crate::support::engines::{Engine, on_both_engines};
 use crate::support::node::{CONTENT, Node};
 
@@ -36,14 +39,20 @@ impl House {
     }
 
     async fn send(&self, subject: &str, tags: &[&str], recipients: &[&str]) -> MessageId {
+        let plan = self.drawn(subject, tags, recipients);
+        let id = plan.message.id;
+        self.store.accept(plan).await.unwrap();
+        id
+    }
+
+    /// What has its id, and is not written yet.
+    fn drawn(&self, subject: &str, tags: &[&str], recipients: &[&str]) -> Plan {
         let mut plan: Plan = self.plan(recipients, CONTENT, Tracking::default());
         plan.message.facts.subject = subject.into();
         plan.message.facts.email_reference = format!("{}@shop.example", plan.message.id);
         plan.message.facts.tags = tags.iter().map(|&tag| tag.to_owned()).collect();
-        let id = plan.message.id;
-        self.store.accept(plan).await.unwrap();
         self.clock.advance(Duration::from_millis(2));
-        id
+        plan
     }
 
     fn search(&self, typed: &str) -> Search {
@@ -61,6 +70,10 @@ impl House {
     /// What the words of new messages are written by, a while later.
     async fn index(&self) {
         self.clock.advance(MINUTE);
+        self.index_now().await;
+    }
+
+    async fn index_now(&self) {
         while self.store.index_messages().await.unwrap() > 0 {}
     }
 
@@ -115,6 +128,25 @@ on_both_engines! {
         // Of both kinds at once: words that are written, and words that are not.
         let third = house.send("Your order 1003", &[], &["dan@example.com"]).await;
         assert_eq!(house.found(&house.search("order")).await, [third, other, order]);
+        house.store.close().await;
+    }
+
+    async fn what_is_written_long_after_its_id_was_drawn_is_found(engine: &Engine) {
+        let house = House::build(engine).await;
+        let mut late = Vec::new();
+        for seconds in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 600] {
+            let plan = house.drawn("Late order", &["late"], &["ann@example.com"]);
+            late.insert(0, plan.message.id);
+            house.send("Order", &[], &["bob@example.com"]).await;
+            house.clock.advance(Duration::from_secs(seconds));
+            house.index_now().await;
+            house.store.accept(plan).await.unwrap();
+            for typed in ["late", "tag:late", "ann@example.com order"] {
+                assert_eq!(house.found(&house.search(typed)).await, late, "{typed} after {seconds} s");
+            }
+        }
+        house.index().await;
+        assert_eq!(house.found(&house.search("late order")).await, late);
         house.store.close().await;
     }
 
@@ -234,4 +266,25 @@ on_both_engines! {
         assert_eq!(counted[1].0.since(counted[0].0), MINUTE * 30);
         house.store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_words_are_written_past_a_message_that_a_slow_transaction_may_bring() {
+    let engine = Engine::postgres().await;
+    let house = House::build(&engine).await;
+    house.send("Order", &[], &["ann@example.com"]).await;
+    let options = engine.url().parse::<PgConnectOptions>().unwrap();
+    let mut other = PgConnection::connect_with(&options.application_name("postback")).await.unwrap();
+    other.execute("begin; select pg_sleep(0.02)").await.unwrap();
+    house.clock.advance(Duration::from_millis(7_505));
+    for _ in 0..10 {
+        assert_eq!(house.store.index_messages().await.unwrap(), 0);
+    }
+    other.execute("rollback").await.unwrap();
+    while house.store.index_messages().await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    house.store.close().await;
+    other.close().await.unwrap();
+    engine.remove().await;
 }

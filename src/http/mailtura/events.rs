@@ -36,7 +36,7 @@ pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
         tenant: call.grant.tenant.id,
         after: call.query.value("after", "event id")?,
         since: call.query.when("since")?.map(|When(at)| at),
-        until: call.server.store().events_known_until().await?,
+        until: call.server.store().known_until().await?,
         kinds: wanted_kinds(call.query.text("type"))?,
         message: call.query.value::<MessageId>("emailId", "email id")?,
         limit: limit + 1,

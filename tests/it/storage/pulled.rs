@@ -15,7 +15,7 @@ impl House {
             tenant: self.tenant,
             after,
             since: None,
-            until: self.store.events_known_until().await.unwrap(),
+            until: self.store.known_until().await.unwrap(),
             kinds: EventKind::ALL.into_iter().collect(),
             message: None,
             limit: 100,
