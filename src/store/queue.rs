@@ -60,14 +60,27 @@ impl Meant {
     }
 }
 
+/// Whose deliveries are meant.
+macro_rules! whose {
+    (any) => {
+        "($1 or tenant_id = $2) and ($7 or message_id = $8)"
+    };
+    (tenant) => {
+        "not $1 and tenant_id = $2 and state <> 'delivered' and ($7 or message_id = $8)"
+    };
+    (message) => {
+        "($1 or tenant_id = $2) and not $7 and message_id = $8"
+    };
+}
+
 /// The conditions of a filter, `$1` to `$12`; `$12` is now.
 macro_rules! meant_text {
-    ($whose:literal, $head:expr, $more:expr, $tail:expr) => {
+    ($whose:ident, $head:expr, $more:expr, $tail:expr) => {
         concat!(
             $head,
             " from deliveries
             where state = 'queued' and ",
-            $whose,
+            whose!($whose),
             " and ($3 or agent_id = $4) and ($5 = '' or domain = $5) and ($6 = '' or lower(address) = $6)
                 and ($9 = '' or reason = $9)
                 and accepted_at < $10 and ($11 = '' or ($11 = 'held') = (held_at is not null))
@@ -82,11 +95,9 @@ macro_rules! meant_text {
 macro_rules! each_way {
     ($text:ident, $($part:expr),*) => {
         Meant {
-            of_any: $text!("($1 or tenant_id = $2) and ($7 or message_id = $8)", $($part),*),
-            of_tenant: $text!(
-                "not $1 and tenant_id = $2 and state <> 'delivered' and ($7 or message_id = $8)", $($part),*
-            ),
-            of_message: $text!("($1 or tenant_id = $2) and not $7 and message_id = $8", $($part),*),
+            of_any: $text!(any, $($part),*),
+            of_tenant: $text!(tenant, $($part),*),
+            of_message: $text!(message, $($part),*),
         }
     };
 }
@@ -117,7 +128,7 @@ impl Change {
 }
 
 macro_rules! change_text {
-    ($whose:literal, $more:expr, $lock:expr, $set:expr, $returning:expr) => {
+    ($whose:ident, $more:expr, $lock:expr, $set:expr, $returning:expr) => {
         concat!(
             "with bite as materialized (",
             meant_text!($whose, "select message_id, recipient", $more, "limit "),
@@ -144,6 +155,27 @@ macro_rules! change {
         }
     };
 }
+
+/// A page of what a filter means, in the order of `$key`, behind `$13` and `$14`.
+macro_rules! page_text {
+    ($whose:ident, $key:literal) => {
+        meant_text!(
+            $whose,
+            "select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
+                expires_at, settled_at, reason, held_at, mark",
+            concat!("and (", $key, " > $13 or (", $key, " = $13 and recipient > $14)) "),
+            concat!("order by ", $key, ", recipient limit $15")
+        )
+    };
+}
+
+/// What waits is found by an index of what waits. By the order of ids all that was ever delivered would be gone through
+/// first: where no index leads by tenant to what is in that order and waits, the id is named so that none has its order.
+const QUEUED: Meant = Meant {
+    of_any: page_text!(any, "coalesce(message_id, message_id)"),
+    of_tenant: page_text!(tenant, "message_id"),
+    of_message: page_text!(message, "message_id"),
+};
 
 fn values(filter: &QueueFilter, now: Timestamp) -> Vec<Value> {
     let (tenant, agent) = (filter.scope.tenant(), filter.scope.agent());
@@ -209,17 +241,10 @@ impl Store {
         after: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Vec<DeliveryView>> {
-        const SQL: Meant = meant!(
-            "select message_id, recipient, tenant_id, agent_id, address, state, due_at, lease, attempts, accepted_at,
-                expires_at, settled_at, reason, held_at, mark",
-            "and (message_id > $13 or (message_id = $13 and recipient > $14)) ",
-            "order by message_id, recipient
-            limit $15"
-        );
         let mut values = values(filter, self.now());
         let after = after.map_or((Vec::new(), -1), |id| (id.message.as_bytes().to_vec(), i64::from(id.recipient)));
         values.extend([after.0.into(), after.1.into(), limit.into()]);
-        self.rows(SQL.by(filter), values).await?.iter().map(read_delivery).collect()
+        self.rows(QUEUED.by(filter), values).await?.iter().map(read_delivery).collect()
     }
 
     /// Holds what a filter means: it is not tried until it is released, and its lifetime stands still. How many.
@@ -381,4 +406,43 @@ async fn cancel_bite(
         listen::announce(tx, false, is_owed).await?;
     }
     Ok((rows.len() as u64, is_owed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::id::{MessageId, TenantId};
+    use crate::model::seal::MasterKey;
+    use crate::store::db::{ANSWER_WITHIN, Options, Sync};
+
+    #[tokio::test]
+    async fn looking_at_what_waits_reads_nothing_that_was_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            url: format!("sqlite:{}", folder.path().join("postback.db").display()),
+            content_dir: folder.path().join("content"),
+            holder: "test".into(),
+            handoff: 0,
+            master: MasterKey::new([7; 32]),
+            sync: Sync::Full,
+            answer_within: ANSWER_WITHIN,
+        };
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let store = Store::open(options, Clock::standing(now)).await.unwrap();
+        let check = async |filter: QueueFilter, index: &str| {
+            let sql: &'static str = format!("explain query plan {}", QUEUED.by(&filter)).leak();
+            let mut values = values(&filter, now);
+            values.extend([Vec::new().into(), (-1i64).into(), 100u32.into()]);
+            let steps = store.rows(sql, values).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+            assert!(steps.first().is_some_and(|step| step.ends_with(index)), "{index}: {steps:#?}");
+        };
+        let all = || QueueFilter::all_of(Scope::Installation);
+        check(all(), "SCAN deliveries USING INDEX deliveries_by_domain").await;
+        let tenant = QueueFilter::all_of(Scope::Tenant(TenantId::from_bytes([1; 16])));
+        check(tenant, "INDEX deliveries_by_state (tenant_id=? AND state=? AND message_id>?)").await;
+        let message = QueueFilter { message: Some(MessageId::first_at(now)), ..all() };
+        check(message, "PRIMARY KEY (message_id=?)").await;
+    }
 }
