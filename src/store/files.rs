@@ -85,16 +85,18 @@ impl Files {
     pub(super) fn hear(&self, wakes: Wakes) {
         let write = self.write.clone();
         tokio::spawn(async move {
-            // What this connection writes itself does not change it.
-            let version = || sqlx::query_scalar::<_, i64>("pragma data_version").fetch_one(&write);
-            let mut known = version().await.ok();
+            let mut known = None;
             while !write.is_closed() {
-                sleep(OTHERS_LOOK).await;
-                let found = version().await.ok();
-                if found.is_some() && found != known {
-                    known = found;
-                    wakes.ring_all();
+                // Who writes goes first. What this connection writes itself does not change the number.
+                if let Some(mut connection) = write.try_acquire() {
+                    let version = sqlx::query_scalar::<_, i64>("pragma data_version").fetch_one(&mut *connection);
+                    if let Ok(found) = version.await
+                        && known.replace(found).is_some_and(|known| known != found)
+                    {
+                        wakes.ring_all();
+                    }
                 }
+                sleep(OTHERS_LOOK).await;
             }
         });
     }

@@ -86,6 +86,15 @@ impl House {
         self.until(message, |view| view.delivery.state == state).await
     }
 
+    /// As if time went on: whoever looks now and then looks again and again.
+    async fn until_delivered_with_time(&self, message: MessageId) {
+        let is_delivered = |view: &DeliveryView| {
+            self.store.wakes().deliveries.ring();
+            view.delivery.state == State::Delivered
+        };
+        self.until(message, is_delivered).await;
+    }
+
     pub async fn until_waiting(&self, message: MessageId) -> DeliveryView {
         self.until(message, |view| view.delivery.attempts > 0 && !view.is_leased).await
     }
@@ -252,7 +261,7 @@ on_both_engines! {
         house.until(message, |view| view.mark == Mark::Paused).await;
         assert_eq!(house.exchanger.connections(), 0);
         house.store.resume(scope, None).await.unwrap();
-        house.until_state(message, State::Delivered).await;
+        house.until_delivered_with_time(message).await;
         worker.drain(AWHILE).await;
     }
 
@@ -268,13 +277,7 @@ on_both_engines! {
         let after = house.accept(&["b@example.com"]).await;
         house.until(after, |view| view.mark == Mark::Paused || view.delivery.state == State::Delivered).await;
         for message in [before, after] {
-            house
-                .until(message, |view| {
-                    // As if it were time to look.
-                    house.store.wakes().deliveries.ring();
-                    view.delivery.state == State::Delivered
-                })
-                .await;
+            house.until_delivered_with_time(message).await;
         }
         worker.drain(AWHILE).await;
     }
