@@ -84,6 +84,8 @@ pub struct Submitted {
     pub message_id: String,
     /// `Date` is there.
     pub has_date: bool,
+    /// It comes from a program that answers by itself, or from a list: its sender is never told anything by mail.
+    pub is_automatic: bool,
     /// Switches set by header.
     pub switches: Switches,
     /// Files of the agent's cache that are to be attached, by their keys.
@@ -206,6 +208,7 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
         "subject" => submitted.subject = field.decoded(),
         "message-id" => submitted.message_id = field.text().trim_matches(['<', '>']).to_owned(),
         "date" => submitted.has_date = true,
+        "auto-submitted" | "list-id" | "precedence" => submitted.is_automatic |= is_automatic(field),
         "x-tm-file-key" => {
             let keys = field.text();
             let keys = keys.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned);
@@ -217,6 +220,17 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
         _ => switch(&mut submitted.switches, field)?,
     }
     Ok(())
+}
+
+/// Whether this field says that a report would reach a program or a list (RFC 3834 §2, §5), which may answer it.
+fn is_automatic(field: &Field<'_>) -> bool {
+    let text = field.text().to_ascii_lowercase();
+    let word = text.split([';', '(']).next().unwrap_or_default().trim();
+    match () {
+        () if field.is("Auto-Submitted") => word != "no",
+        () if field.is("Precedence") => matches!(word, "bulk" | "list" | "junk"),
+        () => field.is("List-Id"),
+    }
 }
 
 fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> {
@@ -369,6 +383,34 @@ mod tests {
             "Received: by mail.example\r\nDate: Mon, 02 Mar 2026 08:15:00 +0000\r\nMessage-ID: <1@mail.example>\r\n\
              From: a@b.example\r\nSubject: x\r\n\r\nbody"
         );
+    }
+
+    #[test]
+    fn who_is_never_told_by_mail() {
+        let check = |field: &str, expected| {
+            let mail = format!("Subject: x\r\n{field}\r\n\r\n");
+            assert_eq!(read(mail.as_bytes(), "mail.example").unwrap().is_automatic, expected, "{field}");
+        };
+        for field in [
+            "Auto-Submitted: auto-generated",
+            "auto-submitted:\r\n\tAuto-Replied; owner-email=\"a@b.example\"",
+            "Auto-Submitted: No\r\nAuto-Submitted: auto-notified",
+            "List-Id: News <news.acme.example>",
+            "Precedence: bulk",
+            "Precedence: List (of us)",
+            "PRECEDENCE: junk",
+        ] {
+            check(field, true);
+        }
+        for field in [
+            "Auto-Submitted: no",
+            "Auto-Submitted: NO (a person)",
+            "Precedence: first-class",
+            "X-List-Id: a",
+            "To: a@b.example",
+        ] {
+            check(field, false);
+        }
     }
 
     #[test]

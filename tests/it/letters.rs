@@ -152,11 +152,15 @@ fn hand_in(agent: &Agent, key: &str, mail: &str, rcpt: &str) {
 }
 
 fn hand_in_to(agent: &Agent, key: &str, mail: &str, rcpts: &[&str]) {
+    hand_in_text(agent, key, mail, rcpts, MAIL);
+}
+
+fn hand_in_text(agent: &Agent, key: &str, mail: &str, rcpts: &[&str], text: &[u8]) {
     let mut client = Submitter::sign_in(agent.address("smtp"), key).unwrap();
     for command in [&[mail], rcpts, &["DATA"]].concat() {
         client.say(command).unwrap();
     }
-    client.finish(MAIL).unwrap();
+    client.finish(text).unwrap();
 }
 
 /// The next mail that the exchanger gets.
@@ -260,4 +264,26 @@ async fn by_smtp_from_the_wish_to_the_report() {
     // Never, by setting.
     agent::printed(folder.path(), &["agent", "set", "dsn=never"]);
     assert!(agent.stop().success());
+}
+
+/// R12. Such mail may ask to be told or not: who would read it may answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_answers_by_itself_and_lists_are_told_of_nothing() {
+    let exchanger = Exchanger::start(Script::polite()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, key) = agent(folder.path(), &exchanger, &[]);
+    agent::printed(folder.path(), &["agent", "set", "dsn=failures"]);
+    for who in ["kim@there.example", "lee@there.example"] {
+        agent::printed(folder.path(), &["suppression", "add", who]);
+    }
+    for field in ["Auto-Submitted: auto-replied", "List-Id: <news.tests.example>", "Precedence: bulk"] {
+        let text = [field.as_bytes(), b"\r\n", MAIL].concat();
+        for rcpt in ["RCPT TO:<lee@there.example>", "RCPT TO:<lee@there.example> NOTIFY=FAILURE"] {
+            hand_in_text(&agent, &key, "MAIL FROM:<app@tests.example>", &[rcpt], &text);
+        }
+    }
+    hand_in(&agent, &key, "MAIL FROM:<app@tests.example>", "RCPT TO:<kim@there.example>");
+    assert_eq!(read(&next(&exchanger, &agent).await).recipients[0].address, "kim@there.example");
+    assert!(agent.stop().success());
+    assert_eq!(exchanger.mails().len(), 1);
 }

@@ -63,7 +63,8 @@ impl Intake {
         let Birth { id, now, .. } = birth;
         let mut switches = merged(submission.switches, &sane.submitted.switches);
         let wishes = std::mem::take(&mut switches.wishes);
-        let dsn = DsnRequest::granted(grant.agent.settings.dsn, submission.sender.as_ref(), wishes);
+        let told = submission.sender.as_ref().filter(|_| !sane.submitted.is_automatic);
+        let dsn = DsnRequest::granted(grant.agent.settings.dsn, told, wishes);
         let due_at = switches.send_at.map_or(now, |at| at.max(now));
         let own = grant.agent.settings.lifetime_minutes.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
         let lifetime = own.unwrap_or(self.0.settings.lifetime);
