@@ -11,19 +11,19 @@ use anyhow::{Context, bail};
 pub struct DataLock(#[expect(dead_code, reason = "held for what dropping it does")] Vec<File>);
 
 impl DataLock {
-    /// Takes the lock of `folder`, which exists, and that of a `database` file that lies elsewhere.
+    /// Takes the lock of `folder`, which exists, and that of a `database` file, wherever it lies and whatever leads to it.
     ///
     /// # Errors
     /// Another process serves from one of them, or a lock file cannot be written.
     pub fn take(folder: &Path, database: Option<&Path>) -> anyhow::Result<Self> {
         let advice = "stop it first, or give this one a folder of its own with --data";
         let mut locks = vec![lock(&folder.join("postback.lock"), folder, advice)?];
-        let home = |path: &Path| path.parent().and_then(|home| home.canonicalize().ok());
-        if let Some(database) =
-            database.filter(|path| home(path).is_some_and(|home| folder.canonicalize().ok() != Some(home)))
-        {
+        if let Some(database) = database {
+            let home = database.parent().filter(|home| !home.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            super::make_data_folder(home)?;
+            let database = database.canonicalize().unwrap_or_else(|_| database.to_owned());
             let beside = database.with_added_extension("lock");
-            locks.push(lock(&beside, database, "stop it first; nodes that share a database need PostgreSQL")?);
+            locks.push(lock(&beside, &database, "stop it first; nodes that share a database need PostgreSQL")?);
         }
         Ok(Self(locks))
     }
@@ -67,13 +67,22 @@ mod tests {
 
     #[test]
     fn a_database_is_served_by_one_whatever_its_folder() {
-        let [home, one, other] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let [home, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let database = home.path().join("postback.db");
-        let first = DataLock::take(one.path(), Some(&database)).unwrap();
-        let told = DataLock::take(other.path(), Some(&database)).unwrap_err().to_string();
-        assert!(told.contains("postback.db is in use"), "{told}");
-        drop(first);
-        DataLock::take(home.path(), Some(&database)).unwrap();
-        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
+        let is_refused = |folder: &Path, database: &Path| {
+            let told = DataLock::take(folder, Some(database)).unwrap_err().to_string();
+            assert!(told.contains("postback.db is in use"), "{told}");
+        };
+        for first in [home.path(), &home.path().join("nodes")] {
+            std::fs::create_dir_all(first).unwrap();
+            let _first = DataLock::take(first, Some(&database)).unwrap();
+            is_refused(other.path(), &database);
+        }
+        // By another name it is the same.
+        std::fs::write(&database, "").unwrap();
+        let link = other.path().join("link.db");
+        std::os::unix::fs::symlink(&database, &link).unwrap();
+        let _first = DataLock::take(home.path(), Some(&database)).unwrap();
+        is_refused(other.path(), &link);
     }
 }

@@ -230,6 +230,10 @@ impl Settings {
         if self.database.sqlite_path().is_none() && !postgres {
             return Some(format!("database: `{}` is neither sqlite:<path> nor postgres://…", self.database));
         }
+        if let (true, Err(fault)) = (postgres, url::Url::parse(self.database.reveal())) {
+            let advice = "a `/`, `?`, `#` or `@` of a password is written as %2F, %3F, %23 or %40";
+            return Some(format!("database: `{}` does not read as a URL ({fault}); {advice}", self.database));
+        }
         if self.roles.is_empty() {
             return Some("roles: a node without a role does nothing; name doors, deliver or webhooks".to_owned());
         }
@@ -349,6 +353,9 @@ mod tests {
             assert_eq!(load_with(&[], &[(key, value)]).unwrap_err(), expected);
         };
         check("database", "mysql://x", "database: `mysql://x` is neither sqlite:<path> nor postgres://…");
+        let unread = "database: `postgres://***` does not read as a URL (invalid port number); a `/`, `?`, `#` or `@` of \
+                      a password is written as %2F, %3F, %23 or %40";
+        check("database", "postgres://me:hun/ter2@127.0.0.1/db", unread);
         check("roles", "[]", "roles: a node without a role does nothing; name doors, deliver or webhooks");
         check("retention.reports_days", "0", "retention.reports_days: must not be 0");
         check("hostname", "a b", "hostname: `a b` is not a host name");

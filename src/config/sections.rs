@@ -192,20 +192,28 @@ impl From<String> for DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match url::Url::parse(&self.0) {
-            Ok(mut url) if self.sqlite_path().is_none() => {
-                if url.password().is_some() {
-                    // Only a URL that can have no password refuses to be given one.
-                    let _ = url.set_password(Some("***"));
-                }
-                if url.query().is_some() {
-                    let pairs: Vec<_> = url.query_pairs().into_owned().map(masked).collect();
-                    url.query_pairs_mut().clear().extend_pairs(pairs);
-                }
-                url.fmt(out)
-            }
-            _ => out.write_str(&self.0),
+        if self.0.is_empty() || self.sqlite_path().is_some() {
+            return out.write_str(&self.0);
         }
+        // What does not read as a URL, or reads so that an `@` comes late, may have a password anywhere.
+        let is_plain = |url: &url::Url| {
+            let after_host = [url.path(), url.query().unwrap_or_default(), url.fragment().unwrap_or_default()];
+            !url.cannot_be_a_base() && !after_host.iter().any(|part| part.contains('@')) && url.fragment().is_none()
+        };
+        let Some(mut url) = url::Url::parse(&self.0).ok().filter(is_plain) else {
+            let scheme = self.0.split_once("://").map_or("", |(scheme, _)| scheme);
+            let is_word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            return out.write_str(if is_word { scheme } else { "" }).and_then(|()| out.write_str("://***"));
+        };
+        if url.password().is_some() {
+            // Only a URL that can have no password refuses to be given one.
+            let _ = url.set_password(Some("***"));
+        }
+        if url.query().is_some() {
+            let pairs: Vec<_> = url.query_pairs().into_owned().map(masked).collect();
+            url.query_pairs_mut().clear().extend_pairs(pairs);
+        }
+        url.fmt(out)
     }
 }
 
@@ -224,5 +232,31 @@ impl fmt::Debug for DatabaseUrl {
 impl Serialize for DatabaseUrl {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_told_without_its_password() {
+        let check = |url: &str, expected: &str| {
+            assert_eq!(DatabaseUrl::from(url.to_owned()).to_string(), expected, "{url}");
+        };
+        check("sqlite:data/postback.db", "sqlite:data/postback.db");
+        check("postgres://me:hunter2@db/postback", "postgres://me:***@db/postback");
+        check(
+            "postgres:///mail?host=/run&user=me&password=hunter2",
+            "postgres:///mail?host=%2Frun&user=me&password=***",
+        );
+        // What has an unescaped byte in its password, or anything else that makes it no URL.
+        for password in ["hun/ter2", "hun#ter2", "hun?ter2", "12/ter2", "12#ter2", "12?ter2"] {
+            check(&format!("postgres://me:{password}@127.0.0.1:5999/db"), "postgres://***");
+        }
+        check("postgres://me:hunter2@db:5999x/db", "postgres://***");
+        check("postgres://me:hunter2@[::1/db", "postgres://***");
+        check("postgres:me:hunter2@db/db", "://***");
+        check("host=db password=hunter2", "://***");
     }
 }

@@ -299,6 +299,14 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// The sentence for people, where delivery goes on: what only took long has not been given up.
+    pub fn why_not_yet(&self) -> &'static str {
+        match self.reason {
+            Reason::Expired => "Delivery takes longer than usual and is still being tried",
+            reason => reason.sentence(),
+        }
+    }
+
     /// The other side said that it will be no different next time: a status or reply of 5yz.
     pub fn is_permanent(&self) -> bool {
         self.status.as_deref().is_some_and(|status| status.starts_with('5'))

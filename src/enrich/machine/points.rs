@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Network, Seen};
 use crate::enrich::agent::{AgentKind, ClientFacts};
 use crate::model::hit::HitRequest;
+use crate::model::time::Timestamp;
 
 /// Points with their reasons.
 #[derive(Debug, Default)]
@@ -67,7 +68,7 @@ fn user_agent(tally: &mut Tally, request: &HitRequest, facts: &ClientFacts, seen
     if is_explorer && (has_hints || is_old_explorer && client.operating_system.name == "macOS") {
         tally.add(30, "a user agent that cannot be");
     }
-    if facts.chromium.is_some_and(|major| is_outdated(major, seen)) {
+    if facts.chromium.is_some_and(|major| is_outdated(major, seen.now)) {
         outdated(tally, facts, seen);
     }
 }
@@ -83,13 +84,14 @@ fn outdated(tally: &mut Tally, facts: &ClientFacts, seen: &Seen) {
     }
 }
 
-/// Whether this version of Chromium is older than 30 months; version 100 came in March 2022, one follows each 28 days.
-fn is_outdated(major: u32, seen: &Seen) -> bool {
+/// Whether this version of Chromium is older than 30 months; version 100 came in March 2022, and
+/// those since have followed each other by a month.
+fn is_outdated(major: u32, now: Timestamp) -> bool {
     const VERSION_100: i64 = 1_648_512_000;
-    const EACH: i64 = 28 * 86_400;
+    const EACH: i64 = 31 * 86_400;
     const AGE_MAX: i64 = 30 * 30 * 86_400;
     let released = VERSION_100 + (i64::from(major) - 100) * EACH;
-    seen.now.as_secs() - released > AGE_MAX
+    now.as_secs() - released > AGE_MAX
 }
 
 /// What a browser says when a person opens a link.
@@ -104,5 +106,22 @@ fn headers(tally: &mut Tally, request: &HitRequest, facts: &ClientFacts) {
     }
     if header("accept") == Some("*/*") {
         tally.add(10, "accepts anything, where browsers ask for a page");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_grow_old() {
+        let check = |major: u32, secs: i64, expected: bool| {
+            assert_eq!(is_outdated(major, Timestamp::from_millis(secs * 1000)), expected, "{major}");
+        };
+        // 120 came in December 2023, 126 in June 2024: thirty months later each is too old, and not before.
+        check(120, 1_779_000_000, false);
+        check(120, 1_780_000_000, true);
+        check(126, 1_795_305_600, false);
+        check(126, 1_796_000_000, true);
     }
 }

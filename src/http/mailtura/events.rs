@@ -90,7 +90,7 @@ impl Shape for EventBody {
                 "properties": {
                     "id": { "type": "string", "description": "The same in every attempt: who sees it twice has seen it." },
                     "type": { "type": "string", "enum": [
-                        "email.sent", "email.delivered", "email.deferred", "email.opened", "email.clicked",
+                        "email.sent", "email.delivered", "email.deferred", "email.delayed", "email.opened", "email.clicked",
                         "email.bounced", "email.complained", "email.failed", "email.opened_reclassified",
                         "email.clicked_reclassified",
                     ] },

@@ -48,6 +48,7 @@ pub(super) const EVENT_WORDS: &[&str] = &[
     "complained",
     "failed",
     "deferred",
+    "delayed",
     "hard_bounced",
     "soft_bounced",
     "opened_reclassified",

@@ -74,7 +74,7 @@ fn specifics(event: &Event) -> Fields {
         Detail::Sent => fields.with("sentAt", at),
         Detail::Delivered { .. } => fields.with("deliveredAt", at),
         Detail::Deferred { cause, next_at } => {
-            let fields = fields.with_all(why(cause)).with("deferredAt", at);
+            let fields = fields.with_all(why(cause.why_not_yet(), cause)).with("deferredAt", at);
             match next_at {
                 Some(next_at) => fields.with("nextAttemptAt", next_at.rfc3339_millis()),
                 None => fields,
@@ -82,9 +82,9 @@ fn specifics(event: &Event) -> Fields {
         }
         Detail::Bounced { cause } => {
             let bounce_type = if event.kind == EventKind::HardBounced { "hard" } else { "soft" };
-            fields.with("bounceType", bounce_type).with_all(why(cause)).with("bouncedAt", at)
+            fields.with("bounceType", bounce_type).with_all(why(cause.reason.sentence(), cause)).with("bouncedAt", at)
         }
-        Detail::Failed { cause } => fields.with_all(why(cause)).with("failedAt", at),
+        Detail::Failed { cause } => fields.with_all(why(cause.reason.sentence(), cause)).with("failedAt", at),
         Detail::Opened { visitor } => fields.with("openedAt", at).with_all(who(visitor)),
         Detail::Clicked { url, visitor } => {
             fields.with("url", url.as_str()).with("clickedAt", at).with_all(who(visitor))
@@ -105,9 +105,9 @@ fn specifics(event: &Event) -> Fields {
 
 /// `reason` is a sentence, `diagnosticCode` what the codes were (`550 5.1.1`), `diagnosticMessage` the other side's
 /// own words when it had any.
-fn why(cause: &Cause) -> Fields {
+fn why(sentence: &str, cause: &Cause) -> Fields {
     Fields::default()
-        .with("reason", cause.reason.sentence())
+        .with("reason", sentence)
         .with("diagnosticCode", codes(cause))
         .with_some("diagnosticMessage", Some(cause.diagnostic.as_str()).filter(|words| !words.is_empty()))
 }

@@ -90,7 +90,7 @@ fn details(event: &Event, message: &Message) -> Fields {
         }
         Detail::Deferred { cause, next_at } => {
             let fields = fields
-                .with("reason", cause.reason.sentence())
+                .with("reason", cause.why_not_yet())
                 .with("recipient", recipient)
                 .with("time", at)
                 .with("diagnostic_message", spoken(cause));
