@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::config::Settings;
 use crate::ids::IdSource;
@@ -32,28 +32,39 @@ pub(super) fn find(settings: &Settings, ids: &IdSource) -> anyhow::Result<Found>
     let path = settings.master_key_file.clone().unwrap_or_else(|| settings.data.join(USUAL_FILE));
     let is_new =
         make(&path, &MasterKey::new(ids.bytes())).with_context(|| format!("make the master key {}", path.display()))?;
-    let text = fs::read_to_string(&path).with_context(|| format!("read the master key {}", path.display()))?;
-    let master = MasterKey::from_text(&text)
-        .with_context(|| format!("the master key {} must be the base64 of 32 bytes", path.display()))?;
-    Ok(Found { master, made: is_new.then_some(path) })
+    Ok(Found { master: read(&path)?, made: is_new.then_some(path) })
 }
 
-/// Looks at the key that `settings` name, and makes none.
+fn read(path: &Path) -> anyhow::Result<MasterKey> {
+    let text = fs::read_to_string(path).with_context(|| format!("read the master key {}", path.display()))?;
+    MasterKey::from_text(&text)
+        .with_context(|| format!("the master key {} must be the base64 of 32 bytes", path.display()))
+}
+
+/// Looks at the key that `settings` name, and makes none. That there is none yet is well where there is no database yet.
 pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     let set = settings.master_key.reveal();
     if !set.is_empty() {
-        MasterKey::from_text(set).context("master_key: it must be the base64 of 32 bytes")?;
+        return MasterKey::from_text(set).map(drop).context("master_key: it must be the base64 of 32 bytes");
     }
-    Ok(())
+    let path = settings.master_key_file.clone().unwrap_or_else(|| settings.data.join(USUAL_FILE));
+    if path.exists() {
+        return read(&path).map(drop);
+    }
+    match settings.database.sqlite_path().filter(|database| database.exists()) {
+        Some(database) => bail!("{} is not there, which {} was sealed with", path.display(), database.display()),
+        None => Ok(()),
+    }
 }
 
 impl Found {
-    /// The database wants another key: one that was made for it a moment ago is of no use and would only mislead.
-    pub(super) fn is_refused(&self) {
-        if let Some(path) = &self.made {
-            // It fails if somebody was faster, and then it is gone as well.
-            let _ = fs::remove_file(path);
-        }
+    /// The database wants another key: one that was made for it a moment ago is of no use and would only mislead. What was
+    /// missing then.
+    pub(super) fn is_refused(&self) -> Option<String> {
+        let path = self.made.as_ref()?;
+        // It fails if somebody was faster, and then it is gone as well.
+        let _ = fs::remove_file(path);
+        Some(format!("the master key {} is not there", path.display()))
     }
 }
 
@@ -99,10 +110,26 @@ mod tests {
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         assert_eq!(fs::read_dir(&settings.data).unwrap().count(), 1);
-        again.is_refused();
+        check(&settings).unwrap();
+        assert_eq!(again.is_refused(), None);
         assert!(path.exists());
-        first.is_refused();
+        assert_eq!(first.is_refused(), Some(format!("the master key {} is not there", path.display())));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_start_would_stop_at_is_found_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("postback.db");
+        let url = format!("sqlite:{}", database.display());
+        let settings = Settings { data: folder.path().to_owned(), database: url.into(), ..Settings::default() };
+        check(&settings).unwrap();
+        fs::write(&database, "").unwrap();
+        let told = check(&settings).unwrap_err().to_string();
+        assert!(told.contains("master.key is not there"), "{told}");
+        fs::write(folder.path().join(USUAL_FILE), "nonsense").unwrap();
+        let told = check(&settings).unwrap_err().to_string();
+        assert!(told.contains("must be the base64 of 32 bytes"), "{told}");
     }
 
     #[test]

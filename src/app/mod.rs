@@ -401,10 +401,9 @@ pub async fn open_store(settings: &Settings, handoff: usize, clock: &Clock, ids:
         answer_within: ANSWER_WITHIN,
     };
     let opened = Store::open(options, clock.clone()).await;
-    if matches!(opened, Err(StoreError::Corrupt(_))) {
-        key.is_refused();
-    }
-    opened.with_context(|| format!("open the database {}", settings.database))
+    let missing = if matches!(opened, Err(StoreError::Corrupt(_))) { key.is_refused() } else { None };
+    let missing = missing.map_or(String::new(), |missing| format!("; {missing}"));
+    opened.with_context(|| format!("open the database {}{missing}", settings.database))
 }
 
 /// What fetches on our own behalf, from where webhooks may go too, and from our own doors: a tracking host leads there.
