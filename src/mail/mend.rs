@@ -133,10 +133,7 @@ impl Mend<'_> {
             }
             let whole = &head[field.range.clone()];
             let ascii = if self.need == Need::Ascii && !whole.is_ascii() { fields::in_ascii(&field) } else { None };
-            match ascii {
-                Some(ascii) => folded(&ascii, &mut self.out),
-                None => folded(whole, &mut self.out),
-            }
+            short(ascii.as_deref().unwrap_or(whole), &mut self.out);
         }
         if let Some(encoding) = encoding.filter(|_| !is_labelled) {
             self.line(&format!("Content-Transfer-Encoding: {encoding}"));
@@ -206,6 +203,33 @@ fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
         } else {
             out.extend_from_slice(format!("={byte:02X}").as_bytes());
         }
+    }
+}
+
+/// Whether a whole field has lines of at most [`LINE_BYTES_MAX`], or can be given such.
+pub fn can_be_short(field: &[u8]) -> bool {
+    if !has_long_line(field) {
+        return true;
+    }
+    let mut out = Vec::with_capacity(field.len() * 2);
+    short(field, &mut out);
+    !has_long_line(&out)
+}
+
+/// Writes a whole field with its last line end, in lines that fit: folded at blanks; where that is not enough, written
+/// anew as its syntax allows. One that allows nothing keeps its long line.
+fn short(field: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    folded(field, out);
+    if !has_long_line(&out[start..]) {
+        return;
+    }
+    let Some(anew) = headers::fields(field).next().and_then(|field| fields::shortened(&field)) else { return };
+    let mut lines = Vec::with_capacity(anew.len());
+    folded(&anew, &mut lines);
+    if !has_long_line(&lines) {
+        out.truncate(start);
+        out.extend(lines);
     }
 }
 
@@ -334,10 +358,57 @@ mod tests {
         let text = String::from_utf8(mended).unwrap();
         assert!(text.split("\r\n").all(|line| line.len() <= 998));
         assert_eq!(text.replace("\r\n ", " "), mail.replace('\n', "\r\n"));
-        let whole = format!("Subject: {}\n\n", "x".repeat(2_000));
-        let folded = format!("Subject:\n {}\n\n", "x".repeat(2_000));
-        check(Need::ShortLines, &whole, &folded);
-        check(Need::ShortLines, &folded, &folded);
+    }
+
+    /// Fields without a blank at which to fold: each means the same after as before, in lines that fit.
+    #[test]
+    fn long_fields_without_blanks_are_written_anew() {
+        let short = |field: &str| {
+            let mail = format!("{field}\r\n\r\n");
+            let mended = mended(mail.as_bytes(), Need::ShortLines).into_owned();
+            assert!(!has_long_line(&mended), "{field}");
+            assert!(can_be_short(format!("{field}\r\n").as_bytes()));
+            assert_eq!(super::mended(&mended, Need::Ascii), mended, "twice");
+            String::from_utf8(mended).unwrap()
+        };
+        let decoded = |text: &str| headers::fields(text.as_bytes()).next().unwrap().decoded();
+        let unfolded = |text: &str| text.replace("\r\n\t", "").replace("\r\n", "");
+        let x = "x".repeat(3_000);
+        let subject = short(&format!("Subject: {x}"));
+        assert!(subject.starts_with("Subject: =?utf-8?B?eHh4") && subject.lines().all(|line| line.len() <= 86));
+        assert_eq!(decoded(&subject), x);
+        assert_eq!(decoded(&short(&format!("Subject:\r\n {x}"))), x);
+        let packed = STANDARD.encode("grün".repeat(500));
+        assert_eq!(decoded(&short(&format!("X-Note: =?utf-8?B?{packed}?="))), "grün".repeat(500));
+        // Where the syntax allows a fold, not a byte changes.
+        let people = |count| (0..count).map(|place| format!("a{place}@b.example")).collect::<Vec<_>>().join(",");
+        for field in [
+            format!("To:{}", people(300)),
+            format!("References:{}", "<12345678@b.example>".repeat(200)),
+            format!("DKIM-Signature:v=1;b={}", "Q".repeat(2_500)),
+            format!("Autocrypt:addr=a@b.example;keydata={}", "Q".repeat(5_000)),
+        ] {
+            assert_eq!(unfolded(&short(&field)), field);
+        }
+        let named = short(&format!("From: \"{x}\" <a@b.example>"));
+        assert!(named.ends_with(" <a@b.example>\r\n\r\n"), "{named}");
+        let file = short(&format!("Content-Disposition:attachment;filename=\"{x}.pdf\""));
+        let file = headers::fields(file.as_bytes()).next().unwrap().content_type().unwrap();
+        assert_eq!(file.attribute("filename").map(str::len), Some(3_004));
+    }
+
+    #[test]
+    fn fields_that_cannot_be_short() {
+        let x = "x".repeat(1_000);
+        let check = |start: &str, rest: &str| {
+            assert!(!can_be_short(format!("{start} {rest}\r\n").as_bytes()), "{start}");
+            let fold = if start.len() < 998 { "\n" } else { "" };
+            check(Need::ShortLines, &format!("{start} {rest}\nA: y\n\n"), &format!("{start}{fold} {rest}\nA: y\n\n"));
+        };
+        check("Message-ID:", &format!("<{x}@b.example>"));
+        check("To:", &format!("{x}@b.example"));
+        check("List-Unsubscribe:", &format!("<https://b.example/{x}>"));
+        check(&format!("{x}:"), "y");
     }
 
     proptest! {

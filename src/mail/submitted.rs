@@ -27,6 +27,8 @@ pub const HEADER_BYTES_MAX: usize = 100 * 1024;
 pub const HOPS_MAX: usize = 100;
 /// Those of them that may be ours: a mail may come to us from one that we sent, but not again and again.
 pub const OWN_HOPS_MAX: usize = 3;
+/// Of a field's name, so much is shown to whoever has to change it.
+const FIELD_NAME_SHOWN: usize = 76;
 /// Tags of one message.
 pub const TAGS_MAX: usize = 10;
 /// Files of the cache that one message may name.
@@ -107,6 +109,9 @@ pub enum Unreadable {
     /// A field of its header has a blank or an 8-bit character in its name.
     #[error("a field of the header has a name that is none")]
     BadName,
+    /// A line of its header is longer than mail may have, and cannot be folded (RFC 5322 §2.1.1).
+    #[error("the field {0} has a line of more than 998 characters that cannot be folded")]
+    LongLine(String),
     /// A field stands more than once that may stand once (RFC 5322 §3.6).
     #[error("the header has more than one {0}")]
     Twice(&'static str),
@@ -168,6 +173,10 @@ pub fn read(message: &[u8], hostname: &str) -> Result<Submitted, Unreadable> {
         }
         if !field.name.iter().all(|byte| matches!(byte, 33..=126)) {
             return Err(Unreadable::BadName);
+        }
+        if !is_dropped(&field) && !mend::can_be_short(&message[field.range.clone()]) {
+            let name = &field.name[..field.name.len().min(FIELD_NAME_SHOWN)];
+            return Err(Unreadable::LongLine(String::from_utf8_lossy(name).into_owned()));
         }
         if let Some(name) = ONCE.iter().find(|name| field.is(name)) {
             if seen.contains(name) {
@@ -441,5 +450,9 @@ mod tests {
         assert!(read(format!("{}\r\n", own.repeat(3)).as_bytes(), "mail.example").is_ok());
         check(&format!("{}\r\n", own.repeat(4)), Unreadable::Loop);
         check(&format!("X: {}\r\n\r\n", "a".repeat(HEADER_BYTES_MAX)), Unreadable::HeaderTooLarge);
+        let long = "a".repeat(1_000);
+        check(&format!("Message-ID: <{long}@b.example>\r\n\r\n"), Unreadable::LongLine("Message-ID".into()));
+        check(&format!("{long}: b\r\n\r\n"), Unreadable::LongLine(long[..FIELD_NAME_SHOWN].into()));
+        assert!(read(format!("X-TM-CLIENT-REF: {long}\r\nSubject: {long}\r\n\r\n").as_bytes(), "mail.example").is_ok());
     }
 }

@@ -207,7 +207,7 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
                 Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Nul | Unreadable::Switch(_) => {
                     (554, "5.6.0")
                 }
-                Unreadable::TooManyParts | Unreadable::TooDeep => (554, "5.6.0"),
+                Unreadable::TooManyParts | Unreadable::TooDeep | Unreadable::LongLine(_) => (554, "5.6.0"),
                 Unreadable::HeaderTooLarge => (552, "5.3.4"),
                 Unreadable::Twice(_) | Unreadable::BadName | Unreadable::KeyTaken => (550, "5.6.0"),
                 Unreadable::Loop => (554, "5.4.6"),

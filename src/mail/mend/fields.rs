@@ -1,5 +1,7 @@
-//! One field of a header, written in ASCII: encoded words (RFC 2047), encoded parameters (RFC 2231), A-labels.
+//! One field of a header, written in ASCII or in short lines: encoded words (RFC 2047), encoded parameters (RFC 2231),
+//! A-labels, folds where a field's syntax has blanks or might have them.
 
+use super::LINE_BYTES_MAX;
 use crate::mail::compose::{encoded_words, is_token};
 use crate::mail::headers::Field;
 use crate::mail::submitted::mailboxes;
@@ -20,16 +22,44 @@ const OF_ADDRESSES: &[&str] = &[
     "Disposition-Notification-To",
 ];
 
+/// Other fields with a syntax, in which an encoded word means nothing; those of [`OF_ADDRESSES`] have one too.
+const STRUCTURED: &[&str] = &[
+    "Received",
+    "Return-Path",
+    "Date",
+    "Resent-Date",
+    "Message-ID",
+    "Resent-Message-ID",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Auto-Submitted",
+    "Precedence",
+    "Keywords",
+    "TLS-Required",
+    "Feedback-ID",
+    "Autocrypt",
+];
+
+/// The same, by how their names begin.
+const STRUCTURED_FAMILIES: &[&str] = &["Content-", "List-", "DKIM-", "ARC-", "Resent-"];
+
+/// Fields that hold base64, in which blanks may stand anywhere (RFC 6376 §3.2).
+const OF_BASE64: &[&str] = &["DKIM-Signature", "ARC-Seal", "ARC-Message-Signature", "Autocrypt"];
+
+/// Longest text of a name or of a parameter that stays in one piece.
+const PIECE_BYTES_MAX: usize = 500;
+/// Bytes of a parameter in each of its pieces.
+const CONTINUATION_BYTES: usize = 20;
+/// What is longer is not written anew.
+const REWRITTEN_BYTES_MAX: usize = 64 << 10;
+
 /// What stands between two items of a list.
 const FOLD: &str = "\r\n\t";
 
 /// The whole field with its last line end; `None` when ASCII cannot say it.
 pub(super) fn in_ascii(field: &Field<'_>) -> Option<Vec<u8>> {
-    let text = match std::str::from_utf8(field.value) {
-        Ok(text) => text.to_owned(),
-        // Not UTF-8: most likely Latin-1, whose bytes are its characters.
-        Err(_) => field.value.iter().map(|byte| char::from(*byte)).collect(),
-    };
+    let text = text(field);
     let field = &Field { value: text.as_bytes(), ..field.clone() };
     let value = match () {
         () if OF_ADDRESSES.iter().any(|name| field.is(name)) => addresses(field)?,
@@ -40,6 +70,89 @@ pub(super) fn in_ascii(field: &Field<'_>) -> Option<Vec<u8>> {
     // Decoded text may hold line ends, which would begin another field.
     let is_one = value.split(FOLD).all(|item| item.is_ascii() && !has_controls(item));
     is_one.then(|| format!("{name}: {value}\r\n").into_bytes())
+}
+
+fn text(field: &Field<'_>) -> String {
+    match std::str::from_utf8(field.value) {
+        Ok(text) => text.to_owned(),
+        // Not UTF-8: most likely Latin-1, whose bytes are its characters.
+        Err(_) => field.value.iter().map(|byte| char::from(*byte)).collect(),
+    }
+}
+
+/// The whole field with its last line end, with blanks enough to be folded at; `None` when its syntax allows none.
+pub(super) fn shortened(field: &Field<'_>) -> Option<Vec<u8>> {
+    if field.value.len() > REWRITTEN_BYTES_MAX {
+        return None;
+    }
+    let is_of_addresses = OF_ADDRESSES.iter().any(|name| field.is(name));
+    if (is_of_addresses || is_structured(field))
+        && let Some(separated) = separated(field)
+    {
+        return Some(separated);
+    }
+    let text = text(field);
+    let anew = &Field { value: text.as_bytes(), ..field.clone() };
+    let value = match () {
+        () if is_of_addresses => addresses(anew)?,
+        () if field.is("Content-Type") || field.is("Content-Disposition") => parameters(anew)?,
+        () if is_structured(field) => return None,
+        () => encoded_words(&anew.decoded()).replace(' ', "\r\n "),
+    };
+    let name = std::str::from_utf8(field.name).ok()?;
+    Some(format!("{name}: {value}\r\n").into_bytes())
+}
+
+fn is_structured(field: &Field<'_>) -> bool {
+    let is_of_family = |family: &&str| {
+        let start = field.name.get(..family.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(family.as_bytes()))
+    };
+    let is_text = field.is("Content-Description");
+    !is_text && (STRUCTURED.iter().any(|name| field.is(name)) || STRUCTURED_FAMILIES.iter().any(is_of_family))
+}
+
+/// The field, folded behind the separators of lists and parameters, between message ids, and within base64; the bytes
+/// between the folds are as they were. `None` when a line stays too long.
+fn separated(field: &Field<'_>) -> Option<Vec<u8>> {
+    let is_of_base64 = OF_BASE64.iter().any(|name| field.is(name));
+    let mut out = [field.name, b":"].concat();
+    // Where the line that is being written began, and where it may end.
+    let (mut line, mut fold) = (0, None);
+    let (mut is_quoted, mut is_escaped, mut depth) = (false, false, 0_usize);
+    for (at, byte) in field.value.iter().copied().enumerate() {
+        let was_blank = out.last().is_some_and(|last| matches!(last, b' ' | b'\t'));
+        out.push(byte);
+        match byte {
+            b'\n' => (line, fold) = (out.len(), None),
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted || depth > 0 => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            b'(' | b'<' => depth += 1,
+            b')' | b'>' => depth = depth.saturating_sub(1),
+            b' ' | b'\t' if !was_blank && out.len() - 1 > line => fold = Some(out.len() - 1),
+            _ => {}
+        }
+        let is_open = is_quoted || depth > 0;
+        let next = field.value.get(at + 1).copied();
+        let is_between = matches!((byte, next), (b',' | b';', Some(_)) | (b'>', Some(b'<')));
+        if is_between && !is_open && !matches!(next, Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            fold = Some(out.len());
+        }
+        if out.len() - line >= LINE_BYTES_MAX && !matches!(next, None | Some(b'\r' | b'\n')) {
+            let place = fold.or_else(|| is_of_base64.then_some(out.len()))?;
+            let rest = out.split_off(place);
+            out.extend_from_slice(b"\r\n");
+            (line, fold) = (out.len(), None);
+            if !matches!(rest.first(), Some(b' ' | b'\t')) {
+                out.push(b'\t');
+            }
+            out.extend_from_slice(&rest);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    Some(out)
 }
 
 fn has_controls(text: &str) -> bool {
@@ -59,7 +172,7 @@ fn mailbox(mailbox: &Mailbox) -> Option<String> {
     };
     Some(match mailbox.name.as_str() {
         "" => address,
-        name if name.is_ascii() && !has_controls(name) => {
+        name if name.is_ascii() && !has_controls(name) && name.len() <= PIECE_BYTES_MAX => {
             format!("\"{}\" <{address}>", name.replace('\\', "\\\\").replace('"', "\\\""))
         }
         name => format!("{} <{address}>", encoded_words(name)),
@@ -75,6 +188,7 @@ fn parameters(field: &Field<'_>) -> Option<String> {
     for parameter in said.attributes().unwrap_or_default() {
         let (name, value) = (&parameter.name, &parameter.value);
         written += &match () {
+            () if value.len() > PIECE_BYTES_MAX => continued(name, value),
             () if is_token(value) => format!(";{FOLD}{name}={value}"),
             () if value.is_ascii() && !has_controls(value) && !value.contains(['"', '\\']) => {
                 format!(";{FOLD}{name}=\"{value}\"")
@@ -83,6 +197,22 @@ fn parameters(field: &Field<'_>) -> Option<String> {
         };
     }
     Some(written)
+}
+
+/// A parameter in pieces (RFC 2231 §4.1).
+fn continued(name: &str, value: &str) -> String {
+    let mut written = String::with_capacity(value.len() * 2);
+    let mut rest = value;
+    for place in 0_usize.. {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(CONTINUATION_BYTES));
+        let charset = if place == 0 { "utf-8''" } else { "" };
+        written += &format!(";{FOLD}{name}*{place}*={charset}{}", percent(piece));
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    written
 }
 
 fn percent(value: &str) -> String {
