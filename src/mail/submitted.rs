@@ -130,7 +130,8 @@ pub enum Unreadable {
     /// It has parts inside more than [`NESTING_MAX`] parts.
     #[error("the message has parts inside more than {NESTING_MAX} parts")]
     TooDeep,
-    /// It has passed more than [`HOPS_MAX`] mail servers, or us more than [`OWN_HOPS_MAX`] times.
+    /// It has passed more than [`HOPS_MAX`] mail servers, or us more than [`OWN_HOPS_MAX`] times, or says twice that it
+    /// was delivered here.
     #[error("the message has passed too many mail servers")]
     Loop,
 }
@@ -165,7 +166,7 @@ pub fn read(message: &[u8], hostname: &str) -> Result<Submitted, Unreadable> {
     let mut submitted = Submitted::default();
     let mut seen: Vec<&'static str> = Vec::new();
     let own_hop = format!("by {hostname} (Postback) ");
-    let (mut hops, mut own_hops, mut count) = (0, 0, 0);
+    let (mut hops, mut own_hops, mut own_marks, mut count) = (0, 0, 0, 0);
     for field in headers::fields(message) {
         count += 1;
         if field.name.is_empty() {
@@ -188,18 +189,28 @@ pub fn read(message: &[u8], hostname: &str) -> Result<Submitted, Unreadable> {
             hops += 1;
             own_hops += usize::from(memmem::find(field.value, own_hop.as_bytes()).is_some());
         }
+        own_marks += usize::from(is_own_mark(&field, hostname));
         take(&mut submitted, &field)?;
     }
     if count == 0 {
         return Err(Unreadable::NoHeader);
     }
-    if hops > HOPS_MAX || own_hops > OWN_HOPS_MAX {
+    if hops > HOPS_MAX || own_hops > OWN_HOPS_MAX || own_marks > 1 {
         return Err(Unreadable::Loop);
     }
     match parts::excess(message) {
         None => Ok(submitted),
         Some(Excess::Parts) => Err(Unreadable::TooManyParts),
         Some(Excess::Nesting) => Err(Unreadable::TooDeep),
+    }
+}
+
+/// Whether this field says that the mail was here: with our name, or with an address of it.
+fn is_own_mark(field: &Field<'_>, hostname: &str) -> bool {
+    (field.is("Delivered-To") || field.is("X-Loop")) && !hostname.is_empty() && {
+        let text = field.text();
+        let name = text.rsplit('@').next().unwrap_or_default();
+        name.trim_matches(['<', '>', ' ']).eq_ignore_ascii_case(hostname)
     }
 }
 

@@ -119,7 +119,11 @@ pub fn parse(line: &[u8], strictness: Strictness) -> Result<Command<'_>, Fault> 
     let (verb, rest) = line.split_at(verb_end);
     let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
     if line.iter().any(u8::is_ascii_control) {
-        return Err(Fault::Characters);
+        return Err(match () {
+            () if is("EHLO") => Fault::Usage("EHLO name"),
+            () if is("HELO") => Fault::Usage("HELO name"),
+            () => Fault::Characters,
+        });
     }
     if is("MAIL") {
         return envelope::mail(rest, strictness);
@@ -217,7 +221,8 @@ mod tests {
         check("HELO under_score", Ok(Command::Helo("under_score")));
         check("EHLO", Err(Fault::Usage("EHLO name")));
         check("EHLO a b", Err(Fault::Usage("EHLO name")));
-        check("EHLO a\u{1b}[31m", Err(Fault::Characters));
+        check("EHLO a\u{1b}[31m", Err(Fault::Usage("EHLO name")));
+        check("HELO a\rb", Err(Fault::Usage("HELO name")));
         check("EHLO grün", Err(Fault::Characters));
         check("DATA", Ok(Command::Data));
         check("DATA x", Err(Fault::Usage("DATA")));

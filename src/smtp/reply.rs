@@ -93,6 +93,7 @@ pub(super) const CHUNK_TOO_LARGE: Reply = last(552, "5.3.4", "the chunk is too l
 pub(super) const LOGIN_AGAIN: Reply = reply(503, "5.5.1", "you are authenticated already");
 pub(super) const LOGIN_FIRST: Reply = reply(530, "5.7.0", "Authentication required");
 pub(super) const TLS_FIRST: Reply = reply(530, "5.7.0", "Must issue a STARTTLS command first");
+pub(super) const REQUIRETLS_NEEDS_TLS: Reply = reply(530, "5.7.10", "REQUIRETLS needs TLS, say STARTTLS first");
 pub(super) const LOGIN_NEEDS_TLS: Reply = reply(538, "5.7.11", "Must issue a STARTTLS command first");
 pub(super) const WRONG_LOGIN: Reply = reply(535, "5.7.8", "Authentication Failed");
 pub(super) const NO_SUCH_RECIPIENT: Reply = reply(550, "5.1.1", "no such recipient here");

@@ -13,6 +13,11 @@ const ENVELOPE_ID_BYTES_MAX: usize = 100;
 /// Longest value of `ORCPT`, encoded (RFC 3461 §4.2).
 const ORIGINAL_BYTES_MAX: usize = 500;
 
+/// Parameters of `MAIL` that we offer.
+const OFFERED: &[&str] = &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS"];
+/// Those that we do not offer and whose values we know all the same (RFC 4865, RFC 6710): a bad one is called bad.
+const KNOWN: &[&str] = &["HOLDFOR", "HOLDUNTIL", "MT-PRIORITY"];
+
 /// A `MAIL` command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mail {
@@ -72,11 +77,13 @@ pub(super) fn mail(rest: &[u8], strictness: Strictness) -> Result<Command<'stati
     let sender = if path.is_empty() { None } else { Some(path.parse().map_err(Fault::Sender)?) };
     let mut mail = Mail { sender, ..Mail::default() };
     let mut seen = BTreeSet::new();
+    let mut is_offered = true;
     for parameter in split_parameters(parameters) {
-        let (name, value) = named(parameter, &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS"])?;
+        let (name, value) = named(parameter, OFFERED.iter().chain(KNOWN))?;
         let bad = Fault::Parameter(name);
         mail.extended = true;
-        if !seen.insert(name) {
+        // One mail is held for a time or until one.
+        if !seen.insert(if name == "HOLDUNTIL" { "HOLDFOR" } else { name }) {
             return Err(bad);
         }
         match (name, value) {
@@ -89,13 +96,19 @@ pub(super) fn mail(rest: &[u8], strictness: Strictness) -> Result<Command<'stati
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("RET", Some(value)) if is_one_of(value, &["FULL"]) => mail.returned = Some(Returned::Full),
             ("RET", Some(value)) if is_one_of(value, &["HDRS"]) => mail.returned = Some(Returned::Headers),
+            ("HOLDFOR" | "HOLDUNTIL", Some(_)) => is_offered = false,
+            ("MT-PRIORITY", Some(value)) if is_priority(value) => is_offered = false,
             ("ENVID", Some(value)) if value.len() <= ENVELOPE_ID_BYTES_MAX => {
                 mail.envelope_id = Some(from_xtext(value).ok_or(bad)?);
             }
             _ => return Err(bad),
         }
     }
-    if !path.is_ascii() && !mail.smtputf8 { Err(Fault::NeedsSmtpUtf8) } else { Ok(Command::Mail(mail)) }
+    match () {
+        () if !is_offered => Err(Fault::UnknownParameter),
+        () if !path.is_ascii() && !mail.smtputf8 => Err(Fault::NeedsSmtpUtf8),
+        () => Ok(Command::Mail(mail)),
+    }
 }
 
 /// What follows `RCPT`.
@@ -162,12 +175,15 @@ fn split_parameters(parameters: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The parameter's name, if it is one of `offered`, as it stands there; and its value.
-fn named<'a>(parameter: &'a str, offered: &[&'static str]) -> Result<(&'static str, Option<&'a str>), Fault> {
+fn named(
+    parameter: &str,
+    offered: impl IntoIterator<Item = &'static &'static str>,
+) -> Result<(&'static str, Option<&str>), Fault> {
     let (name, value) = match parameter.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (parameter, None),
     };
-    let known = offered.iter().find(|known| name.eq_ignore_ascii_case(known));
+    let known = offered.into_iter().find(|known| name.eq_ignore_ascii_case(known));
     known.map(|known| (*known, value)).ok_or(Fault::UnknownParameter)
 }
 
@@ -179,6 +195,11 @@ fn is_one_of(value: &str, words: &[&str]) -> bool {
 fn size(value: &str) -> Option<u64> {
     let digits = (1..=20).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+/// -9 to 9 (RFC 6710 §4.1).
+fn is_priority(value: &str) -> bool {
+    matches!(value.strip_prefix('-').unwrap_or(value).as_bytes(), [b'0'..=b'9'])
 }
 
 /// `NEVER` alone, or what is wanted, each once (RFC 3461 §4.1).
@@ -333,8 +354,22 @@ mod tests {
 
     #[test]
     fn parameters_that_are_not_offered() {
-        for parameter in ["FOO", "FOO=1", "NOTIFY=NEVER", "HOLDFOR=5", "MT-PRIORITY=99", "BY=1;R", "=1"] {
+        for parameter in [
+            "FOO",
+            "FOO=1",
+            "NOTIFY=NEVER",
+            "HOLDFOR=5",
+            "HOLDUNTIL=2030-01-01T00:00:00Z",
+            "MT-PRIORITY=-9",
+            "BY=1;R",
+            "=1",
+        ] {
             check(&format!("MAIL FROM:<a@b.example> {parameter}"), Err(Fault::UnknownParameter));
+        }
+        for (parameters, name) in
+            [("HOLDFOR=5 HOLDUNTIL=2030-01-01T00:00:00Z", "HOLDUNTIL"), ("MT-PRIORITY=99", "MT-PRIORITY")]
+        {
+            check(&format!("MAIL FROM:<a@b.example> {parameters}"), Err(Fault::Parameter(name)));
         }
         for parameter in ["FOO", "SIZE=1", "RRVS=2014-04-03T23:01:00Z", "RET=FULL"] {
             check(&format!("RCPT TO:<a@b.example> {parameter}"), Err(Fault::UnknownParameter));

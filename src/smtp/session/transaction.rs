@@ -49,6 +49,8 @@ impl Session {
             reply::MAIL_AGAIN
         } else if mail.extended && dialect == Dialect::Smtp {
             reply::NEEDS_EHLO
+        } else if mail.requires_tls && !matches!(self.tls, Tls::Active(_)) {
+            reply::REQUIRETLS_NEEDS_TLS
         } else if (mail.wishes() && !self.dsn_is_offered()) || (mail.requires_tls && !self.requiretls_is_offered()) {
             reply::NOT_OFFERED
         } else if self.grant.is_none() && !self.listener.is_for_reports() {
