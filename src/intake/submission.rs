@@ -264,7 +264,7 @@ impl Intake {
             self.check_size(submission)?;
             let id = MessageId::from_uuid(self.0.ids.uuid(now));
             let mut mail = self.sane(grant, submission, id, now)?;
-            if !mail.submitted.file_keys.is_empty() {
+            if !mail.submitted.files.is_empty() {
                 mail.content = self.with_files(grant, &mail, id).await?;
             }
             bytes += mail.content.len();
@@ -370,7 +370,7 @@ impl Intake {
     async fn with_files(&self, grant: &Grant, mail: &Sane, id: MessageId) -> Result<Bytes, Refusal> {
         let max_bytes = self.0.settings.message_bytes_max;
         let (mut files, mut bytes) = (Vec::new(), mail.content.len());
-        for key in &mail.submitted.file_keys {
+        for submitted::CachedFile { key, name } in &mail.submitted.files {
             let none = || Rejection::NoSuchFile { key: key.clone() };
             let file = file::id_of(key).ok_or_else(none)?;
             let found = self.0.store.cached_file(grant.agent.id, file).await.map_err(|fault| unavailable(&fault))?;
@@ -379,7 +379,8 @@ impl Intake {
             if bytes > max_bytes {
                 return Err(Rejection::TooLarge { max_bytes }.into());
             }
-            files.push(File { name: file.name, content_type: file.content_type, content });
+            let name = if name.is_empty() { file.name } else { name.clone() };
+            files.push(File { name, content_type: file.content_type, content });
         }
         let boundary = format!("=_{}", id.uuid().simple());
         Ok(compose::with_files(&mail.content, &files, &boundary).map_err(Rejection::from)?.into())

@@ -90,8 +90,17 @@ pub struct Submitted {
     pub is_automatic: bool,
     /// Switches set by header.
     pub switches: Switches,
-    /// Files of the agent's cache that are to be attached, by their keys.
-    pub file_keys: Vec<String>,
+    /// Files of the agent's cache that are to be attached.
+    pub files: Vec<CachedFile>,
+}
+
+/// A file of the agent's cache, as `X-TM-FILE-KEY` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedFile {
+    /// Its key.
+    pub key: String,
+    /// What the reader is to see; empty for the name that it has in the cache.
+    pub name: String,
 }
 
 /// Why a submitted mail cannot be taken.
@@ -230,16 +239,25 @@ fn take(submitted: &mut Submitted, field: &Field<'_>) -> Result<(), Unreadable> 
         "date" => submitted.has_date = true,
         "auto-submitted" | "list-id" | "precedence" => submitted.is_automatic |= is_automatic(field),
         "x-tm-file-key" => {
-            let keys = field.text();
-            let keys = keys.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned);
-            submitted.file_keys.extend(keys);
-            if submitted.file_keys.len() > FILE_KEYS_MAX {
+            submitted.files.extend(cached_files(field));
+            if submitted.files.len() > FILE_KEYS_MAX {
                 return Err(Unreadable::Switch("X-TM-FILE-KEY"));
             }
         }
         _ => switch(&mut submitted.switches, field)?,
     }
     Ok(())
+}
+
+/// `key,key` or `key:name,key:name`; keys without names may also stand with blanks between them.
+fn cached_files(field: &Field<'_>) -> Vec<CachedFile> {
+    let text = field.text();
+    let named = text.split(',').map(|item| item.split_once(':').unwrap_or((item, "")));
+    let files = named.flat_map(|(keys, name)| {
+        let name = Field { value: name.as_bytes(), ..field.clone() }.decoded().trim().to_owned();
+        keys.split_ascii_whitespace().map(move |key| CachedFile { key: key.to_owned(), name: name.clone() })
+    });
+    files.collect()
 }
 
 /// Whether this field says that a report would reach a program or a list (RFC 3834 §2, §5), which may answer it.
@@ -386,7 +404,7 @@ mod tests {
         assert_eq!(submitted.switches.client_reference, "order-7");
         assert_eq!(submitted.switches.track_opens, Some(false));
         assert_eq!(submitted.switches.tags, ["a", "b"]);
-        assert_eq!(submitted.file_keys, ["k1", "k2"]);
+        assert_eq!(submitted.files.iter().map(|file| file.key.as_str()).collect::<Vec<_>>(), ["k1", "k2"]);
         assert_eq!(submitted.switches.metadata.keys().collect::<Vec<_>>(), ["z", "a"]);
         let kept = String::from_utf8(kept(mail, &submitted, &ADDITIONS)).unwrap();
         assert!(kept.starts_with("Received: by mail.example\r\nDate: Mon"));
@@ -403,6 +421,22 @@ mod tests {
             "Received: by mail.example\r\nDate: Mon, 02 Mar 2026 08:15:00 +0000\r\nMessage-ID: <1@mail.example>\r\n\
              From: a@b.example\r\nSubject: x\r\n\r\nbody"
         );
+    }
+
+    #[test]
+    fn files_of_the_cache() {
+        let check = |value: &str, expected: &[(&str, &str)]| {
+            let mail = format!("X-TM-FILE-KEY: {value}\r\n\r\n");
+            let files = read(mail.as_bytes(), "mail.example").unwrap().files;
+            let files: Vec<(&str, &str)> = files.iter().map(|file| (file.key.as_str(), file.name.as_str())).collect();
+            assert_eq!(files, expected, "{value}");
+        };
+        check("a", &[("a", "")]);
+        check("a,b c , ,", &[("a", ""), ("b", ""), ("c", "")]);
+        check("a:x.jpg,b:y.pdf", &[("a", "x.jpg"), ("b", "y.pdf")]);
+        check("a : my holiday: 1.jpg ,\r\n\tb:, c", &[("a", "my holiday: 1.jpg"), ("b", ""), ("c", "")]);
+        check("a:=?utf-8?q?gr=C3=BCn=2C_2.jpg?=,b:grün", &[("a", "grün, 2.jpg"), ("b", "grün")]);
+        check(":x", &[]);
     }
 
     #[test]

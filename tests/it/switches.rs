@@ -23,6 +23,12 @@ fn a_header_names_files_of_the_cache() {
     let copy = printed(folder.path(), &["why", &promise[at..at + 36], "--mail"]);
     assert!(copy.contains("filename=\"invoice.pdf\"") && copy.contains("JVBERi0x"), "{copy}");
     assert!(copy.contains("\r\nHello\r\n") && !copy.contains("FILE-KEY"), "{copy}");
+    let renamed = format!("{file} : your bill.pdf, {file}:again.pdf");
+    let promise = session.submit("kim@there.example", mail(&renamed).as_bytes()).unwrap();
+    let at = promise.find("msg_").unwrap();
+    let copy = printed(folder.path(), &["why", &promise[at..at + 36], "--mail"]);
+    assert!(copy.contains("filename=\"your bill.pdf\"") && copy.contains("filename=\"again.pdf\""), "{copy}");
+    assert!(!copy.contains("invoice.pdf"), "{copy}");
     let refusal = session.submit("kim@there.example", mail("2d6f.0.h1.nobody.0").as_bytes()).unwrap_err().to_string();
     assert!(refusal.starts_with("554 5.6.0 the mail agent has no file"), "{refusal}");
     assert!(agent.stop().success());
