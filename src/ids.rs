@@ -51,14 +51,21 @@ impl IdSource {
 
     /// A password or key of 256 bits: 43 letters and digits after `prefix`.
     pub fn secret(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.letters(43))
+    }
+
+    /// A password of 142 bits: 24 letters and digits, for programs that cut what is longer.
+    pub fn password(&self) -> String {
+        self.letters(24)
+    }
+
+    fn letters(&self, count: usize) -> String {
         const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        let mut text = String::from(prefix);
-        while text.len() < prefix.len() + 43 {
+        let mut text = String::new();
+        while text.len() < count {
             let drawn = self.bytes::<64>();
             let usable = drawn.iter().filter(|byte| **byte < 248);
-            text.extend(
-                usable.take(prefix.len() + 43 - text.len()).map(|byte| char::from(LETTERS[usize::from(byte % 62)])),
-            );
+            text.extend(usable.take(count - text.len()).map(|byte| char::from(LETTERS[usize::from(byte % 62)])));
         }
         text
     }
@@ -112,6 +119,7 @@ mod tests {
     #[test]
     fn secrets_have_their_length() {
         assert_eq!(IdSource::system().secret("pb_").len(), 46);
+        assert_eq!(IdSource::system().password().len(), 24);
         assert_eq!(IdSource::system().webhook_secret().len(), "whsec_".len() + 44);
     }
 }

@@ -53,7 +53,10 @@ pub fn credential(
     ids: &IdSource,
 ) -> (Credential, Secret) {
     let now = clock.now();
-    let secret = ids.secret("pb_");
+    let secret = match kind {
+        CredentialKind::ApiKey | CredentialKind::OperatorKey => ids.secret("pb_"),
+        CredentialKind::SmtpPassword => ids.password(),
+    };
     let credential = Credential {
         id: CredentialId::from_uuid(ids.uuid(now)),
         tenant: agent.tenant,
