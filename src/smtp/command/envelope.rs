@@ -222,14 +222,25 @@ fn notify(value: &str) -> Option<Notify> {
     Some(notify)
 }
 
-/// The kind of the address, an atom, and the address (RFC 3461 §4.2).
+/// The kind of the address, an atom, and the address (RFC 3461 §4.2). One of kind `utf-8` may be written as it is
+/// (RFC 6533 §3), and is kept in the form that is ASCII.
 fn original(value: &str) -> Option<String> {
     let (kind, address) = value.split_once(';')?;
     let is_atom = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if value.len() > ORIGINAL_BYTES_MAX || !is_atom || address.is_empty() {
         return None;
     }
-    Some(format!("{kind};{}", from_xtext(address)?))
+    let written = if kind.eq_ignore_ascii_case("utf-8") { in_ascii(address) } else { address.to_owned() };
+    Some(format!("{kind};{}", from_xtext(&written)?))
+}
+
+/// With `\x{…}` for each character beyond ASCII (RFC 6533 §3).
+fn in_ascii(address: &str) -> String {
+    let written = |char: char| match char.is_ascii() {
+        true => char.to_string(),
+        false => format!("\\x{{{:X}}}", u32::from(char)),
+    };
+    address.chars().map(written).collect()
 }
 
 /// RFC 3461 §4: visible ASCII but `=`, with `+` and two upper-case hexadecimal digits for the rest.
@@ -414,7 +425,20 @@ mod tests {
         bad.into_iter().for_each(|bad| check(&format!("NOTIFY{bad}"), Err("NOTIFY")));
         check("ORCPT=rfc822;a+40b.example", Ok((None, "rfc822;a@b.example")));
         check("ORCPT=rfc822;a@b.example NOTIFY=FAILURE", Ok((Some("f"), "rfc822;a@b.example")));
-        let bad = ["=a@b.example", "=;a", "=rfc822;", "", "=rfc822;a+0Ab", "=rf c", "=r\u{f6};a"];
+        check("ORCPT=utf-8;grå@exämple.com", Ok((None, "utf-8;gr\\x{E5}@ex\\x{E4}mple.com")));
+        check("ORCPT=UTF-8;gr\\x{E5}+2Bnews@b.example", Ok((None, "UTF-8;gr\\x{E5}+news@b.example")));
+        let bad = [
+            "=rfc822;grå@b.example",
+            "=utf-8;å+0Ab",
+            "=utf-8;å=b",
+            "=a@b.example",
+            "=;a",
+            "=rfc822;",
+            "",
+            "=rfc822;a+0Ab",
+            "=rf c",
+            "=r\u{f6};a",
+        ];
         bad.into_iter().for_each(|bad| check(&format!("ORCPT{bad}"), Err("ORCPT")));
         check(&format!("ORCPT=rfc822;{}", "x".repeat(493)), Ok((None, &format!("rfc822;{}", "x".repeat(493)))));
         check(&format!("ORCPT=rfc822;{}", "x".repeat(494)), Err("ORCPT"));
