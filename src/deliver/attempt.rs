@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::copy::{Copy, Form, NoCopy, Taken};
 use super::dialogue::Dialogue;
-use super::exchangers::exchangers;
+use super::exchangers::{Nowhere, exchangers};
 use super::health::ASKED_EVERY;
 use super::judge;
 use super::opening::TlsTried;
@@ -112,6 +112,8 @@ struct Conversed {
 enum Onward {
     /// To the next host.
     Next,
+    /// To the next host; mail may be sent to no address of this one.
+    Barred,
     /// It has ended, with what the trip's last stop says.
     Ended,
     /// The store is away; nothing was tried.
@@ -173,6 +175,7 @@ impl Deliver {
             return Attempted::Tried(trip.ended(first));
         }
         let fit = first_fit(hops, &self.sites, now);
+        let mut is_barred = false;
         let skipped = hops.iter().position(|hop| fit.is_some_and(|fit| std::ptr::eq(fit, hop))).unwrap_or_default();
         for hop in &hops[skipped..] {
             let onward = match hop {
@@ -184,13 +187,18 @@ impl Deliver {
                 Hop::Smarthost(host) => self.try_host(&mut trip, host).await,
                 Hop::Exchangers(pool) => self.try_exchangers(&mut trip, pool).await,
             };
+            is_barred = matches!(onward, Onward::Barred);
             match onward {
-                Onward::Next => {}
+                Onward::Next | Onward::Barred => {}
                 Onward::Ended => break,
                 Onward::StoreAway => return Attempted::StoreAway,
                 Onward::Misplaced => return Attempted::Misplaced,
                 Onward::PutOff(until) => return Attempted::PutOff(until),
             }
+        }
+        if let Some(last) = trip.last.as_mut().filter(|_| is_barred) {
+            let nowhere = Nowhere::NotPublic(delivery.address.domain().to_owned());
+            last.outcome = judge::nowhere(&nowhere, delivery.attempts);
         }
         if trip.last.is_none() && trip.rest.is_some() && leased.mark == Mark::Asked {
             // Another that was asked for is finding out whether they are well again.
@@ -255,6 +263,7 @@ impl Deliver {
             Choice::From(source) => Some(source),
             Choice::NotBefore(until) => return Onward::PutOff(until),
         };
+        let mut are_barred = true;
         for name in found.hosts {
             let assurance = self.policies.of_exchanger(&wish, &name, trip.leased.message.facts.tls).await;
             let yardstick = || Yardstick::new(domain, &name, &wish, &assurance);
@@ -265,6 +274,7 @@ impl Deliver {
                     trip.dialogue.happened(&format!("{name} is passed over: {fault}"));
                     let failure = Failure::Broke(Stage::StartTls, fault.clone());
                     trip.stops(MX, judge::outcome(&Err(failure), &self.parts.rules));
+                    are_barred = false;
                     continue;
                 }
             };
@@ -273,7 +283,8 @@ impl Deliver {
                 self.count(trip, Some(&tried), yardstick);
             }
             match onward {
-                Onward::Next => {}
+                Onward::Barred => {}
+                Onward::Next => are_barred = false,
                 onward => return onward,
             }
         }
@@ -281,7 +292,7 @@ impl Deliver {
             // It met nobody who would hear it.
             self.sources.give_back(&source, self.parts.clock.now());
         }
-        Onward::Next
+        if are_barred { Onward::Barred } else { Onward::Next }
     }
 
     async fn try_host(&self, trip: &mut Trip<'_>, host: &Host) -> Onward {
@@ -321,14 +332,20 @@ impl Deliver {
             trip.signal = judge::signal(&ended, &self.parts.rules);
         }
         let is_about_the_host = judge::is_about_the_host(&ended);
-        self.note_health(host, is_about_the_host, tried_at);
+        let is_barred = matches!(ended, Err(Failure::Broke(_, Fault::NotPublic)));
+        // A host that nobody may call is not ill.
+        self.note_health(host, is_about_the_host && !is_barred, tried_at);
         let (mut outcome, code) = (judge::outcome(&ended, &self.parts.rules), code(&ended));
         if let Outcome::Delivered { next_hop_tells, .. } = &mut outcome {
             *next_hop_tells = tells;
         }
         trip.last = Some(Stop { outcome, route: host.route.clone(), peer, tls, code });
         let may_another = matches!(ended, Err(Failure::Unfit(Unfit::TlsNotPromised)));
-        if is_about_the_host || may_another { Onward::Next } else { Onward::Ended }
+        match () {
+            () if is_barred => Onward::Barred,
+            () if is_about_the_host || may_another => Onward::Next,
+            () => Onward::Ended,
+        }
     }
 
     fn note_health(&self, host: &Host, has_failed: bool, tried_at: Timestamp) {

@@ -24,6 +24,9 @@ pub enum Nowhere {
     /// None of its exchangers is a name of a host.
     #[error("{0} has no exchanger that is a host name")]
     NoHost(String),
+    /// None of its exchangers has an address that mail may be sent to.
+    #[error("{0} has no exchanger with an address that is public and not our own; [egress] allow makes exceptions")]
+    NotPublic(String),
     /// We are its best exchanger ourselves.
     #[error("{0} has this machine as its best mail exchanger")]
     Loop(String),

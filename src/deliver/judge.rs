@@ -59,6 +59,7 @@ pub fn nowhere(nowhere: &Nowhere, attempt: u32) -> Outcome {
         Nowhere::NullMx(_) => (Reason::NoMailHost, "5.1.10", "deliver.null_mx"),
         Nowhere::NoSuchDomain(_) => (Reason::DomainUnknown, "5.1.2", "deliver.no_such_domain"),
         Nowhere::NoHost(_) => (Reason::NoMailHost, "5.4.4", "deliver.no_host"),
+        Nowhere::NotPublic(_) => (Reason::Security, "5.4.4", "deliver.not_public"),
         Nowhere::Loop(_) => (Reason::RoutingLoop, "5.4.6", "deliver.loop"),
         Nowhere::Dns { .. } => (Reason::NetworkError, "4.4.3", "deliver.dns"),
     };
@@ -154,6 +155,7 @@ fn meaning(stage: Stage, fault: &Fault) -> (Reason, &'static str) {
         Fault::Dns { .. } => (Reason::NetworkError, "4.4.3"),
         Fault::BadReply(_) | Fault::OutOfStep => (Reason::ProtocolError, "4.5.0"),
         Fault::Tls(_) => (Reason::TlsFailed, "4.7.5"),
+        Fault::NotPublic => (Reason::Security, "4.4.4"),
         Fault::Unwilling(_) => (Reason::Security, "4.7.0"),
     }
 }
@@ -166,6 +168,7 @@ fn fault_rule(fault: &Fault) -> &'static str {
         Fault::BadReply(_) => "deliver.bad_reply",
         Fault::OutOfStep => "deliver.out_of_step",
         Fault::Tls(_) => "deliver.tls",
+        Fault::NotPublic => "deliver.not_public",
         Fault::Unwilling(_) => "deliver.unwilling",
     }
 }
@@ -191,6 +194,7 @@ pub fn signal(ended: &Result<Reply, Failure>, rules: &Rules) -> Option<Signal> {
     match ended {
         Ok(_) | Err(Failure::Unfit(_)) => Some(Signal::Heard),
         Err(Failure::Said(_, reply)) if asks_for_less(reply, rules) => Some(Signal::Slower),
+        Err(Failure::Broke(_, Fault::NotPublic)) => None,
         Err(Failure::Said(stage, _) | Failure::Broke(stage, _)) if is_before_mail(*stage) => Some(Signal::Nobody),
         Err(Failure::Said(..)) => Some(Signal::Heard),
         Err(Failure::Broke(..) | Failure::Unclear(_)) => None,
@@ -350,6 +354,7 @@ mod tests {
         broke(Stage::Hello, Fault::BadReply(BadReply::MixedCodes), Reason::ProtocolError);
         broke(Stage::StartTls, Fault::Tls(flaw()), Reason::TlsFailed);
         broke(Stage::Auth, Fault::Unwilling("no"), Reason::Security);
+        broke(Stage::Connect, Fault::NotPublic, Reason::Security);
         check(Err(Failure::Unclear(Fault::TimedOut(600))), "deferred", Some(Reason::NetworkError));
         let unfit = |unfit, reason| check(Err(Failure::Unfit(unfit)), "refused", Some(reason));
         unfit(Unfit::TooLarge { limit: 10 }, Reason::MessageTooLarge);
@@ -372,6 +377,7 @@ mod tests {
         check(Nowhere::NoSuchDomain, ["deferred", "refused"], Class::Hard);
         check(Nowhere::NoHost, ["deferred", "refused"], Class::Hard);
         check(Nowhere::Loop, ["refused", "refused"], Class::Soft);
+        check(Nowhere::NotPublic, ["refused", "refused"], Class::Soft);
         check(|domain| Nowhere::Dns { domain, why: DnsError::Timeout }, ["deferred", "deferred"], Class::Soft);
     }
 

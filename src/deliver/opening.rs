@@ -196,14 +196,16 @@ impl Peer {
     /// The first of the host's addresses that takes a connection.
     async fn dial(&self, resolver: &dyn Resolver, dialogue: &mut Dialogue) -> Result<(TcpStream, SocketAddr), Fault> {
         let mut last = Fault::Unwilling("it has no address that we connect to");
-        for address in self.addresses(resolver).await?.into_iter().take(ADDRESSES_MAX) {
-            if self.guard.as_ref().is_some_and(|guard| guard.judge_address(address).is_err()) {
-                dialogue.happened(&format!("{address} is our own, or not public: passed over"));
-                last = Fault::Unwilling(
-                    "none of its addresses is public and not our own; [egress] allow makes exceptions",
-                );
-                continue;
-            }
+        let (addresses, barred): (Vec<_>, Vec<_>) = self
+            .addresses(resolver)
+            .await?
+            .into_iter()
+            .partition(|address| self.guard.as_ref().is_none_or(|guard| guard.judge_address(*address).is_ok()));
+        for address in barred.iter().take(ADDRESSES_MAX) {
+            dialogue.happened(&format!("{address} is our own, or not public: passed over"));
+            last = Fault::NotPublic;
+        }
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
             let from = self.source.as_ref().map(|source| (source, source.toward(address.ip())));
             let from = match from {
                 Some((source, None)) => {

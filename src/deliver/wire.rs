@@ -61,6 +61,9 @@ pub enum Fault {
         /// Why.
         why: crate::dns::DnsError,
     },
+    /// None of the host's addresses is one that mail may be sent to.
+    #[error("none of its addresses is public and not our own; [egress] allow makes exceptions")]
+    NotPublic,
     /// Our own rules forbid to go on.
     #[error("{0}")]
     Unwilling(&'static str),

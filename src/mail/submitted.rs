@@ -445,26 +445,14 @@ mod tests {
             let mail = format!("Subject: x\r\n{field}\r\n\r\n");
             assert_eq!(read(mail.as_bytes(), "mail.example").unwrap().is_automatic, expected, "{field}");
         };
-        for field in [
-            "Auto-Submitted: auto-generated",
-            "auto-submitted:\r\n\tAuto-Replied; owner-email=\"a@b.example\"",
-            "Auto-Submitted: No\r\nAuto-Submitted: auto-notified",
-            "List-Id: News <news.acme.example>",
-            "Precedence: bulk",
-            "Precedence: List (of us)",
-            "PRECEDENCE: junk",
-        ] {
-            check(field, true);
-        }
-        for field in [
-            "Auto-Submitted: no",
-            "Auto-Submitted: NO (a person)",
-            "Precedence: first-class",
-            "X-List-Id: a",
-            "To: a@b.example",
-        ] {
-            check(field, false);
-        }
+        check("Auto-Submitted: auto-generated", true);
+        check("auto-submitted:\r\n\tAuto-Replied; owner-email=\"a@b.example\"", true);
+        check("Auto-Submitted: No\r\nAuto-Submitted: auto-notified", true);
+        check("List-Id: News <news.acme.example>", true);
+        check("Precedence: bulk\r\nPrecedence: first-class", true);
+        check("PRECEDENCE: List (of us)", true);
+        check("Auto-Submitted: NO (a person)", false);
+        check("Precedence: first-class\r\nX-List-Id: a", false);
     }
 
     #[test]
