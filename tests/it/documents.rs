@@ -1,5 +1,5 @@
 //! What the documents promise: the examples of `docs/api.md`, run as they stand there against the true program, each in a
-//! program of its own; and the tests that `docs/compatibility.md` names.
+//! program of its own; and the tests that `docs/compatibility.md` and `tests/README.md` name.
 
 use std::path::Path;
 use std::process::Command;
@@ -54,17 +54,26 @@ fn every_example_of_the_api_runs() {
 #[test]
 fn every_test_that_is_named_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = std::fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
     let mut checked = 0;
-    for name in document.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')) {
-        let (module, test) = name.rsplit_once("::").unwrap();
-        let place = module.replace("::", "/");
-        let files =
-            [format!("tests/it/{place}.rs"), format!("src/http/{place}.rs"), format!("tests/it/{place}/mod.rs")];
-        let texts: String = files.iter().filter_map(|file| std::fs::read_to_string(root.join(file)).ok()).collect();
-        let is_there = texts.contains(&format!("fn {test}(")) || texts.contains(&format!("mod {test};"));
-        assert!(is_there, "{name} is no test");
-        checked += 1;
+    for document in ["docs/compatibility.md", "tests/README.md"] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        for name in text.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')) {
+            let (module, test) = name.rsplit_once("::").unwrap();
+            let place = module.trim_end_matches("::tests").replace("::", "/");
+            let files = [
+                format!("tests/it/{place}.rs"),
+                format!("tests/it/{place}/mod.rs"),
+                format!("src/http/{place}.rs"),
+                format!("src/http/{place}/tests.rs"),
+                format!("src/{place}.rs"),
+                format!("src/{place}/mod.rs"),
+                format!("src/{place}/tests.rs"),
+            ];
+            let texts: String = files.iter().filter_map(|file| std::fs::read_to_string(root.join(file)).ok()).collect();
+            let is_there = [format!("fn {test}("), format!("mod {test};"), format!("mod {test} {{")];
+            assert!(is_there.iter().any(|is| texts.contains(is)), "{document}: {name} is no test");
+            checked += 1;
+        }
     }
-    assert!(checked > 80, "{checked}");
+    assert!(checked > 150, "{checked}");
 }
