@@ -33,6 +33,10 @@ pub const AT_ONCE_MAX: u16 = 64;
 pub const NOTIFY_MAX: usize = 10;
 /// Tags that a webhook may choose.
 pub const TAGS_MAX: usize = 20;
+/// Characters of a tag.
+pub const TAG_CHARS_MAX: usize = 128;
+/// Bytes of a secret.
+pub const SECRET_BYTES_MAX: usize = 256;
 /// PEM text of one kind, in bytes.
 pub const PEM_BYTES_MAX: usize = 64 * 1024;
 /// Events of one request, when they go together.
@@ -87,6 +91,12 @@ pub enum BadOption {
     /// Too many, too long together, or one twice.
     #[error("there are too many headers, or one is there twice")]
     TooMany,
+    /// None, too long, or with a control character; it is not told.
+    #[error("a secret has from 1 to {SECRET_BYTES_MAX} bytes, and no control characters")]
+    Secret,
+    /// Too many, an empty one, or one too long.
+    #[error("a webhook has at most {TAGS_MAX} tags, each of 1 to {TAG_CHARS_MAX} characters")]
+    Tags,
     /// Not a letter or underscore, followed by such and digits.
     #[error("{0:?} is not a form field name")]
     FormField(String),
@@ -176,6 +186,24 @@ pub fn check_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) 
     Ok(())
 }
 
+/// Whether this can be a webhook's secret.
+///
+/// # Errors
+/// [`BadOption::Secret`].
+pub fn check_secret(text: &str) -> Result<(), BadOption> {
+    let is_good = (1..=SECRET_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_good { Ok(()) } else { Err(BadOption::Secret) }
+}
+
+/// Whether a webhook can choose mail by these tags.
+///
+/// # Errors
+/// [`BadOption::Tags`].
+pub fn check_tags(tags: &[String]) -> Result<(), BadOption> {
+    let is_good = |tag: &String| (1..=TAG_CHARS_MAX).contains(&tag.chars().count());
+    if tags.len() <= TAGS_MAX && tags.iter().all(is_good) { Ok(()) } else { Err(BadOption::Tags) }
+}
+
 /// Whether the form field of a webhook may be called so. Receivers split the decoded body at its first `=`, so the
 /// name must not be able to hold one.
 ///
@@ -253,6 +281,21 @@ mod tests {
         let names: Vec<_> = (0..=HEADERS_MAX).map(|n| format!("X-{n}")).collect();
         assert_eq!(check_headers(names.iter().map(|name| (name.as_str(), ""))), Err(BadOption::TooMany));
         assert_eq!(check_headers(names.iter().skip(1).map(|name| (name.as_str(), ""))), Ok(()));
+    }
+
+    #[test]
+    fn secrets_and_tags() {
+        let check = |text: &str, is_good: bool| {
+            assert_eq!(check_secret(text).is_ok(), is_good, "{text:?}");
+            assert_eq!(check_tags(&[text.to_owned()]).is_ok(), is_good && text.len() <= TAG_CHARS_MAX, "{text:?}");
+        };
+        check("x", true);
+        check("", false);
+        check(&"x".repeat(SECRET_BYTES_MAX), true);
+        check(&"x".repeat(SECRET_BYTES_MAX + 1), false);
+        assert_eq!(check_secret("a\nb"), Err(BadOption::Secret));
+        assert_eq!(check_tags(&vec!["x".to_owned(); TAGS_MAX + 1]), Err(BadOption::Tags));
+        assert_eq!(check_tags(&[]), Ok(()));
     }
 
     #[test]

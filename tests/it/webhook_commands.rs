@@ -129,3 +129,39 @@ fn a_draft_is_tried_in_every_format() {
     let refused = run(folder, &["webhook", "test", "--url", "http://169.254.169.254/"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("metadata service of a cloud"));
 }
+
+#[test]
+fn an_empty_word_clears_what_can_be_empty_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(Agent::start(folder, &[]).stop().success());
+    let told = printed(folder, &["webhook", "add", "http://127.0.0.1:8025/", "--agent", "default", "--tag", "spring"]);
+    let id = word(&told, "wh_").to_owned();
+    let set = |flags: &[&str]| run(folder, &[["webhook", "set", &id].as_slice(), flags].concat()).status.success();
+    let shows = |lines: &[&str]| {
+        let shown = printed(folder, &["webhook", "show", &id]);
+        lines.iter().for_each(|line| assert!(shown.lines().any(|shown| shown == *line), "{line} in {shown}"));
+    };
+    assert!(set(&["--header", "X-Shop: 1", "--notify", "ops@example.com", "--keeps-timestamp", "true"]));
+    shows(&[
+        "mail agent    default",
+        "tags          spring",
+        "headers       X-Shop: ***",
+        "notify        ops@example.com",
+    ]);
+    shows(&["timestamp     the event's"]);
+    assert!(set(&["--agent", "", "--tag", "", "--header", "", "--notify", ""]));
+    shows(&["mail agent    all of the tenant", "tags          any"]);
+    let shown = printed(folder, &["webhook", "show", &id]);
+    assert!(!shown.contains("headers") && !shown.contains("notify"), "{shown}");
+    assert!(set(&["--format", "transmail", "--form-field", "payload"]));
+    shows(&["form field    payload"]);
+    for refused in [&["--secret", ""], &["--secret", "a\nb"]] {
+        assert!(!set(refused), "{refused:?}");
+    }
+    assert!(!set(&["--tag", "spring", "--tag", ""]));
+    assert!(!run(folder, &["webhook", "rotate", &id, "--secret", ""]).status.success());
+    let flags = printed(folder, &["webhook", "set", "--help"]);
+    let flags = flags.split("Settings:").next().unwrap();
+    assert_eq!(flags.matches("[default: ").count(), 1, "but for the tenant: {flags}");
+}

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Arg, Args};
 use postback::config::nearest;
 use postback::model::event::{EventKind, EventSet};
 use postback::model::secret::Secret;
 use postback::model::webhook::{Format, Hits, Webhook};
-use postback::model::webhook_options::{TAGS_MAX, check_form_field, check_headers};
+use postback::model::webhook_options::{check_form_field, check_headers, check_secret, check_tags};
 use postback::webhooks::formats::event_name;
 
 use super::{format_from, hits_from};
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Fields {
     /// Which opens and clicks: first, persons or all [default: first]
     #[arg(long, value_parser = hits_from)]
     hits: Option<Hits>,
-    /// Only events about mail with this tag; may be given several times
+    /// Only events about mail with this tag, or '' for any mail; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// The secret to sign with [default: a fresh one]
@@ -33,10 +33,10 @@ pub(in crate::cli) struct Fields {
     /// What people call it
     #[arg(long)]
     description: Option<String>,
-    /// Only events of this mail agent [default: all of the tenant]
+    /// Only events of this mail agent, or '' for all of the tenant [default: '']
     #[arg(long, value_name = "NAME")]
     pub(super) agent: Option<String>,
-    /// A further header, as in `Authorization: Bearer x`; may be given several times
+    /// A further header, as in `Authorization: Bearer x`, or '' for none; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// Name of the form field of the format transmail [default: event]
@@ -66,7 +66,7 @@ pub(in crate::cli) struct Fields {
     /// PEM file of its key
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
     client_key: Option<PathBuf>,
-    /// Who is told by mail when it fails for long or is switched off; may be given several times
+    /// Who is told by mail when it fails for long or is switched off, or '' for nobody; may be given several times
     #[arg(long = "notify", value_name = "ADDRESS")]
     notify: Vec<String>,
 }
@@ -81,26 +81,27 @@ impl Fields {
         webhook.description = description.unwrap_or(webhook.description);
         webhook.form_field = form_field.unwrap_or(webhook.form_field);
         webhook.keeps_timestamp = keeps_timestamp.unwrap_or(webhook.keeps_timestamp);
-        webhook.secret = secret.map_or(webhook.secret, Secret::new);
+        if let Some(secret) = secret {
+            check_secret(&secret)?;
+            webhook.secret = Secret::new(secret);
+        }
         if !self.events.is_empty() || webhook.events == EventSet::default() {
             webhook.events = chosen(&self.events, webhook.format)?;
         }
-        if self.tags.len() > TAGS_MAX {
-            bail!("a webhook can have at most {TAGS_MAX} tags");
+        if let Some(tags) = listed(&self.tags) {
+            check_tags(tags)?;
+            webhook.tags = tags.to_vec();
         }
-        if !self.tags.is_empty() {
-            webhook.tags.clone_from(&self.tags);
-        }
-        if !self.headers.is_empty() {
-            webhook.headers = self.headers.iter().map(|header| named(header)).collect::<anyhow::Result<_>>()?;
+        if let Some(headers) = listed(&self.headers) {
+            webhook.headers = headers.iter().map(|header| named(header)).collect::<anyhow::Result<_>>()?;
         }
         let options = &mut webhook.options;
         options.at_once = at_once.or(options.at_once);
         options.per_second = per_second.or(options.per_second);
         options.in_order = self.in_order.unwrap_or(options.in_order);
         options.batch = self.batch.unwrap_or(options.batch);
-        if !self.notify.is_empty() {
-            options.notify.clone_from(&self.notify);
+        if let Some(notify) = listed(&self.notify) {
+            options.notify = notify.to_vec();
         }
         if let Some(path) = &self.ca {
             options.ca = text_of(path)?;
@@ -115,6 +116,24 @@ impl Fields {
         check_form_field(&webhook.form_field)?;
         webhook.options.check(webhook.client_key.reveal())?;
         Ok(webhook)
+    }
+}
+
+/// What takes the place of a list, if anything does: '' alone empties it.
+fn listed(words: &[String]) -> Option<&[String]> {
+    match words {
+        [] => None,
+        [word] if word.is_empty() => Some(&[]),
+        words => Some(words),
+    }
+}
+
+/// The help of a flag where what is not named stays as it is: there are no defaults.
+pub(super) fn as_it_stands(flag: Arg) -> Arg {
+    let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+    match help.split_once(" [default: ") {
+        Some((help, _)) => flag.help(help.to_owned()),
+        None => flag,
     }
 }
 

@@ -5,7 +5,7 @@ use postback::app::outward::told;
 use postback::model::event::EventKind;
 use postback::model::id::EventId;
 use postback::model::time::Timestamp;
-use postback::model::webhook::{DispatchId, Switch, Webhook};
+use postback::model::webhook::{DispatchId, Format, Switch, Webhook};
 use postback::model::webhook_attempt::{Attempted, Phases};
 use postback::model::webhook_health::Health;
 
@@ -14,6 +14,8 @@ use crate::cli::{printable, say, say_table};
 
 /// Dispatches that wait are counted up to here.
 const WAITING_MAX: u32 = 100_000;
+/// Mail agents of a tenant that a name is looked for among.
+const AGENTS_MAX: u32 = 500;
 
 /// How a webhook is, in a word.
 pub(super) fn state(webhook: &Webhook, health: Option<&Health>, now: Timestamp) -> &'static str {
@@ -45,12 +47,21 @@ impl House<'_> {
         line("format", webhook.format.as_str().to_owned());
         line("events", webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(", "));
         line("hits", webhook.hits.as_str().to_owned());
-        line("tags", webhook.tags.join(", "));
+        line("mail agent", self.agent_name(webhook).await?);
+        line("tags", if webhook.tags.is_empty() { "any".into() } else { webhook.tags.join(", ") });
         line("headers", webhook.headers.iter().map(|(name, _)| format!("{name}: ***")).collect::<Vec<_>>().join(", "));
         line("at once", webhook.options.at_once.map_or(String::new(), |count| count.to_string()));
         line("per second", webhook.options.per_second.map_or(String::new(), |count| count.to_string()));
         line("in order", if webhook.options.in_order { "yes".into() } else { String::new() });
         line("batch", if webhook.options.batch { "yes".into() } else { String::new() });
+        if webhook.format == Format::Transmail {
+            line("form field", webhook.form_field.clone());
+        }
+        if webhook.format == Format::Mailtura {
+            line("timestamp", if webhook.keeps_timestamp { "the event's" } else { "the attempt's" }.into());
+        }
+        line("ca", certificates(&webhook.options.ca));
+        line("certificate", certificates(&webhook.options.client_certificate));
         line("notify", webhook.options.notify.join(", "));
         if let Some(old) = &webhook.old_secret {
             let signs = if old.signs_alone { ", and signs alone" } else { "" };
@@ -65,6 +76,13 @@ impl House<'_> {
             line("paused until", health.paused_until.map_or(String::new(), |until| until.to_string()));
         }
         Ok(())
+    }
+
+    /// Whose events it is told.
+    async fn agent_name(&self, webhook: &Webhook) -> anyhow::Result<String> {
+        let Some(id) = webhook.agent else { return Ok("all of the tenant".to_owned()) };
+        let agents = self.guest.store.agents(webhook.tenant, "", AGENTS_MAX).await.context("list mail agents")?;
+        Ok(agents.into_iter().find(|agent| agent.id == id).map_or_else(|| id.to_string(), |agent| agent.name))
     }
 
     pub(super) async fn tell_log(&self, webhook: &Webhook, failed: bool, limit: u32) -> anyhow::Result<()> {
@@ -90,6 +108,15 @@ impl House<'_> {
             tell_message(&request.headers, &String::from_utf8_lossy(&request.body), webhook);
         }
         Ok(())
+    }
+}
+
+/// How many certificates a PEM text has; nothing for none.
+fn certificates(pem: &str) -> String {
+    match pem.matches("-----BEGIN CERTIFICATE-----").count() {
+        0 => String::new(),
+        1 => "1 certificate".to_owned(),
+        count => format!("{count} certificates"),
     }
 }
 

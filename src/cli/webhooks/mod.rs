@@ -17,10 +17,11 @@ use postback::model::event::EventKind;
 use postback::model::id::{EventId, WebhookId};
 use postback::model::secret::Secret;
 use postback::model::webhook::{Format, Hits, Switch, Webhook};
+use postback::model::webhook_options::check_secret;
 
 use super::database::Guest;
 use super::{LIST_MAX, printable, removed, say, say_table};
-use fields::Fields;
+use fields::{Fields, as_it_stands};
 
 #[derive(Subcommand)]
 pub(super) enum WebhookCommand {
@@ -43,6 +44,7 @@ pub(super) enum WebhookCommand {
     /// Show all about a webhook, and how it fares
     Show(Which),
     /// Change what is named of a webhook
+    #[command(mut_args(as_it_stands))]
     Set {
         #[command(flatten)]
         which: Which,
@@ -201,9 +203,10 @@ impl House<'_> {
 
     /// With what is named set, if it can be.
     async fn filled(&self, webhook: Webhook, fields: &Fields, tenant: &str) -> anyhow::Result<Webhook> {
-        let agent = match &fields.agent {
-            Some(name) => Some(self.guest.agent(tenant, name).await?.id),
+        let agent = match fields.agent.as_deref() {
             None => webhook.agent,
+            Some("") => None,
+            Some(name) => Some(self.guest.agent(tenant, name).await?.id),
         };
         let webhook = fields.set(Webhook { agent, ..webhook })?;
         if let Err(unusable) = self.outward()?.admit(&webhook).await {
@@ -230,6 +233,7 @@ impl House<'_> {
     }
 
     async fn rotate(&self, which: &Which, secret: Option<String>, overlap: u16) -> anyhow::Result<()> {
+        secret.as_deref().map_or(Ok(()), check_secret)?;
         let Webhook { tenant, id, format, .. } = self.webhook(which).await?;
         let until = self.guest.clock.now() + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
         let fresh = Secret::new(secret.unwrap_or_else(|| self.fresh_secret(format)));

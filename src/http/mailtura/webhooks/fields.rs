@@ -18,15 +18,12 @@ use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::webhook::{Format, Hits, Switch, Webhook};
 use crate::model::webhook_options::{
-    AT_ONCE_MAX, BadOption, NOTIFY_MAX, PEM_BYTES_MAX, TAGS_MAX, check_form_field, check_headers,
+    AT_ONCE_MAX, BadOption, NOTIFY_MAX, PEM_BYTES_MAX, SECRET_BYTES_MAX, TAG_CHARS_MAX, TAGS_MAX, check_form_field,
+    check_headers,
 };
 
 /// Characters of a description.
 const DESCRIPTION_CHARS_MAX: usize = 500;
-/// Characters of a tag.
-const TAG_CHARS_MAX: usize = 128;
-/// Bytes of a secret.
-const SECRET_BYTES_MAX: usize = 256;
 
 /// Which fields a request must bring.
 #[derive(Clone, Copy, PartialEq, Eq)]
