@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::db::{APPLICATION, Result, Store};
 use super::events;
 use super::messages;
-use crate::model::event::{Event, EventSet};
+use super::value::Row;
+use crate::model::event::{Event, EventKind, EventSet};
 use crate::model::id::{EventId, MessageId, TenantId};
 use crate::model::message::Message;
+use crate::model::notice::blank;
 use crate::model::time::Timestamp;
 
 /// How old an event is at least when it is listed: more than the clocks of nodes differ by, and than another process may
@@ -58,7 +60,8 @@ impl Store {
         Ok(until - Duration::from_millis(u64::try_from(age).unwrap_or(0)))
     }
 
-    /// A tenant's events, those known first before others, each with its message; tests aside.
+    /// A tenant's events, those known first before others, each with its message, or with [`blank`] where none stands
+    /// behind it; tests aside.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
@@ -68,9 +71,9 @@ impl Store {
                 ordinal, at, address, detail, relay, relay_at, is_test,
                 messages.id, agent_key, source, accepted_at, size_bytes, facts
             from events
-            join messages on messages.id = events.message_id
+            left join messages on messages.id = events.message_id
             where events.tenant_id = $1 and (listed_at, events.id) > ($2, $3) and listed_at < $4
-                and (kind_bit & $5) <> 0 and not is_test
+                and (kind_bit & $5) <> 0 and not is_test and (messages.id is not null or (kind_bit & $7) <> 0)
             order by listed_at, events.id
             limit $6";
         const OF_MESSAGE: &str = "
@@ -93,13 +96,17 @@ impl Store {
         let mut values =
             vec![wanted.tenant.into(), at.into(), id.into(), wanted.until.into(), kinds.into(), wanted.limit.into()];
         let sql = match wanted.message {
-            None => SQL,
+            None => {
+                let notices: EventSet = EventKind::ALL.into_iter().filter(|kind| kind.is_notice()).collect();
+                values.push(i64::from(notices.0).into());
+                SQL
+            }
             Some(message) => {
                 values.push(message.into());
                 OF_MESSAGE
             }
         };
-        self.rows(sql, values).await?.iter().map(|row| Ok((events::read(row)?, messages::read(row)?))).collect()
+        self.rows(sql, values).await?.iter().map(told).collect()
     }
 
     /// Where an event stands in the list. One that has been forgotten stands before all that was written since its id was
@@ -111,4 +118,10 @@ impl Store {
             None => (id.drawn_at(), Vec::new()),
         })
     }
+}
+
+fn told(row: &Row) -> Result<(Event, Message)> {
+    let event = events::read(row)?;
+    let message = if event.kind.is_notice() { blank(&event) } else { messages::read(row)? };
+    Ok((event, message))
 }

@@ -81,39 +81,63 @@ fn wanted_kinds(words: Option<&str>) -> Result<EventSet, Flaw> {
 impl Shape for EventBody {
     fn schema(schemas: &mut Schemas) -> Value {
         schemas.named::<EventBody>("Event", |_| {
-            let text = || json!({ "type": "string" });
-            let time = || json!({ "type": "string", "format": "date-time" });
             json!({
                 "type": "object",
-                "description": "Something that happened to a mail. The same body is posted to webhooks of the format `mailtura`, signed in `X-Mailtura-Signature`.",
+                "description": "Something that happened to a mail, or to a webhook. The same body is posted to webhooks of the format `mailtura`, signed in `X-Mailtura-Signature`.",
                 "required": ["id", "type", "timestamp", "data"],
                 "properties": {
                     "id": { "type": "string", "description": "The same in every attempt: who sees it twice has seen it." },
                     "type": { "type": "string", "enum": [
                         "email.sent", "email.delivered", "email.deferred", "email.delayed", "email.opened", "email.clicked",
                         "email.bounced", "email.complained", "email.failed", "email.opened_reclassified",
-                        "email.clicked_reclassified",
+                        "email.clicked_reclassified", "webhook.failing", "webhook.disabled", "webhook.secret_rotated",
                     ] },
                     "timestamp": { "type": "string", "format": "date-time", "description": "When it happened; in a webhook, when it was posted." },
-                    "data": {
-                        "type": "object",
-                        "required": ["emailId", "recipient", "subject"],
-                        "properties": {
-                            "emailId": text(), "recipient": text(), "subject": text(),
-                            "sentAt": time(), "deliveredAt": time(), "deferredAt": time(), "nextAttemptAt": time(),
-                            "bouncedAt": time(), "bounceType": { "type": "string", "enum": ["hard", "soft"] },
-                            "failedAt": time(), "reason": text(), "diagnosticCode": text(), "diagnosticMessage": text(),
-                            "openedAt": time(), "clickedAt": time(), "url": text(),
-                            "userAgent": text(), "ipAddress": text(), "machine": { "type": "object" },
-                            "complainedAt": time(), "feedbackType": text(),
-                            "tags": { "type": "array", "items": text() }, "metadata": { "type": "object" },
-                            "truncated": { "type": "boolean" }, "test": { "type": "boolean" },
-                        },
-                    },
+                    "data": { "anyOf": [of_mail(), of_webhook()] },
                 },
             })
         })
     }
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+/// What events about mail tell.
+fn of_mail() -> Value {
+    json!({
+        "type": "object",
+        "required": ["emailId", "recipient", "subject"],
+        "properties": {
+            "emailId": text(), "recipient": text(), "subject": text(),
+            "sentAt": time(), "deliveredAt": time(), "deferredAt": time(), "nextAttemptAt": time(),
+            "bouncedAt": time(), "bounceType": { "type": "string", "enum": ["hard", "soft"] },
+            "failedAt": time(), "reason": text(), "diagnosticCode": text(), "diagnosticMessage": text(),
+            "openedAt": time(), "clickedAt": time(), "url": text(),
+            "userAgent": text(), "ipAddress": text(), "machine": { "type": "object" },
+            "complainedAt": time(), "feedbackType": text(),
+            "tags": { "type": "array", "items": text() }, "metadata": { "type": "object" },
+            "truncated": { "type": "boolean" }, "test": { "type": "boolean" },
+        },
+    })
+}
+
+/// What events about a webhook tell.
+fn of_webhook() -> Value {
+    json!({
+        "type": "object",
+        "description": "Of `webhook.…`.",
+        "required": ["webhookId", "url", "description", "occurredAt"],
+        "properties": {
+            "webhookId": text(), "url": text(), "description": text(), "occurredAt": time(),
+            "failingSince": time(), "failures": { "type": "integer" }, "error": text(), "test": { "type": "boolean" },
+        },
+    })
 }
 
 #[cfg(test)]

@@ -90,6 +90,23 @@ on_both_engines! {
         assert!(matches!(&listed[0].detail, Detail::Opened { visitor } if visitor.machine.verdict == Who::Scanner));
     }
 
+    async fn a_notice_that_no_mail_stands_behind_is_listed_in_its_place(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook(&[EventKind::Sent]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        house.delivered().await;
+        house.clock.advance(AWHILE);
+        let before = house.listed(None).await.last().unwrap().id;
+        let until = house.clock.now() + LONG;
+        house.store.rotate_secret(house.tenant, webhook.id, Secret::new("fresh"), until).await.unwrap().unwrap();
+        house.clock.advance(AWHILE);
+        let listed = house.listed(Some(before)).await;
+        let [notice] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!(notice.kind, EventKind::SecretRotated);
+        assert!(matches!(&notice.detail, Detail::Webhook { webhook: about, .. } if *about == webhook.id));
+        assert_eq!(house.listed(Some(notice.id)).await, []);
+    }
+
     async fn who_goes_on_after_an_event_that_was_forgotten_is_told_some_again_and_misses_none(engine: &Engine) {
         let house = House::build(engine).await;
         let delivery = house.delivered().await;
