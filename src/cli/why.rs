@@ -21,6 +21,7 @@ use postback::store::views::DeliveryView;
 
 use super::database::Guest;
 use super::queue::next;
+use super::webhooks::look;
 use super::{printable, say};
 use copies::Copies;
 
@@ -170,7 +171,10 @@ async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> an
     for event in &events {
         let owed = guest.store.dispatches(event.id).await.context("look for what webhooks were told")?;
         lines.push((event.at, happened(event)));
-        lines.extend(owed.iter().map(|standing| (event.at, told(standing))));
+        for standing in owed {
+            let next = upcoming(guest, event, &standing, now).await?;
+            lines.push((event.at, told(&standing, &next)));
+        }
     }
     let reports = guest.store.reports_about(delivery.id).await.context("look for reports about it")?;
     lines.extend(reports.iter().map(|report| (report.received_at, reported(report))));
@@ -273,13 +277,25 @@ fn looked(hit: &Hit) -> String {
     line
 }
 
-fn told(standing: &DispatchStanding) -> String {
+/// What is next for a webhook that is owed an event; nothing when that has ended.
+async fn upcoming(guest: &Guest, event: &Event, owed: &DispatchStanding, now: Timestamp) -> anyhow::Result<String> {
+    let Some(due) = owed.due_at else { return Ok(String::new()) };
+    let id = owed.id.webhook;
+    let webhook = guest.store.webhook(event.tenant, id).await.context("look for the webhook")?;
+    let Some(webhook) = webhook else { return Ok(String::new()) };
+    let health = guest.store.webhook_health(id).await.context("look at its health")?;
+    Ok(format!(", {}", look::next(due, &webhook, health.as_ref(), now)))
+}
+
+fn told(standing: &DispatchStanding, next: &str) -> String {
     let answer = match (standing.last_status, &standing.last_error) {
         (Some(status), _) => format!(", answered {status}"),
         (None, Some(error)) => format!(", {}", printable(error)),
         (None, None) => String::new(),
     };
-    let next = standing.due_at.map_or(String::new(), |due| format!(", next try {due}"));
-    let (webhook, state) = (standing.id.webhook, standing.state.as_str());
-    format!("  webhook {webhook}: {state} after {} attempts{answer}{next}", standing.attempts)
+    let attempts = match standing.attempts {
+        1 => "1 attempt".to_owned(),
+        count => format!("{count} attempts"),
+    };
+    format!("  webhook {}: {} after {attempts}{answer}{next}", standing.id.webhook, standing.state.as_str())
 }

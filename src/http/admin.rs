@@ -177,7 +177,7 @@ impl Queues {
         registry.register("webhook_pending", "Dispatches that wait or are under way", queues.dispatches.clone());
         let oldest = "How long the dispatch that is due longest has been due";
         registry.register("webhook_oldest_due_age_seconds", oldest, clone(&queues.oldest_dispatch_secs));
-        let paused = "Webhooks that fail and are asked one request at a time";
+        let paused = "Webhooks that are left alone for a while, or asked one request at a time";
         registry.register("webhooks_paused", paused, queues.webhooks_paused.clone());
         registry.register(
             "webhooks_switched_off",

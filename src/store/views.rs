@@ -254,9 +254,9 @@ impl Store {
             select (
                 select count(*) from webhook_health
                 join webhooks on webhooks.id = webhook_health.webhook_id
-                where switch = 'on' and score >= $1) as paused, (
+                where switch = 'on' and (score >= $1 or paused_until > $2)) as paused, (
                 select count(*) from webhooks where switch = 'off_by_us') as off";
-        let webhooks = self.row(sql, vec![SICK.into()]).await?;
+        let webhooks = self.row(sql, vec![SICK.into(), self.now().into()]).await?;
         let count = |column| webhooks.as_ref().map_or(Ok(0), |row| row.small(column));
         let (webhooks_paused, webhooks_off) = (count("paused")?, count("off")?);
         Ok(QueueCounts {

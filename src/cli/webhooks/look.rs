@@ -28,6 +28,16 @@ pub(super) fn state(webhook: &Webhook, health: Option<&Health>, now: Timestamp) 
     }
 }
 
+/// What is next of a queued dispatch: an attempt, or what it waits for.
+pub(in crate::cli) fn next(due: Timestamp, webhook: &Webhook, health: Option<&Health>, now: Timestamp) -> String {
+    match (webhook.switch, health.and_then(|health| health.paused_until)) {
+        (Switch::OffByOwner | Switch::OffByUs, _) => "waits until the webhook is switched on".to_owned(),
+        (_, Some(until)) if now.max(due) < until => format!("waits until the webhook's pause ends at {until}"),
+        _ if due <= now => format!("due since {due}"),
+        _ => format!("next try {due}"),
+    }
+}
+
 impl House<'_> {
     pub(super) async fn show(&self, webhook: &Webhook) -> anyhow::Result<()> {
         let store = &self.guest.store;
@@ -98,7 +108,8 @@ impl House<'_> {
         let view = view.with_context(|| format!("nothing is or was owed of {event} to {}", webhook.id))?;
         say(format!("{} {} to {}: {}", view.event.kind.as_str(), event, webhook.id, view.standing.state.as_str()));
         if let Some(due_at) = view.standing.due_at {
-            say(format!("next attempt: {due_at}"));
+            let health = self.guest.store.webhook_health(webhook.id).await.context("look at its health")?;
+            say(next(due_at, webhook, health.as_ref(), self.guest.clock.now()));
         }
         for attempt in self.guest.store.dispatch_attempts(id).await.context("read its attempts")? {
             tell_attempt(&attempt);
@@ -169,4 +180,29 @@ pub(super) fn tell_message(headers: &[(String, String)], body: &str, webhook: &W
     }
     say("");
     body.lines().for_each(|line| say(format!("    {}", printable(line))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postback::model::id::{TenantId, WebhookId};
+
+    #[test]
+    fn what_waits_says_for_what() {
+        let at = |secs: i64| Timestamp::from_millis(1_800_000_000_000 + 1000 * secs);
+        let check = |switch, paused: Option<i64>, due: i64, expected: &str| {
+            let (id, tenant) = (WebhookId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+            let webhook = Webhook { switch, ..Webhook::new(id, tenant, "https://example.com/", at(0)) };
+            let health = Health { paused_until: paused.map(at), ..Health::default() };
+            let told = next(at(due), &webhook, Some(&health), at(60));
+            assert_eq!(told.split(" 2").next(), Some(expected), "{told}");
+        };
+        check(Switch::On, None, 90, "next try");
+        check(Switch::On, None, 30, "due since");
+        check(Switch::On, Some(50), 90, "next try");
+        check(Switch::On, Some(120), 30, "waits until the webhook's pause ends at");
+        check(Switch::On, Some(80), 90, "next try");
+        check(Switch::OffByUs, Some(120), 30, "waits until the webhook is switched on");
+        check(Switch::OffByOwner, None, 90, "waits until the webhook is switched on");
+    }
 }

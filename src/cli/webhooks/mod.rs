@@ -2,7 +2,7 @@
 
 mod fields;
 mod listen;
-mod look;
+pub(super) mod look;
 mod replay;
 mod trial;
 
