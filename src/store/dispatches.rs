@@ -1,10 +1,11 @@
 //! Events owed to webhooks: renew, release, settle. Leasing is in `lease`, what is leased as it is written in `handoff`,
-//! the log of attempts in `log`, tests that people ask for in `trial`.
+//! the log of attempts in `log`, tests that people ask for in `trial`, letting go what waits in `hurry`.
 //!
 //! Owns the `dispatches` table; its rows are born in `events`. The queue works as that of deliveries does, in lanes: a
 //! first attempt never waits behind retries, and nobody's test behind either.
 
 mod handoff;
+mod hurry;
 mod lease;
 mod log;
 mod trial;

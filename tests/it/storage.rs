@@ -36,6 +36,7 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use crate::support::engines::{Engine, on_both_engines};
 
 mod pulled;
+mod waiting;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const LONG: Duration = Duration::from_secs(90 * 86_400);

@@ -54,7 +54,7 @@ pub(super) enum WebhookCommand {
         #[command(flatten)]
         fields: Box<Fields>,
     },
-    /// Switch a webhook on, and let what waits for it go
+    /// Switch a webhook on, end its pause, and let all that waits for it go now
     Enable(Which),
     /// Switch a webhook off: what is queued waits, and what happens meanwhile is not queued
     Disable(Which),
@@ -131,7 +131,7 @@ pub(super) async fn run(loaded: &Loaded, command: WebhookCommand) -> anyhow::Res
             };
             house.change(&which, change).await?;
         }
-        WebhookCommand::Enable(which) => house.set(&which, |webhook| webhook.switch = Switch::On).await?,
+        WebhookCommand::Enable(which) => house.enable(&which).await?,
         WebhookCommand::Disable(which) => house.set(&which, |webhook| webhook.switch = Switch::OffByOwner).await?,
         WebhookCommand::Remove(Which { id, tenant }) => {
             let tenant = house.guest.tenant(&tenant).await?;
@@ -213,6 +213,15 @@ impl House<'_> {
             bail!("{}: {}; see [egress] in the settings", printable(&webhook.url), unusable.why);
         }
         Ok(webhook)
+    }
+
+    async fn enable(&self, which: &Which) -> anyhow::Result<()> {
+        self.set(which, |webhook| webhook.switch = Switch::On).await?;
+        let hurried = self.guest.store.hurry_dispatches(which.id).await.context("let go what waits")?;
+        if hurried > 0 {
+            say(format!("due now that waited for another attempt: {hurried}"));
+        }
+        Ok(())
     }
 
     async fn set(&self, which: &Which, set: impl FnOnce(&mut Webhook) + Send + 'static) -> anyhow::Result<()> {

@@ -153,7 +153,10 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
     let mut tried = named(&call).await?;
     let wish = apply(&call.server, &call.grant, &call.body.bytes, &mut tried, Wanted::WhatIsNamed).await?;
-    keep(&call, tried.id, move |webhook| wish.set(webhook)).await
+    let enables = wish.enables()?;
+    let answer = keep(&call, tried.id, move |webhook| wish.set(webhook)).await?;
+    let_go(&call, tried.id, enables).await?;
+    Ok(answer)
 }
 
 /// `PUT /api/v1/webhooks/{id}`: all of it, but for what is secret when that is not named.
@@ -165,11 +168,22 @@ pub(super) async fn replace(call: Call) -> Result<Answer, Problem> {
     };
     let mut tried = emptied(named(&call).await?);
     let wish = apply(&call.server, &call.grant, &call.body.bytes, &mut tried, Wanted::Everything).await?;
+    let enables = wish.enables()?;
     let change = move |webhook: &mut Webhook| {
         *webhook = emptied(webhook.clone());
         wish.set(webhook)
     };
-    keep(&call, tried.id, change).await
+    let answer = keep(&call, tried.id, change).await?;
+    let_go(&call, tried.id, enables).await?;
+    Ok(answer)
+}
+
+/// A webhook that was enabled is not kept waiting for what failed before.
+async fn let_go(call: &Call, id: WebhookId, enables: bool) -> Result<(), Problem> {
+    if enables {
+        call.server.store().hurry_dispatches(id).await?;
+    }
+    Ok(())
 }
 
 async fn keep(

@@ -196,6 +196,33 @@ async fn lists_page_by_key() {
 }
 
 /// Plays the part that delivers: the next dispatch, once it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_enabled_is_told_at_once_what_waits() {
+    let house = House::new().await;
+    let path = format!("/api/v1/webhooks/{}", house.added(r#"{"url":"https://example.com/","events":["sent"]}"#).await);
+    let mail = r#"{"from":"a@ours.example","to":"kim@there.example","subject":"Hello","text":"Hi"}"#;
+    assert_eq!(house.mailtura("POST", "/api/v1/emails", mail).await.status, 201);
+    let later = NOW + std::time::Duration::from_secs(12 * 3600);
+    let due = async || house.store.next_dispatch_due(Lane::Retry).await.unwrap();
+    for (lane, method, body) in [
+        (Lane::Fresh, "PATCH", r#"{"enabled":true}"#),
+        (Lane::Retry, "PUT", r#"{"url":"https://example.com/","events":["sent"]}"#),
+    ] {
+        let dispatch = house.store.lease_dispatches(lane, 1, vec![]).await.unwrap().remove(0);
+        settled(&house, dispatch, DispatchNext::Waits(later), Some(500), Some("http_status")).await;
+        for other in [r#"{"description":"x"}"#, r#"{"enabled":false}"#] {
+            assert_eq!(house.mailtura("PATCH", &path, other).await.status, 200);
+        }
+        assert_eq!(house.mailtura(method, &path, body).await.status, 200);
+        assert_eq!(due().await, Some(NOW), "{method}");
+    }
+    let dispatch = house.store.lease_dispatches(Lane::Retry, 1, vec![]).await.unwrap().remove(0);
+    settled(&house, dispatch, DispatchNext::Waits(later), Some(500), Some("http_status")).await;
+    assert_eq!(house.mailtura("PATCH", &path, r#"{"description":"x"}"#).await.status, 200);
+    assert_eq!(due().await, Some(later), "a change of something else hurries nothing");
+    house.shut().await;
+}
+
 async fn leased(house: &House) -> LeasedDispatch {
     loop {
         if let Some(dispatch) = house.store.lease_dispatches(Lane::Trial, 1, Vec::new()).await.unwrap().pop() {

@@ -51,6 +51,13 @@ impl Wish {
         webhook.agent = self.agent.unwrap_or(webhook.agent);
         Ok(())
     }
+
+    /// Whether it is to be on from now: what waits for it is let go.
+    pub(super) fn enables(&self) -> Result<bool, Problem> {
+        let json = json::read(&self.body).map_err(Problem::Json)?;
+        let named = wire::body(&json)?.flag("enabled")?;
+        Ok(named.unwrap_or(self.wanted == Wanted::Everything))
+    }
 }
 
 /// Sets what a request asks for, and sees whether the whole can be used.
