@@ -46,6 +46,11 @@ impl Format {
         }
     }
 
+    /// Whether the authentication key of a mail agent can sign it.
+    pub const fn takes_key_of_agent(self) -> bool {
+        matches!(self, Format::Transmail | Format::TransmailJson)
+    }
+
     /// The format with this word.
     pub fn from_word(word: &str) -> Option<Self> {
         [Format::Mailtura, Format::Transmail, Format::TransmailJson].into_iter().find(|format| format.as_str() == word)
@@ -156,7 +161,7 @@ pub struct Webhook {
     pub tags: Vec<String>,
     /// Whether it is on.
     pub switch: Switch,
-    /// The signing secret, or TransMail's authentication key. Empty: unsigned.
+    /// The signing secret. Empty: the authentication key of the mail agent signs, see [`Self::takes_key_of_agent`].
     pub secret: Secret,
     /// The secret before, during a rotation.
     pub old_secret: Option<OldSecret>,
@@ -200,6 +205,17 @@ impl Webhook {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Whether it signs with the authentication key of the mail agent that an event is of: TransMail's formats do, where
+    /// they have no secret of their own.
+    pub fn takes_key_of_agent(&self) -> bool {
+        self.format.takes_key_of_agent() && self.secret.reveal().is_empty()
+    }
+
+    /// As it signs what it tells of a mail agent with this authentication key.
+    pub fn signing_with(self, key: String) -> Self {
+        if self.takes_key_of_agent() { Self { secret: Secret::new(key), ..self } } else { self }
     }
 
     /// Puts `fresh` in the place of the secret. Until `until` the old one counts as well, and signs where a request

@@ -4,8 +4,8 @@
 //! that exists for its test alone: no list shows it and no event is queued for it.
 
 use super::db::{Result, Store, StoreError, Tx};
-use super::events;
 use super::value::{Row, Value, json};
+use super::{events, tenants};
 use crate::model::event::{Event, EventKind, EventSet};
 use crate::model::id::{AgentId, TenantId, WebhookId};
 use crate::model::notice::notice;
@@ -40,9 +40,34 @@ impl Store {
         self.transaction(move |tx| Box::pin(async move { insert(tx, &webhook, &master).await })).await
     }
 
+    /// A webhook that is to be added or tried, with `fresh` for its secret unless it has one or will do without: nothing
+    /// is posted unsigned.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn with_some_secret(&self, webhook: Webhook, fresh: Secret) -> Result<Webhook> {
+        let master = self.0.master.clone();
+        self.transaction(move |tx| Box::pin(async move { with_some_secret(tx, webhook, fresh, &master).await })).await
+    }
+
+    /// A webhook as it signs what it tells of a mail agent.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn signing_for(&self, webhook: Webhook, agent: AgentId) -> Result<Webhook> {
+        if !webhook.takes_key_of_agent() {
+            return Ok(webhook);
+        }
+        let row = self.row("select settings from agents where id = $1", vec![agent.into()]).await?;
+        let Some(row) = row else { return Ok(webhook) };
+        let settings = tenants::settings_from(&row.text("settings")?, agent, &self.0.master)?;
+        Ok(webhook.signing_with(settings.authentication_key))
+    }
+
     /// Changes a webhook, as it stands then, in one transaction: what others change at the same time stays. Its id,
-    /// tenant and time of creation stay too. It counts as well again until it shows otherwise. The webhook as it is
-    /// now; `None` when the tenant has none of this id.
+    /// tenant and time of creation stay too. It counts as well again until it shows otherwise. Where nothing would sign
+    /// any more what it posts, `fresh` becomes its secret. The webhook as it is now; `None` when the tenant has none of
+    /// this id.
     ///
     /// # Errors
     /// What `change` refuses, and nothing is changed; `Unavailable`, `Corrupt`.
@@ -50,9 +75,10 @@ impl Store {
         &self,
         tenant: TenantId,
         id: WebhookId,
+        fresh: Secret,
         change: impl FnOnce(&mut Webhook) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<Option<Webhook>, E> {
-        self.change(tenant, id, None, change).await
+        self.change(tenant, id, None, fresh, change).await
     }
 
     /// Puts `fresh` in the place of a webhook's secret, as [`Webhook::rotate`] does; who asked for such notices is told.
@@ -66,11 +92,12 @@ impl Store {
         fresh: Secret,
         until: Timestamp,
     ) -> Result<Option<Webhook>> {
+        let next = fresh.clone();
         let rotate = move |webhook: &mut Webhook| {
-            webhook.rotate(fresh, until);
+            webhook.rotate(next, until);
             Ok(())
         };
-        self.change(tenant, id, Some(EventKind::SecretRotated), rotate).await
+        self.change(tenant, id, Some(EventKind::SecretRotated), fresh, rotate).await
     }
 
     async fn change<E: From<StoreError> + Send + 'static>(
@@ -78,6 +105,7 @@ impl Store {
         tenant: TenantId,
         id: WebhookId,
         tells: Option<EventKind>,
+        fresh: Secret,
         change: impl FnOnce(&mut Webhook) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<Option<Webhook>, E> {
         let (master, now) = (self.0.master.clone(), self.now());
@@ -91,6 +119,7 @@ impl Store {
                 if let Err(refused) = change(&mut webhook) {
                     return Ok(Some(Err(refused)));
                 }
+                let mut webhook = with_some_secret(tx, webhook, fresh, &master).await?;
                 webhook.updated_at = now;
                 update(tx, &webhook, &master).await?;
                 let told = tells.map(|kind| notice(&webhook, kind, &Health::default(), now));
@@ -142,6 +171,25 @@ impl Store {
         let rows = self.rows(sql, vec![tenant.into(), after.into(), limit.into()]).await?;
         rows.iter().map(|row| read(row, &self.0.master)).collect()
     }
+}
+
+/// The one rule of who gets a secret: who has none, and nobody's key will sign all that is told. A tenant's webhook tells
+/// of all its mail agents; notices about such a one are of no agent.
+async fn with_some_secret(tx: &mut Tx, webhook: Webhook, fresh: Secret, master: &MasterKey) -> Result<Webhook> {
+    const AGENTS: &str = "select id, settings from agents where tenant_id = $1";
+    let tells_notices = webhook.agent.is_none() && webhook.events.kinds().any(EventKind::is_notice);
+    let mut is_signed = !webhook.secret.reveal().is_empty();
+    if webhook.takes_key_of_agent() && !tells_notices {
+        let mut keys = Vec::new();
+        for row in tx.rows(AGENTS, vec![webhook.tenant.into()]).await? {
+            let id = AgentId::from_bytes(row.id("id")?);
+            if webhook.agent.is_none_or(|only| only == id) {
+                keys.push(tenants::settings_from(&row.text("settings")?, id, master)?.authentication_key);
+            }
+        }
+        is_signed = !keys.is_empty() && keys.iter().all(|key| !key.is_empty());
+    }
+    Ok(if is_signed { webhook } else { Webhook { secret: fresh, ..webhook } })
 }
 
 /// Where in [`values`] the time of creation stands.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::client::{Answer, Destination};
+use super::client::{Answer, Destination, Fault};
 use super::company::{Company, Kept};
 use super::formats::{self, Attempt};
 use super::gate::{Gates, Pass};
@@ -136,7 +136,7 @@ impl Dispatches {
             return (vec![first], None);
         }
         let room = u32::try_from(BATCH_EVENTS_MAX - 1).unwrap_or_default();
-        let company = self.parts.store.lease_company(self.lane, first.webhook.clone(), room).await;
+        let company = self.parts.store.lease_company(self.lane, first.id.webhook, room).await;
         let company = company.unwrap_or_else(|fault| {
             tracing::warn!(%fault, "an event goes alone");
             Vec::new()
@@ -161,6 +161,7 @@ impl Dispatches {
         if let Err(fault) = self.parts.store.release_dispatches(unused).await {
             tracing::warn!(%fault, "leases could not be given back; what they are for comes due with their end");
         }
+        wake(self.parts.store.wakes(), self.lane).ring();
     }
 
     /// Posts these in one request; what is to be written of each.
@@ -181,7 +182,11 @@ impl Dispatches {
             certificate: &webhook.options.client_certificate,
             key: webhook.client_key.reveal(),
         };
-        let answer = self.parts.client.post(Destination { url: &webhook.url, identity }, &request).await;
+        let is_signed = !signing.signing_secrets(started_at).0.is_empty();
+        let answer = match is_signed {
+            true => self.parts.client.post(Destination { url: &webhook.url, identity }, &request).await,
+            false => self.parts.client.kept_back(Fault::Unsigned),
+        };
         let at = self.parts.clock.now();
         let trace = trace(webhook, &answer, together.len());
         let settle = |(place, dispatch): (usize, LeasedDispatch)| {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postback::model::event::EventKind;
-use postback::model::id::{DeliveryId, MessageId, ReplayId, TenantId, WebhookId};
+use postback::model::id::{AgentId, DeliveryId, MessageId, ReplayId, TenantId, WebhookId};
+use postback::model::message::Tracking;
 use postback::model::replay::{Fate, Filter, Replay, ReplayState};
 use postback::model::retry::LEASE;
 use postback::model::sample;
@@ -55,9 +56,25 @@ impl House {
     async fn webhook_with(&self, path: &str, change: impl FnOnce(Webhook) -> Webhook) -> WebhookId {
         let id = WebhookId::from_uuid(self.ids.uuid(START));
         let events = [EventKind::Sent].into_iter().collect();
-        let webhook = Webhook { events, ..Webhook::new(id, self.tenant, self.receiver.url(path), START) };
+        let secret = Secret::new("secret");
+        let webhook = Webhook { events, secret, ..Webhook::new(id, self.tenant, self.receiver.url(path), START) };
         self.store.add_webhook(change(webhook)).await.unwrap();
         id
+    }
+
+    fn agent_with_key(&self, name: &str, key: &str) -> MailAgent {
+        let settings = AgentSettings { authentication_key: key.into(), ..AgentSettings::default() };
+        let id = AgentId::from_uuid(self.ids.uuid(START));
+        let (key, name) = (format!("key-of-{name}"), name.to_owned());
+        MailAgent { id, tenant: self.tenant, key, name, settings, created_at: START }
+    }
+
+    async fn set_key(&self, key: &'static str) {
+        let set = move |agent: &mut MailAgent| {
+            agent.settings.authentication_key = key.into();
+            Ok::<_, StoreError>(())
+        };
+        self.store.change_agent(self.tenant, self.agent, set).await.unwrap().unwrap();
     }
 
     fn start(&self) -> Running {
@@ -127,6 +144,83 @@ on_both_engines! {
             let key = if posted.path == "/own" { "own-key" } else { "agent-key" };
             let expected = signature::producer(key, posted.body.as_bytes(), START);
             assert_eq!(posted.headers["producer-signature"], expected, "{}", posted.path);
+        }
+        drain(workers).await;
+    }
+
+    async fn what_nothing_signs_waits_until_something_does(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook("/agent", Format::Transmail, "").await;
+        house.set_key("").await;
+        let workers = house.start();
+        let message = house.owe(1).await;
+        let dispatch = house.dispatch(message, webhook).await;
+        let standing = house.until(dispatch, |standing| standing.last_error.is_some()).await;
+        assert_eq!((standing.last_error.as_deref(), house.receiver.posted().len()), (Some("unsigned"), 0));
+        house.set_key("new-key").await;
+        house.clock.advance(Duration::from_secs(3600));
+        assert!(house.receiver.next().await.headers.contains_key("producer-signature"));
+        drain(workers).await;
+    }
+
+    async fn who_has_nothing_to_sign_with_gets_a_secret(engine: &Engine) {
+        let house = House::build(engine).await;
+        let keyed = house.agent;
+        let check = async |format, secret: &str, agent, kind, expected: &str| {
+            let id = WebhookId::from_uuid(house.ids.uuid(START));
+            let (secret, events) = (Secret::new(secret), [kind].into_iter().collect());
+            let plain = Webhook::new(id, house.tenant, "https://receiver.example/", START);
+            let webhook = Webhook { format, secret, agent, events, ..plain };
+            let webhook = house.store.with_some_secret(webhook, Secret::new("fresh")).await.unwrap();
+            assert_eq!(webhook.secret.reveal(), expected, "{format:?} {agent:?} {kind:?}");
+        };
+        check(Format::Mailtura, "", Some(keyed), EventKind::Sent, "fresh").await;
+        check(Format::Mailtura, "own", None, EventKind::Sent, "own").await;
+        check(Format::Transmail, "own", None, EventKind::Sent, "own").await;
+        check(Format::Transmail, "", Some(keyed), EventKind::Sent, "").await;
+        check(Format::TransmailJson, "", None, EventKind::Sent, "").await;
+        // Notices about a webhook of all mail agents are of none.
+        check(Format::TransmailJson, "", None, EventKind::WebhookDisabled, "fresh").await;
+        check(Format::TransmailJson, "", Some(keyed), EventKind::WebhookDisabled, "").await;
+        let bare = house.agent_with_key("two", "");
+        house.store.add_agent(bare.clone()).await.unwrap();
+        check(Format::Transmail, "", Some(bare.id), EventKind::Sent, "fresh").await;
+        check(Format::Transmail, "", None, EventKind::Sent, "fresh").await;
+        check(Format::Transmail, "", Some(keyed), EventKind::Sent, "").await;
+        // A change that takes away what signed is no exception.
+        let id = house.webhook_with("/hook", |webhook| Webhook {
+            format: Format::Transmail, secret: Secret::default(), agent: Some(keyed), ..webhook
+        }).await;
+        let other_agent = move |webhook: &mut Webhook| {
+            webhook.agent = Some(bare.id);
+            Ok::<_, StoreError>(())
+        };
+        let changed = house.store.change_webhook(house.tenant, id, Secret::new("made"), other_agent).await.unwrap();
+        assert_eq!(changed.unwrap().secret.reveal(), "made");
+    }
+
+    async fn what_goes_together_is_signed_with_one_agent_s_key(engine: &Engine) {
+        let house = House::build(engine).await;
+        let other = house.agent_with_key("other", "other-key");
+        house.store.add_agent(other.clone()).await.unwrap();
+        let options = Options { batch: true, ..Options::default() };
+        house.webhook_with("/hook", |webhook| Webhook {
+            format: Format::TransmailJson, secret: Secret::default(), options, ..webhook
+        }).await;
+        house.owe(2).await;
+        let mut plan = house.plan(&["o@example.com"], b"Subject: x\r\n\r\nx\r\n", Tracking::default());
+        plan.message.agent = other.id;
+        plan.events.iter_mut().for_each(|event| event.agent = other.id);
+        house.store.accept(plan).await.unwrap();
+        house.clock.advance(Duration::from_secs(2));
+        let workers = house.start();
+        for _ in 0..2 {
+            let posted = house.receiver.next().await;
+            let key = if posted.body.contains("o@example.com") { "other-key" } else { "agent-key" };
+            let expected = signature::producer(key, posted.body.as_bytes(), house.clock.now());
+            assert_eq!(posted.headers["producer-signature"], expected);
+            // What was given back gathers anew.
+            house.clock.advance(Duration::from_secs(2));
         }
         drain(workers).await;
     }
@@ -613,7 +707,7 @@ on_both_engines! {
             webhook.switch = Switch::On;
             Ok::<_, StoreError>(())
         };
-        house.store.change_webhook(off.tenant, off.id, on).await.unwrap();
+        house.store.change_webhook(off.tenant, off.id, Secret::new("made"), on).await.unwrap();
         house.clock.advance(HOUR * 12);
         house.until_count(|counters| &counters.arrived, 43).await;
         drain(workers).await;

@@ -117,7 +117,7 @@ impl House {
             webhook.switch = switch;
             Ok::<_, StoreError>(())
         };
-        self.store.change_webhook(self.tenant, id, change).await.unwrap()
+        self.store.change_webhook(self.tenant, id, Secret::new("made"), change).await.unwrap()
     }
 
     fn webhook(&self, events: &[EventKind]) -> Webhook {
@@ -741,14 +741,14 @@ on_both_engines! {
         assert_eq!(house.store.webhook(house.tenant, webhook.id).await.unwrap().as_ref(), Some(&webhook));
         assert_eq!(house.store.webhook(other.id, webhook.id).await.unwrap(), None);
         let change = |_: &mut Webhook| -> Result<(), StoreError> { unreachable!("it is not theirs") };
-        assert_eq!(house.store.change_webhook(other.id, webhook.id, change).await.unwrap(), None);
+        assert_eq!(house.store.change_webhook(other.id, webhook.id, Secret::new("made"), change).await.unwrap(), None);
         assert!(!house.store.remove_webhook(other.id, webhook.id).await.unwrap());
         let agent = house.agent;
         let change = move |webhook: &mut Webhook| {
             (webhook.url, webhook.agent) = ("https://new.example/".into(), Some(agent));
             Ok::<_, StoreError>(())
         };
-        let changed = house.store.change_webhook(house.tenant, webhook.id, change).await.unwrap().unwrap();
+        let changed = house.store.change_webhook(house.tenant, webhook.id, Secret::new("made"), change).await.unwrap().unwrap();
         assert_eq!((changed.url.as_str(), changed.agent), ("https://new.example/", Some(agent)));
         assert_eq!(house.store.webhooks(house.tenant, None, 10).await.unwrap(), [changed]);
         assert_eq!(house.store.webhooks(house.tenant, Some(webhook.id), 10).await.unwrap(), []);
@@ -777,7 +777,7 @@ on_both_engines! {
                     agent.unwrap().settings.description.push('+');
                     Ok::<_, StoreError>(())
                 };
-                store.change_webhook(tenant, id, tag).await.unwrap().unwrap();
+                store.change_webhook(tenant, id, Secret::new("made"), tag).await.unwrap().unwrap();
                 store.change_agent(tenant, agent, host).await.unwrap().unwrap();
                 store.change_tenant(tenant, name).await.unwrap().unwrap();
             });

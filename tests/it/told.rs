@@ -15,6 +15,7 @@ use postback::clock::Clock;
 use postback::model::event::EventKind;
 use postback::model::id::{EventId, TenantId, WebhookId};
 use postback::model::retry::LEASE;
+use postback::model::secret::Secret;
 use postback::model::webhook::{DispatchState, Webhook};
 use postback::model::webhook_options::AT_ONCE_MAX;
 use postback::store::Store;
@@ -197,7 +198,8 @@ on_both_engines! {
         for path in misdeeds.iter().map(|(path, _)| *path).chain(["/good"]) {
             let id = WebhookId::from_uuid(node.ids.uuid(START));
             let events = [EventKind::Sent].into_iter().collect();
-            let webhook = Webhook { events, ..Webhook::new(id, node.tenant, receiver.url(path), START) };
+            let secret = Secret::new("secret");
+            let webhook = Webhook { events, secret, ..Webhook::new(id, node.tenant, receiver.url(path), START) };
             node.store.add_webhook(webhook).await.unwrap();
             webhooks.insert(path, id);
         }

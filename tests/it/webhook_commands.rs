@@ -126,6 +126,16 @@ fn a_draft_is_tried_in_every_format() {
         assert!(listener.child.wait().unwrap().success());
     }
     assert_eq!(printed(folder, &["webhook", "list"]).lines().count(), 1, "none was added");
+    // The mail agent's authentication key signs where it can, for what is tried and what is added.
+    printed(folder, &["agent", "set", "--agent", "default", "authentication_key=open sesame"]);
+    let draft = ["webhook", "test", "--preview", "--url", "http://127.0.0.1:3000/", "--format", "transmail"];
+    assert!(printed(folder, &draft).contains("producer-signature: "));
+    let added = |format| printed(folder, &["webhook", "add", "http://127.0.0.1:3000/", "--format", format]);
+    let told = added("transmail");
+    assert!(told.contains("authentication key of the mail agent") && !told.contains("secret"), "{told}");
+    assert!(added("mailtura").contains("secret whsec_"));
+    let told = printed(folder, &["webhook", "set", word(&told, "wh_"), "--format", "mailtura"]);
+    assert!(told.contains("secret whsec_"), "{told}");
     let refused = run(folder, &["webhook", "test", "--url", "http://169.254.169.254/"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("metadata service of a cloud"));
 }

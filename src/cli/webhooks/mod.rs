@@ -175,9 +175,12 @@ impl House<'_> {
 
     async fn add(&self, url: String, fields: &Fields, tenant: &str) -> anyhow::Result<()> {
         let webhook = self.filled(self.fresh(url, tenant).await?, fields, tenant).await?;
-        let webhook = self.with_secret(webhook);
+        let webhook = self.with_some_secret(webhook).await?;
         self.guest.store.add_webhook(webhook.clone()).await.context("add the webhook")?;
-        say(format!("{}  secret {}", webhook.id, webhook.secret.reveal()));
+        say(match webhook.secret.reveal() {
+            "" => format!("{}  signed with the authentication key of the mail agent", webhook.id),
+            secret => format!("{}  secret {secret}", webhook.id),
+        });
         Ok(())
     }
 
@@ -187,18 +190,12 @@ impl House<'_> {
         Ok(Webhook::new(id, self.guest.tenant(tenant).await?.id, url, now))
     }
 
-    fn with_secret(&self, webhook: Webhook) -> Webhook {
-        if !webhook.secret.reveal().is_empty() {
-            return webhook;
-        }
-        Webhook { secret: Secret::new(self.fresh_secret(webhook.format)), ..webhook }
+    async fn with_some_secret(&self, webhook: Webhook) -> anyhow::Result<Webhook> {
+        self.guest.store.with_some_secret(webhook, self.fresh_secret()).await.context("look who signs")
     }
 
-    fn fresh_secret(&self, format: Format) -> String {
-        match format {
-            Format::Mailtura => self.guest.ids.webhook_secret(),
-            Format::Transmail | Format::TransmailJson => self.guest.ids.secret(""),
-        }
+    fn fresh_secret(&self) -> Secret {
+        Secret::new(self.guest.ids.webhook_secret())
     }
 
     /// With what is named set, if it can be.
@@ -238,14 +235,19 @@ impl House<'_> {
         change: impl FnOnce(&mut Webhook) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let tenant = self.guest.tenant(&which.tenant).await?;
-        changed(which, self.guest.store.change_webhook(tenant.id, which.id, change).await).map(drop)
+        let fresh = self.fresh_secret();
+        let done = self.guest.store.change_webhook(tenant.id, which.id, fresh.clone(), change).await;
+        if changed(which, done)?.secret == fresh {
+            say(format!("nothing else signed any more: secret {}", fresh.reveal()));
+        }
+        Ok(())
     }
 
     async fn rotate(&self, which: &Which, secret: Option<String>, overlap: u16) -> anyhow::Result<()> {
         secret.as_deref().map_or(Ok(()), check_secret)?;
-        let Webhook { tenant, id, format, .. } = self.webhook(which).await?;
+        let Webhook { tenant, id, .. } = self.webhook(which).await?;
         let until = self.guest.clock.now() + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
-        let fresh = Secret::new(secret.unwrap_or_else(|| self.fresh_secret(format)));
+        let fresh = secret.map_or_else(|| self.fresh_secret(), Secret::new);
         let rotated = self.guest.store.rotate_secret(tenant, id, fresh, until).await;
         let webhook = changed(which, rotated.map_err(anyhow::Error::from))?;
         say(format!("secret {}", webhook.secret.reveal()));

@@ -49,7 +49,7 @@ impl House<'_> {
         let (webhook, is_draft) = match (&arguments.url, arguments.id) {
             (Some(url), _) => {
                 let fresh = self.fresh(url.clone(), tenant).await?;
-                (self.with_secret(self.filled(fresh, &arguments.fields, tenant).await?), true)
+                (self.with_some_secret(self.filled(fresh, &arguments.fields, tenant).await?).await?, true)
             }
             (None, Some(id)) => (self.webhook(&Which { id, tenant: tenant.clone() }).await?, false),
             (None, None) => bail!("name a webhook, or a --url"),
@@ -65,8 +65,9 @@ impl House<'_> {
             let drawn = (self.guest.ids.uuid(now), self.guest.ids.uuid(now));
             let (message, event) = sample::of_kind(kind, &webhook, &agent, drawn, now);
             say(format!("{} {}", kind.as_str(), event.id));
-            let request = told(&webhook, &event, &message, 1, now);
             if arguments.preview {
+                let signing = self.guest.store.signing_for(webhook.clone(), event.agent).await;
+                let request = told(&signing.context("look who signs")?, &event, &message, 1, now);
                 look::tell_message(&request.headers, &String::from_utf8_lossy(&request.body), &webhook);
                 continue;
             }

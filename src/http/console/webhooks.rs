@@ -11,6 +11,7 @@ use super::{Fault, Page, Visit, go};
 use crate::http::problem::Problem;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
+use crate::model::webhook::Format;
 
 /// What a webhook can be told of: the API's word, and ours for people. The first four are those of most, the next ones
 /// those of many.
@@ -295,7 +296,8 @@ fn body_of(visit: &Visit<'_>, typed: &Shown) -> Value {
 fn draft_of(visit: &Visit<'_>, agent: &MailAgent, typed: &Shown) -> Value {
     let mut body = body_of(visit, typed);
     body["mailAgent"] = agent.name.as_str().into();
-    let has_key = typed.format != FORMATS[0].0 && !agent.settings.authentication_key.is_empty();
+    let takes_key = Format::from_word(&typed.format).is_some_and(Format::takes_key_of_agent);
+    let has_key = takes_key && !agent.settings.authentication_key.is_empty();
     let offered = visit.form.get("offered");
     if body.get("secret").is_none() && !has_key && !offered.is_empty() {
         body["secret"] = offered.into();

@@ -30,7 +30,7 @@ use crate::model::event::EventKind;
 use crate::model::id::WebhookId;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
-use crate::model::webhook::{Format, Switch, Webhook};
+use crate::model::webhook::{Switch, Webhook};
 use fields::{Wanted, apply};
 use view::{Context, Telling, shown};
 
@@ -90,7 +90,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     }
     let mut webhook = fresh(server, grant);
     apply(server, grant, &call.body.bytes, &mut webhook, Wanted::Everything).await?;
-    let webhook = with_some_secret(server, grant, webhook);
+    let webhook = with_some_secret(server, webhook).await?;
     server.store().add_webhook(webhook.clone()).await?;
     let agents = all_agents(server, grant).await?;
     let told = |telling| shown(&webhook, Context { agents: &agents, health: None, now: server.clock().now() }, telling);
@@ -99,21 +99,22 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
-/// With a fresh secret, if it has none. A TransMail webhook without one signs with its agent's authentication key, when
-/// that has one.
-fn with_some_secret(server: &Server, grant: &Grant, webhook: Webhook) -> Webhook {
-    let has_other = webhook.format != Format::Mailtura && !grant.agent.settings.authentication_key.is_empty();
-    if has_other || !webhook.secret.reveal().is_empty() {
-        return webhook;
-    }
-    Webhook { secret: Secret::new(server.ids().webhook_secret()), ..webhook }
+/// With a fresh secret, where nothing else signs.
+async fn with_some_secret(server: &Server, webhook: Webhook) -> Result<Webhook, Problem> {
+    let fresh = Secret::new(server.ids().webhook_secret());
+    Ok(server.store().with_some_secret(webhook, fresh).await?)
 }
 
-async fn answer(server: &Server, grant: &Grant, webhook: &Webhook) -> Result<Answer, Problem> {
+async fn answer(server: &Server, grant: &Grant, webhook: &Webhook, telling: Telling) -> Result<Answer, Problem> {
     let agents = all_agents(server, grant).await?;
     let health = server.store().webhook_health(webhook.id).await?;
     let context = Context { agents: &agents, health: health.as_ref(), now: server.clock().now() };
-    Ok(json_answer(StatusCode::OK, &shown(webhook, context, Telling::NoSecret)))
+    let mut answer = json_answer(StatusCode::OK, &shown(webhook, context, telling));
+    if telling == Telling::Secret {
+        let kept = shown(webhook, context, Telling::NoSecret);
+        answer.extensions_mut().insert(KeptInstead(serde_json::json!(kept).to_string()));
+    }
+    Ok(answer)
 }
 
 fn fresh(server: &Server, grant: &Grant) -> Webhook {
@@ -146,7 +147,7 @@ async fn named(call: &Call) -> Result<Webhook, Problem> {
 
 /// `GET /api/v1/webhooks/{id}`.
 pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
-    answer(&call.server, &call.grant, &named(&call).await?).await
+    answer(&call.server, &call.grant, &named(&call).await?, Telling::NoSecret).await
 }
 
 /// `PATCH /api/v1/webhooks/{id}`: what is named changes.
@@ -186,13 +187,17 @@ async fn let_go(call: &Call, id: WebhookId, enables: bool) -> Result<(), Problem
     Ok(())
 }
 
+/// Writes a change. Where that took away what signed, the answer tells the secret that was made.
 async fn keep(
     call: &Call,
     id: WebhookId,
     change: impl FnOnce(&mut Webhook) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Answer, Problem> {
-    let changed = call.server.store().change_webhook(call.grant.tenant.id, id, change).await?;
-    answer(&call.server, &call.grant, &changed.ok_or(Problem::NotFound("Webhook"))?).await
+    let fresh = Secret::new(call.server.ids().webhook_secret());
+    let changed = call.server.store().change_webhook(call.grant.tenant.id, id, fresh.clone(), change).await?;
+    let webhook = changed.ok_or(Problem::NotFound("Webhook"))?;
+    let telling = if webhook.secret == fresh { Telling::Secret } else { Telling::NoSecret };
+    answer(&call.server, &call.grant, &webhook, telling).await
 }
 
 /// `DELETE /api/v1/webhooks/{id}`.

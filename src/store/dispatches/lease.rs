@@ -21,9 +21,8 @@ use crate::model::message::Message;
 use crate::model::notice::blank;
 use crate::model::retry::LEASE;
 use crate::model::seal::MasterKey;
-use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{DispatchId, Format, Webhook};
+use crate::model::webhook::{DispatchId, Webhook};
 use crate::model::webhook_health::SICK;
 
 /// How long events that go together wait for company.
@@ -189,11 +188,13 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn lease_company(&self, lane: Lane, webhook: Arc<Webhook>, limit: u32) -> Result<Vec<LeasedDispatch>> {
+    pub async fn lease_company(&self, lane: Lane, webhook: WebhookId, limit: u32) -> Result<Vec<LeasedDispatch>> {
         let look = self.look(lane);
         self.transaction(move |tx| {
             Box::pin(async move {
-                let mut line = Line::of(webhook, look.now);
+                // As it is, without the key of one mail agent: each event is signed with that of its own.
+                let Some(webhook) = webhooks::find(tx, webhook, &look.master).await? else { return Ok(Vec::new()) };
+                let mut line = Line::of(Arc::new(webhook), look.now);
                 look.take(tx, &mut line, limit).await?;
                 look.load(tx, vec![line]).await
             })
@@ -403,16 +404,15 @@ impl Look {
         })
     }
 
-    /// TransMail's authentication key belongs to the mail agent: a webhook of its formats without a secret is signed
-    /// with that.
+    /// The webhook as it signs what it tells of the event's mail agent.
     fn with_key_of_agent(&self, webhook: &Arc<Webhook>, row: &Row) -> Result<Arc<Webhook>> {
-        if webhook.format == Format::Mailtura || !webhook.secret.reveal().is_empty() {
+        if !webhook.takes_key_of_agent() {
             return Ok(webhook.clone());
         }
         let Some(settings) = row.maybe_text("settings")? else { return Ok(webhook.clone()) };
         let agent = AgentId::from_bytes(row.id("agent_id")?);
         let key = tenants::settings_from(&settings, agent, &self.master)?.authentication_key;
-        Ok(Arc::new(Webhook { secret: Secret::new(key), ..(**webhook).clone() }))
+        Ok(Arc::new((**webhook).clone().signing_with(key)))
     }
 }
 

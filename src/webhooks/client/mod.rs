@@ -165,6 +165,24 @@ impl Client {
         Answer { post, fault, status, headers, body_head, timings, peer, is_reused, tls, is_hidden }
     }
 
+    /// For what must not be posted: nobody is asked anything.
+    pub fn kept_back(&self, fault: Fault) -> Answer {
+        let Course { headers, body_head, timings, tls, .. } = Course::default();
+        let post = outcome::post(None, Some(fault), &headers, self.clock.now());
+        Answer {
+            post,
+            fault: Some(fault),
+            status: None,
+            headers,
+            body_head,
+            timings,
+            peer: None,
+            is_reused: false,
+            tls,
+            is_hidden: false,
+        }
+    }
+
     async fn exchange(&self, to: Destination<'_>, request: &Request, course: &mut Course) -> Result<(), Fault> {
         let vetted = self.guard.vet(to.url).map_err(Fault::Blocked)?;
         let prepared = prepared(&vetted, request)?;

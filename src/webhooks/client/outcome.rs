@@ -20,6 +20,9 @@ pub enum Fault {
     /// The URL or a header cannot be put into a request.
     #[error("the request cannot be made from these settings")]
     Unsendable,
+    /// Nothing signs it.
+    #[error("there is nothing to sign with: the webhook has no secret, and the mail agent no authentication key")]
+    Unsigned,
     /// No such name.
     #[error("the host name does not exist")]
     DnsNoName,
@@ -115,6 +118,7 @@ impl Fault {
         match self {
             Fault::Blocked(_) => "egress_blocked",
             Fault::Unsendable => "request_invalid",
+            Fault::Unsigned => "unsigned",
             Fault::DnsNoName => "dns_nxdomain",
             Fault::DnsTimeout => "dns_timeout",
             Fault::DnsFailed => "dns_failed",

@@ -332,6 +332,40 @@ async fn a_test_goes_the_whole_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_nothing_to_sign_with_is_given_a_secret() {
+    let house = House::new().await;
+    // The grant of this caller is remembered from now on; what counts is the agent as it is.
+    house.mailtura("POST", "/api/v1/agents", r#"{"name":"two"}"#).await;
+    let key = r#"{"settings":{"authenticationKey":"open sesame"}}"#;
+    assert_eq!(house.mailtura("PATCH", "/api/v1/agents/default", key).await.status, 200);
+    let hook = |format: &str, agent: &str| {
+        format!(r#"{{"url":"https://a.example.com/","events":["delivered"],"format":"{format}"{agent}}}"#)
+    };
+    let (of_default, of_two) = (r#","mailAgent":"default""#, r#","mailAgent":"two""#);
+    let check = async |format, agent, has_own: bool| {
+        let added = house.mailtura("POST", "/api/v1/webhooks", &hook(format, agent)).await.json();
+        let secret = added["secret"].as_str().unwrap();
+        assert!(if has_own { secret.starts_with("whsec_") } else { secret.is_empty() }, "{format} {agent} {secret}");
+        let preview = house.mailtura("POST", "/api/v1/webhooks/preview", &hook(format, agent)).await.text();
+        assert!(preview.contains("X-Mailtura-Signature") || preview.contains("producer-signature"), "{preview}");
+        format!("/api/v1/webhooks/{}", added["id"].as_str().unwrap())
+    };
+    check("mailtura", of_default, true).await;
+    check("transmail", of_two, true).await;
+    check("transmail-json", "", true).await;
+    let path = check("transmail-json", of_default, false).await;
+    let body = house.mailtura("POST", &format!("{path}/preview"), "").await.json();
+    assert!(body["headers"].get("producer-signature").is_some(), "{body}");
+    // A change that takes away what signed tells the secret that it made, once.
+    let described = house.mailtura("PATCH", &path, r#"{"description":"x"}"#).await.json();
+    assert_eq!(described.get("secret"), None);
+    let changed = house.mailtura("PATCH", &path, r#"{"mailAgent":"two"}"#).await.json();
+    assert!(changed["secret"].as_str().unwrap().starts_with("whsec_"), "{changed}");
+    assert_eq!(house.mailtura("PATCH", &path, r#"{"format":"mailtura"}"#).await.json().get("secret"), None);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tests_that_cannot_be() {
     let house = House::new().await;
     let id = house.added(SEED).await;

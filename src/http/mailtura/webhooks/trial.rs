@@ -22,9 +22,8 @@ use crate::http::outward::Told;
 use crate::model::event::{Event, EventKind};
 use crate::model::message::Message;
 use crate::model::sample;
-use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{DispatchId, DispatchState, Format, Webhook};
+use crate::model::webhook::{DispatchId, DispatchState, Webhook};
 
 /// How long the answer to a test is waited for.
 const TEST_TIME: Duration = Duration::from_secs(20);
@@ -115,7 +114,7 @@ async fn of_draft(call: &Call) -> Result<(Webhook, Sample), Problem> {
     let wanted: WebhookTest = shape::read(&call.body.bytes)?;
     let mut webhook = fresh(&call.server, &call.grant);
     apply(&call.server, &call.grant, &call.body.bytes, &mut webhook, Wanted::Destination).await?;
-    let webhook = with_some_secret(&call.server, &call.grant, webhook);
+    let webhook = with_some_secret(&call.server, webhook).await?;
     let sample = sample(call, &webhook, kind(&wanted)).await?;
     Ok((webhook, sample))
 }
@@ -135,10 +134,7 @@ async fn sample(call: &Call, webhook: &Webhook, kind: EventKind) -> Result<Sampl
     let now = server.clock().now();
     let drawn = (server.ids().uuid(now), server.ids().uuid(now));
     let (message, event) = sample::of_kind(kind, webhook, &agent, drawn, now);
-    let mut signing = webhook.clone();
-    if signing.format != Format::Mailtura && signing.secret.reveal().is_empty() {
-        signing.secret = Secret::new(agent.settings.authentication_key);
-    }
+    let signing = server.store().signing_for(webhook.clone(), event.agent).await?;
     Ok(Sample { message, event, signing })
 }
 
