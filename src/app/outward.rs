@@ -109,9 +109,13 @@ impl http::outward::Outward for Outward {
     }
 }
 
-/// The request that attempt number `attempt` at this time makes.
+/// The request that attempt number `attempt` at this time makes, with no other event in it.
 pub fn told(webhook: &Webhook, event: &Event, message: &Message, attempt: u32, at: Timestamp) -> Told {
-    let request = formats::build(webhook, event, message, Attempt { at, number: attempt });
+    let attempt = Attempt { at, number: attempt };
+    let request = match webhook.options.batch && !event.is_test {
+        true => formats::build_together(webhook, &[(event, message)], attempt).0,
+        false => formats::build(webhook, event, message, attempt),
+    };
     let mut headers = request.headers;
     headers.insert(0, ("Content-Type".to_owned(), request.content_type.to_owned()));
     Told { headers, body: request.body }

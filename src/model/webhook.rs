@@ -207,6 +207,14 @@ impl Webhook {
         }
     }
 
+    /// Whether its requests are made as another's are.
+    pub fn posts_like(&self, other: &Self) -> bool {
+        let keeps = self.keeps_timestamp == other.keeps_timestamp && self.options == other.options;
+        let signs = self.secret == other.secret && self.old_secret == other.old_secret;
+        let looks = self.format == other.format && self.form_field == other.form_field;
+        keeps && signs && looks && self.url == other.url && self.headers == other.headers
+    }
+
     /// Whether it signs with the authentication key of the mail agent that an event is of: TransMail's formats do, where
     /// they have no secret of their own.
     pub fn takes_key_of_agent(&self) -> bool {

@@ -1,11 +1,14 @@
 //! What is kept of one attempt to tell a webhook: whom it reached, how long each part took, what was answered.
 //!
 //! Written by `webhooks`, kept by `store`, shown by `http`, the command line and the console. What was sent is not kept:
-//! it is made again from event, message, webhook and attempt, which give the same bytes.
+//! it is made again from event, message, webhook (as it was then) and attempt. A digest tells whether that gave the same.
 
 use serde::{Deserialize, Serialize};
 
+use sha2::{Digest, Sha256};
+
 use super::time::Timestamp;
+use super::webhook::Webhook;
 
 /// Bytes of an answer's headers that are kept.
 pub const HEADERS_KEPT_BYTES_MAX: usize = 4 * 1024;
@@ -61,6 +64,41 @@ pub struct Trace {
     /// The events that went in the same request, this one included, when they were several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub together: Option<u32>,
+    /// [`digest`] of the request.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sent: String,
+}
+
+/// What stands in the place of a header's value that its owner has set, which may be secret.
+pub const MASK: &str = "***";
+
+/// A header of a request as it is shown.
+pub fn shown_value<'h>(webhook: &Webhook, name: &str, value: &'h str) -> &'h str {
+    let is_own = webhook.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    if is_own { MASK } else { value }
+}
+
+/// Tells a request from every other, as far as people see it: its headers in order, and its body.
+pub fn digest<'h>(webhook: &Webhook, headers: impl Iterator<Item = (&'h str, &'h str)>, body: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    for (name, value) in headers {
+        digest.update(name);
+        digest.update([0]);
+        digest.update(shown_value(webhook, name, value));
+        digest.update([0]);
+    }
+    digest.update([0]);
+    digest.update(body);
+    digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A webhook as it was, signing what it told of one mail agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// As it was.
+    pub webhook: Webhook,
+    /// Until when; `None`: it still is.
+    pub until: Option<Timestamp>,
 }
 
 /// One attempt at a dispatch.

@@ -38,6 +38,7 @@ mod address_history;
 pub mod webhooks;
 
 pub mod webhook_health;
+mod webhook_versions;
 
 pub mod dispatches;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::db::{Result, Store, Tx};
 use super::hits::counts::day_of;
 use super::value::Value;
-use super::{address_history, messages, pulse, search, tls_sessions, webhooks};
+use super::{address_history, messages, pulse, search, tls_sessions, webhook_versions, webhooks};
 use crate::model::id::{FileId, MessageId, WebhookId};
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
@@ -198,6 +198,9 @@ const ORPHANS: &str = "
 /// Forgets what else is logged of webhooks.
 async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<()> {
     tx.run("delete from replays where ended_at < $1", vec![before.into()]).await?;
+    for sql in webhook_versions::OLD {
+        tx.run(sql, vec![before.into()]).await?;
+    }
     let drafts = "select id from webhooks where switch = 'draft' and created_at < $1 order by id limit 100";
     for row in tx.rows(drafts, vec![(now - DRAFT_AGE_MAX).into()]).await? {
         webhooks::remove(tx, WebhookId::from_bytes(row.id("id")?)).await?;

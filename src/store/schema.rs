@@ -47,6 +47,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     21 "counted_hits" "0021_counted_hits.sql",
     22 "verified_by" "0022_verified_by.sql",
     23 "ages" "0023_ages.sql",
+    24 "webhook_versions" "0024_webhook_versions.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -5,6 +5,7 @@
 
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
+use super::webhook_versions;
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::seal::{MasterKey, is_sealed};
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
@@ -372,6 +373,13 @@ async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Resu
 
 async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Result<()> {
     let sql = "update agents set name = $1, settings = $2 where id = $3";
+    if let Some(row) = tx.row("select settings from agents where id = $1", vec![agent.id.into()]).await? {
+        let key = settings_from(&row.text("settings")?, agent.id, master)?.authentication_key;
+        if !key.is_empty() && key != agent.settings.authentication_key {
+            let now = tx.begun_at();
+            webhook_versions::keep_key(tx, agent.id, master.seal(&place(agent.id), &key), now).await?;
+        }
+    }
     let settings = settings_text(&agent.settings, agent.id, master);
     let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into()];
     tx.run(sql, row).await.map(drop)
@@ -401,11 +409,16 @@ fn settings_text(settings: &AgentSettings, id: AgentId, master: &MasterKey) -> S
 
 /// An agent's settings as they are stored.
 pub(super) fn settings_from(text: &str, id: AgentId, master: &MasterKey) -> Result<AgentSettings> {
-    let corrupt = |fault: &dyn std::fmt::Display| StoreError::Corrupt(format!("settings of agent {id}: {fault}"));
-    let mut settings: AgentSettings = serde_json::from_str(text).map_err(|fault| corrupt(&fault))?;
-    let opened = master.open(&place(id), &settings.authentication_key);
-    settings.authentication_key = opened.map_err(|fault| corrupt(&fault))?;
+    let corrupt = |fault| StoreError::Corrupt(format!("settings of agent {id}: {fault}"));
+    let mut settings: AgentSettings = serde_json::from_str(text).map_err(corrupt)?;
+    settings.authentication_key = key_from(&settings.authentication_key, id, master)?;
     Ok(settings)
+}
+
+/// An agent's authentication key as it is stored.
+pub(super) fn key_from(sealed: &str, id: AgentId, master: &MasterKey) -> Result<String> {
+    let corrupt = |fault| StoreError::Corrupt(format!("authentication key of agent {id}: {fault}"));
+    master.open(&place(id), sealed).map_err(corrupt)
 }
 
 fn read_tenant(row: &Row) -> Result<Tenant> {

@@ -5,7 +5,7 @@
 
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
-use super::{events, tenants};
+use super::{events, tenants, webhook_versions};
 use crate::model::event::{Event, EventKind, EventSet};
 use crate::model::id::{AgentId, TenantId, WebhookId};
 use crate::model::notice::notice;
@@ -115,12 +115,16 @@ impl Store {
                 tx.held("select webhook_id from webhook_health where webhook_id = $1", vec![id.into()]).await?;
                 let found = select_webhooks!("where id = $1 and tenant_id = $2 and switch <> 'draft'");
                 let Some(row) = tx.held(found, vec![id.into(), tenant.into()]).await? else { return Ok(None) };
-                let mut webhook = read(&row, &master)?;
+                let before = read(&row, &master)?;
+                let mut webhook = before.clone();
                 if let Err(refused) = change(&mut webhook) {
                     return Ok(Some(Err(refused)));
                 }
                 let mut webhook = with_some_secret(tx, webhook, fresh, &master).await?;
                 webhook.updated_at = now;
+                if !webhook.posts_like(&before) {
+                    webhook_versions::keep(tx, id, now).await?;
+                }
                 update(tx, &webhook, &master).await?;
                 let told = tells.map(|kind| notice(&webhook, kind, &Health::default(), now));
                 events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;
@@ -310,10 +314,30 @@ fn values(webhook: &Webhook, master: &MasterKey) -> Vec<Value> {
 pub(super) fn read(row: &Row, master: &MasterKey) -> Result<Webhook> {
     let id = WebhookId::from_bytes(row.id("id")?);
     let agent = row.maybe_bytes("agent_id")?.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-    let opened = |column| -> Result<String> {
-        let opened = master.open(&place(column, id), &row.text(column)?);
-        opened.map_err(|fault| StoreError::Corrupt(format!("{column} of webhook {id}: {fault}")))
-    };
+    let tenant = TenantId::from_bytes(row.id("tenant_id")?);
+    let made = as_it_was(Webhook::new(id, tenant, "", row.time("created_at")?), row, master)?;
+    Ok(Webhook {
+        agent: agent.map(AgentId::from_bytes),
+        description: row.text("description")?,
+        events: EventSet(row.small("events")?),
+        hits: row.word("hits", Hits::from_word)?,
+        tags: row.word("tags", tags_from)?,
+        switch: row.word("switch", Switch::from_word)?,
+        client_key: Secret::new(opened("client_key", id, row, master)?),
+        updated_at: row.time("updated_at")?,
+        ..made
+    })
+}
+
+fn opened(column: &str, id: WebhookId, row: &Row, master: &MasterKey) -> Result<String> {
+    let opened = master.open(&place(column, id), &row.text(column)?);
+    opened.map_err(|fault| StoreError::Corrupt(format!("{column} of webhook {id}: {fault}")))
+}
+
+/// A webhook with what its requests are made of from a row that has these columns.
+pub(super) fn as_it_was(webhook: Webhook, row: &Row, master: &MasterKey) -> Result<Webhook> {
+    let id = webhook.id;
+    let opened = |column| opened(column, id, row, master);
     let old_secret = row.maybe_time("old_secret_until")?.map(|until| {
         Ok::<_, StoreError>(OldSecret {
             secret: Secret::new(opened("old_secret")?),
@@ -322,16 +346,8 @@ pub(super) fn read(row: &Row, master: &MasterKey) -> Result<Webhook> {
         })
     });
     Ok(Webhook {
-        id,
-        tenant: TenantId::from_bytes(row.id("tenant_id")?),
-        agent: agent.map(AgentId::from_bytes),
         url: row.text("url")?,
-        description: row.text("description")?,
         format: row.word("format", Format::from_word)?,
-        events: EventSet(row.small("events")?),
-        hits: row.word("hits", Hits::from_word)?,
-        tags: row.word("tags", tags_from)?,
-        switch: row.word("switch", Switch::from_word)?,
         secret: Secret::new(opened("secret")?),
         old_secret: old_secret.transpose()?,
         form_field: row.text("form_field")?,
@@ -339,9 +355,7 @@ pub(super) fn read(row: &Row, master: &MasterKey) -> Result<Webhook> {
             .map_err(|fault| StoreError::Corrupt(format!("headers of webhook {id}: {fault}")))?,
         keeps_timestamp: row.flag("keeps_timestamp")?,
         options: row.json("options")?,
-        client_key: Secret::new(opened("client_key")?),
-        created_at: row.time("created_at")?,
-        updated_at: row.time("updated_at")?,
+        ..webhook
     })
 }
 

@@ -17,7 +17,7 @@ use crate::model::id::WebhookId;
 use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post, Webhook};
-use crate::model::webhook_attempt::{ARRIVED_BODY_KEPT_BYTES_MAX, HEADERS_KEPT_BYTES_MAX, Phases, Trace};
+use crate::model::webhook_attempt::{self, ARRIVED_BODY_KEPT_BYTES_MAX, HEADERS_KEPT_BYTES_MAX, Phases, Trace};
 use crate::model::webhook_options::BATCH_EVENTS_MAX;
 use crate::store::db::Wakes;
 use crate::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
@@ -188,7 +188,10 @@ impl Dispatches {
             false => self.parts.client.kept_back(Fault::Unsigned),
         };
         let at = self.parts.clock.now();
-        let trace = trace(webhook, &answer, together.len());
+        let content_type = std::iter::once(("Content-Type", request.content_type));
+        let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let sent = webhook_attempt::digest(&signing, content_type.chain(headers), &request.body);
+        let trace = trace(webhook, &answer, together.len(), sent);
         let settle = |(place, dispatch): (usize, LeasedDispatch)| {
             let settlement = settlement(&dispatch, &answer, started_at, at, trace.clone());
             let (outcome, _) = outcome(&settlement);
@@ -273,7 +276,7 @@ fn settlement(
 }
 
 /// What is kept of an answer.
-fn trace(webhook: &Webhook, answer: &Answer, together: usize) -> Trace {
+fn trace(webhook: &Webhook, answer: &Answer, together: usize, sent: String) -> Trace {
     let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     let timings = &answer.timings;
     let kept = match &answer.post {
@@ -304,6 +307,7 @@ fn trace(webhook: &Webhook, answer: &Answer, together: usize) -> Trace {
         // PostgreSQL's text holds no zero bytes.
         body: String::from_utf8_lossy(body).replace('\0', "\u{fffd}"),
         together: u32::try_from(together).ok().filter(|count| *count > 1),
+        sent,
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use postback::app::outward::told;
+use postback::http::outward::{Again, LEARNED_BEFORE};
 use postback::model::event::EventKind;
 use postback::model::id::{AgentId, DeliveryId, MessageId, ReplayId, TenantId, WebhookId};
 use postback::model::message::Tracking;
@@ -16,12 +18,13 @@ use postback::model::tenant::{AgentSettings, MailAgent};
 use postback::model::webhook::{DispatchId, DispatchState, Format, Switch, Webhook};
 use postback::model::webhook_options::Options;
 use postback::store::dispatches::{DispatchStanding, Lane};
+use postback::store::retention::Keep;
 use postback::store::{Store, StoreError};
 use postback::webhooks::signature;
 use postback::webhooks::{Counters, Running, Settings};
 use postback::worker::RENEW_EVERY;
 
-use crate::scripted_receiver::{Answer, Receiver};
+use crate::scripted_receiver::{Answer, Posted, Receiver};
 use crate::support::engines::{Engine, on_both_engines};
 use crate::support::node::{Node, START};
 use crate::support::telling::tell;
@@ -160,6 +163,60 @@ on_both_engines! {
         house.set_key("new-key").await;
         house.clock.advance(Duration::from_secs(3600));
         assert!(house.receiver.next().await.headers.contains_key("producer-signature"));
+        drain(workers).await;
+    }
+
+    async fn an_attempt_is_shown_as_it_was(engine: &Engine) {
+        let house = House::build(engine).await;
+        let id = house.webhook("/agent", Format::TransmailJson, "").await;
+        let workers = house.start();
+        // Each is posted under what the change before it made of the webhook and the key.
+        type Change = fn(&mut Webhook);
+        let changes: [(&str, Change); 5] = [
+            ("agent-key", |_| {}),
+            ("next-key", |webhook| webhook.form_field = "data".into()),
+            ("last-key", |webhook| (webhook.format, webhook.secret) = (Format::Mailtura, Secret::new("own"))),
+            ("last-key", |webhook| webhook.headers = vec![("X-Token".into(), "hush".into())]),
+            ("last-key", |webhook| webhook.options.batch = true),
+        ];
+        let mut posted = Vec::new();
+        for (key, change) in changes {
+            house.set_key(key).await;
+            let change = move |webhook: &mut Webhook| {
+                change(webhook);
+                Ok::<_, StoreError>(())
+            };
+            house.store.change_webhook(house.tenant, id, Secret::new("made"), change).await.unwrap().unwrap();
+            let dispatch = house.dispatch(house.owe(1).await, id).await;
+            house.clock.advance(Duration::from_secs(2));
+            posted.push((dispatch, house.receiver.next().await));
+            house.until(dispatch, |standing| standing.state == DispatchState::Arrived).await;
+        }
+        let webhook = house.store.webhook(house.tenant, id).await.unwrap().unwrap();
+        let check = async |dispatch: DispatchId, posted: &Posted, expected: bool| {
+            let view = house.store.dispatch_view(house.tenant, dispatch).await.unwrap().unwrap();
+            let attempt = house.store.dispatch_attempts(dispatch).await.unwrap().remove(0);
+            let since = attempt.started_at - LEARNED_BEFORE;
+            let versions = house.store.webhook_versions(&webhook, house.agent, since).await.unwrap();
+            let at = attempt.started_at;
+            let tell = |webhook: &Webhook| told(webhook, &view.event, &view.message, 1, at);
+            let again = Again::of(&webhook, &versions, &attempt, tell);
+            let is_same = again.told.body == posted.body.as_bytes()
+                && again.told.headers.iter().all(|(name, value)| posted.headers[name.to_lowercase().as_str()] == *value);
+            assert_eq!((again.is_exact, is_same), (expected, expected), "{again:?} {posted:?}");
+        };
+        for (dispatch, posted) in &posted {
+            check(*dispatch, posted, true).await;
+        }
+        // What is not kept any longer is not said to be exact.
+        house.clock.advance(Duration::from_secs(86_400));
+        let hour = Duration::from_secs(3600);
+        let year = Duration::from_secs(365 * 86_400);
+        let keep = Keep { messages: year, events: year, reports: year, webhook_log: hour };
+        house.store.forget_little(keep).await.unwrap();
+        for (place, (dispatch, posted)) in posted.iter().enumerate() {
+            check(*dispatch, posted, place == 4).await;
+        }
         drain(workers).await;
     }
 

@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use postback::app::outward::told;
+use postback::http::outward::{Again, LEARNED_BEFORE};
 use postback::model::event::EventKind;
 use postback::model::id::EventId;
 use postback::model::time::Timestamp;
 use postback::model::webhook::{DispatchId, Format, Switch, Webhook};
-use postback::model::webhook_attempt::{Attempted, Phases};
+use postback::model::webhook_attempt::{self, Attempted, Phases};
 use postback::model::webhook_health::Health;
 
 use super::House;
@@ -111,12 +112,20 @@ impl House<'_> {
             let health = self.guest.store.webhook_health(webhook.id).await.context("look at its health")?;
             say(next(due_at, webhook, health.as_ref(), self.guest.clock.now()));
         }
-        for attempt in self.guest.store.dispatch_attempts(id).await.context("read its attempts")? {
+        let attempts = self.guest.store.dispatch_attempts(id).await.context("read its attempts")?;
+        let since = attempts.iter().map(|attempt| attempt.started_at - LEARNED_BEFORE).min();
+        let versions = match since {
+            Some(since) => self.guest.store.webhook_versions(webhook, view.event.agent, since).await,
+            None => Ok(Vec::new()),
+        };
+        let versions = versions.context("look what the webhook was")?;
+        for attempt in attempts {
             tell_attempt(&attempt);
-            let request = told(webhook, &view.event, &view.message, attempt.number, attempt.started_at);
-            let is_exact = attempt.trace.together.is_none() && webhook.updated_at <= attempt.started_at;
-            say(if is_exact { "  request:" } else { "  request, as it would be made alone and now:" });
-            tell_message(&request.headers, &String::from_utf8_lossy(&request.body), webhook);
+            let (number, at) = (attempt.number, attempt.started_at);
+            let tell = |webhook: &Webhook| told(webhook, &view.event, &view.message, number, at);
+            let Again { webhook, told, is_exact } = Again::of(webhook, &versions, &attempt, tell);
+            say(if is_exact { "  request:" } else { "  request, about as it was:" });
+            tell_message(&told.headers, &String::from_utf8_lossy(&told.body), webhook);
         }
         Ok(())
     }
@@ -174,9 +183,8 @@ fn phases(phases: &Phases) -> String {
 
 /// A request, laid out; what its owner set as headers may be secret.
 pub(super) fn tell_message(headers: &[(String, String)], body: &str, webhook: &Webhook) {
-    let is_own = |name: &str| webhook.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     for (name, value) in headers {
-        say(format!("    {name}: {}", if is_own(name) { "***".to_owned() } else { printable(value) }));
+        say(format!("    {name}: {}", printable(webhook_attempt::shown_value(webhook, name, value))));
     }
     say("");
     body.lines().for_each(|line| say(format!("    {}", printable(line))));

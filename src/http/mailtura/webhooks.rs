@@ -31,13 +31,12 @@ use crate::model::id::WebhookId;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::webhook::{Switch, Webhook};
+use crate::model::webhook_attempt::MASK;
 use fields::{Wanted, apply};
 use view::{Context, Telling, shown};
 
 /// Webhooks of one tenant.
 const WEBHOOKS_MAX: u32 = 100;
-/// What stands in the place of a header's value, which may be secret.
-const MASK: &str = "***";
 
 pub(super) const EVENT_WORDS: &[&str] = &[
     "sent",

@@ -11,9 +11,10 @@ use super::super::super::wire::{Flaw, Wrong};
 use super::super::super::{json_answer, query};
 use super::named;
 use super::trial::{RequestView, request_of};
+use crate::http::outward::{Again, LEARNED_BEFORE};
 use crate::model::id::EventId;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{DispatchId, DispatchState};
+use crate::model::webhook::{DispatchId, DispatchState, Webhook};
 use crate::model::webhook_attempt::{self, Attempted, Phases};
 use crate::store::dispatches::DispatchStanding;
 
@@ -149,7 +150,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 pub(super) fn shown(attempt: &Attempted) -> Attempt {
-    let webhook_attempt::Trace { url, peer, is_reused, tls, phases, why, headers, body, together } = &attempt.trace;
+    let webhook_attempt::Trace { url, peer, is_reused, tls, phases, why, headers, body, together, .. } = &attempt.trace;
     // Of a field that came several times the values stand together (RFC 9110 §5.3).
     let mut fields: Map<String, Value> = Map::new();
     for (name, value) in headers {
@@ -229,20 +230,28 @@ pub(in super::super) async fn dispatches(call: Call) -> Result<Answer, Problem> 
 
 /// `GET /api/v1/webhooks/{id}/dispatches/{event}`: all about one, each attempt with its request and answer.
 ///
-/// Requests are not kept: they are made again, which gives the same bytes unless the webhook was changed since, or the
-/// event went together with others; `exact` says so.
+/// Requests are not kept: they are made again of the webhook as it was, and `exact` says whether that gave what was
+/// posted.
 pub(in super::super) async fn dispatch(call: Call) -> Result<Answer, Problem> {
     let webhook = named(&call).await?;
     let nothing = Problem::NotFound("Dispatch");
     let event = call.second_place().parse().map_err(|_| nothing.clone())?;
     let id = DispatchId { event, webhook: webhook.id };
-    let view = call.server.store().dispatch_view(call.grant.tenant.id, id).await?.ok_or(nothing)?;
-    let attempts = call.server.store().dispatch_attempts(id).await?;
+    let store = call.server.store();
+    let view = store.dispatch_view(call.grant.tenant.id, id).await?.ok_or(nothing)?;
+    let attempts = store.dispatch_attempts(id).await?;
+    let since = attempts.iter().map(|attempt| attempt.started_at - LEARNED_BEFORE).min();
+    let versions = match since {
+        Some(since) => store.webhook_versions(&webhook, view.event.agent, since).await?,
+        None => Vec::new(),
+    };
     let outward = &call.server.0.parts.outward;
     let log = attempts.iter().map(|attempt| {
-        let told = outward.told(&webhook, &view.event, &view.message, attempt.number, attempt.started_at);
-        let is_exact = attempt.trace.together.is_none() && webhook.updated_at <= attempt.started_at;
-        let request = RequestView { exact: Some(is_exact), ..request_of(&webhook, &told) };
+        let (number, at) = (attempt.number, attempt.started_at);
+        let tell = |webhook: &Webhook| outward.told(webhook, &view.event, &view.message, number, at);
+        let Again { webhook, told, is_exact } = Again::of(&webhook, &versions, attempt, tell);
+        let url = attempt.trace.url.clone();
+        let request = RequestView { url, exact: Some(is_exact), ..request_of(webhook, &told) };
         Attempt { request: Some(request), ..shown(attempt) }
     });
     let told = DispatchLog {

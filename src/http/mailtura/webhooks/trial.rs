@@ -17,13 +17,14 @@ use super::super::all_agents;
 use super::fields::{Wanted, apply};
 use super::log::{self, Attempt};
 use super::shapes::WebhookTest;
-use super::{MASK, fresh, named, with_some_secret};
+use super::{fresh, named, with_some_secret};
 use crate::http::outward::Told;
 use crate::model::event::{Event, EventKind};
 use crate::model::message::Message;
 use crate::model::sample;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{DispatchId, DispatchState, Webhook};
+use crate::model::webhook_attempt;
 
 /// How long the answer to a test is waited for.
 const TEST_TIME: Duration = Duration::from_secs(20);
@@ -140,9 +141,8 @@ async fn sample(call: &Call, webhook: &Webhook, kind: EventKind) -> Result<Sampl
 
 /// A request as it goes out, headers in order; what the owner set as headers may be secret.
 pub(super) fn request_of(webhook: &Webhook, told: &Told) -> RequestView {
-    let is_own = |name: &str| webhook.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let shown = |(name, value): &(String, String)| {
-        (name.clone(), if is_own(name) { MASK.into() } else { Value::from(value.as_str()) })
+        (name.clone(), Value::from(webhook_attempt::shown_value(webhook, name, value)))
     };
     RequestView {
         method: "POST",
