@@ -69,22 +69,20 @@ impl Outward {
         Parts { store: store.clone(), clock: clock.clone(), client: Arc::new(client), counters: counters.clone() }
     }
 
-    /// Whether a webhook can be used as it is. DNS is asked.
+    /// Whether a webhook can be used as it is: its URL, as we read it and will use it. DNS is asked.
     ///
     /// # Errors
     /// What of it cannot.
-    pub async fn admit(&self, webhook: &Webhook) -> Result<(), Unusable> {
-        let refused = self.guard.admit(&webhook.url).await.err();
-        if let Some(refused) = refused {
-            return Err(Unusable { part: Part::Url, why: refused.to_string() });
-        }
+    pub async fn admit(&self, webhook: &Webhook) -> Result<String, Unusable> {
+        let admitted = self.guard.admit(&webhook.url).await;
+        let url = admitted.map_err(|refused| Unusable { part: Part::Url, why: refused.to_string() })?;
         let identity = Identity {
             ca: &webhook.options.ca,
             certificate: &webhook.options.client_certificate,
             key: webhook.client_key.reveal(),
         };
         let bad = if identity.is_usual() { None } else { self.trust.client_for(identity).err() };
-        bad.map_or(Ok(()), |bad| {
+        bad.map_or(Ok(url.into()), |bad| {
             let part = match bad {
                 BadIdentity::Roots => Part::Ca,
                 BadIdentity::Certificate => Part::ClientCertificate,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use url::Host;
+use url::{Host, Url};
 
 use super::{Access, Policy, Refused, Rule, Vetted, is_at_or_under};
 use crate::dns::{self, DnsError, Resolver};
@@ -120,13 +120,13 @@ impl Guard {
     ///
     /// # Errors
     /// The rule that refuses it.
-    pub async fn admit(&self, url: &str) -> Result<(), Refused> {
+    pub async fn admit(&self, url: &str) -> Result<Url, Refused> {
         let vetted = self.vet(url)?;
-        match timeout(ADMISSION_MAX, self.pin(&vetted)).await {
+        let found = timeout(ADMISSION_MAX, self.pin(&vetted)).await.map(|pinned| pinned.map(drop));
+        match found {
             Ok(Err(Failure::Refused(refused))) => Err(refused),
-            Ok(Ok(_)) => Ok(()),
-            _ if vetted.needs_exception() => Err(Refused { rule: Rule::Scheme }),
-            _ => Ok(()),
+            Ok(Err(_)) | Err(_) if vetted.needs_exception() => Err(Refused { rule: Rule::Scheme }),
+            _ => Ok(vetted.url),
         }
     }
 

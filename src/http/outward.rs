@@ -85,11 +85,11 @@ impl<'v> Again<'v> {
 }
 
 /// An answer that is waited for.
-pub type Admitted<'w> = Pin<Box<dyn Future<Output = Result<(), Unusable>> + Send + 'w>>;
+pub type Admitted<'w> = Pin<Box<dyn Future<Output = Result<String, Unusable>> + Send + 'w>>;
 
 /// Who tells webhooks.
 pub trait Outward: Send + Sync {
-    /// Whether a webhook can be used as it is. DNS is asked.
+    /// Whether a webhook can be used as it is: its URL, as it will be used. DNS is asked.
     fn admit<'w>(&'w self, webhook: &'w Webhook) -> Admitted<'w>;
     /// The request that attempt number `attempt` at this time makes, or made when the webhook was as it is now.
     fn told(&self, webhook: &Webhook, event: &Event, message: &Message, attempt: u32, at: Timestamp) -> Told;

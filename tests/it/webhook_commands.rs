@@ -134,6 +134,8 @@ fn a_draft_is_tried_in_every_format() {
     let told = added("transmail");
     assert!(told.contains("authentication key of the mail agent") && !told.contains("secret"), "{told}");
     assert!(added("mailtura").contains("secret whsec_"));
+    printed(folder, &["webhook", "add", "HTTP://127.1:3000/a#b"]);
+    assert!(printed(folder, &["webhook", "list"]).contains(" http://127.0.0.1:3000/a "));
     let told = printed(folder, &["webhook", "set", word(&told, "wh_"), "--format", "mailtura"]);
     assert!(told.contains("secret whsec_"), "{told}");
     let refused = run(folder, &["webhook", "test", "--url", "http://169.254.169.254/"]);

@@ -206,10 +206,10 @@ impl House<'_> {
             Some(name) => Some(self.guest.agent(tenant, name).await?.id),
         };
         let webhook = fields.set(Webhook { agent, ..webhook })?;
-        if let Err(unusable) = self.outward()?.admit(&webhook).await {
-            bail!("{}: {}; see [egress] in the settings", printable(&webhook.url), unusable.why);
+        match self.outward()?.admit(&webhook).await {
+            Ok(url) => Ok(Webhook { url, ..webhook }),
+            Err(unusable) => bail!("{}: {}; see [egress] in the settings", printable(&webhook.url), unusable.why),
         }
-        Ok(webhook)
     }
 
     async fn enable(&self, which: &Which) -> anyhow::Result<()> {

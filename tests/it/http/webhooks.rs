@@ -366,6 +366,30 @@ async fn who_has_nothing_to_sign_with_is_given_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_is_kept_as_it_is_read() {
+    let house = House::new().await;
+    for (written, read) in [
+        ("https://\u{24d4}\u{24e7}\u{24d0}\u{24dc}\u{24df}\u{24db}\u{24d4}.com./a#frag", "https://example.com/a"),
+        ("https://\u{df}.example.com/", "https://xn--zca.example.com/"),
+        ("HTTPS://Example.COM:443", "https://example.com/"),
+        ("https://example.com/a?b=c&d", "https://example.com/a?b=c&d"),
+    ] {
+        let hook = json!({ "url": written, "events": ["sent"] }).to_string();
+        let added = house.mailtura("POST", "/api/v1/webhooks", &hook).await.json();
+        assert_eq!(added["url"], read);
+        let path = format!("/api/v1/webhooks/{}", added["id"].as_str().unwrap());
+        house.mailtura("PATCH", &path, r#"{"url":"https://other.example/"}"#).await;
+        for method in ["PATCH", "PUT"] {
+            assert_eq!(house.mailtura(method, &path, &hook).await.json()["url"], read, "{method}");
+        }
+        assert_eq!(house.mailtura("GET", &path, "").await.json()["url"], read);
+        let preview = house.mailtura("POST", "/api/v1/webhooks/preview", &hook).await.json();
+        assert_eq!(preview["url"], read);
+    }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tests_that_cannot_be() {
     let house = House::new().await;
     let id = house.added(SEED).await;

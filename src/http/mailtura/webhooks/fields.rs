@@ -41,6 +41,8 @@ pub(super) struct Wish {
     body: Bytes,
     wanted: Wanted,
     agent: Option<Option<AgentId>>,
+    /// As it was read, which is not always as it was written.
+    url: Option<String>,
 }
 
 impl Wish {
@@ -49,6 +51,9 @@ impl Wish {
         let json = json::read(&self.body).map_err(Problem::Json)?;
         set(&wire::body(&json)?, webhook, self.wanted)?;
         webhook.agent = self.agent.unwrap_or(webhook.agent);
+        if let Some(url) = &self.url {
+            url.clone_into(&mut webhook.url);
+        }
         Ok(())
     }
 
@@ -73,7 +78,7 @@ pub(super) async fn apply(
     if wanted == Wanted::WhatIsNamed && fields.raw().is_empty() {
         return Err(Problem::EmptyChange);
     }
-    let mut wish = Wish { body: body.clone(), wanted, agent: None };
+    let mut wish = Wish { body: body.clone(), wanted, agent: None, url: None };
     wish.set(webhook)?;
     if fields.names("mailAgent") {
         webhook.agent = match fields.text("mailAgent")? {
@@ -83,14 +88,20 @@ pub(super) async fn apply(
         wish.agent = Some(webhook.agent);
     }
     let may_differ = ["url", "ca", "clientCertificate", "clientKey"].iter().any(|name| fields.names(name));
-    if may_differ && let Err(unusable) = server.0.parts.outward.admit(webhook).await {
-        let (path, shown) = match unusable.part {
-            Part::Url => ("/url", webhook.url.as_str()),
-            Part::Ca => ("/ca", ""),
-            Part::ClientCertificate => ("/clientCertificate", ""),
-            Part::ClientKey => ("/clientKey", ""),
-        };
-        return Err(Flaw::at(path, Wrong::Other(unusable.why)).showing(shown).into());
+    if may_differ {
+        let admitted = server.0.parts.outward.admit(webhook).await;
+        webhook.url = admitted.map_err(|unusable| {
+            let (path, shown) = match unusable.part {
+                Part::Url => ("/url", webhook.url.as_str()),
+                Part::Ca => ("/ca", ""),
+                Part::ClientCertificate => ("/clientCertificate", ""),
+                Part::ClientKey => ("/clientKey", ""),
+            };
+            Flaw::at(path, Wrong::Other(unusable.why)).showing(shown)
+        })?;
+    }
+    if fields.names("url") {
+        wish.url = Some(webhook.url.clone());
     }
     Ok(wish)
 }
