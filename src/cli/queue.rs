@@ -152,7 +152,7 @@ impl Which {
     /// For verbs that cannot be taken back: no filter at all must be meant.
     async fn filter_meant(&self, guest: &Guest, yes: bool) -> anyhow::Result<QueueFilter> {
         let filter = self.filter(guest).await?;
-        if !yes && !filter.is_narrow() {
+        if !yes && !filter.is_narrow(guest.clock.now()) {
             bail!("that is the whole queue; say --yes if you mean it, or name what you mean");
         }
         Ok(filter)

@@ -32,9 +32,10 @@ impl QueueFilter {
         Self { scope, domain, address, message, reason: None, accepted_before: None, is_held: None }
     }
 
-    /// Whether it leaves anything of its owner's out.
-    pub fn is_narrow(&self) -> bool {
-        *self != Self::all_of(self.scope)
+    /// Whether it leaves anything of its owner's out that waits now: nothing was accepted later than that.
+    pub fn is_narrow(&self, now: Timestamp) -> bool {
+        let accepted_before = self.accepted_before.filter(|before| *before < now);
+        Self { accepted_before, ..self.clone() } != Self::all_of(self.scope)
     }
 }
 
@@ -94,5 +95,24 @@ impl Pause {
             Scope::Agent(_, paused) => paused == agent,
         };
         is_owner && self.domain.as_deref().is_none_or(|paused| paused == domain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_leaves_nothing_out_is_not_narrow() {
+        let (now, second) = (Timestamp::from_millis(1_800_000_000_000), std::time::Duration::from_secs(1));
+        let check = |accepted_before, is_held, expected: bool| {
+            let all = QueueFilter::all_of(Scope::Installation);
+            assert_eq!(QueueFilter { accepted_before, is_held, ..all }.is_narrow(now), expected, "{accepted_before:?}");
+        };
+        check(None, None, false);
+        check(Some(now), None, false);
+        check(Some(now + second), None, false);
+        check(Some(now - second), None, true);
+        check(Some(now), Some(false), true);
     }
 }

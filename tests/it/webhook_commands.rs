@@ -54,7 +54,7 @@ fn a_webhook_is_added_tried_watched_and_told_again() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let _agent = Agent::start(folder, &[]);
-    let mut listener = Listener::start(folder, &[]);
+    let mut listener = Listener::start(folder, &["--headers"]);
     let told = printed(folder, &["webhook", "add", &listener.url, "--events", "sent,delivered", "--secret", SECRET]);
     let id = word(&told, "wh_").to_owned();
     assert!(told.contains(&format!("secret {SECRET}")));
@@ -65,6 +65,7 @@ fn a_webhook_is_added_tried_watched_and_told_again() {
         let heard = listener.next();
         assert_eq!((&heard["verified"], &heard["status"]), (&Value::Bool(true), &200.into()), "{heard}");
         assert_eq!(heard["payload"]["data"]["test"], true);
+        assert!(heard["headers"].as_array().unwrap().contains(&serde_json::json!(["webhook-attempt", "1"])), "{heard}");
         assert!(told.contains(heard["events"][0]["id"].as_str().unwrap()), "{told}");
     }
     let shown = printed(folder, &["webhook", "test", &id, "--event", "clicked", "--preview"]);

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -147,7 +148,7 @@ impl Listener {
         };
         let status = self.status.unwrap_or(if is_good { StatusCode::OK } else { StatusCode::UNAUTHORIZED });
         if self.is_json {
-            self.tell_json(&events, &verified, &payload, status);
+            self.tell_json(&head.headers, &events, &verified, &payload, status);
         } else {
             say(format!("\n{} {}  → {}", head.method, printable(head.uri.path()), status.as_u16()));
             if self.shows_headers {
@@ -206,7 +207,14 @@ impl Listener {
         }
     }
 
-    fn tell_json(&self, events: &[Event], verified: &Verified, payload: &Value, status: StatusCode) {
+    fn tell_json(
+        &self,
+        headers: &HeaderMap,
+        events: &[Event],
+        verified: &Verified,
+        payload: &Value,
+        status: StatusCode,
+    ) {
         let signatures: serde_json::Map<String, Value> = verified
             .signatures
             .iter()
@@ -220,13 +228,19 @@ impl Listener {
                 })
             })
             .collect();
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "events": events,
             "verified": self.is_signed.then(|| verified.is_good()),
             "signatures": signatures,
             "status": status.as_u16(),
             "payload": payload,
         });
+        if self.shows_headers {
+            let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+                Value::from(vec![name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()])
+            };
+            line["headers"] = headers.iter().map(pair).collect();
+        }
         say(line.to_string());
     }
 }
