@@ -170,7 +170,12 @@ impl<S> Paced<S> {
     /// After a flush: all that was written is the client's, or it is waited for.
     fn poll_done(&mut self, flushed: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Poll::Ready(flushed) = flushed else { return self.poll_stuck(cx).map(Err) };
-        (self.wait, self.stuck) = (None, None);
+        self.stuck = None;
+        if self.wait.take().is_some() {
+            self.since = Instant::now();
+            // Who reads from this stream looks at the time again.
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(flushed)
     }
 
@@ -194,6 +199,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         this.enter(this.pace.phase());
         match this.phase {
+            // Nobody idles who is still reading; that has a pace of its own.
+            IDLE if this.wait.is_some() => Poll::Pending,
             IDLE => this.poll_late(this.since + this.patience.idle, cx).map(Err),
             HEADER => this.poll_late(this.since + this.patience.header, cx).map(Err),
             _ => Poll::Pending,
@@ -365,6 +372,19 @@ mod tests {
         paced.wait = Some(Wait { until: Instant::now() });
         client.read_u16().await.unwrap();
         is_late(paced.write_all(&[0; 3]).await);
+    }
+
+    #[tokio::test]
+    async fn who_still_reads_an_answer_is_not_idle() {
+        let (mut paced, mut client, pace) = pair(AT_ONCE, LONG, LONG);
+        pace.answering();
+        paced.write_all(&[0; 8]).await.unwrap();
+        pace.idle();
+        still_writes(&mut paced).await;
+        waits(&mut paced).await;
+        client.read_u64().await.unwrap();
+        paced.flush().await.unwrap();
+        is_late(paced.read_u8().await);
     }
 
     #[tokio::test]
