@@ -72,8 +72,8 @@ impl Home {
 
     /// Starts so many nodes that share the database, each with a data folder of its own, one after the other.
     pub fn start_nodes(&self, nodes: usize, settings: &[String]) -> Vec<Program> {
-        let key = r#"master_key_file="data/master.key""#.to_owned();
-        let of_node = |node| [settings, &[format!(r#"data="node-{node}""#), key.clone()]].concat();
+        let key = "master_key_file=data/master.key".to_owned();
+        let of_node = |node| [settings, &[format!("data=node-{node}"), key.clone()]].concat();
         (0..nodes).map(|node| self.start(&of_node(node))).collect()
     }
 
