@@ -9,7 +9,8 @@
 
 pub mod challenges;
 pub mod hosts;
-mod validity;
+mod leaf;
+pub mod orders;
 
 use std::fs;
 use std::io::{self, Write};
@@ -26,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 pub use tokio_rustls::server::TlsStream;
 
-pub use validity::Validity;
+pub use leaf::{Leaf, Validity};
+use orders::Orders;
 
 /// Where the pair comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +135,18 @@ pub struct Certificates {
     key: PathBuf,
     data_folder: PathBuf,
     current: Arc<Current>,
+    orders: Orders,
+}
+
+/// A pair of a host's own.
+#[derive(Clone, Debug)]
+pub struct HostCertificate {
+    /// The host, without its port.
+    pub host: String,
+    /// The file that its certificate is in.
+    pub file: PathBuf,
+    /// What that says; `None` when it cannot be read.
+    pub leaf: Option<Leaf>,
 }
 
 #[derive(Debug)]
@@ -166,7 +180,13 @@ impl Certificates {
         let own = ArcSwap::from_pointee(read_pair(&certificate, &key)?);
         // A host's pair that cannot be used must not keep the doors shut; the next look tells of it.
         let hosts = ArcSwap::from_pointee(hosts::read(data_folder, &hosts::Pairs::new()).0);
-        Ok(Self { certificate, key, data_folder: data_folder.to_owned(), current: Arc::new(Current { own, hosts }) })
+        Ok(Self {
+            certificate,
+            key,
+            data_folder: data_folder.to_owned(),
+            current: Arc::new(Current { own, hosts }),
+            orders: Orders::default(),
+        })
     }
 
     /// Reads the pair that `settings` name, if they name one.
@@ -205,16 +225,37 @@ impl Certificates {
         self.reload()
     }
 
-    /// When the certificate that is shown is valid; `None` when that cannot be read.
+    /// What the certificate that is shown says of itself; `None` when it cannot be read.
+    pub fn leaf(&self) -> Option<Leaf> {
+        read_leaf(&self.current.own.load())
+    }
+
+    /// When it is valid.
     pub fn validity(&self) -> Option<Validity> {
-        self.current.own.load().cert.first().and_then(|certificate| validity::validity(certificate))
+        self.leaf().map(|leaf| leaf.validity)
     }
 
     /// The same of a host that has a pair of its own; `None` for one that has none.
     pub fn validity_of(&self, host: &str) -> Option<Validity> {
-        let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        self.current.hosts.load().get(&hosts::name(host)).and_then(|pair| read_leaf(pair)).map(|leaf| leaf.validity)
+    }
+
+    /// The pairs of single hosts, by name.
+    pub fn hosts(&self) -> Vec<HostCertificate> {
         let hosts = self.current.hosts.load();
-        hosts.get(&name)?.cert.first().and_then(|certificate| validity::validity(certificate))
+        let known = hosts.iter().map(|(host, pair)| HostCertificate {
+            host: host.clone(),
+            file: hosts::place(&self.data_folder, host).0,
+            leaf: read_leaf(pair),
+        });
+        let mut known: Vec<HostCertificate> = known.collect();
+        known.sort_by(|a, b| a.host.cmp(&b.host));
+        known
+    }
+
+    /// What came of orders for certificates.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// The file that the certificate is in.
@@ -254,6 +295,10 @@ pub fn facts<S>(stream: &TlsStream<S>) -> String {
     let version = connection.protocol_version().map_or_else(String::new, |version| format!("{version:?}"));
     let cipher = connection.negotiated_cipher_suite().map_or_else(String::new, |suite| format!("{:?}", suite.suite()));
     format!("{} {}", version.replace("TLSv1_", "TLS1."), cipher.replace("TLS13_", "TLS_"))
+}
+
+fn read_leaf(pair: &CertifiedKey) -> Option<Leaf> {
+    pair.cert.first().and_then(|certificate| leaf::leaf(certificate))
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {

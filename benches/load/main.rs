@@ -12,9 +12,8 @@
 //! *webhook-delay* says how old events are when they arrive, at 500 a second, alone, beside six more receivers, and
 //! beside six that misbehave. *reports* counts bounces of delivered mail that come home by SMTP, each read, judged, and
 //! on the disk. *crowd* is *accepted* beside 5,000 sessions that say nothing and 200 slow writers; it takes `ulimit -n
-//! 20000`. *dkim* is *smtp* with two signatures a mail; Postfix
-//! signs nothing. *nodes* is *smtp* through one and through three nodes of one PostgreSQL. *backlog* counts mails that waited for the end of an outage.
-//! *neighbours* says what a destination gets while 100,000 mails wait for another that does not answer. *queued* is memory
+//! 20000`. *dkim* is *smtp* with two signatures a mail; Postfix signs nothing. *nodes* is *smtp* through one and through
+//! three nodes of one PostgreSQL. *backlog* counts mails that waited for the end of an outage. *neighbours* says what a destination gets while 100,000 mails wait for another that does not answer. *queued* is memory
 //! and start with as many, *grown* what a mail costs after 300,000 others.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it measures the true time")]

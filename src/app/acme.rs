@@ -25,6 +25,7 @@ use crate::model::time::Timestamp;
 use crate::model::tracking::TrackingHost;
 use crate::store::Store;
 use crate::tls::challenges::Challenges;
+use crate::tls::orders::Order;
 use crate::tls::{Acme, Certificates, hosts};
 
 /// How often there is a look whether it is time, at least.
@@ -81,13 +82,13 @@ pub(super) async fn keep(orders: Orders, clock: Clock) {
             _ => match orders.renew().await {
                 Ok(()) => {
                     tracing::info!(names = orders.names.join(", "), "a certificate was got, and is in use");
+                    orders.note_order("", clock.now(), None);
                     now + LOOK_EVERY
                 }
                 Err(fault) => {
-                    tracing::error!(
-                        fault = format!("{fault:#}"),
-                        "no certificate was got; it is tried again in an hour"
-                    );
+                    let fault = format!("{fault:#}");
+                    tracing::error!(fault, "no certificate was got; it is tried again in an hour");
+                    orders.note_order("", clock.now(), Some((fault, now + RETRY_EVERY)));
                     now + RETRY_EVERY
                 }
             },
@@ -119,7 +120,10 @@ impl Orders {
         let due = hosts.iter().filter(is_due).filter(|host| !failed.contains_key(&host.host));
         for host in due.take(HOSTS_MAX).cloned().collect::<Vec<_>>() {
             match self.order_for(&host.host).await {
-                Ok(()) => tracing::info!(host = host.host, "a certificate was got for a tracking host"),
+                Ok(()) => {
+                    tracing::info!(host = host.host, "a certificate was got for a tracking host");
+                    self.note_order(&host.host, now, None);
+                }
                 Err(fault) => {
                     let fault = format!("{fault:#}");
                     tracing::warn!(
@@ -127,10 +131,15 @@ impl Orders {
                         fault,
                         "no certificate was got for a tracking host; in an hour again"
                     );
+                    self.note_order(&host.host, now, Some((fault, now + RETRY_EVERY)));
                     failed.insert(host.host, now);
                 }
             }
         }
+    }
+
+    fn note_order(&self, host: &str, at: Timestamp, fault: Option<(String, Timestamp)>) {
+        self.certificates.orders().note(&hosts::name(host), Order { at, fault });
     }
 
     async fn order_for(&self, host: &str) -> anyhow::Result<()> {

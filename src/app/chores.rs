@@ -90,6 +90,24 @@ pub(super) async fn index(store: Store, clock: Clock) {
     }
 }
 
+/// How often there is a look for reports that did not come in time.
+const UNREPORTED_EVERY: Duration = Duration::from_secs(60);
+
+/// Ends the wait for reports of success that did not come in time, for ever.
+pub(super) async fn end_waits(intake: Intake, clock: Clock) {
+    loop {
+        let pause = match intake.end_waits().await {
+            Ok(0) => UNREPORTED_EVERY,
+            Ok(_) => PAUSE,
+            Err(fault) => {
+                tracing::warn!(%fault, "deliveries whose report did not come cannot be looked for now");
+                UNREPORTED_EVERY
+            }
+        };
+        clock.sleep_until(clock.now() + pause).await;
+    }
+}
+
 /// How often a node says that it runs.
 const RUNS_EVERY: Duration = Duration::from_secs(30);
 
@@ -152,23 +170,27 @@ pub(super) async fn reload(certificates: Certificates, enricher: Arc<Enricher>, 
             );
             age_told = Some(now);
         }
-        tokio::select! {
-            () = clock.sleep_until(clock.now() + RELOAD_EVERY) => {}
-            () = look.heard() => {}
-        }
-        let (certificates, enricher) = (certificates.clone(), enricher.clone());
+        let is_asked = tokio::select! {
+            () = clock.sleep_until(clock.now() + RELOAD_EVERY) => false,
+            () = look.heard() => true,
+        };
+        let (shown, enricher) = (certificates.clone(), enricher.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            (certificates.reload().map_err(chain), enricher.geo().reload_if_changed().map_err(chain))
+            (shown.reload().map_err(chain), enricher.geo().reload_if_changed().map_err(chain))
         });
         let Ok((certificate, places)) = looked.await else { continue };
         match places {
+            Ok(Reload::Unchanged) if is_asked => tracing::info!("the databases of places are as they were"),
             Ok(Reload::Unchanged) => {}
             Ok(Reload::Reloaded) => tracing::info!("the databases of places were read again"),
             Err(fault) => tracing::error!(fault, "cannot use the databases of places; those before stay in use"),
         }
         let fault = certificate.err();
-        if let Some(fault) = fault.as_ref().filter(|_| fault != told) {
+        if let Some(fault) = fault.as_ref().filter(|_| fault != told || is_asked) {
             tracing::error!(fault, "cannot use the certificate's files; the certificate before stays in use");
+        } else if is_asked {
+            let valid_until = certificates.validity().map(|validity| validity.until.rfc3339_seconds());
+            tracing::info!(valid_until, "the certificates were read again; settings are read at a start only");
         }
         told = fault;
     }

@@ -15,6 +15,7 @@ mod metrics;
 mod notices;
 pub mod outward;
 mod places;
+mod privacy;
 mod rehearsal;
 mod sockets;
 pub mod tls_reports;
@@ -137,6 +138,7 @@ impl App {
         make_data_folder(&settings.data)
             .with_context(|| format!("make the data folder {}", settings.data.display()))?;
         let lock = DataLock::take(&settings.data, settings.database.sqlite_path())?;
+        privacy::shut(settings);
         let sockets = Sockets::bind(settings)?;
         let certificates = Certificates::open(&settings.tls, &settings.data, &settings.hostname)
             .context("prepare the certificate of the doors")?;
@@ -169,6 +171,7 @@ impl App {
         let admin = Admin::new(intake.clone(), store.clone(), clock.clone(), token, registry, stop.clone());
         background.spawn(admin.serve(sockets.admin));
         background.spawn(chores::index(store.clone(), clock.clone()));
+        background.spawn(chores::end_waits(intake.clone(), clock.clone()));
         background.spawn(chores::say_that_we_run(store.clone(), ground.facts(), clock.clone()));
         background.spawn(chores::forget(
             store.clone(),
@@ -458,6 +461,7 @@ fn intake_settings(settings: &Settings, tracking_base_url: String) -> intake::Se
         tracking_base_url,
         return_path_domain: settings.reports.return_path_domain.clone(),
         complaint_local_part: settings.reports.complaint_local_part.clone(),
+        complaint_sources: settings.reports.complaint_sources.clone(),
         recipients_max: settings.smtp.recipients_max.into(),
         message_bytes_max: usize::try_from(settings.smtp.message_bytes_max).unwrap_or(usize::MAX),
         suppression: settings.suppression,

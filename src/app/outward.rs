@@ -16,6 +16,7 @@ use crate::model::event::Event;
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
 use crate::model::webhook::Webhook;
+use crate::model::webhook_attempt::Posted;
 use crate::store::Store;
 use crate::webhooks::client::{Client, Limits};
 use crate::webhooks::formats::{self, Attempt};
@@ -98,8 +99,8 @@ impl http::outward::Outward for Outward {
         Box::pin(Outward::admit(self, webhook))
     }
 
-    fn told(&self, webhook: &Webhook, event: &Event, message: &Message, attempt: u32, at: Timestamp) -> Told {
-        told(webhook, event, message, attempt, at)
+    fn told(&self, webhook: &Webhook, posted: &Posted, at: Timestamp) -> Told {
+        told(webhook, posted, at)
     }
 
     fn shown(&self, event: &Event, message: &Message) -> serde_json::Value {
@@ -107,12 +108,17 @@ impl http::outward::Outward for Outward {
     }
 }
 
-/// The request that attempt number `attempt` at this time makes, with no other event in it.
-pub fn told(webhook: &Webhook, event: &Event, message: &Message, attempt: u32, at: Timestamp) -> Told {
-    let attempt = Attempt { at, number: attempt };
-    let request = match webhook.options.batch && !event.is_test {
-        true => formats::build_together(webhook, &[(event, message)], attempt).0,
-        false => formats::build(webhook, event, message, attempt),
+/// The request that tells this at this time.
+pub fn told(webhook: &Webhook, posted: &Posted, at: Timestamp) -> Told {
+    let attempt = Attempt { at, number: posted.number };
+    let request = match posted.told.as_slice() {
+        [(event, message)] if event.is_test || !webhook.options.batch => {
+            formats::build(webhook, event, message, attempt)
+        }
+        together => {
+            let events: Vec<_> = together.iter().map(|(event, message)| (event, message)).collect();
+            formats::build_together(webhook, &events, attempt).0
+        }
     };
     let mut headers = request.headers;
     headers.insert(0, ("Content-Type".to_owned(), request.content_type.to_owned()));

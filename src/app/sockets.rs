@@ -108,6 +108,25 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
+/// Says of an address that is not one of this machine. Whether its port is free is for the start to find out: the
+/// program may be running.
+pub(super) fn rehearse(settings: &Settings) -> anyhow::Result<()> {
+    check(settings)?;
+    let (smtp, http) = (&settings.smtp.listeners, &settings.http);
+    let mut doors: Vec<(String, SocketAddr)> = vec![("admin.address".to_owned(), settings.admin.address)];
+    if settings.roles.contains(&Role::Doors) {
+        let smtp = smtp.iter().enumerate();
+        doors.extend(smtp.map(|(number, door)| (format!("smtp.listeners.{number}.address"), door.address)));
+        doors.push(("http.address".to_owned(), http.address));
+        doors.extend(http.tls_address.map(|address| ("http.tls_address".to_owned(), address)));
+    }
+    for (key, address) in doors {
+        let bound = std::net::TcpListener::bind((address.ip(), 0));
+        bound.with_context(|| format!("{key}: listen on {address}"))?;
+    }
+    Ok(())
+}
+
 fn bind(key: &str, address: SocketAddr, families: Families) -> anyhow::Result<TcpListener> {
     listen(address, families).with_context(|| format!("{key}: listen on {address}"))
 }

@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     flags: serve::Flags,
 }
 
-pub(super) fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
     let loaded = options.load(arguments.flags.settings())?;
     let effective = loaded.effective();
     let lines: Vec<_> = effective.iter().map(|(key, value, origin)| (format!("{key} = {value}"), origin)).collect();
@@ -23,7 +23,7 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()>
     for (line, origin) in lines {
         say(format!("{line:width$}  # {origin}"));
     }
-    app::rehearse(&loaded.settings).map_err(|fault| Problem(format!("{fault:#}")))?;
+    app::rehearse(&loaded.settings).await.map_err(|fault| Problem(format!("{fault:#}")))?;
     let warnings = loaded.settings.warnings();
     for warning in &warnings {
         eprintln!("postback: warning: {warning}");

@@ -13,6 +13,7 @@ use postback::config::Loaded;
 use postback::enrich::geo;
 use postback::mail::preview::{self, Demonstration};
 use postback::mail::report::{Action, Report};
+use postback::mail::rewrite::{Rewritten, Wanted};
 use postback::mail::rules::Rules;
 use postback::mail::{report, rewrite};
 use postback::{egress, enrich};
@@ -41,8 +42,14 @@ pub(super) enum InspectCommand {
         #[arg(long)]
         jsonl: bool,
     },
-    /// A message as it would be tracked, sealed with a key that everybody knows
-    Rewrite(Files),
+    /// A message as it would be tracked, sealed with a key that everybody knows; what changed and why goes to standard
+    /// error
+    Rewrite {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        switches: RewriteSwitches,
+    },
     /// URLs: whether a webhook may go there, before DNS is asked
     Egress(Texts),
 }
@@ -54,6 +61,28 @@ pub(super) struct Files {
     /// One line of JSON each
     #[arg(long)]
     jsonl: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RewriteSwitches {
+    /// Without a pixel
+    #[arg(long)]
+    no_opens: bool,
+    /// With links as they are
+    #[arg(long)]
+    no_clicks: bool,
+    /// Without links that let their holder in: a parameter named token, code, key and the like
+    #[arg(long)]
+    auto: bool,
+    /// With links of plain text, too
+    #[arg(long)]
+    text: bool,
+    /// With the pixel at the top
+    #[arg(long)]
+    pixel_on_top: bool,
+    /// Without links to this host, or with `*.` in front to any below it
+    #[arg(long = "skip-host", value_name = "HOST")]
+    skip_hosts: Vec<String>,
 }
 
 #[derive(Args)]
@@ -77,14 +106,19 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
                 }
             })
         }
-        InspectCommand::Rewrite(files) => files.each(|file, message| {
-            let rewritten = rewrite::rewrite(message, &preview::WANTED, &mut Demonstration::default());
-            if files.jsonl {
-                say(preview::inspect_line(file, &rewritten).to_string());
-            } else if std::io::stdout().write_all(&rewritten.bytes).is_err() {
-                std::process::exit(0);
-            }
-        }),
+        InspectCommand::Rewrite { files, switches } => {
+            let wanted = switches.wanted();
+            files.each(|file, message| {
+                let rewritten = rewrite::rewrite(message, &wanted, &mut Demonstration::default());
+                if files.jsonl {
+                    return say(preview::inspect_line(file, &rewritten).to_string());
+                }
+                if std::io::stdout().write_all(&rewritten.bytes).is_err() {
+                    std::process::exit(0);
+                }
+                eprint!("{}", changes(file, &rewritten));
+            })
+        }
         InspectCommand::UserAgent(texts) => {
             texts.each(|text| show(texts.jsonl, &enrich::agent::inspect_user_agent(text)))
         }
@@ -100,13 +134,15 @@ pub(super) fn run(load: impl FnOnce() -> anyhow::Result<Loaded>, command: Inspec
     }
 }
 
-/// What the line says, and what follows from each verdict on a recipient who failed.
+/// What the line says, and of each recipient who failed, which rule decided and what follows. Scripts read the line as it
+/// is: its shape is promised.
 fn explained(file: &str, report: &Report) -> Value {
     let mut value = report::inspect_line(file, report);
     let lines = value["recipients"].as_array_mut().into_iter().flatten();
     for (line, recipient) in lines.zip(&report.recipients) {
         if matches!(recipient.action, Action::Failed | Action::Delayed) {
             let reason = recipient.cause.reason;
+            line["rule"] = recipient.cause.rule.clone().into();
             line["axis"] = reason.axis().sentence().into();
             line["retry"] = reason.retry().sentence().into();
         }
@@ -114,9 +150,40 @@ fn explained(file: &str, report: &Report) -> Value {
     value
 }
 
+/// What was done to a message and its links, and why not to others.
+fn changes(file: &str, rewritten: &Rewritten<'_>) -> String {
+    let mut told =
+        format!("{}: {}\n", printable(file), if rewritten.pixel { "with a pixel" } else { "without a pixel" });
+    for part in &rewritten.parts {
+        let what = part.untouched.map_or_else(|| "rewritten".to_owned(), |why| format!("untouched: {why}"));
+        told += &format!("  part   {} {} {what}\n", part.path, printable(&part.content_type));
+    }
+    for link in &rewritten.links {
+        told += &format!("  link   {}\n    to   {}\n", link.tracked, printable(&link.target));
+    }
+    for left in &rewritten.left {
+        told += &format!("  stays  {}\n    why  {}\n", printable(&left.original), left.why);
+    }
+    told
+}
+
 fn own_rules(path: &Path) -> anyhow::Result<Rules> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     Rules::with_own(&text).with_context(|| path.display().to_string())
+}
+
+impl RewriteSwitches {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            opens: !self.no_opens,
+            clicks: !self.no_clicks,
+            clicks_auto: self.auto,
+            text_clicks: self.text && !self.no_clicks,
+            pixel_on_top: self.pixel_on_top,
+            skip_hosts: &self.skip_hosts,
+            ..preview::WANTED
+        }
+    }
 }
 
 impl Files {

@@ -168,7 +168,7 @@ async fn run(options: &Options, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(flags) => serve::run(options.load(flags.settings())?).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
-        Command::CheckConfig(arguments) => check_config::run(options, arguments),
+        Command::CheckConfig(arguments) => check_config::run(options, arguments).await,
         Command::Migrate => database::migrate(&options.load(Vec::new())?).await,
         Command::Tenant(command) => tenants::tenant(&options.load(Vec::new())?, command).await,
         Command::Agent(command) => tenants::agent(&options.load(Vec::new())?, command).await,

@@ -275,6 +275,7 @@ pub(super) fn next(view: &DeliveryView, now: Timestamp) -> String {
         (None, true, _) => "in a worker's hands".to_owned(),
         (None, false, Mark::Paused) => format!("paused; looked at again {due}"),
         (None, false, Mark::Room) => format!("waits for room at its destination until {due}"),
+        (None, false, Mark::Silence) => format!("nobody answers at its destination; tried again {due}"),
         (None, false, Mark::Asked) => "now, as was asked for".to_owned(),
         (None, false, Mark::None) => due,
     }

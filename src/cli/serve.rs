@@ -5,7 +5,9 @@ use clap::Args;
 use postback::app::{Addresses, App, FirstRun, World};
 use postback::clock::Clock;
 use postback::config::{Loaded, Settings};
+use postback::http::console_url;
 use postback::log;
+use postback::smtp::settings::{Kind, TlsMode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Setting, say};
@@ -63,6 +65,14 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
     say(format!("ready {}", app.addresses));
     let mode = loaded.settings.deliver.mode.via();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), mode, addresses = %app.addresses, "started");
+    let egress = &loaded.settings.egress;
+    tracing::info!(
+        allow = egress.allow.join(" "),
+        deny = egress.deny.join(" "),
+        allow_http = egress.allow_http,
+        allow_metadata = egress.allow_metadata,
+        "webhooks go to public addresses, and to what egress.allow names"
+    );
     loop {
         tokio::select! {
             () = signals.stop() => break,
@@ -72,7 +82,10 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: finishing what is under way");
     tokio::select! {
-        () = app.stop() => Ok(()),
+        () = app.stop() => {
+            tracing::info!("stopped");
+            Ok(())
+        }
         () = signals.stop() => bail!("told twice to stop: what was under way is taken up by the next start"),
     }
 }
@@ -107,17 +120,22 @@ fn introduction(made: &FirstRun, addresses: &Addresses, settings: &Settings) -> 
         format!("  SMTP user      {tenant}"),
         format!("  SMTP password  {smtp_password}"),
     ]);
-    if let Some(http) = addresses.of("http") {
-        text +=
-            &format!("\nThe console, for whoever comes first: http://{http}/console/join/{}\n", invitation.reveal());
+    if let Some(console) = console_url(&settings.hostname, addresses.of("http"), addresses.of("https")) {
+        text += &format!("\nThe console, for whoever comes first: {console}join/{}\n", invitation.reveal());
     }
     if !settings.is_capture() {
         text += "\nFirst name the domain that you send from: `postback domain add example.com`.\n";
     }
     text += "\nTry it:\n";
-    if let Some(smtp) = addresses.of("smtp") {
+    let door = settings.smtp.listeners.iter().find(|listener| listener.kind == Kind::Submission);
+    if let (Some(smtp), Some(door)) = (addresses.of("smtp"), door) {
+        let tls = match door.tls {
+            TlsMode::Starttls => " --tls",
+            TlsMode::Implicit => " --tls-on-connect",
+            TlsMode::Off => "",
+        };
         text += &format!(
-            "\n  swaks --server {smtp} --tls --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
+            "\n  swaks --server {smtp}{tls} --auth PLAIN --auth-user {tenant} --auth-password {smtp_password} \\\n    \
              --from me@example.com --to you@example.org --h-Subject Hello --attach-type text/html \\\n    \
              --attach-body '<p>Hello, <a href=\"https://example.com/\">world</a></p>'\n"
         );

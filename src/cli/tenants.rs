@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use postback::config::{Loaded, nearest};
+use postback::config::{Loaded, nearest, plain};
 use postback::intake::provision;
 use postback::model::id::CredentialId;
 use postback::model::network::Network;
@@ -192,7 +192,7 @@ fn change(agent: &mut MailAgent, changes: &[String]) -> anyhow::Result<()> {
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         settings.insert(key.to_owned(), value);
         agent.settings = serde_json::from_value(Value::Object(settings.clone()))
-            .with_context(|| format!("set {key} to {text:?}"))?;
+            .map_err(|fault| anyhow::anyhow!("set {key} to {text:?}: {}", plain(&fault.to_string())))?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ mod copies;
 use anyhow::{Context, bail};
 use clap::Args;
 use postback::config::Loaded;
-use postback::model::delivery::State;
+use postback::deliver::settings::Mode;
+use postback::model::delivery::{Delivery, State};
 use postback::model::event::{Detail, Event};
 use postback::model::hit::{Client, Hit, HitKind, Visitor};
 use postback::model::id::{DeliveryId, MessageId};
@@ -86,7 +87,7 @@ pub(super) async fn run(loaded: &Loaded, arguments: &Arguments) -> anyhow::Resul
     tell_message(&found);
     let now = guest.clock.now();
     for view in meant.iter().take(TOLD_MAX) {
-        tell_delivery(&guest, view, now).await?;
+        tell_delivery(&guest, loaded.settings.deliver.mode, view, now).await?;
     }
     if let Some(next) = meant.get(TOLD_MAX) {
         say(format!("\n{} more deliveries; name one: postback why {}", meant.len() - TOLD_MAX, next.delivery.id));
@@ -155,10 +156,13 @@ fn tell_message(message: &Message) {
     say(format!("tracked   {tracked}"));
 }
 
-async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> anyhow::Result<()> {
+async fn tell_delivery(guest: &Guest, mode: Mode, view: &DeliveryView, now: Timestamp) -> anyhow::Result<()> {
     let delivery = &view.delivery;
     say(format!("\n{}  {}", delivery.id, printable(&delivery.address.to_string())));
     say(format!("  {}", standing(view, now)));
+    if view.mark == Mark::Silence {
+        tell_silence(guest, mode, delivery).await?;
+    }
 
     let attempts = guest.store.attempts(delivery.id).await.context("look for its attempts")?;
     let events = guest.store.events(delivery.id).await.context("look for its events")?;
@@ -191,6 +195,17 @@ async fn tell_delivery(guest: &Guest, view: &DeliveryView, now: Timestamp) -> an
     Ok(())
 }
 
+/// What was met, by whichever mail found out for all, where this one waits to go.
+async fn tell_silence(guest: &Guest, mode: Mode, delivery: &Delivery) -> anyhow::Result<()> {
+    // A smarthost is the same for all.
+    let domain = (mode != Mode::Smarthost).then(|| delivery.address.domain());
+    let met = guest.store.latest_deferral(domain).await.context("look for what others met there")?;
+    if let Some((other, attempt)) = met.filter(|(other, _)| *other != delivery.id) {
+        say(format!("  at {} {other} met there: {}", attempt.ended_at, printable(&attempt.diagnostic)));
+    }
+    Ok(())
+}
+
 fn standing(view: &DeliveryView, now: Timestamp) -> String {
     let delivery = &view.delivery;
     let reason = view.reason.map_or(String::new(), |reason| format!(" ({reason})"));
@@ -204,6 +219,9 @@ fn standing(view: &DeliveryView, now: Timestamp) -> String {
         (State::Queued, Some(due), _) if due <= now => format!("queued{reason}: due since {due}"),
         (State::Queued, Some(due), _) => {
             format!("queued{reason}: next try {due}, given up after {}", delivery.expires_at)
+        }
+        (State::HandedOver, Some(until), _) => {
+            format!("handed over: the next hop's report is waited for until {until}")
         }
         (state, _, Some(at)) => format!("{}{reason} since {at}", state.as_str()),
         (state, _, None) => format!("{}{reason}", state.as_str()),

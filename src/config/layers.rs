@@ -59,6 +59,8 @@ impl<T: Default + Serialize> Default for Layers<T> {
 
 /// What the names of variables begin with.
 const PREFIX: &str = "POSTBACK__";
+/// The same with an underscore too few.
+const PREFIX_OF_SOMEBODY: &str = "POSTBACK_";
 /// What the name of a variable ends with that names a file holding the value.
 const FILE_SUFFIX: &str = "_file";
 
@@ -82,6 +84,9 @@ impl<T: DeserializeOwned> Layers<T> {
 
     /// Lays the environment over what is there. `POSTBACK__A__B_FILE` names a file that holds the value of `a.b`.
     pub(super) fn environment(&mut self, variables: &[(String, String)]) -> Result<(), Problem> {
+        if let Some(Problem(told)) = variables.iter().find_map(|(name, _)| self.misspelt(name)) {
+            return Err(Problem(told));
+        }
         let mut ours: Vec<_> = variables.iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         ours.sort();
         for (name, text) in ours {
@@ -98,6 +103,42 @@ impl<T: DeserializeOwned> Layers<T> {
             }
         }
         Ok(())
+    }
+
+    /// What was meant by a variable whose name would be a key's with two underscores where it has one.
+    fn misspelt(&self, name: &str) -> Option<Problem> {
+        const WORDS_MAX: usize = 8;
+        let rest = name.strip_prefix(PREFIX_OF_SOMEBODY).filter(|_| !name.starts_with(PREFIX))?.to_lowercase();
+        let rest = rest.strip_suffix(FILE_SUFFIX).filter(|key| !self.is_key(key)).unwrap_or(&rest);
+        let words: Vec<&str> = rest.split('_').collect();
+        if words.len() > WORDS_MAX || words.contains(&"") {
+            return None;
+        }
+        // Every way to read each underscore, as a part of a word or as the end of one.
+        let keys = (0..1_u32 << (words.len() - 1)).map(|ends| {
+            let mut key = words[0].to_owned();
+            for (place, word) in words[1..].iter().enumerate() {
+                key.push(if ends >> place & 1 == 1 { '.' } else { '_' });
+                key += word;
+            }
+            key
+        });
+        let key = keys.into_iter().find(|key| self.is_key(key))?;
+        let meant = format!("{PREFIX}{}", key.replace('.', "__")).to_uppercase();
+        Some(Problem(format!("{name}: nobody reads this variable; did you mean `{meant}`?")))
+    }
+
+    /// Whether there is such a setting.
+    fn is_key(&self, key: &str) -> bool {
+        let mut tree = self.tree.clone();
+        let laid = place(&mut tree, key, Value::String(String::new()));
+        let is_section = flattened(&self.tree)
+            .iter()
+            .any(|(leaf, _)| leaf.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+        // Whatever else is wrong, it is wrong with the value.
+        !is_section
+            && laid.is_ok()
+            && !matches!(T::deserialize(tree), Err(fault) if fault.message().starts_with("unknown field"))
     }
 
     /// Lays one value, given as text, over what is there. A number in a key counts the entries of a list.
@@ -210,11 +251,28 @@ fn readings(text: &str) -> Vec<Value> {
 fn explain(fault: &toml::de::Error) -> String {
     let told = fault.to_string();
     let place = told.lines().last().and_then(|line| line.strip_prefix("in `")).and_then(|rest| rest.strip_suffix('`'));
-    let what = unknown(fault.message()).unwrap_or_else(|| fault.message().replace("missing field", "missing key"));
+    let what =
+        unknown(fault.message()).unwrap_or_else(|| plain(fault.message()).replace("missing field", "missing key"));
     match place {
         Some(place) => format!("{place}: {what}"),
         None => what,
     }
+}
+
+/// A fault that serde tells in Rust's words, in those of people.
+pub fn plain(fault: &str) -> String {
+    let Some((told, wanted)) = fault.rsplit_once("expected ") else { return fault.to_owned() };
+    let end = wanted.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(wanted.len());
+    let (word, rest) = wanted.split_at(end);
+    let word = match word {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 up",
+        "i64" | "isize" => "a whole number",
+        other => other,
+    };
+    format!("{told}expected {word}{rest}")
 }
 
 /// Whether a fault says that a key wants something else than text.
@@ -323,6 +381,29 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_with_an_underscore_too_few_is_not_passed_over() {
+        let check = |name: &str, meant: Option<&str>| {
+            let laid = Layers::<House>::default().environment(&[(name.to_owned(), "x".to_owned())]);
+            let told = meant.map(|meant| format!("{name}: nobody reads this variable; did you mean `{meant}`?"));
+            assert_eq!(laid.err().map(|problem| problem.to_string()), told);
+        };
+        check("POSTBACK_NAME", Some("POSTBACK__NAME"));
+        check("POSTBACK_DOOR_WIDTH", Some("POSTBACK__DOOR__WIDTH"));
+        check("POSTBACK_DOOR_CODE_FILE", Some("POSTBACK__DOOR__CODE"));
+        for foreign in [
+            "POSTBACK_DOOR",
+            "POSTBACK_PORT",
+            "POSTBACK_SERVICE_HOST",
+            "POSTBACK_",
+            "POSTBACK_DOOR_",
+            "POSTBACKNAME",
+            "NAME",
+        ] {
+            check(foreign, None);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place_and_the_word_that_was_meant() {
         let file = |text: &str, expected: &str| assert_eq!(house(text, &[]).unwrap_err(), expected);
         file("name = 'x'\n[door]\nwidht = 3\n", "house.toml:3: door: unknown key `widht`; did you mean `width`?");
@@ -339,8 +420,16 @@ mod tests {
             assert_eq!(house("", &[(name, text)]).unwrap_err(), format!("POSTBACK__{name}: {expected}"));
         };
         variable("DOOR__WIDHT", "3", "door: unknown key `widht`; did you mean `width`?");
-        variable("DOOR__WIDTH", "wide", "door.width: invalid type: string \"wide\", expected u16");
-        variable("DOOR__WIDTH", "70000", "door.width: invalid value: integer `70000`, expected u16");
+        variable(
+            "DOOR__WIDTH",
+            "wide",
+            "door.width: invalid type: string \"wide\", expected a whole number from 0 to 65535",
+        );
+        variable(
+            "DOOR__WIDTH",
+            "70000",
+            "door.width: invalid value: integer `70000`, expected a whole number from 0 to 65535",
+        );
         variable("DOOR__SIDE", "up", "door.side: `up` is not one of left, right");
         variable("DOOR__SIDE", "3", "door.side: `3` is not one of left, right");
         variable("NAME__FIRST", "x", "name.first: there is nothing below the key before `first`");

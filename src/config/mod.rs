@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use layers::Layers;
-pub use layers::{Origin, Problem};
+pub use layers::{Origin, Problem, plain};
 pub use nearest::nearest;
 pub use sections::{DatabaseUrl, Geoip, GeoipSource, GeoipUpdate, Reports, Retention, Role, TlsReports, Tracking};
 
@@ -24,7 +24,7 @@ use crate::mail::rules::Rules;
 use crate::model::address::domain_name;
 use crate::model::bearing::Policy;
 use crate::model::secret::Secret;
-use crate::store::db::Sync;
+use crate::store::db::{LOG_BYTES_MAX, Sync};
 use crate::{deliver, dns, egress, http, log, smtp, tls, webhooks};
 
 /// Everything that can be set.
@@ -86,7 +86,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("data"),
             database: DatabaseUrl::default(),
-            disk_free_bytes_min: 64 << 20,
+            disk_free_bytes_min: 2 * LOG_BYTES_MAX,
             sync: Sync::Full,
             master_key: Secret::default(),
             master_key_file: None,
@@ -283,6 +283,12 @@ impl Settings {
         if self.sync != Sync::Full {
             warnings.push("sync: a power cut may lose mail that was accepted".to_owned());
         }
+        if self.database.sqlite_path().is_some() && self.disk_free_bytes_min < LOG_BYTES_MAX {
+            warnings.push(format!(
+                "disk_free_bytes_min: the database's log may need {} MiB more after the last mail was taken",
+                LOG_BYTES_MAX >> 20
+            ));
+        }
         if !self.is_capture() && self.hostname.ends_with("localhost") {
             warnings.push(format!("hostname: reports about mail will not find {}", self.hostname));
         }
@@ -327,6 +333,7 @@ mod tests {
             assert_eq!(warnings.iter().map(|told| told.split(':').next().unwrap()).collect::<Vec<_>>(), [expected]);
         };
         check("sync", "normal", "sync");
+        check("disk_free_bytes_min", "100000000", "disk_free_bytes_min");
         check("http.address", "0.0.0.0:8080", "http.address");
         check("admin.address", "[::]:9080", "admin.address");
         check("egress.allow_http", "true", "egress.allow_http");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mail::tls_report::Reporter;
 use crate::model::address::Address;
+use crate::model::network::Network;
 use crate::model::secret::Secret;
 
 /// What a node may do. Nodes that share a database share the work; each does any of these.
@@ -65,13 +66,21 @@ pub struct Reports {
     pub return_path_domain: String,
     /// The local part in that domain which complaints come to.
     pub complaint_local_part: String,
+    /// Networks whose complaints are believed when they give an address alone: those from which providers, or a mail
+    /// system of your own that checks them, hand in what comes of feedback loops.
+    pub complaint_sources: Vec<Network>,
     /// A file of rules of your own, which replies and reports are judged by before the built-in ones.
     pub rules: Option<PathBuf>,
 }
 
 impl Default for Reports {
     fn default() -> Self {
-        Self { return_path_domain: String::new(), complaint_local_part: "complaints".to_owned(), rules: None }
+        Self {
+            return_path_domain: String::new(),
+            complaint_local_part: "complaints".to_owned(),
+            complaint_sources: Vec::new(),
+            rules: None,
+        }
     }
 }
 

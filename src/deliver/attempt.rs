@@ -104,6 +104,8 @@ struct Conversed {
     tls: String,
     /// The host tells whoever wants to hear it what becomes of the mail.
     tells: bool,
+    /// The host was asked to report that the mail arrived, and does.
+    reports: bool,
     /// What came of TLS, if a connection was made for it.
     tls_tried: Option<TlsTried>,
 }
@@ -324,7 +326,7 @@ impl Deliver {
             }
         }
         let Some(copy) = &trip.copy else { return Onward::Ended };
-        let Conversed { ended, peer, tls, tells, tls_tried } =
+        let Conversed { ended, peer, tls, tells, reports, tls_tried } =
             self.converse(trip.leased, host, &turn, copy, &mut trip.dialogue).await;
         trip.tls_tried = tls_tried;
         // What a host of another site says is not about the site whose turn it is.
@@ -336,8 +338,11 @@ impl Deliver {
         // A host that nobody may call is not ill.
         self.note_health(host, is_about_the_host && !is_barred, tried_at);
         let (mut outcome, code) = (judge::outcome(&ended, &self.parts.rules), code(&ended));
-        if let Outcome::Delivered { next_hop_tells, .. } = &mut outcome {
-            *next_hop_tells = tells;
+        if let Outcome::Delivered { reply, .. } = outcome {
+            outcome = match host.report_wait.filter(|_| reports) {
+                Some(wait) => Outcome::HandedOver { reply, wait },
+                None => Outcome::Delivered { reply, next_hop_tells: tells },
+            };
         }
         trip.last = Some(Stop { outcome, route: host.route.clone(), peer, tls, code });
         let may_another = matches!(ended, Err(Failure::Unfit(Unfit::TlsNotPromised)));
@@ -370,7 +375,8 @@ impl Deliver {
         copy: &Copy,
         dialogue: &mut Dialogue,
     ) -> Conversed {
-        let mail = mail(leased, copy);
+        let awaits_report = host.report_wait.is_some();
+        let mail = mail(leased, copy, awaits_report);
         let_go(host.throttle.stale(self.parts.clock.now()));
         let (mut ended, mut tls_tried) = (None, None);
         let mut connection = turn.kept();
@@ -392,19 +398,20 @@ impl Deliver {
             && let Ok(ascii) = self.copy(leased, Form::Ascii).await
         {
             dialogue.happened("the host takes ASCII only; the mail is written in it");
-            ended = connection.hand_over(self::mail(leased, &ascii), dialogue).await;
+            ended = connection.hand_over(self::mail(leased, &ascii, awaits_report), dialogue).await;
         }
         if matches!(ended, Err(Failure::Unclear(_))) {
             self.parts.counters.unclear.fetch_add(1, Ordering::Relaxed);
         }
-        let (peer, tls, tells) = match &connection {
-            Some(connection) => (connection.name.clone(), connection.tls.clone(), connection.tells(&mail)),
-            None => (format!("{}:{}", host.peer.host, host.peer.port), String::new(), false),
+        let (tells, reports) = connection.as_ref().map_or((false, false), |one| (one.tells(&mail), one.reports(&mail)));
+        let (peer, tls) = match &connection {
+            Some(connection) => (connection.name.clone(), connection.tls.clone()),
+            None => (format!("{}:{}", host.peer.host, host.peer.port), String::new()),
         };
         if let Some(connection) = connection {
             self.put_back(turn, connection, &ended);
         }
-        Conversed { ended, peer, tls, tells, tls_tried }
+        Conversed { ended, peer, tls, tells, reports, tls_tried }
     }
 
     /// Counts what came of TLS, where reports are sent, for mail that wants of it what its domain does.
@@ -433,7 +440,7 @@ impl Deliver {
     }
 }
 
-fn mail<'a>(leased: &'a Leased, copy: &'a Copy) -> Mail<'a> {
+fn mail<'a>(leased: &'a Leased, copy: &'a Copy, awaits_report: bool) -> Mail<'a> {
     let Leased { delivery, message, .. } = leased;
     let wishes = message.facts.dsn.as_ref().map(|request| Wishes { request, recipient: delivery.id.recipient });
     Mail {
@@ -442,6 +449,8 @@ fn mail<'a>(leased: &'a Leased, copy: &'a Copy) -> Mail<'a> {
         bytes: &copy.bytes,
         wishes,
         requires_tls: message.facts.tls == TlsWish::Required,
+        // What has the null sender is not reported about.
+        awaits_report: awaits_report && !copy.return_path.is_empty(),
     }
 }
 

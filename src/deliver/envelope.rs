@@ -2,7 +2,8 @@
 //! (6152), SMTPUTF8 (6531), DSN (3461) and REQUIRETLS (8689). Pure.
 //!
 //! Reports come back to our own return path, whoever is to be told in the end. So failures are always asked for, even
-//! where the submitter wants to hear of none: what became of the mail, its owner's webhooks are told.
+//! where the submitter wants to hear of none: what became of the mail, its owner's webhooks are told. A success is asked
+//! for where its report is what counts.
 
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{MailBodyParameter, MailParameter, RcptParameter};
@@ -28,9 +29,16 @@ pub fn commands(offers: &Offers, mail: &Mail<'_>) -> [(Stage, String); 3] {
         of_mail.push(MailParameter::Other { keyword: "REQUIRETLS".to_owned(), value: None });
     }
     let mut of_rcpt = Vec::new();
-    if let Some(wishes) = mail.wishes.filter(|_| offers.dsn) {
-        let of = |keyword: &str, value: String| (keyword.to_owned(), Some(value));
-        let (request, wish) = (wishes.request, wishes.request.recipients.get(&wishes.recipient));
+    let of = |keyword: &str, value: String| (keyword.to_owned(), Some(value));
+    let wishes = mail.wishes.filter(|_| offers.dsn);
+    let wish = wishes.and_then(|wishes| wishes.request.recipients.get(&wishes.recipient));
+    let wished = wish.and_then(|wish| wish.notify);
+    let notify = match mail.awaits_report {
+        // Who says one thing must say all: without the word, no delay would be told.
+        true => Some(Notify { success: true, failure: true, delay: wished.is_none_or(|notify| notify.delay) }),
+        false => wished,
+    };
+    if let Some(request) = wishes.map(|wishes| wishes.request) {
         let returned = match request.returned {
             Returned::Headers => "HDRS",
             Returned::Full => "FULL",
@@ -41,14 +49,14 @@ pub fn commands(offers: &Offers, mail: &Mail<'_>) -> [(Stage, String); 3] {
             let (keyword, value) = of("ENVID", request.envelope_id.clone());
             of_mail.push(MailParameter::Other { keyword, value });
         }
-        if let Some(notify) = wish.and_then(|wish| wish.notify) {
-            let (keyword, value) = of("NOTIFY", words(notify));
-            of_rcpt.push(RcptParameter::Other { keyword, value });
-        }
-        if let Some(original) = wish.map(|wish| &wish.original).filter(|original| !original.is_empty()) {
-            let (keyword, value) = of("ORCPT", original.clone());
-            of_rcpt.push(RcptParameter::Other { keyword, value });
-        }
+    }
+    if let Some(notify) = notify.filter(|_| offers.dsn) {
+        let (keyword, value) = of("NOTIFY", words(notify));
+        of_rcpt.push(RcptParameter::Other { keyword, value });
+    }
+    if let Some(original) = wish.map(|wish| &wish.original).filter(|original| !original.is_empty()) {
+        let (keyword, value) = of("ORCPT", original.clone());
+        of_rcpt.push(RcptParameter::Other { keyword, value });
     }
     // A report comes from nobody, so that none is written about it.
     let sender = (!mail.return_path.is_empty()).then(|| for_lettre(mail.return_path));
@@ -91,8 +99,10 @@ mod tests {
                 recipients: [(2, wish)].into(),
             };
             let wishes = Some(Wishes { request: &request, recipient: 2 });
+            let return_path = "b@d.example";
+            let (requires_tls, awaits_report) = (false, false);
             let mut mail =
-                Mail { return_path: "b@d.example", recipient: &recipient, bytes: b"x", wishes, requires_tls: false };
+                Mail { return_path, recipient: &recipient, bytes: b"x", wishes, requires_tls, awaits_report };
             change(&mut mail);
             let said = commands(offers, &mail).map(|(_, command)| command.trim_end().to_owned());
             assert_eq!(said[..2], expected);
@@ -114,6 +124,13 @@ mod tests {
         check(&all, |mail| mail.wishes = None, ["MAIL FROM:<b@d.example> SIZE=1", plain[1]]);
         let utf8: fn(&mut Mail<'_>) = |mail| (mail.bytes, mail.wishes) = ("a: ü".as_bytes(), None);
         check(&all, utf8, ["MAIL FROM:<b@d.example> SIZE=5 BODY=8BITMIME SMTPUTF8", plain[1]]);
+        let asked = "RCPT TO:<reader@example.com> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+2Bb+20c@example.com";
+        let awaited: fn(&mut Mail<'_>) = |mail| mail.awaits_report = true;
+        check(&all, awaited, ["MAIL FROM:<b@d.example> SIZE=1 RET=FULL ENVID=Q+201", asked]);
+        let unwished: fn(&mut Mail<'_>) = |mail| (mail.wishes, mail.awaits_report) = (None, true);
+        let told = "RCPT TO:<reader@example.com> NOTIFY=SUCCESS,FAILURE,DELAY";
+        check(&all, unwished, ["MAIL FROM:<b@d.example> SIZE=1", told]);
+        check(&none, unwished, plain);
         check(&none, |mail| mail.requires_tls = true, ["MAIL FROM:<b@d.example> REQUIRETLS", plain[1]]);
     }
 }

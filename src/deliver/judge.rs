@@ -2,7 +2,7 @@
 //!
 //! | the conversation ended with | outcome |
 //! |---|---|
-//! | 2yz to the final dot | delivered |
+//! | 2yz to the final dot | delivered; handed over, where the host's report of success is what counts |
 //! | 4yz anywhere; anything negative before MAIL | deferred |
 //! | 5yz to MAIL, RCPT, DATA or the final dot | refused |
 //! | 530 to MAIL: the host wants a password | deferred |
@@ -221,8 +221,8 @@ pub struct Consequence {
     pub next: Next,
     /// Why, unless it was delivered.
     pub reason: Option<Reason>,
-    /// What to tell.
-    pub event: Event,
+    /// What to tell, if anything.
+    pub event: Option<Event>,
     /// What it means for the address.
     pub bearing: Bearing,
 }
@@ -236,7 +236,11 @@ pub fn consequence(
     event: EventId,
     schedule: &[Duration],
 ) -> Consequence {
-    let (next, kind, detail) = delivery::after(delivery, outcome, now, schedule);
+    let (next, told) = delivery::after(delivery, outcome, now, schedule);
+    let reason = cause(outcome).map(|cause| cause.reason);
+    let Some((kind, detail)) = told else {
+        return Consequence { next, reason, event: None, bearing: Bearing::Nothing };
+    };
     let bearing = match &detail {
         Detail::Bounced { cause } => policy.bearing(delivery, cause, Naming::Ours, now),
         Detail::Delivered { .. } => Policy::success(delivery, now),
@@ -248,14 +252,13 @@ pub fn consequence(
         | Detail::Complained { .. }
         | Detail::Webhook { .. } => Bearing::Nothing,
     };
-    let event = delivery.tells(event, kind, detail, now);
-    Consequence { next, reason: cause(outcome).map(|cause| cause.reason), event, bearing }
+    Consequence { next, reason, event: Some(delivery.tells(event, kind, detail, now)), bearing }
 }
 
 /// Why an attempt did not deliver.
 pub fn cause(outcome: &Outcome) -> Option<&Cause> {
     match outcome {
-        Outcome::Delivered { .. } => None,
+        Outcome::Delivered { .. } | Outcome::HandedOver { .. } => None,
         Outcome::Deferred { cause, .. }
         | Outcome::Refused { cause }
         | Outcome::Unsendable { cause }
@@ -267,6 +270,7 @@ pub fn cause(outcome: &Outcome) -> Option<&Cause> {
 pub fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Delivered { .. } => "delivered",
+        Outcome::HandedOver { .. } => "handed_over",
         Outcome::Deferred { .. } => "deferred",
         Outcome::Refused { .. } => "refused",
         Outcome::Unsendable { .. } => "unsendable",

@@ -80,7 +80,7 @@ use crate::worker::{Ahead, Bounds, Done, Full, Later, Lines, Looked, Queue, Work
 use attempt::{Attempted, Tried};
 use copy::Room;
 use encryption::BadCaFile;
-use pace::Wait;
+use pace::{PutOff, Wait};
 use policy::Policies;
 use route::{Hop, Owner, Routes};
 use settings::CAPTURE;
@@ -131,7 +131,7 @@ pub struct Parts {
 /// What happened since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Attempts that ended with a 2yz to the final dot, or in the capture.
+    /// Attempts that ended with a 2yz to the final dot, whatever counts as delivered, or in the capture.
     pub delivered: AtomicU64,
     /// Attempts that ended with "not now".
     pub deferred: AtomicU64,
@@ -253,8 +253,8 @@ impl Queue for Deliver {
             return Ok(());
         }
         let site = self.party(leased);
-        let room = |until| Later { until, mark: Mark::Room };
-        self.sites.admit(&site, self.routes.limits(&site), ahead.rows).map_err(room)
+        let later = |PutOff { until, mark }| Later { until, mark };
+        self.sites.admit(&site, self.routes.limits(&site), ahead.rows).map_err(later)
     }
 
     fn turn(&self, site: &Site, next: &Leased) -> Result<Turn, Full> {
@@ -395,7 +395,7 @@ impl Deliver {
                     *ahead += 1;
                     None
                 }
-                Err(until) => Some((until, Mark::Room)),
+                Err(PutOff { until, mark }) => Some((until, mark)),
             }
         }
     }
@@ -404,7 +404,7 @@ impl Deliver {
     fn tell(&self, leased: &Leased, tried: &Tried, stopwatch: Stopwatch) {
         let counters = &self.parts.counters;
         let counter = match &tried.outcome {
-            Outcome::Delivered { .. } => &counters.delivered,
+            Outcome::Delivered { .. } | Outcome::HandedOver { .. } => &counters.delivered,
             Outcome::Deferred { .. } => &counters.deferred,
             Outcome::Refused { .. } => &counters.refused,
             Outcome::Unsendable { .. } | Outcome::Suppressed { .. } => &counters.unsendable,

@@ -108,7 +108,14 @@ mod tests {
         let check = |recipient: &str, bytes: &str, offers: &Offers, expected| {
             let recipient = recipient.parse().unwrap();
             let (return_path, bytes) = ("b@example.com", bytes.as_bytes());
-            let mail = Mail { return_path, recipient: &recipient, bytes, wishes: None, requires_tls: false };
+            let mail = Mail {
+                return_path,
+                recipient: &recipient,
+                bytes,
+                wishes: None,
+                requires_tls: false,
+                awaits_report: false,
+            };
             assert_eq!(offers.suit(&mail), expected, "{}", bytes.escape_ascii());
         };
         let none = Offers::default();

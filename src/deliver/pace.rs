@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 
 /// What a destination may be asked to take.
@@ -44,6 +45,15 @@ pub enum Wait {
     Until(Timestamp),
     /// For long.
     ForLong,
+}
+
+/// When a mail that may not wait in memory shall come due, and why not before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutOff {
+    /// When.
+    pub until: Timestamp,
+    /// Why: [`Mark::Room`] or [`Mark::Silence`].
+    pub mark: Mark,
 }
 
 /// Attempts in a row that find nobody, after which a destination is left alone for a while.
@@ -159,7 +169,7 @@ impl Pace {
     ///
     /// # Errors
     /// Until when it is put off.
-    pub fn admit(&mut self, now: Timestamp, ahead: usize) -> Result<(), Timestamp> {
+    pub fn admit(&mut self, now: Timestamp, ahead: usize) -> Result<(), PutOff> {
         self.follow(now);
         let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         let closed_until = self.closed_until();
@@ -259,9 +269,10 @@ impl Pace {
         self.asked_at = now;
     }
 
-    fn put_off(&mut self, earliest: Timestamp, apart: Duration) -> Timestamp {
+    fn put_off(&mut self, earliest: Timestamp, apart: Duration) -> PutOff {
         self.horizon = self.horizon.max(earliest) + apart;
-        self.horizon
+        let mark = if self.nobody >= NOBODY_MAX { Mark::Silence } else { Mark::Room };
+        PutOff { until: self.horizon, mark }
     }
 
     /// Nothing may begin before.
@@ -292,6 +303,10 @@ mod tests {
 
     fn pace(connections: u32, start: u32, mails_per_minute: Option<u32>) -> Pace {
         Pace::new(Limits { connections, connections_start: start, mails_per_minute })
+    }
+
+    fn room(until: Timestamp) -> PutOff {
+        PutOff { until, mark: Mark::Room }
     }
 
     fn begun(pace: &mut Pace, now: Timestamp) -> u32 {
@@ -343,7 +358,8 @@ mod tests {
         assert_eq!(pace.begin(NOW), Err(Wait::ForLong));
         let rested = NOW + REST;
         let off = [pace.admit(NOW, 0).unwrap_err(), pace.admit(NOW, 0).unwrap_err()];
-        assert!(off[0] > rested && off[1] > off[0], "in order, after the rest");
+        assert!(off[0].until > rested && off[1].until > off[0].until, "in order, after the rest");
+        assert_eq!(off[0].mark, Mark::Silence);
         assert_eq!(begun(&mut pace, rested), 1);
         pace.gave_back();
         learn(&mut pace, Signal::Nobody, rested);
@@ -372,7 +388,7 @@ mod tests {
         let mut limited = pace(1, 1, Some(1));
         assert_eq!(begun(&mut limited, NOW), 1);
         limited.gave_back();
-        assert_eq!(limited.admit(NOW - DAY, 0), Err(NOW - DAY + SECOND * 120));
+        assert_eq!(limited.admit(NOW - DAY, 0), Err(room(NOW - DAY + SECOND * 120)));
         assert_eq!(begun(&mut limited, NOW - DAY + SECOND * 60), 1);
         let mut dead = pace(10, 5, None);
         (0..3).for_each(|_| learn(&mut dead, Signal::Nobody, NOW));
@@ -387,14 +403,14 @@ mod tests {
         assert_eq!(pace.admit(NOW, 0), Ok(()));
         assert_eq!(begun(&mut pace, NOW), 1);
         assert_eq!(pace.begin(NOW), Err(Wait::ForLong));
-        assert_eq!(pace.admit(NOW, 0), Err(NOW + SECOND * 120));
+        assert_eq!(pace.admit(NOW, 0), Err(room(NOW + SECOND * 120)));
     }
 
     #[test]
     fn who_would_wait_long_is_put_off_in_order_and_not_for_ever() {
         let mut pace = pace(1, 1, Some(60));
         assert_eq!(pace.admit(NOW, 30), Ok(()));
-        let off: Vec<Timestamp> = (0..500).map(|_| pace.admit(NOW, 31).unwrap_err()).collect();
+        let off: Vec<Timestamp> = (0..500).map(|_| pace.admit(NOW, 31).unwrap_err().until).collect();
         assert_eq!(off[0], NOW + SECOND * 32);
         assert!(off.is_sorted_by(|one, next| one < next));
         assert!(off[499] > NOW + PUT_OFF_MAX && off[499] < NOW + PUT_OFF_MAX + SECOND * 2, "{:?}", off[499]);

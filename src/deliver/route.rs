@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::encryption::{BadCaFile, Encryption};
 use super::health::Health;
@@ -52,6 +53,8 @@ pub struct Host {
     pub throttle: Throttle,
     /// How it has been doing.
     pub health: Health,
+    /// How long its report of success is waited for, where that is what counts.
+    pub report_wait: Option<Duration>,
 }
 
 /// Whose mail it is, in the words of rules.
@@ -202,7 +205,7 @@ impl Routes {
         };
         let throttle = Throttle::new(Bounds::of_exchanger(&self.mx, self.presets.of_host(name)));
         let (route, site) = (MX.to_owned(), name.into());
-        let host = Arc::new(Host { route, site, peer, throttle, health: Health::default() });
+        let host = Arc::new(Host { route, site, peer, throttle, health: Health::default(), report_wait: None });
         known.insert(place, host.clone());
         host
     }
@@ -254,5 +257,6 @@ fn smarthost(name: &str, settings: &Smarthost, hostname: &str) -> Result<Host, B
     };
     let site = format!("{}:{}", peer.host, peer.port).into();
     let throttle = Throttle::new(Bounds::from(settings));
-    Ok(Host { route: name.to_owned(), site, peer, throttle, health: Health::default() })
+    let (route, report_wait) = (name.to_owned(), settings.report_wait());
+    Ok(Host { route, site, peer, throttle, health: Health::default(), report_wait })
 }

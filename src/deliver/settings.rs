@@ -19,7 +19,7 @@ use super::presets::Preset;
 use crate::model::retry;
 pub use mx::Mx;
 pub use rule::{CAPTURE, MX, Rule, SMARTHOST};
-pub use smarthost::{Smarthost, Tls};
+pub use smarthost::{DeliveredOn, Smarthost, Tls};
 pub use source::{DEFAULT_POOL, Source};
 pub use timeouts::{TimeoutSettings, Timeouts};
 
@@ -192,9 +192,12 @@ impl Settings {
 mod tests {
     use super::*;
 
+    fn host() -> Smarthost {
+        Smarthost { host: "relay.example.com".into(), ..Smarthost::default() }
+    }
+
     /// The key of the complaint about settings that were sane before `change`.
     fn check(change: impl FnOnce(&mut Settings), expected: Option<&str>) {
-        let host = || Smarthost { host: "relay.example.com".into(), ..Smarthost::default() };
         let mut settings = Settings {
             mode: Mode::Smarthost,
             smarthost: host(),
@@ -214,6 +217,11 @@ mod tests {
         check(|all| all.smarthost.port = 0, Some("deliver.smarthost.port"));
         check(|all| all.smarthost.ehlo_name = "a b".into(), Some("deliver.smarthost.ehlo_name"));
         check(|all| all.smarthost.timeouts.block_secs = 0, Some("deliver.smarthost.timeouts.block_secs"));
+        let waits = |hours| Smarthost { delivered: DeliveredOn::OnDsn, report_wait_hours: hours, ..host() };
+        check(|all| all.smarthost = waits(120), None);
+        for hours in [0, 1441] {
+            check(|all| all.smarthost = waits(hours), Some("deliver.smarthost.report_wait_hours"));
+        }
         check(|all| all.smarthost.username = "me".into(), None);
         let opportunistic = Smarthost { username: "me".into(), tls: Tls::Opportunistic, ..Smarthost::default() };
         let with_password = Smarthost { host: "a".into(), ..opportunistic };

@@ -27,7 +27,7 @@ impl Deliver {
         match written {
             Ok(()) => match settlement.next {
                 Next::Waits(until) => Some(until),
-                Next::Ends(_) => None,
+                Next::Ends(_) | Next::Awaits(_) => None,
             },
             Err(StoreError::LostLease) => {
                 self.parts.counters.leases_lost.fetch_add(1, Ordering::Relaxed);
@@ -43,8 +43,8 @@ impl Deliver {
 }
 
 /// The event that tells that a delivery which waits will be late. Told once: the second of its kind is left out.
-fn lateness(parts: &Parts, leased: &Leased, next: &Next, told: &Event) -> Option<Event> {
-    let Next::Waits(next_at) = next else { return None };
+fn lateness(parts: &Parts, leased: &Leased, next: &Next, told: Option<&Event>) -> Option<Event> {
+    let (Next::Waits(next_at), Some(told)) = (next, told) else { return None };
     let first_due = leased.message.facts.send_at.unwrap_or(leased.delivery.accepted_at);
     let id = EventId::from_uuid(parts.ids.uuid(told.at));
     is_late(first_due, *next_at).then(|| leased.delivery.tells(id, EventKind::Delayed, told.detail.clone(), told.at))
@@ -62,10 +62,10 @@ pub(super) fn settled(
     let event = EventId::from_uuid(parts.ids.uuid(now));
     let policy = &parts.suppression;
     let consequence = judge::consequence(&leased.delivery, &tried.outcome, policy, now, event, schedule);
-    let late = lateness(parts, &leased, &consequence.next, &consequence.event);
+    let late = lateness(parts, &leased, &consequence.next, consequence.event.as_ref());
     let cause = judge::cause(&tried.outcome);
     let diagnostic = match &tried.outcome {
-        Outcome::Delivered { reply, .. } => reply.clone(),
+        Outcome::Delivered { reply, .. } | Outcome::HandedOver { reply, .. } => reply.clone(),
         Outcome::Deferred { cause, .. }
         | Outcome::Refused { cause }
         | Outcome::Unsendable { cause }
@@ -89,7 +89,7 @@ pub(super) fn settled(
         attempt,
         next: consequence.next,
         reason: consequence.reason,
-        events: std::iter::once(consequence.event).chain(late).collect(),
+        events: consequence.event.into_iter().chain(late).collect(),
         bearing: consequence.bearing,
         letter: None,
     };

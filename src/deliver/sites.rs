@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::pace::{Limits, Pace, Signal, Wait};
+use super::pace::{Limits, Pace, PutOff, Signal, Wait};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
 
@@ -116,7 +116,7 @@ impl Sites {
     ///
     /// # Errors
     /// When it shall come due instead.
-    pub fn admit(&self, site: &Site, limits: Limits, ahead: usize) -> Result<(), Timestamp> {
+    pub fn admit(&self, site: &Site, limits: Limits, ahead: usize) -> Result<(), PutOff> {
         let now = self.clock.now();
         self.known().entry(site, limits, now).pace.admit(now, ahead)
     }

@@ -46,6 +46,8 @@ pub struct Mail<'a> {
     /// It goes over TLS with a host that is proved to be the right one, and that asks the same of the next, or not at
     /// all (RFC 8689).
     pub requires_tls: bool,
+    /// The host shall report that it arrived.
+    pub awaits_report: bool,
 }
 
 /// What a submitter wants to be told of one recipient.
@@ -152,6 +154,11 @@ impl Connection {
     /// Whether the host was told what the submitter wants to be told, and tells it.
     pub fn tells(&self, mail: &Mail<'_>) -> bool {
         self.offers.dsn && mail.wishes.is_some()
+    }
+
+    /// Whether the host reports that the mail arrived, as it was asked to.
+    pub fn reports(&self, mail: &Mail<'_>) -> bool {
+        self.offers.dsn && mail.awaits_report
     }
 
     /// Hands over one mail; the reply to its final dot.

@@ -1,11 +1,12 @@
 //! Making connections that the policy allows: resolve, judge every address, connect to the judged ones only.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use url::{Host, Url};
@@ -169,8 +170,17 @@ impl Guard {
     /// # Errors
     /// The last address's failure, or that the limit was reached.
     pub async fn connect(&self, pinned: &Pinned<'_>) -> Result<TcpStream, Failure> {
+        self.connect_reading(pinned, None).await
+    }
+
+    /// The same; the system takes in no more than about `bytes` that nobody has read yet, when there is a number. Who
+    /// sends without end is held up early, and pays for it himself.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_reading(&self, pinned: &Pinned<'_>, bytes: Option<u32>) -> Result<TcpStream, Failure> {
         let limit = self.limits.connect;
-        let stream = timeout(limit, first(&pinned.addresses)).await.map_err(|_| Failure::ConnectTimeout)??;
+        let stream = timeout(limit, first(&pinned.addresses, bytes)).await.map_err(|_| Failure::ConnectTimeout)??;
         // Who we are connected to is judged once more: something between us and them may have other ideas.
         let peer = stream.peer_addr().map_err(|_| Failure::ConnectFailed)?;
         self.policy.load().judge_for(pinned.vetted, peer.ip())?;
@@ -191,14 +201,23 @@ impl Guard {
     }
 }
 
+async fn connect(address: SocketAddr, receive_bytes: Option<u32>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bytes) = receive_bytes {
+        // Before the connection: what is announced to the other side is not taken back.
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect(address).await
+}
+
 /// The first of the addresses that answers, each tried a moment after the one before, or as soon as that has failed.
-async fn first(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+async fn first(addresses: &[SocketAddr], receive_bytes: Option<u32>) -> Result<TcpStream, Failure> {
     let mut failure = Failure::ConnectFailed;
     let mut waiting = addresses.iter().copied();
     let mut tries = JoinSet::new();
     loop {
         if let Some(address) = waiting.next() {
-            tries.spawn(TcpStream::connect(address));
+            tries.spawn(connect(address, receive_bytes));
         }
         let has_more = waiting.len() > 0;
         let ended = tokio::select! {

@@ -31,6 +31,10 @@ const RESERVED: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "oni
 /// Names for tests and documents (RFC 2606 §2); they work in capture mode.
 const FOR_TESTS: [&str; 3] = ["test", "invalid", "example"];
 
+/// An operator must say twice that this is meant.
+const OPENS_EVERYTHING: &str =
+    "lets webhooks reach every address behind your walls; where that is meant, set egress.i_understand_open_egress too";
+
 /// Why a URL or an address is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
@@ -116,6 +120,8 @@ pub struct Settings {
     pub deny: Vec<String>,
     /// Let `allow` also cover the metadata services of clouds.
     pub allow_metadata: bool,
+    /// Said beside an `allow` of everything (`0.0.0.0/0`, `::/0`), which is refused without it.
+    pub i_understand_open_egress: bool,
     /// PEM file of further roots to believe when others answer over TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -160,7 +166,7 @@ impl Policy {
     /// The first entry that makes no sense.
     pub fn new(settings: &Settings) -> Result<Self, BadEntry> {
         let is_name = |entry: &&String| entry.starts_with("name:");
-        Ok(Self {
+        let policy = Self {
             allow_http: settings.allow_http,
             allow: settings
                 .allow
@@ -172,7 +178,13 @@ impl Policy {
             deny: settings.deny.iter().map(|entry| entry.parse()).collect::<Result<_, _>>()?,
             allow_metadata: settings.allow_metadata,
             ..Self::default()
-        })
+        };
+        let networks = settings.allow.iter().filter(|entry| !is_name(entry));
+        let opens = networks.zip(&policy.allow).find(|(_, entry)| entry.network.is_everything());
+        match opens.filter(|_| !settings.i_understand_open_egress) {
+            Some((entry, _)) => Err(BadEntry { entry: entry.clone(), problem: OPENS_EVERYTHING }),
+            None => Ok(policy),
+        }
     }
 
     /// The same in capture mode: this machine may be connected to, by http too, and the names for tests are names.
@@ -183,11 +195,6 @@ impl Policy {
     /// The same, never connecting to these listeners of ours at any address of this machine.
     pub fn with_own(self, listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { own: listeners.into_iter().collect(), ..self }
-    }
-
-    /// Whether `allow` opens everything: an operator must say twice that this is meant.
-    pub fn allows_everything(&self) -> bool {
-        self.allow.iter().any(|entry| entry.network.is_everything())
     }
 
     /// Judges a URL without asking DNS. A name may still be refused when it is resolved.

@@ -185,8 +185,11 @@ fn exceptions() {
         .map(str::to_owned)
         .to_vec(),
         deny: vec!["10.20.9.0/24".to_owned(), "8.8.8.0/24".to_owned()],
+        i_understand_open_egress: true,
         ..Settings::default()
     };
+    let untold = Policy::new(&Settings { i_understand_open_egress: false, ..settings.clone() }).unwrap_err();
+    assert!(untold.to_string().starts_with("egress: \"0.0.0.0/0:7\" lets webhooks reach"), "{untold}");
     let policy = Policy::new(&settings).unwrap().with_own(["93.184.216.34:9080".parse().unwrap()]);
     let check = |url: &str, expected: Result<(), Rule>| {
         assert_eq!(policy.judge_url(url).map(drop).map_err(|refused| refused.rule), expected, "{url}");
@@ -207,7 +210,24 @@ fn exceptions() {
     check("http://box:8080/", Ok(()));
     check("http://box:8081/", Err(Rule::Name));
     check("https://other.corp.internal/", Err(Rule::Name));
-    assert!(policy.allows_everything());
+
+    let allow = ["0.0.0.0/0", "::/0"].map(str::to_owned).to_vec();
+    let everything = Settings { allow, i_understand_open_egress: true, ..Settings::default() };
+    let everything = Policy::new(&everything).unwrap();
+    for metadata in [
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "[fd00:ec2::254]",
+        "[fd00:ec2::23]",
+        "[fd20:ce::254]",
+    ] {
+        let refused = everything.judge_url(&format!("https://{metadata}/")).unwrap_err();
+        assert_eq!(refused.rule, Rule::Metadata, "{metadata}");
+    }
 
     let strict = Policy::new(&Settings::default()).unwrap();
     assert_eq!(strict.judge_url("http://example.com/"), Err(Refused { rule: Rule::Scheme }));

@@ -121,7 +121,7 @@ pub fn client(user_agent: &str) -> ClientFacts {
         return facts;
     }
     if let Some(found) = mailers::mailer(&text) {
-        return mail_client(&text, found);
+        return if is_image_proxy(&text) { proxy_of(found) } else { mail_client(&text, found) };
     }
     if let Some((kind, reason)) = machines::machine(&text) {
         return a_machine(kind, reason);
@@ -206,6 +206,19 @@ fn proxy(text: &Text) -> Option<ClientFacts> {
     None
 }
 
+/// Whether it says of itself that it fetches pictures for others.
+fn is_image_proxy(text: &Text) -> bool {
+    ["image proxy", "image-proxy", "imageproxy", "mail proxy", "mail-proxy"].iter().any(|words| text.has(words))
+}
+
+/// The proxy of a mail service that we know by its mail client alone.
+fn proxy_of(mailer: mailers::Mailer) -> ClientFacts {
+    let mut facts = ClientFacts::new(AgentKind::ImageProxy, &format!("names itself an image proxy of {}", mailer.name));
+    (facts.is_machine, facts.machine) = (true, Some(MachineKind::ImageProxy));
+    facts.client.email_client.name = mailer.name.to_owned();
+    facts
+}
+
 fn mail_client(text: &Text, found: mailers::Mailer) -> ClientFacts {
     let reason = match found.concluded {
         true => "WebKit on an Apple system without a browser's name: Apple Mail".to_owned(),
@@ -251,7 +264,8 @@ fn ask_woothee(text: &Text, mut facts: ClientFacts) -> ClientFacts {
             facts.reason = format!("names {name}");
             facts.client.browser = Named { name, version: known(found.version) };
         }
-        if facts.client.operating_system.name.is_empty() {
+        // An app of Apple's runs on a telephone or on a Mac; woothee would take it for a telephone's.
+        if facts.client.operating_system.name.is_empty() && !text.has("cfnetwork") {
             facts.client.operating_system = Named { name: known(found.os), version: known(&found.os_version) };
         }
     }
@@ -303,6 +317,10 @@ mod tests {
             "",
             "",
         );
+        check("Fastmail Image Proxy", ImageProxy, "Fastmail", "", "", "");
+        check("Outlook-Image-Proxy", ImageProxy, "Microsoft Outlook", "", "", "");
+        check("Harbour/3.9 CFNetwork/1568.200.51 Darwin/24.1.0", Unknown, "", "", "", "");
+        check("Harbour Mail/6.2.0 (Windows NT 10.0)", EmailClient, "Harbour Mail", "", "Windows", "Desktop");
         check(
             "Superhuman/30.1 (com.x; build:1; iOS 18.1) (via SuperhumanProxy; hello@superhuman.com)",
             ImageProxy,

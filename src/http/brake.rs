@@ -1,9 +1,10 @@
-//! How many requests a tenant may make in a minute, with all its keys together; an operator's key counts for itself.
+//! How many requests a key may make in a minute, and a tenant with all its keys together.
 //!
-//! Off unless the installation or a tenant sets it. Whoever asks may spend a minute's worth at once; after that each request
-//! waits its share of the minute (the generic cell rate algorithm: one point in time each is all that is remembered).
-//! Every answer under a limit says what is left, in the three fields that clients read today
-//! (draft-ietf-httpapi-ratelimit-headers-06). Each node counts for itself.
+//! Off unless the installation, a key or a tenant sets it. Whoever asks may spend a minute's worth at once; after that each
+//! request waits its share of the minute (the generic cell rate algorithm: one point in time each is all that is
+//! remembered). Every answer under a limit says what is left, in the three fields that clients read today
+//! (draft-ietf-httpapi-ratelimit-headers-06): of two limits it tells of the one that is nearer. A request that one of them
+//! refuses costs nothing under the other. Each node counts for itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -38,36 +39,49 @@ pub(super) struct Left {
 }
 
 impl Brake {
-    /// Counts a request, unless it is one too many. `whose` is the id of who asks.
-    pub(super) fn spend(&self, whose: [u8; 16], limit: u32, now: Timestamp) -> Left {
+    /// Counts a request under each of these limits, unless it is one too many for any of them. `whose` is the id of whom
+    /// a limit is for. `None` without a limit.
+    pub(super) fn spend(&self, limits: impl IntoIterator<Item = ([u8; 16], u32)>, now: Timestamp) -> Option<Left> {
         let now = u64::try_from(now.as_millis()).unwrap_or(0).saturating_mul(1_000);
-        let limit = limit.max(1);
-        let share = (WINDOW_MICROS / u64::from(limit)).max(1);
-        let all = share * u64::from(limit);
         let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spent.len() >= REMEMBERED_MAX {
             spent.retain(|_, whole_at| *whole_at > now);
         }
-        let whole_at = spent.get(&whose).copied().unwrap_or(0).max(now) + share;
-        let secs = |micros: u64| micros.div_ceil(1_000_000);
-        match (whole_at - now).checked_sub(all) {
-            None | Some(0) => {
-                spent.insert(whose, whole_at);
-                let left = (all - (whole_at - now)) / share;
-                let requests = u32::try_from(left).unwrap_or(limit);
-                Left { limit, requests, reset_secs: secs(whole_at - now), retry_after_secs: None }
-            }
-            Some(wait) => Left {
-                limit,
-                requests: 0,
-                reset_secs: secs(whole_at - share - now),
-                retry_after_secs: Some(secs(wait)),
-            },
+        let looked = limits.into_iter().map(|(whose, limit)| {
+            let (whole_at, left) = Left::after(spent.get(&whose).copied().unwrap_or(0).max(now), limit.max(1), now);
+            (whose, whole_at, left)
+        });
+        let looked: Vec<([u8; 16], u64, Left)> = looked.collect();
+        let refusing = looked.iter().map(|(.., left)| *left).max_by_key(|left| left.retry_after_secs);
+        if refusing?.retry_after_secs.is_some() {
+            return refusing;
         }
+        spent.extend(looked.iter().map(|(whose, whole_at, _)| (*whose, *whole_at)));
+        looked.into_iter().map(|(.., left)| left).min_by_key(|left| left.requests)
     }
 }
 
 impl Left {
+    /// When somebody has its whole minute again who had it at `whole_at` before one more request, and what it has left
+    /// then; in microseconds.
+    fn after(whole_at: u64, limit: u32, now: u64) -> (u64, Self) {
+        let share = (WINDOW_MICROS / u64::from(limit)).max(1);
+        let all = share * u64::from(limit);
+        let secs = |micros: u64| micros.div_ceil(1_000_000);
+        let next = whole_at + share;
+        let left = match (next - now).checked_sub(all) {
+            None | Some(0) => {
+                let left = (all - (next - now)) / share;
+                let requests = u32::try_from(left).unwrap_or(limit);
+                Self { limit, requests, reset_secs: secs(next - now), retry_after_secs: None }
+            }
+            Some(wait) => {
+                Self { limit, requests: 0, reset_secs: secs(whole_at - now), retry_after_secs: Some(secs(wait)) }
+            }
+        };
+        (next, left)
+    }
+
     /// Says it in the header of an answer.
     pub(super) fn tell(self, answer: &mut Answer) {
         let headers = answer.headers_mut();
@@ -93,7 +107,7 @@ mod tests {
     fn a_minute_may_be_spent_at_once_and_comes_back_bit_by_bit() {
         let brake = Brake::default();
         let spend = |millis| {
-            let left = brake.spend(id(1), 3, at(millis));
+            let left = brake.spend([(id(1), 3)], at(millis)).unwrap();
             (left.requests, left.reset_secs, left.retry_after_secs)
         };
         assert_eq!(spend(0), (2, 20, None));
@@ -104,7 +118,24 @@ mod tests {
         assert_eq!(spend(20_000), (0, 60, None));
         assert_eq!(spend(20_000), (0, 60, Some(20)));
         assert_eq!(spend(80_000), (2, 20, None));
-        assert_eq!(brake.spend(id(2), 3, at(0)).requests, 2);
+        assert_eq!(brake.spend([(id(2), 3)], at(0)).unwrap().requests, 2);
+        assert_eq!(brake.spend([], at(0)), None);
+    }
+
+    #[test]
+    fn of_two_limits_the_nearer_one_counts_and_a_refusal_costs_nothing() {
+        let brake = Brake::default();
+        let spend = |key, of_key| {
+            let left = brake.spend([(id(key), of_key), (id(9), 3)], at(0)).unwrap();
+            (left.limit, left.requests, left.retry_after_secs)
+        };
+        assert_eq!(spend(1, 1), (1, 0, None));
+        assert_eq!(spend(1, 1), (1, 0, Some(60)));
+        assert_eq!(spend(1, 1), (1, 0, Some(60)));
+        assert_eq!(spend(2, 100), (3, 1, None));
+        assert_eq!(spend(2, 100), (3, 0, None));
+        assert_eq!(spend(2, 100), (3, 0, Some(20)));
+        assert_eq!(brake.spend([(id(2), 100)], at(0)).unwrap().requests, 97);
     }
 
     #[test]
@@ -112,10 +143,10 @@ mod tests {
         for limit in [1, 7, 59, 61, 1_000, 59_999, 1_000_000] {
             let brake = Brake::default();
             for left in (0..limit).rev() {
-                let spent = brake.spend(id(1), limit, at(0));
+                let spent = brake.spend([(id(1), limit)], at(0)).unwrap();
                 assert_eq!((spent.requests, spent.retry_after_secs), (left, None), "{limit}");
             }
-            assert!(brake.spend(id(1), limit, at(0)).retry_after_secs.is_some(), "{limit}");
+            assert!(brake.spend([(id(1), limit)], at(0)).unwrap().retry_after_secs.is_some(), "{limit}");
         }
     }
 
@@ -123,7 +154,7 @@ mod tests {
     fn only_so_many_are_remembered() {
         let brake = Brake::default();
         for number in 0..25_000 {
-            brake.spend(id(number), 60, at(i64::try_from(number).unwrap()));
+            brake.spend([(id(number), 60)], at(i64::try_from(number).unwrap()));
         }
         assert!(brake.0.lock().unwrap().len() <= REMEMBERED_MAX);
     }

@@ -1,4 +1,4 @@
-//! Who is asking, by address, when proxies stand between.
+//! Who is asking, by address, when proxies stand between, and whether by https.
 //!
 //! `X-Forwarded-For` is believed only from a peer that the operator trusts, and only as far as trusted hops reach:
 //! it is read from the right, and the first address that is not a trusted proxy's is the client's. What stands further
@@ -6,8 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use hyper::header::HOST;
 use hyper::{HeaderMap, Request};
 
+use super::server::Peer;
 use crate::model::network::Network;
 
 /// Hops that are looked at.
@@ -34,17 +36,30 @@ pub fn client_address<'x>(peer: IpAddr, forwarded: impl Iterator<Item = &'x str>
 
 /// What [`note`] leaves in a request.
 #[derive(Clone, Copy)]
-struct Client(IpAddr);
+struct Client {
+    address: IpAddr,
+    is_https: bool,
+}
 
-/// Notes in the request who sends it.
-pub(super) fn note<B>(request: &mut Request<B>, peer: IpAddr, trusted: &[Network]) {
-    let client = client_address(peer, forwarded(request.headers()), trusted);
-    request.extensions_mut().insert(Client(client));
+/// Notes in the request who sends it, and how.
+pub(super) fn note<B>(request: &mut Request<B>, peer: Peer, trusted: &[Network]) {
+    let address = client_address(peer.ip, forwarded(request.headers()), trusted);
+    let is_proxied = trusted.iter().any(|network| network.has(peer.ip.to_canonical()));
+    let says_https = || request.headers().get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
+    let is_https = peer.is_tls || (is_proxied && says_https());
+    request.extensions_mut().insert(Client { address, is_https });
+}
+
+/// The URL that the sender of a request has for us, without a path.
+pub(super) fn base_url<B>(request: &Request<B>) -> String {
+    let is_https = request.extensions().get::<Client>().is_some_and(|client| client.is_https);
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    format!("{}://{host}", if is_https { "https" } else { "http" })
 }
 
 /// Who sends a request, as noted; an address that nobody has when nobody noted it.
 pub(super) fn of<B>(request: &Request<B>) -> IpAddr {
-    request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0)
+    request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.address)
 }
 
 /// The values of all `X-Forwarded-For` fields that are text.

@@ -11,12 +11,11 @@ use super::json::Json;
 use super::shape::{Count, Line, List, Read, Schemas, Shape, When};
 use super::wire::{self, Fields, Flaw, Wrong};
 use crate::mail::submitted::TAGS_MAX;
+use crate::model::retry::AHEAD_MAX;
 use crate::model::time::Timestamp;
 
 /// Size of the metadata as JSON, in bytes.
 const METADATA_BYTES_MAX: usize = 8 * 1024;
-/// How far ahead a mail may be scheduled.
-const AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// The longest that a mail can be tried, in seconds.
 const TIME_TO_LIVE_SECS_MAX: u64 = 30 * 86_400;
 

@@ -1,6 +1,7 @@
 //! What the console tells of the installation and does not know itself: its settings, its names, what places are looked
 //! up in. `app` hands it in.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::dns::check::Outlet;
@@ -59,5 +60,43 @@ impl House {
     /// Where a door is open here; empty when it is not.
     pub(super) fn door(&self, name: &str) -> &str {
         self.doors.iter().find(|(door, _)| door == name).map_or("", |(_, address)| address.as_str())
+    }
+}
+
+/// Where people find the console: by https where a door for that is open, and by the machine's name where a door is open on
+/// each of its addresses. `None`: nowhere.
+pub fn console_url(hostname: &str, http: Option<SocketAddr>, https: Option<SocketAddr>) -> Option<String> {
+    let (scheme, door, usual) = match (https, http) {
+        (Some(door), _) => ("https", door, 443),
+        (None, door) => ("http", door?, 80),
+    };
+    // A certificate is for a name.
+    let is_named = door.ip().is_unspecified() || scheme == "https" && !door.ip().is_loopback();
+    let place = match (is_named && !hostname.is_empty(), door.port()) {
+        (false, _) => door.to_string(),
+        (true, port) if port == usual => hostname.to_owned(),
+        (true, port) => format!("{hostname}:{port}"),
+    };
+    Some(format!("{scheme}://{place}/console/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_console_is() {
+        let check = |http: &str, https: &str, expected: Option<&str>| {
+            let url = console_url("mail.example.com", http.parse().ok(), https.parse().ok());
+            assert_eq!(url.as_deref(), expected, "{http} {https}");
+        };
+        check("127.0.0.1:8080", "", Some("http://127.0.0.1:8080/console/"));
+        check("0.0.0.0:8080", "", Some("http://mail.example.com:8080/console/"));
+        check("[::]:80", "", Some("http://mail.example.com/console/"));
+        check("192.0.2.7:8080", "", Some("http://192.0.2.7:8080/console/"));
+        check("127.0.0.1:8080", "0.0.0.0:443", Some("https://mail.example.com/console/"));
+        check("127.0.0.1:8080", "192.0.2.7:8443", Some("https://mail.example.com:8443/console/"));
+        check("127.0.0.1:8080", "127.0.0.1:8443", Some("https://127.0.0.1:8443/console/"));
+        check("", "", None);
     }
 }

@@ -51,6 +51,9 @@ pub(super) fn to_map(fields: &[(Cow<'_, str>, Json<'_>)]) -> Map<String, Value> 
 /// # Errors
 /// What is wrong and where, for people.
 pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, String> {
+    if bytes.is_empty() {
+        return Err("the body is empty".into());
+    }
     let left = Cell::new(VALUES_MAX);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = Bounded { left: &left, depth: 0 }.deserialize(&mut reader);
@@ -167,7 +170,9 @@ mod tests {
 
     #[test]
     fn hostile() {
-        check(b"", "EOF");
+        check(b"", "the body is empty");
+        check(b"{", "EOF");
+        check("\u{feff}{}".as_bytes(), "expected value");
         check(b"{\"a\":1} x", "trailing");
         check(b"{\"a\":1,\"b\":2,\"a\":3}", "the name \"a\" stands twice");
         check(b"{\"a\":{\"x\":1,\"\\u0078\":1}}", "the name \"x\" stands twice");

@@ -131,12 +131,13 @@ pub(super) async fn call(
     grant: &Arc<Grant>,
     method: &Method,
     path: &str,
+    content_type: &str,
     body: Vec<u8>,
 ) -> Result<Answer, Problem> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let (operation, places) = operation::find(TABLES, method, path)?;
     let (server, grant, body) = (server.clone(), grant.clone(), body::Read::of(body));
-    let content_type = String::new();
+    let content_type = content_type.to_owned();
     let call = Call { server, grant, places, query: Query::read(query), body, content_type, ticket: None };
     finish((operation.work)(call)).await
 }

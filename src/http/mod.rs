@@ -58,6 +58,8 @@ mod console;
 
 mod house;
 
+mod certificates;
+
 mod counters;
 
 use std::net::SocketAddr;
@@ -94,7 +96,7 @@ use crate::tls::challenges::Challenges;
 use brake::{Brake, Left};
 pub use console::routes as console_routes;
 pub use counters::{Counters, read};
-pub use house::{House, Places};
+pub use house::{House, Places, console_url};
 use memory::{Memory, Owner, Share};
 use once::Ticket;
 use outward::Outward;
@@ -128,7 +130,7 @@ pub struct Settings {
     pub send_bytes_max: usize,
     /// Memory that the bodies of all requests and answers may hold together, in bytes; a quarter of it for one tenant.
     pub memory_bytes_max: usize,
-    /// Requests a minute of a tenant's API keys together, where it has no limit of its own; as many as come unless set.
+    /// Requests a minute of one API key that has no limit of its own; as many as come unless set.
     pub requests_per_minute_max: Option<u32>,
 }
 
@@ -251,17 +253,20 @@ impl Server {
         &self.0.parts.intake
     }
 
-    /// Counts a request of a tenant, or of an operator's key, when there is a limit; what is left goes into `left`.
+    /// Counts a request of a key, and of its tenant unless it is an operator's, where there is a limit; what is left goes
+    /// into `left`.
     ///
     /// # Errors
     /// `TooFast`.
     fn spend(&self, grant: &Grant, left: &mut Option<Left>) -> Result<(), Problem> {
-        let limit = grant.tenant.settings.rate_limit.or(self.settings().requests_per_minute_max);
-        let whose = match grant.kind {
-            CredentialKind::OperatorKey => grant.credential.as_bytes(),
-            CredentialKind::ApiKey | CredentialKind::SmtpPassword => grant.tenant.id.as_bytes(),
-        };
-        *left = limit.map(|limit| self.0.brake.spend(*whose, limit, self.clock().now()));
+        let of_key = grant.settings.rate_limit.or(self.settings().requests_per_minute_max);
+        let of_tenant = grant.tenant.settings.rate_limit.filter(|_| grant.kind != CredentialKind::OperatorKey);
+        let of_key = of_key.map(|limit| (*grant.credential.as_bytes(), limit));
+        let of_tenant = of_tenant.map(|limit| (*grant.tenant.id.as_bytes(), limit));
+        if of_key.or(of_tenant).is_none() {
+            return Ok(());
+        }
+        *left = self.0.brake.spend(of_key.into_iter().chain(of_tenant), self.clock().now());
         match left.and_then(|left| left.retry_after_secs) {
             Some(retry_after_secs) => Err(Problem::TooFast { retry_after_secs }),
             None => Ok(()),
@@ -346,7 +351,7 @@ impl Answerer for Server {
         if let Some(answer) = openapi::answer(request.method(), request.uri().path()) {
             return answer;
         }
-        client::note(&mut request, peer.ip, &self.settings().trusted_proxies);
+        client::note(&mut request, peer, &self.settings().trusted_proxies);
         let answer = match Surface::of(request.uri().path()) {
             Surface::Zeptomail if request.uri().path() == zeptomail::oauth::PATH => {
                 zeptomail::oauth::answer(self, request).await

@@ -2,7 +2,8 @@
 //!
 //! A door takes the turn of a request when its body is here, before it looks at what the body says, and answers at once
 //! when there is none to take: with the first answer, marked `Idempotent-Replayed: true`, or with why not. What is kept is
-//! the answer as it was, but for secrets that are shown once: those are in no answer a second time.
+//! the answer to what was done, but for secrets, which are shown once: those are in no answer a second time. A request that
+//! was refused has done nothing, and its key is free.
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ where
     W: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     server.spend(grant, left)?;
+    operation.is_for(grant)?;
     let owner = Owner::Tenant(grant.tenant.id);
     let body = body::read(server.0.memory.share(owner), request, operation.bytes_max(server)).await?;
     let ticket = match turn(server, grant, request, &body.bytes).await? {

@@ -4,6 +4,7 @@
 //! first asked for. Nothing in it depends on who asks: it may be kept, and needs no key.
 
 mod page;
+mod webhooks;
 
 use std::sync::LazyLock;
 
@@ -53,6 +54,19 @@ described! {
         "validation": Option<Vec<Flaw>>,
     }
 
+    /// The same for who asks for `application/problem+json` (RFC 9457).
+    struct ProblemDetails {
+        /// `about:blank`.
+        "type": String,
+        /// What the status says.
+        "title": String,
+        /// The status.
+        "status": u16,
+        /// In a sentence.
+        "detail": String,
+        ..Problem,
+    }
+
     /// What is wrong with a field.
     struct Flaw {
         /// Where it is (JSON pointer).
@@ -72,7 +86,6 @@ fn operations() -> impl Iterator<Item = &'static Operation> {
 }
 
 fn document() -> Value {
-    use super::shape::Shape;
     let mut schemas = Schemas::default();
     let mut paths = Map::new();
     for operation in operations() {
@@ -80,7 +93,7 @@ fn document() -> Value {
         path[operation.method.as_str().to_ascii_lowercase()] = described_operation(operation, &mut schemas);
     }
     paths.insert(zeptomail::oauth::PATH.to_owned(), json!({ "post": access_token() }));
-    let event = mailtura::EventBody::schema(&mut schemas);
+    let webhooks = webhooks::described(&mut schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -93,17 +106,7 @@ fn document() -> Value {
         "servers": [{ "url": "/" }],
         "security": [{ "mailtura": [] }],
         "paths": paths,
-        "webhooks": {
-            "event": {
-                "post": {
-                    "summary": "Something happened to a mail",
-                    "description": "Any 2xx answer is taken for \"heard\"; anything else is tried again for three days.",
-                    "security": [],
-                    "requestBody": { "required": true, "content": { "application/json": { "schema": event } } },
-                    "responses": { "2XX": { "description": "Heard" } },
-                },
-            },
-        },
+        "webhooks": webhooks,
         "components": {
             "securitySchemes": {
                 "mailtura": { "type": "http", "scheme": "bearer", "description": "`Bearer` and an API key." },
@@ -211,7 +214,7 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
     use super::shape::Shape;
     let mut good = json!({ "description": "Done" });
     if let Some(schema) = operation.gives {
-        good["content"] = json!({ "application/json": { "schema": schema(schemas) } });
+        good["content"] = json!({ operation.media: { "schema": schema(schemas) } });
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), good)]);
     let is_zeptomail = operation.credential != Credential::Key;
@@ -234,7 +237,7 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
     for (status, about, _) in faults.into_iter().filter(|(_, _, is_possible)| *is_possible) {
         let mut content = json!({ "application/json": { "schema": problem } });
         if !is_zeptomail {
-            content["application/problem+json"] = json!({ "schema": problem });
+            content["application/problem+json"] = json!({ "schema": ProblemDetails::schema(schemas) });
         }
         responses.insert(status.to_owned(), json!({ "description": about, "content": content }));
     }

@@ -19,6 +19,7 @@ use super::query::Query;
 use super::server::Answer;
 use super::shape::{Schemas, Shape};
 use super::{SMALL_BYTES_MAX, Server, body, header};
+use crate::model::permission::Permission;
 use crate::model::tenant::Grant;
 
 /// A request that may be answered: who asks, and for what.
@@ -114,6 +115,8 @@ pub(super) struct Operation {
     pub is_send: bool,
     pub status: u16,
     pub gives: Option<fn(&mut Schemas) -> Value>,
+    /// What a body that it gives is.
+    pub media: &'static str,
     pub work: fn(Call) -> Work,
 }
 
@@ -140,6 +143,7 @@ impl Operation {
             is_send: false,
             status,
             gives: None,
+            media: "application/json",
             work,
         }
     }
@@ -238,6 +242,12 @@ impl Operation {
         self
     }
 
+    /// What it gives is of this media type, not JSON.
+    pub(super) const fn media(mut self, media: &'static str) -> Self {
+        self.media = media;
+        self
+    }
+
     /// It answers with this status.
     pub(super) const fn status(mut self, status: u16) -> Self {
         self.status = status;
@@ -269,6 +279,29 @@ impl Operation {
             (self.work)(Call { server, grant, places, query, body, content_type, ticket })
         };
         once::carry_out(server, grant, request, self, left, work).await
+    }
+
+    /// What a key must be allowed to do to ask for it: what has no permission of its own is for administrators.
+    pub(super) fn permission(&self) -> Permission {
+        let mut segments = self.path.trim_start_matches("/api").split('/').skip(2);
+        match (segments.next().unwrap_or_default(), segments.next()) {
+            ("email" | "emails", Some("email-reference")) => Permission::ViewAnalytics,
+            ("email" | "emails", _) if self.method == Method::GET => Permission::ViewAnalytics,
+            ("email" | "emails" | "files", _) => Permission::SendEmails,
+            ("events" | "statistics", _) => Permission::ViewAnalytics,
+            ("templates" | "mailagents", _) => Permission::ManageTemplates,
+            ("suppressions", _) => Permission::ManageSuppressions,
+            ("webhooks", _) => Permission::WebhookAccess,
+            ("domains" | "tracking-hosts", _) => Permission::ManageDomains,
+            _ => Permission::Administer,
+        }
+    }
+
+    /// # Errors
+    /// `NotPermitted`, when the key may not ask for it.
+    pub(super) fn is_for(&self, grant: &Grant) -> Result<(), Problem> {
+        let wanted = self.permission();
+        if grant.may(wanted) { Ok(()) } else { Err(Problem::NotPermitted(wanted)) }
     }
 
     /// How large its body may be.
@@ -350,6 +383,7 @@ const ALLOW: &[&str] = &[
     "DELETE, GET, POST, PUT",
     "DELETE, POST",
     "DELETE, GET, PUT",
+    "DELETE, PATCH",
     "DELETE, POST, PUT",
     "GET",
     "GET, POST",

@@ -11,7 +11,7 @@ use crate::model::event::Event;
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
 use crate::model::webhook::Webhook;
-use crate::model::webhook_attempt::{self, Attempted, Version};
+use crate::model::webhook_attempt::{self, Attempted, Posted, Version};
 
 /// Which part of a webhook cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub type Admitted<'w> = Pin<Box<dyn Future<Output = Result<String, Unusable>> + 
 pub trait Outward: Send + Sync {
     /// Whether a webhook can be used as it is: its URL, as it will be used. DNS is asked.
     fn admit<'w>(&'w self, webhook: &'w Webhook) -> Admitted<'w>;
-    /// The request that attempt number `attempt` at this time makes, or made when the webhook was as it is now.
-    fn told(&self, webhook: &Webhook, event: &Event, message: &Message, attempt: u32, at: Timestamp) -> Told;
+    /// The request that tells this at this time, or told it when the webhook was as it is now.
+    fn told(&self, webhook: &Webhook, posted: &Posted, at: Timestamp) -> Told;
     /// What Mailtura's webhooks are told of an event: the same is told to those who fetch it.
     fn shown(&self, event: &Event, message: &Message) -> Value;
 }

@@ -16,6 +16,7 @@ use crate::intake::once::NoTurn;
 use crate::intake::submission::{BATCH_BYTES_MAX, Refusal, Rejection};
 use crate::mail::compose::{Field, Unfit};
 use crate::mail::template::{Fault, Flawed};
+use crate::model::permission::Permission;
 use crate::model::template::Part;
 use crate::store::StoreError;
 use ajv::validation;
@@ -41,6 +42,10 @@ pub enum Problem {
     TenantForbidden,
     /// Only an operator's key may.
     OperatorOnly,
+    /// The key may not be used for this.
+    NotPermitted(Permission),
+    /// The key may not be used from there.
+    AddressForbidden,
     /// The key has made as many requests as it may for now.
     TooFast {
         /// When it may ask again.
@@ -124,6 +129,7 @@ impl From<AuthFailure> for Problem {
     fn from(failure: AuthFailure) -> Self {
         match failure {
             AuthFailure::Wrong => Problem::Unauthorized,
+            AuthFailure::NotFromHere => Problem::AddressForbidden,
             AuthFailure::Unavailable => Problem::Unavailable,
         }
     }
@@ -227,6 +233,8 @@ impl Problem {
             Problem::Unauthorized => plain(StatusCode::UNAUTHORIZED, "Invalid API key"),
             Problem::TenantForbidden => plain(StatusCode::FORBIDDEN, FORBIDDEN),
             Problem::OperatorOnly => plain(StatusCode::FORBIDDEN, OPERATOR_ONLY),
+            Problem::NotPermitted(wanted) => plain(StatusCode::FORBIDDEN, &not_permitted(*wanted)),
+            Problem::AddressForbidden => plain(StatusCode::FORBIDDEN, ADDRESS_FORBIDDEN),
             Problem::TooFast { .. } => plain(StatusCode::TOO_MANY_REQUESTS, TOO_FAST),
             Problem::DailyLimit { .. } => plain(StatusCode::TOO_MANY_REQUESTS, DAILY_LIMIT),
             Problem::NoTurn(why) => plain(status_of_turn(*why), turn_words(*why)),
@@ -299,6 +307,11 @@ fn turn_words(why: NoTurn) -> &'static str {
     }
 }
 
+fn not_permitted(wanted: Permission) -> String {
+    format!("The API key lacks the permission {:?}", wanted.as_str())
+}
+
+const ADDRESS_FORBIDDEN: &str = "The API key may not be used from this address";
 const OPERATOR_ONLY: &str = "Only an operator's key may do this; `postback key add --operator` makes one";
 const TOO_FAST: &str = "Too many requests; try again later";
 const DAILY_LIMIT: &str = "The daily limit is reached; try again tomorrow";

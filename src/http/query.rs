@@ -49,7 +49,8 @@ impl Query {
     /// The value of a parameter as a `T`; `kind` says what it should be.
     pub(super) fn value<T: FromStr>(&self, name: &str, kind: &'static str) -> Result<Option<T>, Flaw> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let bad = |_| Flaw::in_query(name, Wrong::Type(kind)).showing(text);
+        let wrong = if matches!(kind, "integer" | "boolean") { Wrong::Type(kind) } else { Wrong::Format(kind) };
+        let bad = |_| Flaw::in_query(name, wrong).showing(text);
         text.parse().map(Some).map_err(bad)
     }
 

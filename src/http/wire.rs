@@ -229,6 +229,9 @@ pub(super) fn person(json: &Json<'_>, path: String) -> Read<Person> {
         let address = address.parse().map_err(|_| bad(text, &path))?;
         return Ok(Person { address, name: name.to_owned() });
     }
+    if !matches!(json, Json::Object(_)) {
+        return Err(Flaw::at(path, Wrong::Other("must be an address, or an object with one".into())));
+    }
     let outer = fields_of(json, path)?;
     let person = match outer.fields("email_address")? {
         Some(inner) => inner,
@@ -306,8 +309,9 @@ mod tests {
 
     #[test]
     fn people_who_are_none() {
-        flawed("7", "/to", Wrong::Type("object"));
-        flawed("[[]]", "/to/0", Wrong::Type("object"));
+        let nobody = || Wrong::Other("must be an address, or an object with one".into());
+        flawed("7", "/to", nobody());
+        flawed("[[]]", "/to/0", nobody());
         flawed(r#"["a@b.example","x"]"#, "/to/1", Wrong::Format("email"));
         flawed(r#""a@b.example, c@d.example""#, "/to", Wrong::Format("email"));
         flawed(r#""\"a\r\nRCPT TO:<x>\"@b.example""#, "/to", Wrong::Format("email"));

@@ -108,8 +108,8 @@ fn token(request: &Request<Incoming>) -> Option<&str> {
 /// Takes back mails that were scheduled, by the id of their request; an extension.
 async fn cancel(server: &Server, grant: &Grant, request_id: &str) -> Result<Answer, Problem> {
     let nothing = Problem::NotFound("Email");
-    let id = keys::uuid_of(request_id, keys::REQUEST, MessageId::PREFIX).map(MessageId::from_uuid);
-    let messages = server.store().messages_of_request(grant.tenant.id, id.ok_or(nothing.clone())?, request_id).await?;
+    let id = keys::message_in(request_id).ok_or(nothing.clone())?;
+    let messages = server.store().messages_of_request(grant.tenant.id, id, request_id).await?;
     let own = messages.into_iter().filter(|message| message.agent == grant.agent.id);
     let ids: Vec<MessageId> = own.map(|message| message.id).collect();
     if ids.is_empty() {
@@ -139,5 +139,6 @@ fn accepted(request_id: &str) -> serde_json::Value {
 /// The id of a request that brought no mail: of the same shape as those of mails.
 fn fresh_request_id(server: &Server) -> String {
     let now = server.clock().now();
-    keys::key(keys::REQUEST, server.ids().uuid(now), now)
+    let agent = keys::of_agent(u64::from_be_bytes(server.ids().bytes()));
+    keys::key(&agent, keys::MAIL, server.ids().uuid(now), now)
 }

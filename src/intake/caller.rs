@@ -14,6 +14,7 @@ use super::Intake;
 use crate::model::access;
 use crate::model::address::Address;
 use crate::model::id::CredentialId;
+use crate::model::permission::Permission;
 use crate::model::tenant::{CredentialKind, Grant};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -37,6 +38,8 @@ const REMEMBERED_MAX: usize = 10_000;
 pub enum AuthFailure {
     /// No such credential, or not for this use.
     Wrong,
+    /// The credential is right, and may not be used from there.
+    NotFromHere,
     /// The store cannot be asked now.
     Unavailable,
 }
@@ -52,11 +55,11 @@ impl Intake {
     /// For HTTP: the API key with this text.
     ///
     /// # Errors
-    /// `Wrong` for anything but an API key that may be used from `peer`; `Unavailable`.
+    /// `Wrong` for anything but an API key that is good now; `NotFromHere` when it may not be used from `peer`;
+    /// `Unavailable`.
     pub async fn authenticate_token(&self, token: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
         let grant = self.grant(digest(token)).await?;
-        let fits = grant.kind.is_api_key() && grant.admits(peer);
-        if fits { Ok(grant) } else { Err(AuthFailure::Wrong) }
+        if grant.kind.is_api_key() { admitted(grant, peer) } else { Err(AuthFailure::Wrong) }
     }
 
     /// For SMTP: `emailapikey` with an API key, whose scheme may stand before it as ZeptoMail's pages show it; or an SMTP
@@ -64,7 +67,8 @@ impl Intake {
     /// that the agent sends from.
     ///
     /// # Errors
-    /// `Wrong` when the secret or the name is, or it may not be used from `peer`; `Unavailable`.
+    /// `Wrong` when the secret or the name is, or it may not send mail; `NotFromHere` when it may not be used from `peer`;
+    /// `Unavailable`.
     pub async fn authenticate(&self, username: &str, secret: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
         let is_token = username.eq_ignore_ascii_case(API_KEY_USER);
         let secret = if is_token { without_scheme(secret) } else { secret };
@@ -75,7 +79,7 @@ impl Intake {
                 self.names(&grant, username)
             }
         };
-        if fits && grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::Wrong) }
+        if fits && grant.may(Permission::SendEmails) { admitted(grant, peer) } else { Err(AuthFailure::Wrong) }
     }
 
     /// The grant as it is now: for sessions that outlive what they were granted.
@@ -108,7 +112,7 @@ impl Intake {
     /// token and client secret at once, its id the client's; an access token dies with its key.
     ///
     /// # Errors
-    /// `Wrong` when they do not belong together; `Unavailable`.
+    /// `Wrong` when they do not belong together; `NotFromHere`, `Unavailable`.
     pub async fn access_token(&self, client: &OAuthClient, peer: IpAddr) -> Result<String, AuthFailure> {
         let grant = self.authenticate_token(&client.refresh_token, peer).await?;
         let is_own = client.client_secret == client.refresh_token && client.client_id == grant.credential.to_string();
@@ -122,7 +126,8 @@ impl Intake {
     /// For HTTP: whom an access token speaks for.
     ///
     /// # Errors
-    /// `Wrong` when it is not ours, too old, of a key that was revoked, or not from where that may be used; `Unavailable`.
+    /// `Wrong` when it is not ours, too old, or of a key that was revoked; `NotFromHere` when that may not be used from
+    /// `peer`; `Unavailable`.
     pub async fn authenticate_access(&self, token: &str, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
         let now = self.0.clock.now();
         let credential = access::open(&self.0.ring, token, now).ok_or(AuthFailure::Wrong)?;
@@ -131,14 +136,20 @@ impl Intake {
             Some(known) => known,
             None => self.remembered(digest, self.0.store.grant_of(credential).await)?,
         };
-        if grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::Wrong) }
+        admitted(self.in_time(grant)?, peer)
     }
 
     async fn grant(&self, digest: Digested) -> Result<Arc<Grant>, AuthFailure> {
-        match self.0.callers.recall(&digest, self.0.clock.now()) {
-            Some(known) => Ok(known),
-            None => self.remembered(digest, self.0.store.grant(&digest).await),
-        }
+        let grant = match self.0.callers.recall(&digest, self.0.clock.now()) {
+            Some(known) => known,
+            None => self.remembered(digest, self.0.store.grant(&digest).await)?,
+        };
+        self.in_time(grant)
+    }
+
+    /// A grant whose credential is good still.
+    fn in_time(&self, grant: Arc<Grant>) -> Result<Arc<Grant>, AuthFailure> {
+        if grant.settings.is_over(self.0.clock.now()) { Err(AuthFailure::Wrong) } else { Ok(grant) }
     }
 
     fn remembered(
@@ -166,6 +177,10 @@ pub struct OAuthClient {
     pub client_secret: String,
     /// The key, again.
     pub refresh_token: String,
+}
+
+fn admitted(grant: Arc<Grant>, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
+    if grant.admits(peer) { Ok(grant) } else { Err(AuthFailure::NotFromHere) }
 }
 
 fn digest(secret: &str) -> Digested {
@@ -223,6 +238,7 @@ mod tests {
             kind: CredentialKind::ApiKey,
             digest: [4; 32],
             networks: Vec::new(),
+            settings: Default::default(),
             tenant: Tenant { id: tenant, slug, name: name.clone(), settings, created_at: at, updated_at: at },
             agent: MailAgent {
                 id: agent,

@@ -30,14 +30,15 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::enrich::Enricher;
 use crate::ids::IdSource;
-use crate::mail::render::{Rendered, Signature, render};
+use crate::mail::render::{Rendered, Signature, author_domain, render};
 use crate::mail::rules::Rules;
 use crate::model::bearing::Policy;
 use crate::model::id::DeliveryId;
 use crate::model::message::Message;
+use crate::model::network::Network;
 use crate::model::retry::MAIL_LIFETIME;
 use crate::model::token::{KeyRing, Opener};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What intake needs to know about the installation.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Settings {
     pub return_path_domain: String,
     /// Local part, in that domain, that complaints come to.
     pub complaint_local_part: String,
+    /// Who is believed about whose mail a complaint is about, when it gives an address alone.
+    pub complaint_sources: Vec<Network>,
     /// Recipients of one submission.
     pub recipients_max: usize,
     /// Size of one mail as handed in, in bytes.
@@ -78,6 +81,7 @@ impl Default for Settings {
             tracking_base_url: "http://127.0.0.1:8080".into(),
             return_path_domain: "bounces.localhost".into(),
             complaint_local_part: "complaints".into(),
+            complaint_sources: Vec::new(),
             recipients_max: 1000,
             message_bytes_max: 25 << 20,
             lifetime: MAIL_LIFETIME,
@@ -184,9 +188,24 @@ impl Intake {
         &self.0.settings
     }
 
+    /// Whether mail of this message's author is signed when it is sent.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn signature(&self, message: &Message) -> Result<Signature, StoreError> {
+        let is_signed = self.0.store.signs_for(message.tenant, &author_domain(&message.facts)).await?;
+        Ok(if is_signed { Signature::Follows } else { Signature::None })
+    }
+
     /// One recipient's copy of a message as it is sent, signatures aside, to be looked at; `None` without a key.
-    pub fn copy(&self, content: &[u8], message: &Message, delivery: DeliveryId) -> Option<Rendered> {
+    pub fn copy(
+        &self,
+        content: &[u8],
+        message: &Message,
+        delivery: DeliveryId,
+        signature: Signature,
+    ) -> Option<Rendered> {
         let domain = &self.0.settings.return_path_domain;
-        render(content, message, delivery, domain, &self.0.ring, Signature::None)
+        render(content, message, delivery, domain, &self.0.ring, signature)
     }
 }

@@ -8,6 +8,8 @@ use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::mail::dkim::{BadKey, Key};
 use crate::model::id::{AgentId, CredentialId, TenantId};
+use crate::model::key;
+use crate::model::permission::CredentialSettings;
 use crate::model::secret::Secret;
 use crate::model::signing_key::{Algorithm, SigningKey};
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, MailAgent, Tenant, TenantSettings};
@@ -37,7 +39,7 @@ pub fn agent(tenant: &Tenant, name: &str, clock: &Clock, ids: &IdSource) -> Mail
     MailAgent {
         id: AgentId::from_uuid(ids.uuid(now)),
         tenant: tenant.id,
-        key: format!("{:016x}", u64::from_be_bytes(ids.bytes())),
+        key: key::of_agent(u64::from_be_bytes(ids.bytes())),
         name: name.to_owned(),
         settings: AgentSettings::default(),
         created_at: now,
@@ -65,6 +67,7 @@ pub fn credential(
         name: name.to_owned(),
         digest: Sha256::digest(secret.as_bytes()).into(),
         networks: Vec::new(),
+        settings: CredentialSettings::default(),
         created_at: now,
     };
     (credential, Secret::new(secret))

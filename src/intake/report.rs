@@ -1,11 +1,12 @@
 //! A report comes home: whose delivery, which verdict, suppress or not.
 //!
 //! The sealed return path decides whose delivery a report is about, never the report's own text: a forged report
-//! cannot bounce a stranger's mail. A report that came elsewhere is linked by the sealed reference that we put into the
-//! header of each copy, which is as good; and by Message-ID, which all recipients of a mail know, and which is enough for
-//! a complaint about a mail that had one recipient and for nothing else. Then what the report says is checked: the
-//! recipient that it names, the message that it returns. What does not fit, or is not understood, changes nothing and
-//! stays open until a person has seen it.
+//! cannot bounce a stranger's mail. A report that came elsewhere is linked by the recipient that it names, the Message-ID
+//! that it gives and what is sealed in the header that it returns. Only what is sealed is as good as the return path.
+//! A Message-ID is known to all recipients of a mail, and is enough for a complaint about a mail that had one and for
+//! nothing else; an address is known to anybody, and is enough for a complaint that one of `complaint_sources` handed in,
+//! whose word counts for the Message-ID too. Then what the report says is checked against the delivery. What does not
+//! fit, or is not understood, changes nothing and stays open until a person has seen it.
 //!
 //! | file | is |
 //! |---|---|
@@ -17,6 +18,8 @@
 mod again;
 mod judge;
 mod link;
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 
@@ -37,6 +40,8 @@ use judge::Judged;
 
 /// How often a report is judged anew because its delivery moved meanwhile. A delivery moves a few times in its life.
 const JUDGEMENTS_MAX: usize = 8;
+/// Waits for reports that are ended in one go.
+const WAITS_MAX: u32 = 500;
 
 /// Where a mail without authentication may come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +62,15 @@ impl ReportTo {
             ReportTo::Postmaster => "postmaster",
         }
     }
+}
+
+/// Who handed a report in.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The envelope sender; `None` is `<>`.
+    pub sender: Option<&'a Address>,
+    /// The client's address.
+    pub client: IpAddr,
 }
 
 /// Why mail to an address does not come in here without authentication.
@@ -101,14 +115,16 @@ impl Intake {
     ///
     /// # Errors
     /// [`Unavailable`]: nothing was kept.
-    pub async fn report(&self, to: &ReportTo, from: Option<&Address>, content: Bytes) -> Result<(), Unavailable> {
+    pub async fn report(&self, to: &ReportTo, from: Origin<'_>, content: Bytes) -> Result<(), Unavailable> {
         let report = report::read(&content, &self.0.rules);
-        let sender = from.map(Address::to_string).unwrap_or_default();
+        let sender = from.sender.map(Address::to_string).unwrap_or_default();
+        let is_vouched = self.0.settings.complaint_sources.iter().any(|source| source.has(from.client));
         for _ in 0..JUDGEMENTS_MAX {
             let now = self.0.clock.now();
-            let judged = self.judge(to, &report, now).await.map_err(|fault| unavailable(&fault))?;
+            let judged = self.judge(to, &report, is_vouched, now).await.map_err(|fault| unavailable(&fault))?;
             let kept = KeptReport {
                 sender: sender.clone(),
+                is_vouched,
                 content: content.get(..=BYTES_MAX).unwrap_or(&content).to_vec(),
                 ..self.kept(to, &report, &judged, now)
             };
@@ -130,8 +146,33 @@ impl Intake {
         Err(Unavailable)
     }
 
-    async fn judge(&self, to: &ReportTo, report: &Report, now: Timestamp) -> Result<Judged, StoreError> {
-        let link = self.link(to, report, now).await?;
+    /// Ends the wait for reports that did not come in time: the reply of who took the mail counts then. How many there
+    /// were, at most a few hundred at a time.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn end_waits(&self) -> Result<usize, StoreError> {
+        let overdue = self.0.store.unreported(WAITS_MAX).await?;
+        for delivery in &overdue {
+            let now = self.0.clock.now();
+            let settlement = judge::unreported(delivery, now, EventId::from_uuid(self.0.ids.uuid(now)));
+            match self.0.store.settle_unreported(settlement).await {
+                // Its report has just come, or another node was quicker.
+                Ok(()) | Err(StoreError::LostLease) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(overdue.len())
+    }
+
+    async fn judge(
+        &self,
+        to: &ReportTo,
+        report: &Report,
+        is_vouched: bool,
+        now: Timestamp,
+    ) -> Result<Judged, StoreError> {
+        let link = self.link(to, report, is_vouched, now).await?;
         let draw = || EventId::from_uuid(self.0.ids.uuid(now));
         Ok(judge::judge(report, link, &self.0.settings.suppression, now, draw))
     }
@@ -173,6 +214,7 @@ impl Intake {
             kind: report.kind.as_str().to_owned(),
             received_at: now,
             sender: String::new(),
+            is_vouched: false,
             about: about.as_ref().map(|about| about.address.clone()).unwrap_or_default(),
             cause: about.map(|about| about.cause),
             effect: judged.effect,

@@ -7,6 +7,7 @@
 
 mod plan;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::Intake;
 use crate::mail::compose::{self, Field, File, Unfit};
+use crate::mail::render::Rendered;
 use crate::mail::submitted::{self, Additions, Submitted};
 pub use crate::mail::submitted::{Switches, Unreadable};
 use crate::mail::template::ALL_BYTES_MAX;
@@ -21,8 +23,10 @@ use crate::model::address::{Address, Mailbox};
 use crate::model::dsn::Wishes;
 use crate::model::file;
 use crate::model::id::MessageId;
-use crate::model::message::{Plan, Source};
+use crate::model::key;
+use crate::model::message::{Plan, Source, Way};
 use crate::model::once::KeptAnswer;
+use crate::model::retry::AHEAD_MAX;
 use crate::model::statistics::Day;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
@@ -258,15 +262,11 @@ impl Intake {
             return Err(Rejection::AgentShutDown.into());
         }
         let now = self.0.clock.now();
+        let way = submissions.first().map(|first| first.switches.way).unwrap_or_default();
         let mut sane = Vec::with_capacity(submissions.len());
         let mut bytes = 0;
         for submission in &submissions {
-            self.check_size(submission)?;
-            let id = MessageId::from_uuid(self.0.ids.uuid(now));
-            let mut mail = self.sane(grant, submission, id, now)?;
-            if !mail.submitted.files.is_empty() {
-                mail.content = self.with_files(grant, &mail, id).await?;
-            }
+            let (id, mail) = self.ready(grant, submission, now).await?;
             bytes += mail.content.len();
             sane.push((id, mail));
             if is_batch {
@@ -287,7 +287,7 @@ impl Intake {
             .collect();
         let suppressed = self.0.store.suppressed(grant.tenant.id, grant.agent.id, &addresses).await;
         let suppressed = suppressed.map_err(|fault| unavailable(&fault))?;
-        let request_id = self.request_id(sane.first().map(|(id, _)| *id), now);
+        let request_id = sane.first().map_or(String::new(), |(id, _)| key_of(*id, grant, way, now));
         let planned = submissions.into_iter().zip(sane).map(|(submission, (id, mail))| {
             self.plan(grant, submission, mail, plan::Birth { id, now, request_id: &request_id }, &suppressed)
         });
@@ -306,6 +306,37 @@ impl Intake {
             Err(StoreError::Conflict) if is_keyed => Err(Refusal::Raced),
             Err(fault) => Err(unavailable(&fault)),
         }
+    }
+
+    /// What a submission would go out as to its first recipient, signatures aside: judged, planned and rendered as one
+    /// that is handed in, and then forgotten.
+    ///
+    /// # Errors
+    /// As of [`Self::submit`].
+    pub async fn preview(&self, grant: &Grant, submission: Submission) -> Result<Rendered, Refusal> {
+        let now = self.0.clock.now();
+        let (id, mail) = self.ready(grant, &submission, now).await?;
+        let birth = plan::Birth { id, now, request_id: "" };
+        let Plan { message, content, deliveries, .. } = self.plan(grant, submission, mail, birth, &HashMap::new());
+        let first = deliveries.first().ok_or(Rejection::NoRecipients)?;
+        let signature = self.signature(&message).await.map_err(|fault| unavailable(&fault))?;
+        self.copy(&content, &message, first.id, signature).ok_or(Refusal::Unavailable)
+    }
+
+    /// The mail of a submission, found sane and with its files.
+    async fn ready(
+        &self,
+        grant: &Grant,
+        submission: &Submission,
+        now: Timestamp,
+    ) -> Result<(MessageId, Sane), Refusal> {
+        self.check_size(submission)?;
+        let id = MessageId::from_uuid(self.0.ids.uuid(now));
+        let mut mail = self.sane(grant, submission, id, now)?;
+        if !mail.submitted.files.is_empty() {
+            mail.content = self.with_files(grant, &mail, id).await?;
+        }
+        Ok((id, mail))
     }
 
     fn check_size(&self, submission: &Submission) -> Result<(), Rejection> {
@@ -331,6 +362,9 @@ impl Intake {
         match &submission.content {
             Content::Raw { bytes: raw, hop } => {
                 let submitted = submitted::read(raw, &self.0.settings.hostname)?;
+                if submitted.switches.send_at.is_some_and(|at| at > now + AHEAD_MAX) {
+                    return Err(Unreadable::TooFarAhead.into());
+                }
                 self.check_bounce_address(grant, &submission.switches.bounce_address)?;
                 let from = self.sender(grant, submitted.from.clone(), submission.sender.as_ref())?;
                 for author in &submitted.further_authors {
@@ -341,7 +375,7 @@ impl Intake {
                     self.may_send_as(grant, Some(&sender))?;
                 }
                 let message_id = match submitted.message_id.as_str() {
-                    "" => fresh_message_id(id, &from),
+                    "" => fresh_message_id(&key_of(id, grant, submission.switches.way, now), &from),
                     own => own.to_owned(),
                 };
                 let additions = Additions {
@@ -356,7 +390,7 @@ impl Intake {
             Content::Parts(parts) => {
                 let from = self.sender(grant, Some(parts.from.clone()), None)?;
                 self.check_bounce_address(grant, &submission.switches.bounce_address)?;
-                let message_id = fresh_message_id(id, &from);
+                let message_id = fresh_message_id(&key_of(id, grant, submission.switches.way, now), &from);
                 let content = Bytes::from(compose::compose(parts, now, &message_id)?);
                 if content.len() > max_bytes {
                     return Err(Rejection::TooLarge { max_bytes });
@@ -430,9 +464,14 @@ fn receipt(plan: &Plan) -> Receipt {
     }
 }
 
-fn fresh_message_id(id: MessageId, from: &Mailbox) -> String {
+/// ZeptoMail's name of a mail. That of the first mail of a request is the request's too.
+fn key_of(id: MessageId, grant: &Grant, way: Way, now: Timestamp) -> String {
+    key::key(&grant.agent.key, way.kind_of_key(), id.uuid(), now)
+}
+
+fn fresh_message_id(key: &str, from: &Mailbox) -> String {
     let domain = from.address.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    format!("{}@{domain}", id.uuid().simple())
+    format!("{key}@{domain}")
 }
 
 fn of_parts(parts: &compose::Parts) -> Submitted {

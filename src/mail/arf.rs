@@ -16,10 +16,12 @@ pub struct Complaint {
     pub return_path: Option<String>,
     /// `Source-IP`: where the message came from.
     pub source_ip: Option<String>,
-    /// `Original-Rcpt-To`, `Removal-Recipient` and the like: who complained.
+    /// `Original-Rcpt-To`, `Removal-Recipient` and the like: who complained. Empty where it is blanked or left out.
     pub original_recipients: Vec<String>,
     /// `Original-Message-ID`, which some give.
     pub message_id: Option<String>,
+    /// `Reported-Domain`: whose mail it is said to be.
+    pub reported_domain: Option<String>,
 }
 
 /// What the one who reports asks for.
@@ -69,6 +71,9 @@ pub fn read(text: &str) -> Complaint {
             "user-agent" => first(&mut complaint.reported_by, Some(value)),
             "original-mail-from" => first(&mut complaint.return_path, address()),
             "source-ip" => first(&mut complaint.source_ip, value.split_whitespace().next().map(str::to_owned)),
+            "reported-domain" => {
+                first(&mut complaint.reported_domain, value.split_whitespace().next().map(str::to_ascii_lowercase));
+            }
             "original-message-id" => first(&mut complaint.message_id, Some(value)),
             "original-rcpt-to" | "removal-recipient" | "redacted-address" | "original-recipient"
             | "final-recipient" => {

@@ -14,23 +14,41 @@ const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
 
 /// What Windows and old programs call a charset that others know by another name.
-const ALIASES: [(&str, &str); 16] = [
+const ALIASES: [(&str, &str); 34] = [
     ("646", "us-ascii"),
     ("iso-646-us", "us-ascii"),
     ("iso646-us", "us-ascii"),
     ("cp367", "us-ascii"),
     ("utf8mb4", "utf-8"),
+    ("utf-8mb4", "utf-8"),
+    ("utf8-bom", "utf-8"),
+    ("utf-8-bom", "utf-8"),
+    ("unicode-1-1-utf-8", "utf-8"),
     ("cp65001", "utf-8"),
+    ("latin-1", "iso-8859-1"),
+    ("win-1250", "windows-1250"),
+    ("win-1251", "windows-1251"),
+    ("win-1252", "windows-1252"),
+    ("cp874", "windows-874"),
     ("cp932", "shift_jis"),
     ("ms932", "shift_jis"),
     ("windows-932", "shift_jis"),
+    ("eucjp-ms", "euc-jp"),
+    ("cp51932", "euc-jp"),
     ("cp936", "gbk"),
     ("ms936", "gbk"),
     ("windows-936", "gbk"),
+    ("euc-cn", "gb2312"),
+    ("euccn", "gb2312"),
+    ("x-gb18030", "gb18030"),
     ("cp949", "euc-kr"),
     ("ms949", "euc-kr"),
+    ("x-windows-949", "euc-kr"),
+    ("ks-c-5601", "euc-kr"),
     ("uhc", "euc-kr"),
     ("cp950", "big5"),
+    ("x-big5", "big5"),
+    ("big5hkscs", "big5"),
 ];
 
 /// How the bytes of a part are to be read.
@@ -122,6 +140,9 @@ mod tests {
             "ms949",
             "ISO-8859-15",
             "koi8-r",
+            "Latin-1",
+            "EUC-CN",
+            "big5hkscs",
             "gb2312",
             "Big5",
             "Shift_JIS",

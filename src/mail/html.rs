@@ -16,7 +16,7 @@ use std::ops::Range;
 use html5gum::{Emitter, Error, State, Tokenizer};
 use memchr::memmem;
 
-use super::target::opts_out;
+use super::rewrite::{OptOut, opts_out};
 
 /// Put where the pixel shall stand, when neither at the end nor on top.
 pub const PIXEL_MARK: &str = "{{open_pixel}}";
@@ -35,12 +35,14 @@ const COMMENT_DEPTH_MAX: usize = 3;
 pub(super) struct Href {
     /// Where its value stands, quotes not included.
     pub(super) span: Range<usize>,
-    /// What the value decodes to; empty for one that is too long.
+    /// What the value decodes to; of one that is too long, its beginning, or nothing.
     pub(super) value: Vec<u8>,
+    /// No link that we would track is that long.
+    pub(super) is_overlong: bool,
     /// The blank before the attribute, where its tag may be broken into lines.
     pub(super) blank: Option<usize>,
-    /// The tag has an attribute by which its author says that the link is not to be tracked.
-    pub(super) is_opted_out: bool,
+    /// How the tag says that the link is not to be tracked.
+    pub(super) opted_out: Option<OptOut>,
 }
 
 /// What was found in an HTML body.
@@ -153,7 +155,7 @@ struct Reading<'a> {
     value_span: Range<usize>,
     is_overlong: bool,
     href: Option<Href>,
-    is_opted_out: bool,
+    opted_out: Option<OptOut>,
 }
 
 impl<'a> Reading<'a> {
@@ -175,14 +177,14 @@ impl<'a> Reading<'a> {
             value_span: 0..0,
             is_overlong: false,
             href: None,
-            is_opted_out: false,
+            opted_out: None,
         }
     }
 
     fn start_tag(&mut self, is_start_tag: bool) {
         self.is_start_tag = is_start_tag;
         self.is_link = false;
-        self.is_opted_out = false;
+        self.opted_out = None;
         self.href = None;
         self.element.clear();
         self.attribute.clear();
@@ -194,14 +196,15 @@ impl<'a> Reading<'a> {
             return;
         }
         if self.attribute != b"href" {
-            self.is_opted_out |= opts_out(&self.attribute, &self.value);
+            self.opted_out = self.opted_out.or_else(|| opts_out(&self.attribute, &self.value));
         } else if self.href.is_none() {
             let blank = self.attribute_start.checked_sub(1);
             self.href = Some(Href {
                 span: self.value_span.clone(),
-                value: if self.is_overlong { Vec::new() } else { std::mem::take(&mut self.value) },
+                value: std::mem::take(&mut self.value),
+                is_overlong: self.is_overlong,
                 blank: blank.filter(|at| matches!(self.source.get(*at), Some(b' ' | b'\t'))),
-                is_opted_out: false,
+                opted_out: None,
             });
         }
     }
@@ -209,8 +212,8 @@ impl<'a> Reading<'a> {
     fn close_start_tag(&mut self) -> Option<State> {
         self.close_attribute();
         if let Some(href) = self.href.take() {
-            let href = Href { is_opted_out: self.is_opted_out, ..href };
-            if !href.value.is_empty() && href.is_whole(self.source) {
+            let href = Href { opted_out: self.opted_out, ..href };
+            if (href.is_overlong || !href.value.is_empty()) && href.is_whole(self.source) {
                 self.page.hrefs.push(href);
             }
         }
@@ -372,7 +375,7 @@ mod tests {
     fn check(html: &str, expected: &[(&str, &str)]) {
         for html in [html.to_owned(), html.replace('\n', "\r\n")] {
             let page = scan(html.as_bytes());
-            let tracked = page.hrefs.iter().filter(|href| !href.is_opted_out);
+            let tracked = page.hrefs.iter().filter(|href| href.opted_out.is_none());
             let found: Vec<(String, String)> = tracked
                 .map(|href| (html[href.span.clone()].replace('\r', ""), String::from_utf8(href.value.clone()).unwrap()))
                 .collect();
@@ -442,7 +445,7 @@ mod tests {
             check(&format!("\n<p>\n<a href=\"{raw}\"\n>"), &[(raw, value)]);
         }
         let long = format!("<a href=\"https://a.example/{}\">", "x".repeat(VALUE_BYTES_MAX));
-        assert_eq!(scan(long.as_bytes()).hrefs, []);
+        assert!(scan(long.as_bytes()).hrefs[0].is_overlong);
     }
 
     #[test]

@@ -71,10 +71,12 @@ pub fn inspect_line(file: &str, rewritten: &Rewritten<'_>) -> Value {
         })
     };
     let link = |link: &super::rewrite::LinkReport| json!({ "original": link.original, "target": link.target, "tracked": link.tracked });
+    let left = |left: &super::rewrite::LeftLink| json!({ "original": left.original, "reason": left.why.to_string() });
     json!({
         "file": file,
         "parts": rewritten.parts.iter().map(part).collect::<Vec<_>>(),
         "links": rewritten.links.iter().map(link).collect::<Vec<_>>(),
+        "left": rewritten.left.iter().map(left).collect::<Vec<_>>(),
         "pixel": rewritten.pixel,
     })
 }

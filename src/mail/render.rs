@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::headers::{self, Field};
-use super::rewrite::{self, LinkKind, LinkReport, Links, PartReport, Wanted};
+use super::rewrite::{self, LeftLink, LinkKind, LinkReport, Links, PartReport, Wanted};
 use crate::model::id::DeliveryId;
 use crate::model::message::{Facts, Message, Tracking};
 use crate::model::token::{self, KeyRing, Reference, Sealer};
@@ -39,6 +39,8 @@ pub struct Tracked {
     pub pixel: Option<String>,
     /// Its rewritten links, in order.
     pub links: Vec<LinkReport>,
+    /// The links that stayed as they were, and why.
+    pub left: Vec<LeftLink>,
     /// Its parts, in order, with the reasons of those that stayed as they were.
     pub parts: Vec<PartReport>,
     /// Why nothing of it was even tried.
@@ -94,9 +96,7 @@ pub fn tracked_links(content: &[u8], facts: &Facts) -> u16 {
         }
     }
     let mut counting = Counting(0);
-    if !is_signed_by_sender(content, facts) {
-        rewrite::rewrite(content, &wanted(&facts.tracking), &mut counting);
-    }
+    rewrite::rewrite(content, &wanted(&facts.tracking), &mut counting);
     counting.0
 }
 
@@ -141,7 +141,14 @@ fn track<'a>(
         () if tracking.base_url.is_empty() => Some("the tracking host of its sending domain has not passed its check"),
         () => None,
     };
-    if signature == Signature::None && is_signed_by_sender(content, facts) {
+    let signers = signers(content, facts);
+    if signers.other {
+        return untracked(
+            Cow::Borrowed(content),
+            is_left_alone.unwrap_or("signed by another domain than its sender's"),
+        );
+    }
+    if signature == Signature::None && signers.sender {
         return untracked(Cow::Borrowed(content), is_left_alone.unwrap_or("signed by its sender's domain"));
     }
     let without_marks = || match rewrite::without_marks(content) {
@@ -156,7 +163,8 @@ fn track<'a>(
     };
     let rewritten = rewrite::rewrite(content, &wanted(tracking), &mut sealed);
     let pixel = rewritten.pixel.then(|| sealed.url('o', &Reference::Open));
-    let tracked = Tracked { pixel, links: rewritten.links, parts: rewritten.parts, untouched: None };
+    let (links, left, parts) = (rewritten.links, rewritten.left, rewritten.parts);
+    let tracked = Tracked { pixel, links, left, parts, untouched: None };
     let bytes = match rewritten.bytes {
         Cow::Owned(changed) => Cow::Owned(without_sender_s_signatures(&changed, facts).into_owned()),
         unchanged => unchanged,
@@ -164,11 +172,21 @@ fn track<'a>(
     (bytes, tracked)
 }
 
-/// Whether the mail came with a DKIM signature of its author's domain: changing the body would break it, and we hold
-/// no key to sign in its place.
-fn is_signed_by_sender(content: &[u8], facts: &Facts) -> bool {
+/// Who signed a mail that came with DKIM signatures: changing the body breaks them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signers {
+    /// Its author's domain: where we hold its key, we sign in its place.
+    sender: bool,
+    /// Another: nobody can sign in its place.
+    other: bool,
+}
+
+fn signers(content: &[u8], facts: &Facts) -> Signers {
     let author = author_domain(facts);
-    headers::signing_domains(content).iter().any(|signer| is_aligned(signer, &author))
+    headers::signing_domains(content).iter().fold(Signers::default(), |found, signer| {
+        let is_sender = is_aligned(signer, &author);
+        Signers { sender: found.sender | is_sender, other: found.other | !is_sender }
+    })
 }
 
 /// The mail without the signatures of its author's domain, which our changes have broken: ours takes their place.
@@ -178,7 +196,7 @@ fn without_sender_s_signatures<'a>(content: &'a [u8], facts: &Facts) -> Cow<'a, 
 }
 
 /// The domain of `From`, lower case; empty when there is none.
-fn author_domain(facts: &Facts) -> String {
+pub fn author_domain(facts: &Facts) -> String {
     facts.from.address.rsplit_once('@').map_or_else(String::new, |(_, domain)| domain.to_ascii_lowercase())
 }
 
@@ -405,8 +423,9 @@ mod tests {
         };
         let signed = Some("signed by its sender's domain");
         check(b"\r\n", tracked(), None);
-        check(content("other.example").as_bytes(), tracked(), None);
-        check(content("op.example.com").as_bytes(), tracked(), None);
+        let elsewhere = Some("signed by another domain than its sender's");
+        check(content("other.example").as_bytes(), tracked(), elsewhere);
+        check(content("op.example.com").as_bytes(), tracked(), elsewhere);
         check(content("shop.example.com").as_bytes(), tracked(), signed);
         check(content("EXAMPLE.com").as_bytes(), tracked(), signed);
         let no_key = Some("no key to seal links with");
@@ -435,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_signature_that_we_replace_is_taken_out_with_the_change_that_breaks_it() {
-        let rest = "DKIM-Signature: v=1; d=other.example; s=x\r\nContent-Type: text/html\r\n\r\n";
+        let rest = "Content-Type: text/html\r\n\r\n";
         let content = |body: &str| format!("DKIM-Signature: v=1; d=example.com; s=x\r\n{rest}{body}\r\n");
         let signed = |body: &str| {
             let (content, message) = (content(body), message(tracked()));
@@ -455,7 +474,7 @@ mod tests {
         let rendered =
             render(content, &message(tracked()), delivery(), "bounce.example.com", &ring(), Signature::None).unwrap();
         let text = String::from_utf8(rendered.bytes).unwrap();
-        let Tracked { pixel, links, parts, untouched } = rendered.tracked;
+        let Tracked { pixel, links, parts, untouched, .. } = rendered.tracked;
         assert!(text.contains(&format!("<img src=\"{}\"", pixel.unwrap())));
         assert_eq!((links.len(), links[0].target.as_str()), (1, "https://example.com/"));
         assert!(text.contains(&format!("<a href=\"{}\"", links[0].tracked)));

@@ -91,7 +91,8 @@ pub struct Report {
     pub reporting_mta: Option<String>,
     /// What was complained about, when it is a complaint.
     pub complaint: Option<Complaint>,
-    /// Sealed references of ours found in it: values of `X-Postback-Ref`, and return paths. Not opened here.
+    /// Sealed references of ours found in it: values of `X-Postback-Ref`, return paths, and links to unsubscribe. Not
+    /// opened here.
     pub references: Vec<String>,
     /// Whether the mail was longer, or had more recipients, than is read; such a report is for a person to see.
     pub cut: bool,
@@ -131,7 +132,7 @@ pub fn texts(mail: &[u8]) -> Vec<String> {
     letter.head.text("Subject").into_iter().chain([letter.prose]).chain(fields).collect()
 }
 
-/// A report as `inspect bounce --jsonl` prints it.
+/// A report as `inspect bounce --jsonl` prints it: in this shape for good, since people script against it.
 pub fn inspect_line(file: &str, report: &Report) -> Value {
     let recipients: Vec<Value> = report
         .recipients
@@ -144,7 +145,6 @@ pub fn inspect_line(file: &str, report: &Report) -> Value {
                 "diagnostic": recipient.cause.diagnostic,
                 "class": recipient.cause.class.as_str(),
                 "reason": recipient.cause.reason.as_str(),
-                "rule": recipient.cause.rule,
             })
         })
         .collect();

@@ -21,8 +21,16 @@ use super::text;
 use super::transfer::{Decoded, Splice};
 use crate::model::token::{HIDDEN_LINK, URL_CHARS_MAX};
 
+pub(super) use reasons::{BEHIND_TEXT, opts_out};
+use reasons::{BY_SCHEME, WISH};
+pub use reasons::{LeftAlone, OptOut};
+
+mod reasons;
+
 /// A body with more links that could be tracked goes out as it came.
 const LINKS_MAX: usize = 1_000;
+/// Links of a message that are told of although they stayed.
+const LEFT_MAX: usize = 1_000;
 
 /// What to track.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +93,15 @@ pub struct LinkReport {
     pub tracked: String,
 }
 
+/// One link that stayed as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftLink {
+    /// As it stands in the part, entities not decoded.
+    pub original: String,
+    /// Why.
+    pub why: LeftAlone,
+}
+
 /// A rewritten message and what was done to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten<'a> {
@@ -94,6 +111,8 @@ pub struct Rewritten<'a> {
     pub parts: Vec<PartReport>,
     /// Its rewritten links, in order.
     pub links: Vec<LinkReport>,
+    /// The links that stayed in the parts that were looked through; of very many, the first.
+    pub left: Vec<LeftLink>,
     /// Whether it has our pixel now.
     pub pixel: bool,
 }
@@ -139,14 +158,14 @@ struct Work<'a, 'w> {
     wanted: Wanted<'w>,
     links: &'w mut dyn Links,
     rules: Rules,
-    tracked: HashMap<(LinkKind, String), Option<String>>,
+    tracked: HashMap<(LinkKind, String), Result<String, LeftAlone>>,
     wants_pixel: bool,
     rewritten: Rewritten<'a>,
 }
 
 impl<'a, 'w> Work<'a, 'w> {
     fn new(message: &'a [u8], wanted: &Wanted<'w>, links: &'w mut dyn Links) -> Self {
-        let (bytes, parts) = (Cow::Borrowed(message), Vec::new());
+        let bytes = Cow::Borrowed(message);
         Self {
             message,
             wanted: *wanted,
@@ -154,7 +173,7 @@ impl<'a, 'w> Work<'a, 'w> {
             rules: Rules::new(message, wanted),
             tracked: HashMap::new(),
             wants_pixel: wanted.opens,
-            rewritten: Rewritten { bytes, parts, links: Vec::new(), pixel: false },
+            rewritten: Rewritten { bytes, parts: Vec::new(), links: Vec::new(), left: Vec::new(), pixel: false },
         }
     }
 
@@ -201,17 +220,24 @@ impl<'a, 'w> Work<'a, 'w> {
         edits.sort_by_key(|edit| edit.splice.range.start);
         let (splices, becomes): (Vec<_>, Vec<_>) = edits.into_iter().map(|edit| (edit.splice, edit.becomes)).unzip();
         let (bytes, made) = decoded.spliced(&splices, line_break(self.message));
-        if !made.contains(&true) {
-            return Err(if made.is_empty() { nothing } else { reason::LONG_LINES });
-        }
-        for (becomes, _) in becomes.into_iter().zip(made).filter(|(_, made)| *made) {
+        let untouched = if made.is_empty() { nothing } else { reason::LONG_LINES };
+        let is_changed = made.contains(&true);
+        for (becomes, is_made) in becomes.into_iter().zip(made) {
             match becomes {
-                Becomes::Link(report) => self.rewritten.links.push(report),
-                Becomes::Pixel => self.rewritten.pixel = true,
+                Becomes::Link(report) if is_made => self.rewritten.links.push(report),
+                Becomes::Link(report) => self.leave(|| report.original, LeftAlone::LongLine),
+                Becomes::Pixel => self.rewritten.pixel |= is_made,
                 Becomes::Plain => (),
             }
         }
-        Ok(bytes)
+        is_changed.then_some(bytes).ok_or(untouched)
+    }
+
+    /// Tells of a link that stays.
+    fn leave(&mut self, original: impl FnOnce() -> String, why: LeftAlone) {
+        if self.rewritten.left.len() < LEFT_MAX {
+            self.rewritten.left.push(LeftLink { original: original(), why });
+        }
     }
 
     fn wants_links(&self, kind: LinkKind) -> bool {
@@ -225,10 +251,14 @@ impl<'a, 'w> Work<'a, 'w> {
         let page = html::scan(scannable);
         let mut found = Vec::new();
         for href in &page.hrefs {
+            let left = match () {
+                () if !self.wanted.clicks => Some(LeftAlone::Off),
+                () if href.is_overlong => Some(LeftAlone::TooLong),
+                () => href.opted_out.map(LeftAlone::OptedOut),
+            };
             let raw = &bytes[href.span.clone()];
-            let is_out = href.is_opted_out || !self.wanted.clicks;
             let value = || attribute_text(&body.charset, raw, &href.value);
-            found.extend(self.found(raw, href.span.clone(), href.blank, is_out, value));
+            found.extend(self.found(body, raw, (href.span.clone(), href.blank), left, value));
         }
         let mut edits = self.tracked(body, bytes, found)?;
         let pixel = if std::mem::take(&mut self.wants_pixel) { self.pixel(bytes, &page) } else { None };
@@ -240,33 +270,42 @@ impl<'a, 'w> Work<'a, 'w> {
     fn text(&mut self, body: &Body, bytes: &[u8], scannable: &[u8]) -> Result<Vec<Edit>, &'static str> {
         let mut found = Vec::new();
         for link in text::scan(scannable, body.joins_lines) {
+            let left = if self.wanted.text_clicks { link.left } else { Some(LeftAlone::Off) };
             let raw = &bytes[link.span.clone()];
-            let is_out = link.is_opted_out || !self.wanted.text_clicks;
             let value = || body.charset.text(&link.value).map(Cow::into_owned);
-            found.extend(self.found(raw, link.span.clone(), None, is_out, value));
+            found.extend(self.found(body, raw, (link.span.clone(), None), left, value));
         }
         self.tracked(body, bytes, found)
     }
 
     /// A link that the rules let us touch.
     fn found(
-        &self,
+        &mut self,
+        body: &Body,
         raw: &[u8],
-        range: Range<usize>,
-        break_at: Option<usize>,
-        is_opted_out: bool,
+        (range, break_at): (Range<usize>, Option<usize>),
+        left: Option<LeftAlone>,
         value: impl FnOnce() -> Option<String>,
     ) -> Option<Found> {
         if let Some(wish) = no_tracking(raw) {
+            self.leave(|| original(body, raw), LeftAlone::OptedOut(BY_SCHEME));
             let range = range.start + wish.start..range.start + wish.end;
             return Some(Found { range, break_at, target: None });
         }
         // A NUL reads as U+FFFD, and a masked run as letters.
-        if is_opted_out || raw.iter().any(|byte| matches!(byte, 0 | 0x0e | 0x0f | 0x1b)) {
-            return None;
+        let is_unclear = || raw.iter().any(|byte| matches!(byte, 0 | 0x0e | 0x0f | 0x1b));
+        let left = left.or_else(|| is_unclear().then_some(LeftAlone::Unclear));
+        let target = match left {
+            Some(why) => Err(why),
+            None => value().ok_or(LeftAlone::Unclear).and_then(|value| self.rules.target(&value)),
+        };
+        match target {
+            Ok(target) => Some(Found { range, break_at, target: Some(target) }),
+            Err(why) => {
+                self.leave(|| original(body, raw), why);
+                None
+            }
         }
-        let target = self.rules.target(&value()?)?;
-        Some(Found { range, break_at, target: Some(target) })
     }
 
     fn tracked(&mut self, body: &Body, bytes: &[u8], found: Vec<Found>) -> Result<Vec<Edit>, &'static str> {
@@ -279,9 +318,14 @@ impl<'a, 'w> Work<'a, 'w> {
                 edits.push(plain(range, break_at));
                 continue;
             };
-            let Some(tracked) = self.url(body.kind, &target) else { continue };
-            let raw = &bytes[range.clone()];
-            let original = body.charset.text(raw).unwrap_or_else(|| String::from_utf8_lossy(raw)).into_owned();
+            let original = original(body, &bytes[range.clone()]);
+            let tracked = match self.url(body.kind, &target) {
+                Ok(tracked) => tracked,
+                Err(why) => {
+                    self.leave(|| original, why);
+                    continue;
+                }
+            };
             let splice = Splice { range, text: tracked.clone(), break_at };
             edits.push(Edit { splice, becomes: Becomes::Link(LinkReport { original, target, tracked }) });
         }
@@ -289,13 +333,17 @@ impl<'a, 'w> Work<'a, 'w> {
     }
 
     /// The tracked URL of a target, the same at every place where it stands.
-    fn url(&mut self, kind: LinkKind, target: &str) -> Option<String> {
+    fn url(&mut self, kind: LinkKind, target: &str) -> Result<String, LeftAlone> {
         let key = (kind, target.to_owned());
         if let Some(known) = self.tracked.get(&key) {
             return known.clone();
         }
-        let index = u16::try_from(self.tracked.len()).ok().filter(|index| *index < HIDDEN_LINK)?;
-        let url = self.links.link(index, kind, target).filter(|url| is_plain(url) && !outgrows(url, target));
+        let index = u16::try_from(self.tracked.len()).ok().filter(|index| *index < HIDDEN_LINK);
+        let index = index.ok_or(LeftAlone::NoUrl)?;
+        let url = match self.links.link(index, kind, target).filter(|url| is_plain(url)) {
+            Some(url) if outgrows(&url, target) => Err(LeftAlone::Outgrows),
+            url => url.ok_or(LeftAlone::NoUrl),
+        };
         self.tracked.insert(key, url.clone());
         url
     }
@@ -308,7 +356,8 @@ impl<'a, 'w> Work<'a, 'w> {
         }
         let range = page.pixel_place(self.wanted.pixel_on_top);
         // Out of the flow and without height: at the end of a body an ordinary block would keep apart two margins that
-        // collapse, and lengthen nearly every simple mail by some pixels. Not `display:none`, which some never load.
+        // collapse. Without these two words every plain mail of paragraphs or lists grows by 8 or 9 pixels in Chromium,
+        // and a published template in forty; with them none changes. Not `display:none`, which some never load.
         let style = "display:block;float:left;margin:-1px 0 0;border:0;width:1px;height:1px";
         let mut text = format!(r#"<img src="{url}" width="1" height="1" alt="" style="{style}" />"#);
         text += &self.hidden_link().unwrap_or_default();
@@ -361,6 +410,11 @@ fn holds_armour(message: &[u8], part: &Part, decoded: Option<&Decoded<'_>>) -> b
     is_text && part.body != Err(reason::ATTACHMENT) && memmem::find(bytes, b"-----BEGIN PGP").is_some()
 }
 
+/// A link as it stands in its part.
+fn original(body: &Body, raw: &[u8]) -> String {
+    body.charset.text(raw).unwrap_or_else(|| String::from_utf8_lossy(raw)).into_owned()
+}
+
 /// What an attribute says. The scanner decodes entities into UTF-8, so the bytes around them must be UTF-8 too.
 fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String> {
     let text = match charset.text(raw)? {
@@ -372,9 +426,6 @@ fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String>
     let href = html::scan(tag.as_bytes()).hrefs.pop()?;
     String::from_utf8(href.value).ok()
 }
-
-/// What asks, in the scheme of a link, for it not to be tracked.
-const WISH: &[u8] = b"+notrack";
 
 /// Where [`WISH`] stands in the scheme of a link that begins with it: that goes, and the rest stays as it is spelled.
 pub(super) fn no_tracking(raw: &[u8]) -> Option<Range<usize>> {

@@ -18,7 +18,8 @@ use super::parts::{self, Excess};
 pub use super::parts::{NESTING_MAX, PARTS_MAX};
 use crate::model::address::Mailbox;
 use crate::model::dsn::Wishes;
-use crate::model::message::TlsWish;
+use crate::model::message::{TlsWish, Way};
+use crate::model::retry::AHEAD_MAX;
 use crate::model::time::Timestamp;
 
 /// Largest header block, in bytes.
@@ -61,6 +62,8 @@ pub struct Switches {
     pub tls: TlsWish,
     /// Of what the submitter wants to hear by mail; only SMTP can say.
     pub wishes: Wishes,
+    /// As what it is handed in; only the APIs can say.
+    pub way: Way,
 }
 
 /// What the header of a submitted mail says.
@@ -127,6 +130,9 @@ pub enum Unreadable {
     /// A switch has a value that makes no sense.
     #[error("{0} has a value that cannot be understood")]
     Switch(&'static str),
+    /// It is to be sent later than can be waited for.
+    #[error("X-Postback-Send-At is more than {} days ahead", AHEAD_MAX.as_secs() / 86_400)]
+    TooFarAhead,
     /// Its key came with another message before.
     #[error("the idempotency key was used for another message")]
     KeyTaken,
@@ -293,8 +299,8 @@ fn switch(switches: &mut Switches, field: &Field<'_>) -> Result<(), Unreadable> 
         let metadata = serde_json::from_str(&field.decoded());
         switches.metadata = metadata.map_err(|_| Unreadable::Switch("X-Postback-Metadata"))?;
     } else if field.is("X-Postback-Send-At") {
-        let at: jiff::Timestamp = field.text().parse().map_err(|_| Unreadable::Switch("X-Postback-Send-At"))?;
-        switches.send_at = Some(Timestamp::from_millis(at.as_millisecond()));
+        let at = Timestamp::from_rfc3339(&field.text()).ok_or(Unreadable::Switch("X-Postback-Send-At"))?;
+        switches.send_at = Some(at);
     } else if field.is("X-Postback-Time-To-Live") {
         let secs = field.text().parse().ok().filter(|secs| *secs > 0);
         let secs = secs.ok_or(Unreadable::Switch("X-Postback-Time-To-Live"))?;

@@ -9,7 +9,7 @@
 use url::Url;
 
 use super::headers;
-use super::rewrite::Wanted;
+use super::rewrite::{LeftAlone, Wanted};
 use crate::model::token::is_followable;
 
 /// Longest target that is tracked, in bytes.
@@ -39,24 +39,48 @@ impl Rules {
         }
     }
 
-    /// The target of a link whose value, entities decoded, is `value`; `None` when the link is to stay as it is.
-    pub(super) fn target(&self, value: &str) -> Option<String> {
+    /// The target of a link whose value, entities decoded, is `value`, or why the link is to stay as it is.
+    pub(super) fn target(&self, value: &str) -> Result<String, LeftAlone> {
         let target = stripped(value);
-        let is_web = target.len() <= TARGET_BYTES_MAX
-            && is_followable(&target)
-            && !target.contains(['<', '>'])
-            && !TEMPLATE_MARKS.iter().any(|mark| target.contains(mark));
-        if !is_web {
-            return None;
+        if target.len() > TARGET_BYTES_MAX {
+            return Err(LeftAlone::TooLong);
+        }
+        if !is_followable(&target) {
+            return Err(why_not_followable(&target));
+        }
+        if TEMPLATE_MARKS.iter().any(|mark| target.contains(mark)) {
+            return Err(LeftAlone::Placeholder);
         }
         let (start, end) = authority(&target);
-        let url = Url::parse(&target[..end]).ok().filter(|_| start < end)?;
-        let is_ours = self.own.as_ref().is_some_and(|own| own.host() == url.host() && own.port() == url.port());
-        let is_skipped = is_ours
-            || self.skip_hosts.iter().any(|skip| matches_host(skip, url.host_str().unwrap_or_default()))
-            || self.unsubscribe.contains(&target)
-            || self.keeps_secrets && carries_secret(&target);
-        (!is_skipped).then_some(target)
+        let url = Url::parse(&target[..end]).ok().filter(|_| start < end && !target.contains(['<', '>']));
+        let url = url.ok_or(LeftAlone::Invalid)?;
+        if self.own.as_ref().is_some_and(|own| own.host() == url.host() && own.port() == url.port()) {
+            return Err(LeftAlone::OwnHost);
+        }
+        if self.skip_hosts.iter().any(|skip| matches_host(skip, url.host_str().unwrap_or_default())) {
+            return Err(LeftAlone::SkippedHost);
+        }
+        if self.unsubscribe.contains(&target) {
+            return Err(LeftAlone::Unsubscribe);
+        }
+        match self.keeps_secrets.then(|| secret(&target)).flatten() {
+            Some(word) => Err(LeftAlone::Secret(word)),
+            None => Ok(target),
+        }
+    }
+}
+
+/// What is wrong with a target that no redirect may lead to.
+fn why_not_followable(target: &str) -> LeftAlone {
+    let is_web = ["http://", "https://"]
+        .iter()
+        .any(|scheme| target.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
+    let (start, end) = authority(target);
+    match () {
+        () if TEMPLATE_MARKS.iter().any(|mark| target.contains(mark)) => LeftAlone::Placeholder,
+        () if !is_web => LeftAlone::NotWeb,
+        () if target[start..end].contains('@') => LeftAlone::UserInfo,
+        () => LeftAlone::Invalid,
     }
 }
 
@@ -96,37 +120,21 @@ fn unsubscribe_urls(message: &[u8]) -> Vec<String> {
     text.split('<').filter_map(|part| Some(part.split_once('>')?.0.to_owned())).collect()
 }
 
-/// Whether an attribute says "do not track": ours and those of the services whose customers come to us.
-pub(super) fn opts_out(attribute: &[u8], value: &[u8]) -> bool {
-    let value = value.trim_ascii();
-    let is_no = [&b"off"[..], b"0", b"false", b"no"].iter().any(|no| value.eq_ignore_ascii_case(no));
-    match attribute {
-        b"clicktracking" | b"data-msys-clicktrack" => is_no,
-        b"data-no-track"
-        | b"data-pm-no-track"
-        | b"ses:no-track"
-        | b"disable-tracking"
-        | b"mc:disable-tracking"
-        | b"mautic:disable-tracking"
-        | b"data-mautic-disable-tracking" => !is_no,
-        b"class" => value.split(u8::is_ascii_whitespace).any(|class| class == b"untracked"),
-        _ => false,
-    }
-}
-
-fn carries_secret(target: &str) -> bool {
+/// The word by which a parameter's name tells that its value lets its holder in.
+fn secret(target: &str) -> Option<&'static str> {
     let names = target.split(['?', '#', '&', ';']).skip(1).filter_map(|parameter| parameter.split('=').next());
-    names.flat_map(|name| name.split(|char: char| !char.is_ascii_alphanumeric())).any(is_secret)
+    names.flat_map(|name| name.split(|char: char| !char.is_ascii_alphanumeric())).find_map(secret_word)
 }
 
 /// `token`, `Token`, `resetToken`; not `monkey`.
-fn is_secret(word: &str) -> bool {
-    SECRETS.iter().any(|secret| {
+fn secret_word(word: &str) -> Option<&'static str> {
+    let ends = |secret: &&&str| {
         let Some((head, tail)) = word.len().checked_sub(secret.len()).and_then(|at| word.split_at_checked(at)) else {
             return false;
         };
         tail.eq_ignore_ascii_case(secret) && (head.is_empty() || tail.starts_with(|char: char| char.is_uppercase()))
-    })
+    };
+    SECRETS.iter().find(ends).copied()
 }
 
 /// The target as it stands in the `Location` of a redirect: only visible ASCII.
@@ -180,8 +188,8 @@ mod tests {
         Rules::new(message, &wanted)
     }
 
-    fn check(value: &str, target: Option<&str>) {
-        assert_eq!(rules(false).target(value).as_deref(), target, "{value:?}");
+    fn check(value: &str, target: &str) {
+        assert_eq!(rules(false).target(value).as_deref(), Ok(target), "{value:?}");
     }
 
     #[test]
@@ -197,52 +205,62 @@ mod tests {
             "https://t.example.com:8443/other-port",
             "https://bücher.example/skipped-only-below",
         ] {
-            check(value, Some(value));
+            check(value, value);
         }
-        check(" \n https://a.example/x\t\r\ny \u{1f}", Some("https://a.example/xy"));
-        check("https://a.example/\u{a0}", Some("https://a.example/\u{a0}"));
+        check(" \n https://a.example/x\t\r\ny \u{1f}", "https://a.example/xy");
+        check("https://a.example/\u{a0}", "https://a.example/\u{a0}");
     }
 
     #[test]
     fn left_alone() {
-        for value in [
-            "",
-            "#x",
-            "//a.example",
-            "/x",
-            "mailto:a@b.example",
-            "tel:+1",
-            "javascript:open('https://a.example')",
-            "https:a.example",
-            "https://",
-            "https:///x",
-            "https://user@a.example/",
-            "https://a.example:port/",
-            "https://a b.example/",
-            "https://a.example/\0x",
-            "https://a.example/\u{85}x",
-            "https://a.example/<b>",
-            "https://a.example/{{url}}",
-            "https://a.example/*|URL|*",
-            "https://a.example/%recipient.id%",
-            "https://t.example.com/c/AAAA",
-            "http://T.example.com",
-            "https://app.example/x",
-            "https://www.xn--bcher-kva.example/",
-            "https://a.example/u?x=1",
+        for (value, why) in [
+            ("", LeftAlone::NotWeb),
+            ("#x", LeftAlone::NotWeb),
+            ("//a.example", LeftAlone::NotWeb),
+            ("/x", LeftAlone::NotWeb),
+            ("mailto:a@b.example", LeftAlone::NotWeb),
+            ("tel:+1", LeftAlone::NotWeb),
+            ("javascript:open('https://a.example')", LeftAlone::NotWeb),
+            ("https:a.example", LeftAlone::NotWeb),
+            ("https://", LeftAlone::Invalid),
+            ("https:///x", LeftAlone::Invalid),
+            ("https://user@a.example/", LeftAlone::UserInfo),
+            ("https://a.example:port/", LeftAlone::Invalid),
+            ("https://a b.example/", LeftAlone::Invalid),
+            ("https://a.example/\0x", LeftAlone::Invalid),
+            ("https://a.example/\u{85}x", LeftAlone::Invalid),
+            ("https://a.example/<b>", LeftAlone::Invalid),
+            ("{{url}}", LeftAlone::Placeholder),
+            ("https://a.example/{{url}}", LeftAlone::Placeholder),
+            ("https://a.example/*|URL|*", LeftAlone::Placeholder),
+            ("https://a.example/%recipient.id%", LeftAlone::Placeholder),
+            ("https://t.example.com/c/AAAA", LeftAlone::OwnHost),
+            ("http://T.example.com", LeftAlone::OwnHost),
+            ("https://app.example/x", LeftAlone::SkippedHost),
+            ("https://www.xn--bcher-kva.example/", LeftAlone::SkippedHost),
+            ("https://a.example/u?x=1", LeftAlone::Unsubscribe),
         ] {
-            check(value, None);
+            assert_eq!(rules(false).target(value), Err(why), "{value:?}");
         }
-        check(&format!("https://a.example/{}", "x".repeat(TARGET_BYTES_MAX)), None);
+        let long = format!("https://a.example/{}", "x".repeat(TARGET_BYTES_MAX));
+        assert_eq!(rules(false).target(&long), Err(LeftAlone::TooLong));
     }
 
     #[test]
     fn secrets_stay_out_of_our_hands() {
-        for value in ["?token=1", "?a=b&access_token=1", "?resetToken=1", "#otp=1", "?a;X-Amz-Signature=1", "?verify"] {
-            assert_eq!(rules(true).target(&format!("https://a.example/{value}")), None, "{value}");
+        for (value, word) in [
+            ("?token=1", "token"),
+            ("?a=b&access_token=1", "token"),
+            ("?resetToken=1", "token"),
+            ("#otp=1", "otp"),
+            ("?a;X-Amz-Signature=1", "signature"),
+            ("?verify", "verify"),
+        ] {
+            let target = rules(true).target(&format!("https://a.example/{value}"));
+            assert_eq!(target, Err(LeftAlone::Secret(word)), "{value}");
         }
         for value in ["?monkey=1", "?id=token", "token/key", "?keyword=1", "?passcodes=1"] {
-            assert!(rules(true).target(&format!("https://a.example/{value}")).is_some(), "{value}");
+            assert!(rules(true).target(&format!("https://a.example/{value}")).is_ok(), "{value}");
         }
     }
 
@@ -259,31 +277,6 @@ mod tests {
             ("ü", "%C3%BC"),
         ] {
             assert_eq!(location(target), ascii);
-        }
-    }
-
-    #[test]
-    fn authors_can_opt_out() {
-        for (attribute, value, is_out) in [
-            ("clicktracking", "off", true),
-            ("clicktracking", " OFF ", true),
-            ("clicktracking", "on", false),
-            ("clicktracking", "", false),
-            ("data-msys-clicktrack", "0", true),
-            ("data-no-track", "", true),
-            ("data-no-track", "false", false),
-            ("data-pm-no-track", "", true),
-            ("ses:no-track", "", true),
-            ("mc:disable-tracking", "", true),
-            ("mautic:disable-tracking", "true", true),
-            ("data-mautic-disable-tracking", "true", true),
-            ("disable-tracking", "true", true),
-            ("disable-tracking", "0", false),
-            ("class", "button untracked", true),
-            ("class", "tracked", false),
-            ("title", "off", false),
-        ] {
-            assert_eq!(opts_out(attribute.as_bytes(), value.as_bytes()), is_out, "{attribute}={value}");
         }
     }
 

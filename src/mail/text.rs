@@ -11,11 +11,10 @@ use std::ops::Range;
 
 use memchr::{memmem, memrchr};
 
+use super::rewrite::{BEHIND_TEXT, LeftAlone};
+
 /// A longer run is no link that we would track.
 const RUN_BYTES_MAX: usize = 64 << 10;
-
-/// How SparkPost's customers mark a link in plain text that is not to be tracked.
-const OPT_OUT: &[u8] = b"[[data-msys-clicktrack=\"0\"]]";
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +23,8 @@ pub(super) struct TextLink {
     pub(super) span: Range<usize>,
     /// Its bytes, line ends dropped.
     pub(super) value: Vec<u8>,
-    /// Marked as not to be tracked.
-    pub(super) is_opted_out: bool,
+    /// Why it is not to be tracked, if so.
+    pub(super) left: Option<LeftAlone>,
 }
 
 /// Finds the links, in order. Linear in the size of `text`.
@@ -87,26 +86,27 @@ impl Run {
     }
 
     fn whole(self, start: usize) -> TextLink {
-        TextLink { span: start..self.end, value: self.bytes, is_opted_out: false }
+        TextLink { span: start..self.end, value: self.bytes, left: None }
     }
 
-    /// Without what is punctuation around it; `None` where readers disagree about its end.
+    /// Without what is punctuation around it; `None` where nothing is left.
     fn trimmed(mut self, text: &[u8], start: usize) -> Option<TextLink> {
-        let end = self.bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(self.bytes.len());
-        if end < self.bytes.len() && !is_punctuation(&self.bytes[end..]) {
-            return None;
-        }
-        let end = balanced(&self.bytes[..end]);
+        let ascii = self.bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(self.bytes.len());
+        let goes_on = ascii < self.bytes.len() && !is_punctuation(&self.bytes[ascii..]);
+        let end = balanced(&self.bytes[..ascii]);
         let is_end = |byte: &u8| !b".,;:!?'([".contains(byte);
         let length = self.bytes[..end].iter().rposition(is_end)? + 1;
         self.bytes.truncate(length);
         let end = self.places.get(length - 1)? + 1;
-        let is_opted_out = text[end..].starts_with(OPT_OUT);
-        let is_agreed = !self.bytes.iter().any(|byte| b"|\\^`{}".contains(byte))
-            && !self.bytes.ends_with(b"*")
-            && !self.bytes.ends_with(b"_")
-            && !self.bytes.ends_with(b"~");
-        is_agreed.then_some(TextLink { span: start..end, value: self.bytes, is_opted_out })
+        let is_unclear = goes_on
+            || self.bytes.iter().any(|byte| b"|\\^`{}".contains(byte))
+            || self.bytes.last().is_some_and(|last| b"*_~".contains(last));
+        let left = match () {
+            () if is_unclear => Some(LeftAlone::UnclearEnd),
+            () if text[end..].starts_with(BEHIND_TEXT.mark.as_bytes()) => Some(LeftAlone::OptedOut(BEHIND_TEXT)),
+            () => None,
+        };
+        Some(TextLink { span: start..end, value: self.bytes, left })
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
         let found = scan(text.as_bytes(), joins_lines);
         let found: Vec<String> = found
             .into_iter()
-            .filter(|link| !link.is_opted_out)
+            .filter(|link| link.left.is_none())
             .map(|link| String::from_utf8(link.value).unwrap())
             .collect();
         assert_eq!(found, expected, "{text}");

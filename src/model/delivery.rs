@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | queued | when to try next | none | lease |
 //! | queued | when the lease ends | held | settle, or the lease's end |
+//! | handed_over | when its report is waited for no more | none | a report, or that time |
 //! | delivered | none | none | a later report, to bounced |
 //! | bounced, expired, suppressed, cancelled | none | none | final |
 //!
@@ -23,7 +24,9 @@ use super::time::Timestamp;
 pub enum State {
     /// Waiting for an attempt, or in one.
     Queued,
-    /// Taken by the next hop.
+    /// Taken by the next hop, whose report that it arrived is waited for.
+    HandedOver,
+    /// Taken by the next hop, or reported to have arrived.
     Delivered,
     /// Refused by the other side, by reply or report.
     Bounced,
@@ -37,13 +40,21 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 6] =
-        [State::Queued, State::Delivered, State::Bounced, State::Expired, State::Suppressed, State::Cancelled];
+    pub const ALL: [State; 7] = [
+        State::Queued,
+        State::HandedOver,
+        State::Delivered,
+        State::Bounced,
+        State::Expired,
+        State::Suppressed,
+        State::Cancelled,
+    ];
 
     /// Its word, as stored and printed.
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Queued => "queued",
+            State::HandedOver => "handed_over",
             State::Delivered => "delivered",
             State::Bounced => "bounced",
             State::Expired => "expired",
@@ -132,6 +143,13 @@ pub enum Outcome {
         /// It was told what the submitter wants to be told, and tells it (RFC 3461 §5.2): a success is not ours to tell.
         next_hop_tells: bool,
     },
+    /// The next hop took responsibility, and was asked to report that the mail arrived: that is what counts.
+    HandedOver {
+        /// Its reply, escaped, at most 1,024 bytes.
+        reply: String,
+        /// How long its report is waited for.
+        wait: Duration,
+    },
     /// Not now.
     Deferred {
         /// Why.
@@ -163,9 +181,11 @@ pub enum Next {
     Ends(State),
     /// It waits until this time.
     Waits(Timestamp),
+    /// It has left, and its report is waited for until this time.
+    Awaits(Timestamp),
 }
 
-/// What an attempt's outcome makes of a queued delivery, and what there is to tell about it.
+/// What an attempt's outcome makes of a queued delivery, and what there is to tell about it, if anything.
 ///
 /// `delivery.attempts` counts the attempt that just ended; `schedule` has the waits, the last of which repeats.
 /// A wish of the other side can only lengthen a wait, and never past four hours. A delivery whose next try would
@@ -175,13 +195,14 @@ pub fn after(
     outcome: &Outcome,
     now: Timestamp,
     schedule: &[Duration],
-) -> (Next, EventKind, Detail) {
-    match outcome {
+) -> (Next, Option<(EventKind, Detail)>) {
+    let (next, kind, detail) = match outcome {
         Outcome::Delivered { reply, next_hop_tells } => {
             let detail =
                 Detail::Delivered { reply: reply.clone(), next_hop_tells: *next_hop_tells, has_arrived: false };
             (Next::Ends(State::Delivered), EventKind::Delivered, detail)
         }
+        Outcome::HandedOver { wait, .. } => return (Next::Awaits(now + *wait), None),
         Outcome::Refused { cause } => bounced(cause),
         Outcome::Unsendable { cause } => {
             (Next::Ends(State::Cancelled), EventKind::Failed, Detail::Failed { cause: cause.clone() })
@@ -190,7 +211,15 @@ pub fn after(
             (Next::Ends(State::Suppressed), EventKind::Failed, Detail::Failed { cause: cause.clone() })
         }
         Outcome::Deferred { cause, wait } => deferred(delivery, cause, *wait, now, schedule),
-    }
+    };
+    (next, Some((kind, detail)))
+}
+
+/// What is told of a delivery whose next hop took it and reported nothing for as long as that was waited for: its reply
+/// counts then. A success is still the next hop's to tell.
+pub fn unreported() -> Detail {
+    let reply = "the next hop took it, and sent no report within its time".to_owned();
+    Detail::Delivered { reply, next_hop_tells: true, has_arrived: false }
 }
 
 fn bounced(cause: &Cause) -> (Next, EventKind, Detail) {
@@ -242,7 +271,7 @@ fn given_up(cause: &Cause) -> Cause {
 /// ended otherwise, or the same was known.
 pub fn after_report(state: State, cause: &Cause) -> Option<(State, EventKind, Detail)> {
     match state {
-        State::Queued | State::Delivered => {
+        State::Queued | State::HandedOver | State::Delivered => {
             let (_, kind, detail) = bounced(cause);
             Some((State::Bounced, kind, detail))
         }
@@ -276,9 +305,11 @@ mod tests {
     fn every_outcome_of_an_attempt() {
         let now = Timestamp::from_millis(1000);
         let check = |outcome, state, kind| {
-            let (next, told, _) = after(&delivery(1), &outcome, now, retry::MAIL);
-            assert_eq!((next, told), (Next::Ends(state), kind));
+            let (next, told) = after(&delivery(1), &outcome, now, retry::MAIL);
+            assert_eq!((next, told.map(|(kind, _)| kind)), (Next::Ends(state), Some(kind)));
         };
+        let handed_over = Outcome::HandedOver { reply: "250 ok".into(), wait: LATE };
+        assert_eq!(after(&delivery(1), &handed_over, now, retry::MAIL), (Next::Awaits(now + LATE), None));
         check(
             Outcome::Delivered { reply: "250 ok".into(), next_hop_tells: false },
             State::Delivered,
@@ -311,7 +342,7 @@ mod tests {
             now,
             retry::MAIL,
         ) {
-            (Next::Waits(at), EventKind::Deferred, _) => at.since(now),
+            (Next::Waits(at), Some((EventKind::Deferred, _))) => at.since(now),
             other => panic!("{other:?}"),
         };
         assert!(at(None) >= retry::MAIL[0]);
@@ -328,8 +359,8 @@ mod tests {
         for _ in 0..100 {
             delivery.attempts += 1;
             match after(&delivery, &outcome, now, retry::MAIL) {
-                (Next::Waits(at), _, _) => now = at,
-                (Next::Ends(State::Expired), EventKind::SoftBounced, Detail::Bounced { cause }) => {
+                (Next::Waits(at), _) => now = at,
+                (Next::Ends(State::Expired), Some((EventKind::SoftBounced, Detail::Bounced { cause }))) => {
                     assert_eq!(cause.reason, Reason::Expired);
                     assert!(now <= delivery.expires_at);
                     return;
@@ -345,7 +376,7 @@ mod tests {
         let cause = cause(Reason::UserUnknown, Class::Hard);
         for state in State::ALL {
             let moved = after_report(state, &cause).is_some();
-            assert_eq!(moved, matches!(state, State::Queued | State::Delivered), "{state:?}");
+            assert_eq!(moved, matches!(state, State::Queued | State::HandedOver | State::Delivered), "{state:?}");
         }
     }
 }

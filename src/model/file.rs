@@ -24,13 +24,13 @@ pub struct CachedFile {
 }
 
 impl CachedFile {
-    /// By what mails name it.
-    pub fn key(&self) -> String {
-        key::key(key::FILE, self.id.uuid(), self.created_at)
+    /// By what mails name it, when its agent has this key.
+    pub fn key(&self, agent: &str) -> String {
+        key::key(agent, key::FILE, self.id.uuid(), self.created_at)
     }
 }
 
 /// The id in such a key.
 pub fn id_of(text: &str) -> Option<FileId> {
-    key::uuid_of(text, key::FILE, FileId::PREFIX).map(FileId::from_uuid)
+    key::uuid_of(text, &[key::FILE], FileId::PREFIX).map(FileId::from_uuid)
 }

@@ -10,8 +10,48 @@ use super::address::{Address, Mailbox};
 use super::dsn::DsnRequest;
 use super::event::Event;
 use super::id::{AgentId, DeliveryId, EventId, MessageId, TenantId};
+use super::key;
 use super::reason::Reason;
 use super::time::Timestamp;
+
+/// As what a message was handed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// As one mail, for all who stand in it.
+    #[default]
+    Mail,
+    /// With others: each recipient has its own.
+    Batch,
+    /// As a template to fill in.
+    Template,
+    /// As a template to fill in for each recipient.
+    TemplateBatch,
+}
+
+impl Way {
+    /// The way of what is one of a batch or not, and made of a template or not.
+    pub const fn of(is_batch: bool, is_template: bool) -> Self {
+        match (is_batch, is_template) {
+            (false, false) => Way::Mail,
+            (true, false) => Way::Batch,
+            (false, true) => Way::Template,
+            (true, true) => Way::TemplateBatch,
+        }
+    }
+
+    /// The kind of keys that mails of this way, and what brought them, have.
+    pub const fn kind_of_key(self) -> &'static str {
+        match self {
+            Way::Mail => key::MAIL,
+            Way::Batch | Way::Template | Way::TemplateBatch => key::TEMPLATED,
+        }
+    }
+
+    fn is_mail(&self) -> bool {
+        *self == Way::Mail
+    }
+}
 
 /// Through which door a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +171,9 @@ pub struct Facts {
     /// It is such a mail itself: it leaves with the null sender, and nobody is told what became of it.
     #[serde(skip_serializing_if = "is_false")]
     pub is_report: bool,
+    /// As what it was handed in.
+    #[serde(skip_serializing_if = "Way::is_mail")]
+    pub way: Way,
     /// It does not leave the machine: its mail agent was in the sandbox when it was accepted.
     #[serde(skip_serializing_if = "is_false")]
     pub is_sandboxed: bool,

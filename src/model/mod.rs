@@ -19,6 +19,8 @@ pub mod network;
 pub mod node;
 pub mod notice;
 pub mod once;
+pub mod permission;
+pub mod preview;
 pub mod pulse;
 pub mod queue;
 pub mod reason;

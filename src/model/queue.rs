@@ -47,6 +47,8 @@ pub enum Mark {
     None,
     /// Its destination takes no more at the moment.
     Room,
+    /// Nobody answers at its destination, or nobody who would talk to us.
+    Silence,
     /// It is paused.
     Paused,
     /// A person asked for it to be tried now, whatever is known about its destination. A pause holds it all the same.
@@ -55,13 +57,14 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 4] = [Mark::None, Mark::Room, Mark::Paused, Mark::Asked];
+    pub const ALL: [Mark; 5] = [Mark::None, Mark::Room, Mark::Silence, Mark::Paused, Mark::Asked];
 
     /// Its word, as stored; empty for none.
     pub const fn as_str(self) -> &'static str {
         match self {
             Mark::None => "",
             Mark::Room => "room",
+            Mark::Silence => "silence",
             Mark::Paused => "paused",
             Mark::Asked => "asked",
         }

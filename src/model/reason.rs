@@ -133,6 +133,9 @@ macro_rules! reasons {
             /// Every reason, in the order of the table.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
 
+            /// The words for them, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$($word,)*];
+
             /// The word for it, as stored and printed.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Reason::$name => $word,)* }
@@ -258,8 +261,12 @@ impl fmt::Display for Reason {
 
 /// The word names no reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown reason {0:?}")]
+#[error("{0:?} is not a reason; there are {words}", words = words())]
 pub struct BadReason(pub String);
+
+fn words() -> String {
+    Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
+}
 
 impl FromStr for Reason {
     type Err = BadReason;

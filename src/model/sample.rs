@@ -3,13 +3,14 @@
 //! They pass through the same store, formats and signatures as real ones, and are marked as tests all the way; the
 //! people in them live under `example.com`, the addresses come from documentation ranges.
 
-use uuid::Uuid;
-
 use super::address::Mailbox;
 use super::event::{Detail, Event, EventKind, relay};
 use super::hit::{Client, Named, Place, Verdict, Visitor, Who};
-use super::id::{DeliveryId, EventId, MessageId};
+use super::id::{DeliveryId, EventId, MessageId, WebhookId};
+use super::key;
 use super::message::{Facts, Message, Source};
+use super::notice::blank;
+use super::preview::Draw;
 use super::reason::{Cause, Class, Reason};
 use super::tenant::MailAgent;
 use super::time::Timestamp;
@@ -18,35 +19,39 @@ use super::webhook::Webhook;
 const RECIPIENT: &str = "test@example.com";
 const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
-/// A message that nobody sent, and an event about it, with ids that were drawn for them: what tells `webhook` what
-/// telling it is like.
-pub fn of_kind(
-    kind: EventKind,
-    webhook: &Webhook,
-    agent: &MailAgent,
-    (message, event): (Uuid, Uuid),
-    now: Timestamp,
-) -> (Message, Event) {
-    let message = sample_message(agent, message, now);
+/// A message that nobody sent, and an event about it, as they were drawn: what tells `webhook` what telling it is like.
+/// The same of the same draw.
+pub fn of_kind(kind: EventKind, webhook: &Webhook, agent: &MailAgent, draw: Draw) -> (Message, Event) {
+    let now = draw.at();
+    let message = sample_message(agent, draw);
     let event = Event {
-        id: EventId::from_uuid(event),
+        id: EventId::from_uuid(draw.id("event")),
         delivery: DeliveryId { message: message.id, recipient: 0 },
         tenant: agent.tenant,
         agent: agent.id,
         kind,
         ordinal: 0,
         at: now,
-        recipient: RECIPIENT.into(),
+        recipient: if kind.is_notice() { String::new() } else { RECIPIENT.into() },
         detail: detail(kind, webhook, now),
         relay: relay::ALL,
         relay_at: now,
         is_test: true,
     };
+    // A notice is about no mail, and is told so.
+    let message = if kind.is_notice() { blank(&event) } else { message };
     (message, event)
 }
 
-fn sample_message(agent: &MailAgent, uuid: Uuid, now: Timestamp) -> Message {
+/// The webhook that a test is drawn for which is not there.
+pub fn draft(draw: Draw) -> WebhookId {
+    WebhookId::from_uuid(draw.id("webhook"))
+}
+
+fn sample_message(agent: &MailAgent, draw: Draw) -> Message {
+    let (uuid, now) = (draw.id("message"), draw.at());
     let from = agent.settings.from.clone();
+    let key = key::key(&agent.key, key::MAIL, uuid, now);
     Message {
         id: MessageId::from_uuid(uuid),
         tenant: agent.tenant,
@@ -59,8 +64,8 @@ fn sample_message(agent: &MailAgent, uuid: Uuid, now: Timestamp) -> Message {
                 .unwrap_or_else(|| Mailbox { address: "sender@example.com".into(), name: "Sample Sender".into() }),
             to: vec![Mailbox { address: RECIPIENT.into(), name: "Test Recipient".into() }],
             subject: "Test of a webhook".into(),
-            email_reference: format!("{}@example.com", uuid.simple()),
-            request_id: format!("2d6f.{:016x}.m1.{uuid}.{:x}", 0, now.as_millis()),
+            email_reference: format!("{key}@example.com"),
+            request_id: key,
             client_reference: "test".into(),
             bounce_address: agent.settings.bounce_address.clone(),
             ..Facts::default()

@@ -67,6 +67,11 @@ impl Search {
         Self { terms: vec![term(tenant, 'm', &bare(message_id))], ..Self::all_of(tenant) }
     }
 
+    /// What a message to this address is found by among those of a tenant.
+    pub fn recipient(tenant: TenantId, address: &str) -> Term {
+        term(tenant, 'r', &address.to_lowercase())
+    }
+
     /// Only what stayed in the sandbox.
     pub fn sandboxed(&mut self) {
         self.terms.truncate(TERMS_MAX - 1);

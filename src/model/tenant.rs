@@ -8,6 +8,7 @@ use super::address::Mailbox;
 use super::dsn::DsnPolicy;
 use super::id::{AgentId, CredentialId, TenantId};
 use super::network::Network;
+use super::permission::{CredentialSettings, Permission};
 use super::time::Timestamp;
 
 /// The name of the mail agent that each tenant has from the start.
@@ -49,7 +50,7 @@ pub struct Tenant {
 pub struct TenantSettings {
     /// Recipients a day (UTC); `None` for as many as come.
     pub daily_limit: Option<u64>,
-    /// Requests a minute of its API keys together; `None` leaves it to the installation.
+    /// Requests a minute of its API keys together, beside what each may make; `None` for as many as come.
     pub rate_limit: Option<u32>,
 }
 
@@ -60,6 +61,8 @@ pub struct DailyLimits {
     pub tenant: Option<u64>,
     /// By its mail agent.
     pub agent: Option<u64>,
+    /// By its mail agent, before the log warns of it.
+    pub warning: Option<u64>,
 }
 
 /// The unit of isolation inside a tenant.
@@ -184,6 +187,12 @@ pub struct AgentSettings {
     pub is_shut_down: bool,
     /// Recipients a day (UTC); `None` for as many as come.
     pub daily_limit: Option<u64>,
+    /// Recipients a day (UTC) after which the log warns, once a day; `None` for never.
+    pub daily_warning: Option<u64>,
+    /// From where its credentials may be used; empty for anywhere.
+    pub networks: Vec<Network>,
+    /// Addresses that bounces tell are gone, or their like, get no more of its mail for some time.
+    pub auto_suppress: bool,
 }
 
 impl Default for AgentSettings {
@@ -207,6 +216,9 @@ impl Default for AgentSettings {
             description: String::new(),
             is_shut_down: false,
             daily_limit: None,
+            daily_warning: None,
+            networks: Vec::new(),
+            auto_suppress: true,
         }
     }
 }
@@ -259,14 +271,17 @@ pub struct Credential {
     pub digest: [u8; 32],
     /// From where it may be used; empty for anywhere.
     pub networks: Vec<Network>,
+    /// What may be set.
+    pub settings: CredentialSettings,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
 impl Credential {
-    /// The same, made with another: good from where that one is, and from nowhere else.
+    /// The same, made with another: good from where that one is, for what and for as long as that one is, and no more.
     pub fn bound_as(self, asking: &Grant) -> Self {
-        Self { networks: asking.networks.clone(), ..self }
+        let settings = self.settings.bound_as(&asking.settings);
+        Self { networks: asking.networks.clone(), settings, ..self }
     }
 }
 
@@ -285,6 +300,8 @@ pub struct Grant {
     pub kind: CredentialKind,
     /// From where it may be used; empty for anywhere.
     pub networks: Vec<Network>,
+    /// What is set on the credential.
+    pub settings: CredentialSettings,
     /// Domains that the agent may send from, lower-case A-labels. Empty while none has been added: then any domain
     /// passes in capture mode and none elsewhere.
     pub domains: Vec<String>,
@@ -300,6 +317,7 @@ impl Grant {
             digest: [0; 32],
             kind: CredentialKind::ApiKey,
             networks: Vec::new(),
+            settings: CredentialSettings::default(),
             domains,
         }
     }
@@ -310,14 +328,21 @@ impl Grant {
         self.agent.settings.from.clone().unwrap_or_else(made)
     }
 
-    /// Whether the credential may be used from there.
+    /// Whether the credential, and its mail agent, may be used from there.
     pub fn admits(&self, peer: IpAddr) -> bool {
-        self.networks.is_empty() || self.networks.iter().any(|network| network.has(peer))
+        let lists = [&self.networks, &self.agent.settings.networks];
+        lists.into_iter().all(|list| list.is_empty() || list.iter().any(|network| network.has(peer)))
+    }
+
+    /// Whether the credential may do this.
+    pub fn may(&self, wanted: Permission) -> bool {
+        self.settings.may(wanted)
     }
 
     /// How much may be sent a day under this grant.
     pub fn limits(&self) -> DailyLimits {
-        DailyLimits { tenant: self.tenant.settings.daily_limit, agent: self.agent.settings.daily_limit }
+        let agent = &self.agent.settings;
+        DailyLimits { tenant: self.tenant.settings.daily_limit, agent: agent.daily_limit, warning: agent.daily_warning }
     }
 }
 

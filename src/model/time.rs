@@ -34,6 +34,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The point that this says by RFC 3339, to the millisecond.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+
     /// RFC 3339 with milliseconds: `2026-03-02T08:15:00.000Z`.
     pub fn rfc3339_millis(self) -> String {
         self.zoned().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
@@ -88,6 +93,10 @@ mod tests {
         assert_eq!(at.rfc3339_millis(), "2026-03-02T08:15:00.042Z");
         assert_eq!(at.rfc3339_seconds(), "2026-03-02T08:15:00Z");
         assert_eq!(at.rfc5322(), "Mon, 02 Mar 2026 08:15:00 +0000");
+        assert_eq!(Timestamp::from_rfc3339("2026-03-02T09:15:00.042+01:00"), Some(at));
+        for bad in ["2026-03-02", "2026-03-02T08:15:00", "2026-02-30T08:15:00Z", "tomorrow", ""] {
+            assert_eq!(Timestamp::from_rfc3339(bad), None, "{bad}");
+        }
     }
 
     #[test]

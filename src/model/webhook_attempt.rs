@@ -4,9 +4,11 @@
 //! it is made again from event, message, webhook (as it was then) and attempt. A digest tells whether that gave the same.
 
 use serde::{Deserialize, Serialize};
-
 use sha2::{Digest, Sha256};
 
+use super::event::Event;
+use super::id::EventId;
+use super::message::Message;
 use super::time::Timestamp;
 use super::webhook::Webhook;
 
@@ -50,6 +52,9 @@ pub struct Trace {
     /// Version and cipher of TLS; empty without.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tls: String,
+    /// Only an exception of the operator's leads there: nothing is kept of the answer but its status.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_exception: bool,
     /// How long each part took.
     pub phases: Phases,
     /// What went wrong, in plain words; empty when nothing did.
@@ -64,9 +69,24 @@ pub struct Trace {
     /// The events that went in the same request, this one included, when they were several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub together: Option<u32>,
+    /// Those that followed in it, in their order; of the event that stood first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub followed_by: Vec<EventId>,
+    /// The event that stood first, and which attempt that was; of those that followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub led_by: Option<(EventId, u32)>,
     /// [`digest`] of the request.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sent: String,
+}
+
+/// What a request tells: several events where they go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Which attempt, at the event that stands first.
+    pub number: u32,
+    /// The events in their order, each with its message.
+    pub told: Vec<(Event, Message)>,
 }
 
 /// What stands in the place of a header's value that its owner has set, which may be secret.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | failures outweigh arrivals two to one, and there were ten more | a pause; then one request at a time finds out |
 //! | 24 h without an arrival | a warning |
-//! | 120 h without an arrival, 20 failures, and three dispatches given up or a pause | switched off, nothing dropped |
+//! | 120 h without an arrival, 20 failures, and three dispatches given up, all of it | switched off, nothing dropped |
 //! | one arrival | all is forgotten but the score, which falls |
 //!
 //! While a webhook is paused its dispatches wait; no attempt is counted. A webhook that is well has no health.
@@ -29,7 +29,7 @@ pub const WARN_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub const OFF_AFTER: Duration = Duration::from_secs(120 * 3600);
 /// Fewer failures than these never switch off.
 const OFF_FAILURES_MIN: u32 = 20;
-/// Neither do fewer dispatches given up than these, unless the webhook is paused.
+/// Neither do fewer dispatches given up than these.
 const OFF_EXHAUSTED_MIN: u32 = 3;
 
 /// What is known about a webhook that fails, or did a moment ago.
@@ -62,8 +62,8 @@ pub struct Failure<'e> {
     pub at: Timestamp,
     /// In a word.
     pub error: &'e str,
-    /// The dispatch was given up.
-    pub exhausts: bool,
+    /// Dispatches that were given up with it.
+    pub given_up: u32,
     /// How long the receiver asked to be left alone.
     pub wish: Option<Duration>,
 }
@@ -88,7 +88,7 @@ impl Health {
     pub fn failed(&mut self, failure: Failure<'_>) -> Option<News> {
         let since = *self.failing_since.get_or_insert(failure.at);
         self.failures = self.failures.saturating_add(1);
-        self.exhausted = self.exhausted.saturating_add(failure.exhausts.into());
+        self.exhausted = self.exhausted.saturating_add(failure.given_up);
         self.last_failure_at = Some(failure.at);
         failure.error.clone_into(&mut self.last_error);
         let was_sick = self.score == SICK;
@@ -106,8 +106,8 @@ impl Health {
     }
 
     fn news(&mut self, failing: Duration) -> Option<News> {
-        let is_hopeless = self.exhausted >= OFF_EXHAUSTED_MIN || self.score == SICK;
-        if failing >= OFF_AFTER && self.failures >= OFF_FAILURES_MIN && is_hopeless {
+        let is_hopeless = self.failures >= OFF_FAILURES_MIN && self.exhausted >= OFF_EXHAUSTED_MIN;
+        if failing >= OFF_AFTER && is_hopeless {
             return Some(News::Off);
         }
         let is_told = self.is_warned;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn failure(secs: u64) -> Failure<'static> {
-        Failure { at: at(secs), error: "http_status", exhausts: false, wish: None }
+        Failure { at: at(secs), error: "http_status", given_up: 0, wish: None }
     }
 
     #[test]
@@ -189,11 +189,13 @@ mod tests {
     #[test]
     fn a_day_warns_once_and_five_switch_off() {
         const HOUR: u64 = 3600;
-        let check = |exhausts: bool, each: u64, warned: &[u64], off: Option<u64>| {
+        let check = |given_up: u32, each: u64, warned: &[u64], off: Option<u64>| {
             let mut health = Health::default();
             let (mut warnings, mut ended) = (Vec::new(), None);
             for hour in (0..200).step_by(usize::try_from(each).unwrap()) {
-                match health.failed(Failure { exhausts, ..failure(hour * HOUR) }) {
+                let exhausted = health.exhausted;
+                let given_up = given_up.saturating_sub(exhausted).min(1);
+                match health.failed(Failure { given_up, ..failure(hour * HOUR) }) {
                     Some(News::Warning) => warnings.push(hour),
                     Some(News::Off) => {
                         ended = Some(hour);
@@ -202,12 +204,13 @@ mod tests {
                     None => {}
                 }
             }
-            assert_eq!((warnings.as_slice(), ended), (warned, off), "each {each} h");
+            assert_eq!((warnings.as_slice(), ended), (warned, off), "{given_up} given up, each {each} h");
         };
-        check(true, 1, &[24], Some(120));
-        check(false, 1, &[24], Some(120));
-        check(true, 10, &[30], Some(190));
-        check(true, 50, &[50], None);
+        check(3, 1, &[24], Some(120));
+        check(2, 1, &[24], None);
+        check(0, 1, &[24], None);
+        check(3, 10, &[30], Some(190));
+        check(3, 50, &[50], None);
         let mut health = Health::default();
         health.failed(failure(0));
         assert_eq!(health.failed(failure(24 * HOUR)), Some(News::Warning));

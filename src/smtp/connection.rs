@@ -26,9 +26,8 @@ use super::step::{NotNow, Step, Tail, Tls, Turn};
 
 /// Replies that may wait for each other before they are sent.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
-/// Room for input: a group of commands; a piece of text.
-const LINES_ROOM_BYTES: usize = 4 * 1024;
-const TEXT_ROOM_BYTES: usize = 32 * 1024;
+/// Room for input that a client keeps while it says nothing.
+const IDLE_ROOM_BYTES: usize = 1024;
 /// Over which time the speed of a text is taken.
 const SPEED_WINDOW: Duration = Duration::from_secs(60);
 /// How often [`Connection::pulse`] wants to be called at least.
@@ -104,15 +103,8 @@ impl Connection {
         self.follow(turn);
     }
 
-    /// Where input goes, with room for a reasonable piece.
+    /// Where input goes.
     pub fn input(&mut self) -> &mut BytesMut {
-        let room = match self.phase {
-            Phase::Text(_) => TEXT_ROOM_BYTES,
-            Phase::Lines | Phase::Over => LINES_ROOM_BYTES,
-        };
-        if self.input.capacity() - self.input.len() < room / 2 {
-            self.input.reserve(room);
-        }
         &mut self.input
     }
 
@@ -319,7 +311,7 @@ impl Connection {
             let turn = self.session.say(reply::TOO_SLOW);
             self.follow(turn);
         }
-        if self.input.is_empty() && self.input.capacity() > LINES_ROOM_BYTES && matches!(self.phase, Phase::Lines) {
+        if self.input.is_empty() && self.input.capacity() > IDLE_ROOM_BYTES && matches!(self.phase, Phase::Lines) {
             self.input = BytesMut::new();
         }
     }

@@ -1,15 +1,21 @@
 //! One byte stream to a client, in the clear or under TLS.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::tls::{Acceptor, TlsStream};
 
+/// What is read at one time.
+const READ_BYTES_MAX: usize = 32 * 1024;
 /// A TLS handshake takes no longer.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// After our last word, what the client still sends is read away for so long and so far: closing on unread input would
@@ -24,12 +30,21 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Reads what there is; 0 is the end. Cancelling it loses nothing.
+    /// Reads what there is, as far as it fits into [`READ_BYTES_MAX`]; 0 is the end. Cancelling it loses nothing.
+    ///
+    /// The room for it is on the stack: whoever waits holds no memory for what may come.
     pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Link::Plain(stream) => stream.read_buf(into).await,
-            Link::Tls(stream) => stream.read_buf(into).await,
-        }
+        poll_fn(|context| {
+            let mut room = [const { MaybeUninit::uninit() }; READ_BYTES_MAX];
+            let mut room = ReadBuf::uninit(&mut room);
+            ready!(match self {
+                Link::Plain(stream) => Pin::new(stream).poll_read(context, &mut room),
+                Link::Tls(stream) => Pin::new(&mut **stream).poll_read(context, &mut room),
+            })?;
+            into.extend_from_slice(room.filled());
+            Poll::Ready(Ok(room.filled().len()))
+        })
+        .await
     }
 
     /// Writes all of it.
@@ -69,7 +84,7 @@ impl Link {
                 Link::Plain(stream) => stream.shutdown().await?,
                 Link::Tls(stream) => stream.shutdown().await?,
             }
-            let (mut waste, mut read) = (BytesMut::with_capacity(4 * 1024), 0);
+            let (mut waste, mut read) = (BytesMut::new(), 0);
             while read < FAREWELL_BYTES_MAX {
                 waste.clear();
                 match self.read(&mut waste).await? {

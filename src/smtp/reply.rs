@@ -102,6 +102,7 @@ pub(super) const MESSAGE_TOO_LARGE: Reply = reply(552, "5.3.4", "message too lar
 pub(super) const NEEDS_SMTPUTF8: Reply = reply(553, "5.6.7", "the address needs SMTPUTF8");
 pub(super) const NO_VALID_RECIPIENT: Reply = reply(554, "5.5.1", "no valid recipients");
 pub(super) const OUT_OF_TURN: Reply = last(554, "5.5.0", "you must wait for the reply before you go on");
+pub(super) const TOO_FAR_AHEAD: Reply = reply(554, "5.5.4", "that is later than FUTURERELEASE offers");
 pub(super) const NOT_OFFERED: Reply = reply(555, "5.5.4", "parameter not offered");
 pub(super) const NEEDS_EHLO: Reply = reply(555, "5.5.4", "parameters need EHLO");
 
@@ -208,7 +209,9 @@ pub(super) fn rejection(rejection: &Rejection) -> Reply {
                 Unreadable::NoHeader | Unreadable::NotAField | Unreadable::Nul | Unreadable::Switch(_) => {
                     (554, "5.6.0")
                 }
-                Unreadable::TooManyParts | Unreadable::TooDeep | Unreadable::LongLine(_) => (554, "5.6.0"),
+                Unreadable::TooManyParts | Unreadable::TooDeep | Unreadable::LongLine(_) | Unreadable::TooFarAhead => {
+                    (554, "5.6.0")
+                }
                 Unreadable::HeaderTooLarge => (552, "5.3.4"),
                 Unreadable::Twice(_) | Unreadable::BadName | Unreadable::KeyTaken => (550, "5.6.0"),
                 Unreadable::Loop => (554, "5.4.6"),

@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::intake::caller::AuthFailure;
+use crate::model::retry::AHEAD_MAX;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
@@ -146,8 +147,8 @@ impl Session {
 
     fn carry_out(&mut self, command: Command<'_>, tail: Tail, now: Timestamp) -> Turn {
         match command {
-            Command::Ehlo(name) => self.hello(name, Dialect::Esmtp, tail),
-            Command::Helo(name) => self.hello(name, Dialect::Smtp, tail),
+            Command::Ehlo(name) => self.hello(name, Dialect::Esmtp, tail, now),
+            Command::Helo(name) => self.hello(name, Dialect::Smtp, tail, now),
             Command::Mail(mail) => self.mail(mail, now),
             Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(tail),
@@ -183,7 +184,7 @@ impl Session {
         if self.junk > JUNK_MAX { self.say(reply::TOO_MUCH_JUNK) } else { self.say(reply) }
     }
 
-    fn hello(&mut self, name: &str, dialect: Dialect, tail: Tail) -> Turn {
+    fn hello(&mut self, name: &str, dialect: Dialect, tail: Tail, now: Timestamp) -> Turn {
         if tail == Tail::More {
             return self.say(reply::OUT_OF_TURN);
         }
@@ -197,7 +198,7 @@ impl Session {
         self.summary.client = name.to_owned();
         self.dialect = Some(dialect);
         let answer = match dialect {
-            Dialect::Esmtp => self.offers(),
+            Dialect::Esmtp => self.offers(now),
             Dialect::Smtp => format!("250 {}\r\n", self.settings.hostname),
         };
         self.out.extend_from_slice(answer.as_bytes());
@@ -205,27 +206,32 @@ impl Session {
     }
 
     /// The reply to EHLO.
-    fn offers(&self) -> String {
+    fn offers(&self, now: Timestamp) -> String {
         let Settings { hostname, message_bytes_max, recipients_max, session_messages_max, .. } = &*self.settings;
         let starttls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
         let auth = if self.auth_is_offered() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
-        let dsn = if self.dsn_is_offered() { "250-DSN\r\n" } else { "" };
+        let for_mail = if self.is_for_mail() {
+            let (secs, until) = (AHEAD_MAX.as_secs(), (now + AHEAD_MAX).rfc3339_seconds());
+            format!("250-DSN\r\n250-FUTURERELEASE {secs} {until}\r\n")
+        } else {
+            String::new()
+        };
         let requiretls = if self.requiretls_is_offered() { "250-REQUIRETLS\r\n" } else { "" };
         format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {message_bytes_max}\r\n{starttls}{auth}\
-             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n{dsn}{requiretls}250-CHUNKING\r\n\
+             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n{for_mail}{requiretls}250-CHUNKING\r\n\
              250-LIMITS RCPTMAX={recipients_max} MAILMAX={session_messages_max}\r\n250 SMTPUTF8\r\n"
         )
     }
 
-    /// Reports are not reported about.
-    fn dsn_is_offered(&self) -> bool {
+    /// Mail that we send on comes in here; reports are neither reported about nor held.
+    fn is_for_mail(&self) -> bool {
         self.listener.kind == Kind::Submission
     }
 
     /// To somebody who came over TLS, about mail that we send on (RFC 8689 §2).
     fn requiretls_is_offered(&self) -> bool {
-        matches!(self.tls, Tls::Active(_)) && self.listener.kind == Kind::Submission
+        matches!(self.tls, Tls::Active(_)) && self.is_for_mail()
     }
 
     fn reset(&mut self) -> Turn {
@@ -258,8 +264,7 @@ impl Session {
     }
 
     fn auth_is_offered(&self) -> bool {
-        self.listener.kind == Kind::Submission
-            && (matches!(self.tls, Tls::Active(_)) || self.listener.trusts_wire_from(self.peer))
+        self.is_for_mail() && (matches!(self.tls, Tls::Active(_)) || self.listener.trusts_wire_from(self.peer))
     }
 
     fn auth(&mut self, mechanism: Mechanism, initial: Option<&str>) -> Turn {
@@ -302,7 +307,7 @@ impl Session {
                 self.say(reply::AUTHENTICATED)
             }
             Err(AuthFailure::Unavailable) => self.say(reply::LOGIN_UNAVAILABLE),
-            Err(AuthFailure::Wrong) => {
+            Err(AuthFailure::Wrong | AuthFailure::NotFromHere) => {
                 self.failed_logins += 1;
                 let is_last = self.failed_logins >= FAILED_LOGINS_MAX;
                 self.say(if is_last { reply::TOO_MANY_LOGINS } else { reply::WRONG_LOGIN })

@@ -12,6 +12,7 @@ use crate::model::address::Address;
 use crate::model::dsn::Wishes;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
+use crate::model::time::Timestamp;
 
 /// What the world has to do before the session goes on.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub struct HandedIn {
     pub wishes: Wishes,
     /// Every leg from here on must be encrypted, and proved.
     pub requires_tls: bool,
+    /// Not to be sent before this time.
+    pub send_at: Option<Timestamp>,
     /// For `Received`.
     pub hop: Hop,
     /// The text, CRLF line ends.

@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use crate::clock::{Clock, Stopwatch};
 use crate::intake::caller::AuthFailure;
 use crate::intake::once::Taken;
-use crate::intake::report::{ReportTo, Unavailable};
+use crate::intake::report::{Origin, ReportTo, Unavailable};
 use crate::intake::submission::{Content, Refusal, Submission, Switches};
 use crate::model::address::Address;
 use crate::model::message::{Source, TlsWish};
@@ -56,6 +56,8 @@ impl From<io::Error> for Lost {
 }
 
 /// One connection from greeting to farewell, and its line in the log.
+///
+/// Mostly it waits for its client, and there may be thousands: what is needed only now and then is on the heap meanwhile.
 pub(super) async fn attend(
     mut seat: Seat,
     mut stream: TcpStream,
@@ -67,7 +69,7 @@ pub(super) async fn attend(
     let watch = Stopwatch::start();
     // Replies are small and the client waits for each: Nagle's algorithm would hold them back.
     let _ = stream.set_nodelay(true);
-    let peer = match introduced(&mut seat, &mut stream, peer, &listener).await {
+    let peer = match Box::pin(introduced(&mut seat, &mut stream, peer, &listener)).await {
         Ok(peer) => peer,
         Err(why) => return info!(%peer, %why, "smtp proxy turned away"),
     };
@@ -143,7 +145,7 @@ impl Drop for Talk<'_> {
 impl Talk<'_> {
     async fn run(&mut self, mut link: Link, listener: &Listener) -> Result<(), Lost> {
         if listener.tls == TlsMode::Implicit {
-            link = self.secure(link).await?;
+            link = Box::pin(self.secure(link)).await?;
             self.connection.secured(link.tls_facts());
         }
         if let Ok(read) = timeout(listener.greeting_delay(), link.read(self.connection.input())).await
@@ -159,25 +161,29 @@ impl Talk<'_> {
                     self.read(&mut link).await?;
                 }
                 Step::Write => self.write(&mut link).await?,
-                Step::Authenticate { username, secret, peer } => self.authenticate(&username, &secret, peer).await,
+                Step::Authenticate { username, secret, peer } => {
+                    Box::pin(self.authenticate(&username, &secret, peer)).await;
+                }
                 Step::JudgeSender { grant, sender } => {
-                    let answer = self.judge_sender(grant, sender.as_ref()).await;
+                    let answer = Box::pin(self.judge_sender(grant, sender.as_ref())).await;
                     self.connection.sender_judged(answer);
                 }
                 Step::JudgeRecipient(address) => {
                     let answer = self.server.intake.report_recipient(&address);
                     self.connection.recipient_judged(answer);
                 }
-                Step::Submit(handed_in) => self.submit(*handed_in).await,
-                Step::Report { to, sender, content } => self.report(&to, sender.as_ref(), content).await,
+                Step::Submit(handed_in) => Box::pin(self.submit(*handed_in)).await,
+                Step::Report { to, sender, content } => {
+                    Box::pin(self.report(&to, sender.as_ref(), content)).await;
+                }
                 Step::StartTls => {
                     self.write(&mut link).await?;
-                    link = self.secure(link).await?;
+                    link = Box::pin(self.secure(link)).await?;
                     self.connection.secured(link.tls_facts());
                 }
                 Step::Close => {
                     self.write(&mut link).await?;
-                    link.farewell().await;
+                    Box::pin(link.farewell()).await;
                     return Ok(());
                 }
             }
@@ -257,7 +263,7 @@ impl Talk<'_> {
 
     async fn authenticate(&mut self, username: &str, secret: &Secret, peer: IpAddr) {
         let answer = self.server.intake.authenticate(username, secret.reveal(), peer).await;
-        if !matches!(answer, Err(AuthFailure::Wrong)) {
+        if !matches!(answer, Err(AuthFailure::Wrong | AuthFailure::NotFromHere)) {
             return self.connection.authenticated(answer);
         }
         let now = self.server.clock.now();
@@ -292,7 +298,7 @@ impl Talk<'_> {
         let Some(grant) = grant else { return Ok(None) };
         let grant = match intake.renewed(&grant).await {
             Ok(grant) => grant,
-            Err(AuthFailure::Wrong) => return Err(NotNow::Revoked),
+            Err(AuthFailure::Wrong | AuthFailure::NotFromHere) => return Err(NotNow::Revoked),
             Err(AuthFailure::Unavailable) => return Err(NotNow::Unavailable),
         };
         intake.may_send_as(&grant, sender).map_err(NotNow::Rejected)?;
@@ -300,11 +306,11 @@ impl Talk<'_> {
     }
 
     async fn submit(&mut self, handed_in: HandedIn) {
-        let HandedIn { grant, sender, recipients, wishes, requires_tls, hop, content } = handed_in;
+        let HandedIn { grant, sender, recipients, wishes, requires_tls, send_at, hop, content } = handed_in;
         let (size_bytes, count) = (content.len() as u64, recipients.len());
         let content = Content::Raw { bytes: Bytes::from(content), hop: Some(hop) };
         let tls = if requires_tls { TlsWish::Required } else { TlsWish::Usual };
-        let switches = Switches { wishes, tls, ..Switches::default() };
+        let switches = Switches { wishes, tls, send_at, ..Switches::default() };
         let submission = Submission { source: Source::Smtp, sender, recipients, content, switches };
         let watch = Stopwatch::start();
         let answer = self.server.intake.submit_by_header(&grant, submission).await;
@@ -339,9 +345,10 @@ impl Talk<'_> {
 
     async fn report(&mut self, to: &[ReportTo], sender: Option<&Address>, content: Vec<u8>) {
         let content = Bytes::from(content);
+        let from = Origin { sender, client: self.peer.ip() };
         let mut answer = Ok(());
         for to in to {
-            answer = self.server.intake.report(to, sender, content.clone()).await;
+            answer = self.server.intake.report(to, from, content.clone()).await;
             if matches!(answer, Err(Unavailable)) {
                 add(&self.server.counters.unavailable, 1);
                 break;
@@ -349,5 +356,19 @@ impl Talk<'_> {
             add(&self.server.counters.reports, 1);
         }
         self.connection.reported(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_waits_is_small() {
+        fn size_of_future<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size_of_future(attend);
+        assert!(bytes <= 3 * 1024, "{bytes} bytes");
     }
 }

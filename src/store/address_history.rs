@@ -5,15 +5,16 @@
 //! said by `model::bearing`.
 
 use super::db::{Result, Tx};
-use super::suppressions;
 use super::value::Row;
+use super::{suppressions, tenants};
 use crate::model::bearing::{Bearing, Ending, Limit, PAST_MAX, Past};
 use crate::model::id::AgentId;
-use crate::model::reason::Reason;
-use crate::model::suppression::Target;
+use crate::model::reason::{Reason, Suppress};
+use crate::model::suppression::{Suppression, Target};
 use crate::model::time::Timestamp;
 
-/// Writes what ends of deliveries mean for their addresses.
+/// Writes what ends of deliveries mean for their addresses. Mail agents that leave no address alone by themselves are
+/// spared what bounces say, not what readers want.
 pub(super) async fn bear<'a>(tx: &mut Tx, bearings: impl IntoIterator<Item = &'a Bearing>) -> Result<()> {
     let (mut suppressed, mut successes, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for bearing in bearings {
@@ -26,6 +27,12 @@ pub(super) async fn bear<'a>(tx: &mut Tx, bearings: impl IntoIterator<Item = &'a
             },
         }
     }
+    let is_for_good = |suppression: &Suppression| suppression.reason.suppress() == Suppress::ForGood;
+    let asked = suppressed.iter().filter(|one| !is_for_good(one)).filter_map(|one| one.scope.agent());
+    let asked = asked.chain(failures.iter().map(|(ending, ..)| ending.agent)).collect();
+    let unwilling = tenants::unwilling(tx, asked).await?;
+    suppressed.retain(|one| is_for_good(one) || one.scope.agent().is_none_or(|agent| !unwilling.contains(&agent)));
+    failures.retain(|(ending, ..)| !unwilling.contains(&ending.agent));
     suppressions::insert(tx, suppressed.into_iter()).await?;
     succeed(tx, successes).await?;
     failures.sort_by(|one, other| (&one.0.target, one.0.agent).cmp(&(&other.0.target, other.0.agent)));

@@ -18,7 +18,7 @@ use super::connection::{Connection, Reach, silence};
 use super::dispatches::Handoff;
 use super::files::Files;
 use super::messages::make_folder;
-use super::schema::{SCHEMA, migrator};
+use super::schema::{SCHEMA, migrator, newer};
 use super::sealing;
 use super::statistics::Share;
 pub(super) use super::tx::{Steady, Tx};
@@ -150,6 +150,8 @@ pub(super) enum Db {
 
 /// Prepared statements that a connection keeps; lists of each length count.
 pub(super) const STATEMENTS: usize = 800;
+/// What the log of a SQLite database comes to at most, while nobody reads for long.
+pub const LOG_BYTES_MAX: u64 = 128_000 << 10;
 /// How long PostgreSQL may take to answer, unless told otherwise: well within a lease, and what nothing of ours needs.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How PostgreSQL knows our connections from others.
@@ -185,7 +187,7 @@ impl Store {
         let writer = writer::start(ground, *slots, holder);
         match &db {
             Db::Sqlite(files) => files.hear(wakes.clone()),
-            Db::Postgres(reach) => super::listen::start(reach.clone(), wakes.clone()),
+            Db::Postgres(reach) => super::listen::start(reach.clone(), wakes.clone(), holder.clone()),
         }
         let Options { master, holder, content_dir: contents, .. } = options;
         Ok(Self(Arc::new(Inner { db, writer, handoff, clock, time, master, holder, contents, wakes })))
@@ -359,10 +361,7 @@ impl Db {
             Db::Postgres(Reach { pool, .. }) => migrator(|step| step.postgres).run(pool).await,
         };
         done.map_err(|fault| match fault {
-            MigrateError::VersionMissing(step) => StoreError::Corrupt(format!(
-                "it is of a newer Postback (step {step} of its schema is unknown here); start that version again, or \
-                 restore the copy made before the upgrade"
-            )),
+            MigrateError::VersionMissing(step) => newer(step),
             fault => StoreError::Unavailable(fault.into()),
         })
     }

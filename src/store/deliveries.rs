@@ -65,7 +65,7 @@ pub struct Attempt {
     pub peer: String,
     /// TLS version and cipher; empty when in clear.
     pub tls: String,
-    /// `delivered`, `deferred`, `refused` or `unsendable`.
+    /// `delivered`, `handed_over`, `deferred`, `refused`, `unsendable` or `suppressed`.
     pub outcome: String,
     /// The reply code that decided.
     pub code: Option<u16>,
@@ -263,6 +263,7 @@ fn settled_values(settlement: &Settlement) -> Vec<Value> {
     let (state, due_at, settled_at) = match settlement.next {
         Next::Ends(state) => (state, None, Some(settlement.attempt.ended_at)),
         Next::Waits(until) => (State::Queued, Some(until), None),
+        Next::Awaits(until) => (State::HandedOver, Some(until), None),
     };
     vec![
         settlement.id.message.into(),

@@ -1,13 +1,15 @@
-//! Events owed to webhooks: renew, release, settle. Leasing is in `lease`, what is leased as it is written in `handoff`,
-//! the log of attempts in `log`, tests that people ask for in `trial`, letting go what waits in `hurry`.
+//! Events owed to webhooks: renew, release, settle. Leasing is in `lease`, of sick webhooks in `sick`, what is leased as it
+//! is written in `handoff`, the log of attempts in `log`, tests that people ask for in `trial`, letting go what waits in `hurry`.
 //!
 //! Owns the `dispatches` table; its rows are born in `events`. The queue works as that of deliveries does, in lanes: a
 //! first attempt never waits behind retries, and nobody's test behind either.
 
+mod facts;
 mod handoff;
 mod hurry;
 mod lease;
 mod log;
+mod sick;
 mod trial;
 
 use std::collections::HashSet;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 pub(super) use handoff::Handoff;
 pub use handoff::{Handed, InHand};
+pub use hurry::LetGo;
 pub use log::DispatchView;
 
 use super::db::{Result, Store, Tx};
@@ -90,6 +93,15 @@ pub struct DispatchSettlement {
     pub trace: Trace,
     /// It says something about the webhook's health: it was no test, and is the first of its request.
     pub bears: bool,
+    /// How many others of the same request were given up with it.
+    pub given_up_beside: u32,
+}
+
+impl DispatchSettlement {
+    /// Whether no attempt follows, and none arrived.
+    pub fn is_given_up(&self) -> bool {
+        self.next == DispatchNext::Ends(DispatchState::Exhausted)
+    }
 }
 
 /// Where a dispatch stands.

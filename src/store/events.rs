@@ -13,7 +13,7 @@ use super::statistics::{Share, Tally};
 use super::value::{Row, Value, json};
 use super::webhooks::tags_from;
 use crate::model::event::{Event, EventKind};
-use crate::model::id::{AgentId, EventId, TenantId};
+use crate::model::id::{AgentId, EventId, TenantId, WebhookId};
 use crate::model::message::Facts;
 use crate::model::retry::LEASE;
 use crate::model::time::Timestamp;
@@ -53,8 +53,8 @@ pub(super) struct Hands<'h> {
 /// What writing events came to.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Dispatches are owed that somebody has to look for.
-    pub(super) owes: bool,
+    /// To whom dispatches are owed that somebody has to look for.
+    pub(super) owes: HashSet<WebhookId>,
     /// Dispatches that are leased already.
     pub(super) handed: Vec<DispatchId>,
     /// Those that had not been told before.
@@ -85,7 +85,7 @@ pub(super) async fn insert(
 /// Writes and counts the events of a transaction that is not a writer's; whether any dispatch is owed.
 pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
     let mut tally = Tally::default();
-    let is_owed = insert(tx, events, &mut tally, None).await?.owes;
+    let is_owed = !insert(tx, events, &mut tally, None).await?.owes.is_empty();
     tally.write(tx, Share::COMMON).await?;
     Ok(is_owed)
 }
@@ -94,14 +94,14 @@ pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
 pub(super) async fn owe(tx: &mut Tx, event: EventId) -> Result<bool> {
     let row = tx.row(concat!("select ", listeners!()), vec![]).await?;
     let Some(listeners) = row.as_ref().map(Listeners::read).transpose()? else { return Ok(false) };
-    Ok(fan_out(tx, &[event], listeners, None).await?.owes)
+    Ok(!fan_out(tx, &[event], listeners, None).await?.owes.is_empty())
 }
 
 /// Owes events to the webhooks that want them.
 async fn fan_out(tx: &mut Tx, events: &[EventId], listeners: Listeners, hands: Option<&Hands<'_>>) -> Result<Told> {
-    let is_owed_to_tagged = listeners.to_tagged && fan_out_by_tag(tx, events).await?;
+    let tagged = if listeners.to_tagged { fan_out_by_tag(tx, events).await? } else { HashSet::new() };
     let mut told = if listeners.to_all { fan_out_to_all(tx, events, hands).await? } else { Told::default() };
-    told.owes |= is_owed_to_tagged;
+    told.owes.extend(tagged);
     Ok(told)
 }
 
@@ -160,7 +160,10 @@ async fn fan_out_to_all(tx: &mut Tx, events: &[EventId], hands: Option<&Hands<'_
     for row in tx.many(HEAD, TAIL, rows).await? {
         match row.int("attempts")? {
             // Whoever looks finds nothing to do before the pause is over.
-            0 => told.owes |= !row.flag("is_paused")?,
+            0 if row.flag("is_paused")? => {}
+            0 => {
+                told.owes.insert(dispatch_id(&row)?.webhook);
+            }
             _ => told.handed.push(dispatch_id(&row)?),
         }
     }
@@ -168,7 +171,7 @@ async fn fan_out_to_all(tx: &mut Tx, events: &[EventId], hands: Option<&Hands<'_
 }
 
 /// Webhooks that want events about some mail only are few; its tags are looked at here.
-async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<bool> {
+async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<HashSet<WebhookId>> {
     const HEAD: &str = "
         with told (id) as (values";
     const TAIL: &str = concat!(
@@ -183,12 +186,13 @@ async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<bool> {
     const DISPATCHES: &str = "
         insert into dispatches (event_id, webhook_id, state, lane, due_at, attempts, created_at)
         values";
-    let mut owed: Vec<Vec<Value>> = Vec::new();
+    let (mut owed, mut to): (Vec<Vec<Value>>, HashSet<WebhookId>) = Default::default();
     let events = events.iter().map(|id| vec![(*id).into()]).collect();
     for row in tx.many(HEAD, TAIL, events).await? {
         let wanted = row.word("tags", tags_from)?;
         let facts: Facts = row.json("facts")?;
         if facts.tags.iter().any(|tag| wanted.contains(tag)) {
+            to.insert(WebhookId::from_bytes(row.id("webhook_id")?));
             owed.push(vec![
                 row.bytes("event_id")?.into(),
                 row.bytes("webhook_id")?.into(),
@@ -200,9 +204,8 @@ async fn fan_out_by_tag(tx: &mut Tx, events: &[EventId]) -> Result<bool> {
             ]);
         }
     }
-    let is_owed = !owed.is_empty();
     tx.many(DISPATCHES, "on conflict do nothing", owed).await?;
-    Ok(is_owed)
+    Ok(to)
 }
 
 fn values(event: &Event, tx: &Tx) -> Vec<Value> {

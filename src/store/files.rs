@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::db::{PATIENCE, STATEMENTS, Sync, Wakes};
+use super::db::{LOG_BYTES_MAX, PATIENCE, STATEMENTS, Sync, Wakes};
 use super::messages::make_folder;
 use super::tx::{Steady, Tx};
 
@@ -25,8 +25,10 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 /// How often the log is looked at, while there is writing.
 const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
 /// Pages of the log after which the writer moves what is left and begins the log anew, which holds up the commit that
-/// comes to it. Mostly the log begins anew in a pause before. 128 MiB are read again in about a second after a crash.
-const LOG_PAGES_MAX: &str = "32000";
+/// comes to it. Mostly the log begins anew in a pause before. After a crash it is read again, 64 MiB in about a second.
+const LOG_PAGES_MAX: u64 = LOG_BYTES_MAX / PAGE_BYTES;
+/// SQLite's own choice.
+const PAGE_BYTES: u64 = 4096;
 /// How often there is a look whether another process has written.
 const OTHERS_LOOK: Duration = Duration::from_millis(250);
 /// Readers; one OS thread each.
@@ -64,7 +66,7 @@ impl Files {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
             .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
+            .pragma("wal_autocheckpoint", LOG_PAGES_MAX.to_string())
             .pragma("cache_size", "-8192");
         let beside = write.clone().create_if_missing(false);
         let read = beside.clone().read_only(true);

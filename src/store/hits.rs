@@ -2,9 +2,9 @@
 //!
 //! Owns the `hits`, `counted_hits`, `firsts` and `hit_counts` tables. Every hit is kept, but for agents that want counts
 //! alone: of theirs the id is, for a week, so that one that is recorded again is not counted again. The first
-//! of a recipient (per link, for clicks) that is no scanner's, and the first by a person, each claim a row of `firsts`;
-//! whoever's insert wins makes the event, so that any number of hits at once make one. A hit that is judged again gives
-//! its claims back, and the next hit in line takes them (`firsts`).
+//! of a recipient (per link, for clicks), the first that is no scanner's, and the first by a person each claim a row of
+//! `firsts`; whoever's insert wins is counted and makes the event, so that any number of hits at once make one. A hit that
+//! is judged again gives its claims back, and the next hit in line takes them (`firsts`).
 
 pub mod counts;
 mod firsts;
@@ -75,10 +75,19 @@ pub struct RecordedHit {
 /// Which firsts of its recipient, kind and link a hit is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Firsts {
-    /// The first that is no scanner's.
+    /// The first of all, whoever it is by.
     pub by_anyone: bool,
+    /// The first that is no scanner's.
+    pub by_reader: bool,
     /// The first by a person.
     pub by_person: bool,
+}
+
+impl Firsts {
+    /// Whether it is one that is told: a scanner's is only counted.
+    fn is_told(self) -> bool {
+        self.by_reader || self.by_person
+    }
 }
 
 /// A new verdict on a hit that was written before.

@@ -17,21 +17,22 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// How long nothing is heard before the server is asked whether it is there.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 
-/// Tells the other nodes, when the transaction commits.
-pub(super) async fn announce(tx: &mut Tx, deliveries: bool, dispatches: bool) -> Result<()> {
-    for (is_due, what) in [(deliveries, "deliveries"), (dispatches, "dispatches")] {
-        if is_due {
-            tx.rows("select pg_notify($1, $2)", vec![CHANNEL.into(), what.into()]).await?;
-        }
+/// Tells the nodes, when the transaction commits: of deliveries that are due, and of dispatches; of these all but a node
+/// that knows already, which may be nobody.
+pub(super) async fn announce(tx: &mut Tx, deliveries: bool, dispatches: Option<&str>) -> Result<()> {
+    let deliveries = deliveries.then(|| "deliveries".to_owned());
+    let dispatches = dispatches.map(|knows| format!("dispatches {knows}"));
+    for what in [deliveries, dispatches].into_iter().flatten() {
+        tx.rows("select pg_notify($1, $2)", vec![CHANNEL.into(), what.into()]).await?;
     }
     Ok(())
 }
 
 /// Listens until the store is closed.
-pub(super) fn start(reach: Reach, wakes: Wakes) {
+pub(super) fn start(reach: Reach, wakes: Wakes, own: String) {
     tokio::spawn(async move {
         while !reach.pool.is_closed() {
-            let heard = reach.pool.close_event().do_until(listen(&reach, &wakes)).await;
+            let heard = reach.pool.close_event().do_until(listen(&reach, &wakes, &own)).await;
             if let Ok(Err(fault)) = heard {
                 tracing::warn!(%fault, "cannot hear of other nodes' work; polling still finds it");
                 tokio::time::sleep(LISTEN_AGAIN).await;
@@ -40,7 +41,7 @@ pub(super) fn start(reach: Reach, wakes: Wakes) {
     });
 }
 
-async fn listen(reach: &Reach, wakes: &Wakes) -> sqlx::Result<()> {
+async fn listen(reach: &Reach, wakes: &Wakes, own: &str) -> sqlx::Result<()> {
     let mut listener = within(reach.answer_within, begin(reach)).await?;
     loop {
         let Ok(heard) = timeout(ASK_AFTER, listener.recv()).await else {
@@ -48,9 +49,10 @@ async fn listen(reach: &Reach, wakes: &Wakes) -> sqlx::Result<()> {
             within(reach.answer_within, listener.execute("select 1")).await?;
             continue;
         };
-        match heard?.payload() {
-            "deliveries" => wakes.deliveries.ring(),
-            _ => {
+        match heard?.payload().strip_prefix("dispatches") {
+            None => wakes.deliveries.ring(),
+            Some(knows) if knows.trim_start() == own => {}
+            Some(_) => {
                 wakes.dispatches.ring();
                 wakes.trials.ring();
             }

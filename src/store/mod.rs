@@ -9,7 +9,7 @@ mod connection;
 pub mod db;
 mod faults;
 mod files;
-mod schema;
+pub mod schema;
 mod tx;
 mod value;
 
@@ -82,6 +82,8 @@ pub mod statistics;
 
 pub mod retention;
 
+#[cfg(test)]
+mod explained;
 pub mod listed;
 mod listen;
 

@@ -316,7 +316,7 @@ impl Store {
         }
         self.wakes().deliveries.ring();
         if self.is_shared() {
-            self.transaction(|tx| Box::pin(async move { listen::announce(tx, true, false).await })).await?;
+            self.transaction(|tx| Box::pin(async move { listen::announce(tx, true, None).await })).await?;
         }
         Ok(changed)
     }
@@ -403,7 +403,7 @@ async fn cancel_bite(
     let told: Vec<Event> = told.collect();
     let is_owed = events::tell(tx, &told.iter().collect::<Vec<_>>()).await?;
     if tx.is_shared() {
-        listen::announce(tx, false, is_owed).await?;
+        listen::announce(tx, false, is_owed.then_some("")).await?;
     }
     Ok((rows.len() as u64, is_owed))
 }
@@ -411,31 +411,17 @@ async fn cancel_bite(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
     use crate::model::id::{MessageId, TenantId};
-    use crate::model::seal::MasterKey;
-    use crate::store::db::{ANSWER_WITHIN, Options, Sync};
+    use crate::store::explained::Explained;
 
     #[tokio::test]
     async fn looking_at_what_waits_reads_nothing_that_was_delivered() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            url: format!("sqlite:{}", folder.path().join("postback.db").display()),
-            content_dir: folder.path().join("content"),
-            holder: "test".into(),
-            handoff: 0,
-            master: MasterKey::new([7; 32]),
-            sync: Sync::Full,
-            answer_within: ANSWER_WITHIN,
-        };
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let store = Store::open(options, Clock::standing(now)).await.unwrap();
+        let explained = Explained::at(now).await;
         let check = async |filter: QueueFilter, index: &str| {
-            let sql: &'static str = format!("explain query plan {}", QUEUED.by(&filter)).leak();
             let mut values = values(&filter, now);
             values.extend([Vec::new().into(), (-1i64).into(), 100u32.into()]);
-            let steps = store.rows(sql, values).await.unwrap();
-            let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+            let steps = explained.steps(QUEUED.by(&filter), values).await;
             assert!(steps.first().is_some_and(|step| step.ends_with(index)), "{index}: {steps:#?}");
         };
         let all = || QueueFilter::all_of(Scope::Installation);

@@ -31,6 +31,8 @@ pub struct KeptReport {
     pub received_at: Timestamp,
     /// Its envelope sender; empty for the null sender.
     pub sender: String,
+    /// Whether who handed it in is believed about whose mail it was.
+    pub is_vouched: bool,
     /// The address that it names; empty when it names none.
     pub about: String,
     /// Why, when it tells, with the rule that decided.
@@ -159,19 +161,46 @@ impl Store {
         self.0.writer.write(Work::Report(Box::new(Arrived { report, settlement }))).await.map(drop)
     }
 
+    /// Deliveries that were handed over and whose report is waited for no more, the longest overdue first, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn unreported(&self, limit: u32) -> Result<Vec<Delivery>> {
+        const SQL: &str = "
+            select message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at
+            from deliveries
+            where state = 'handed_over' and due_at <= $1
+            order by due_at
+            limit $2";
+        self.rows(SQL, vec![self.now().into(), limit.into()]).await?.iter().map(deliveries::read).collect()
+    }
+
+    /// Makes the change that no report asks for: that none came.
+    ///
+    /// # Errors
+    /// `LostLease` when the delivery's state has moved since it was read. `Unavailable`.
+    pub async fn settle_unreported(&self, settlement: ReportSettlement) -> Result<()> {
+        let dispatches = self.wakes().dispatches.clone();
+        self.transaction(move |tx| Box::pin(async move { settle_alone(tx, &settlement).await })).await?;
+        dispatches.ring();
+        Ok(())
+    }
+
     /// Reports in the order in which they came, at most `limit`, without their content.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn reports(&self, filter: &ReportFilter, limit: u32) -> Result<Vec<KeptReport>> {
         const SQL: &str = "
-            select id, message_id, recipient, came_to, kind, received_at, sender, about, cause, effect, outcome, is_open
+            select id, message_id, recipient, came_to, kind, received_at, sender, is_vouched, about, cause, effect,
+                outcome, is_open
             from reports
             where id > $1 and (kind = $2 or $2 = '')
             order by id
             limit $3";
         const OPEN: &str = "
-            select id, message_id, recipient, came_to, kind, received_at, sender, about, cause, effect, outcome, is_open
+            select id, message_id, recipient, came_to, kind, received_at, sender, is_vouched, about, cause, effect,
+                outcome, is_open
             from reports
             where is_open and id > $1 and (kind = $2 or $2 = '')
             order by id
@@ -188,7 +217,8 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn reports_about(&self, id: DeliveryId) -> Result<Vec<KeptReport>> {
         const SQL: &str = "
-            select id, message_id, recipient, came_to, kind, received_at, sender, about, cause, effect, outcome, is_open
+            select id, message_id, recipient, came_to, kind, received_at, sender, is_vouched, about, cause, effect,
+                outcome, is_open
             from reports
             where message_id = $1 and recipient = $2
             order by id
@@ -202,8 +232,8 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn report(&self, id: ReportId) -> Result<Option<KeptReport>> {
         const SQL: &str = "
-            select id, message_id, recipient, came_to, kind, received_at, sender, about, cause, effect, outcome, is_open,
-                content
+            select id, message_id, recipient, came_to, kind, received_at, sender, is_vouched, about, cause, effect,
+                outcome, is_open, content
             from reports
             where id = $1";
         let Some(row) = self.row(SQL, vec![id.into()]).await? else { return Ok(None) };
@@ -243,8 +273,8 @@ impl Store {
 /// meanwhile. Their events and bearings are written with the batch's.
 pub(super) async fn insert(tx: &mut Tx, arrived: &[(usize, &Arrived)]) -> Result<Vec<usize>> {
     const KEEP: &str = "
-        insert into reports (id, message_id, recipient, came_to, kind, received_at, sender, about, cause, effect,
-            outcome, is_open, content)
+        insert into reports (id, message_id, recipient, came_to, kind, received_at, sender, is_vouched, about, cause,
+            effect, outcome, is_open, content)
         values";
     let (mut lost, mut rows) = (Vec::new(), Vec::new());
     // Always in one order, so that transactions do not wait for each other in a circle.
@@ -277,6 +307,15 @@ async fn apply(tx: &mut Tx, change: Option<&ReportChange>) -> Result<bool> {
         change.from.as_str().into(),
     ];
     Ok(tx.run(SQL, row).await? > 0)
+}
+
+/// Makes a change, and tells of it.
+async fn settle_alone(tx: &mut Tx, settlement: &ReportSettlement) -> Result<()> {
+    if !apply(tx, settlement.change.as_ref()).await? {
+        return Err(super::StoreError::LostLease);
+    }
+    address_history::bear(tx, [&settlement.bearing]).await?;
+    super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await.map(drop)
 }
 
 async fn rewrite(tx: &mut Tx, rejudged: Rejudged) -> Result<()> {
@@ -320,6 +359,7 @@ fn values(report: &KeptReport) -> Vec<Value> {
         report.kind.as_str().into(),
         report.received_at.into(),
         report.sender.as_str().into(),
+        report.is_vouched.into(),
         report.about.as_str().into(),
         report.cause.as_ref().map(json).into(),
         report.effect.as_str().into(),
@@ -339,6 +379,7 @@ fn read(row: &Row) -> Result<KeptReport> {
         kind: row.text("kind")?,
         received_at: row.time("received_at")?,
         sender: row.text("sender")?,
+        is_vouched: row.flag("is_vouched")?,
         about: row.text("about")?,
         cause: if has_cause { Some(row.json("cause")?) } else { None },
         effect: row.word("effect", Effect::from_word)?,

@@ -236,7 +236,7 @@ const OLD: &str = "
     select id, tenant_id, agent_id, agent_key, source, accepted_at, size_bytes, facts
     from messages
     where id < $1 and accepted_at < $2
-        and not exists (select 1 from deliveries where message_id = messages.id and state = 'queued')
+        and not exists (select 1 from deliveries where message_id = messages.id and state in ('queued', 'handed_over'))
         and not exists (
             select 1
             from events
@@ -315,28 +315,14 @@ fn first_id(at: Timestamp) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::model::seal::MasterKey;
-    use crate::store::db::{ANSWER_WITHIN, Options, Sync};
+    use crate::store::explained::Explained;
 
     #[tokio::test]
     async fn looking_for_what_is_old_reads_nothing_that_is_young() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            url: format!("sqlite:{}", folder.path().join("postback.db").display()),
-            content_dir: folder.path().join("content"),
-            holder: "test".into(),
-            handoff: 0,
-            master: MasterKey::new([7; 32]),
-            sync: Sync::Full,
-            answer_within: ANSWER_WITHIN,
-        };
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let store = Store::open(options, Clock::standing(now)).await.unwrap();
+        let explained = Explained::at(now).await;
         let check = async |sql: &str, values: Vec<Value>, search: &str| {
-            let sql: &'static str = format!("explain query plan {sql}").leak();
-            let steps = store.rows(sql, values).await.unwrap();
-            let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+            let steps = explained.steps(sql, values).await;
             assert!(steps.iter().any(|step| step.contains(search)), "{search}: {steps:#?}");
             assert!(!steps.iter().any(|step| step.contains("SCAN")), "{steps:#?}");
         };

@@ -1,8 +1,13 @@
 //! The schema, step by step. A step has the same number and name in both folders of `migrations`, and is never edited
 //! once it has shipped.
 
-use sqlx::SqlSafeStr;
+use std::path::{Path, PathBuf};
+
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqlSafeStr};
+
+use super::StoreError;
 
 /// One step of the schema: the same number and name in both folders. A shipped one is never edited.
 pub(super) struct SchemaStep {
@@ -48,6 +53,11 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     22 "verified_by" "0022_verified_by.sql",
     23 "ages" "0023_ages.sql",
     24 "webhook_versions" "0024_webhook_versions.sql",
+    25 "first_of_all" "0025_first_of_all.sql",
+    26 "hurries" "0026_hurries.sql",
+    27 "complaint_sources" "0027_complaint_sources.sql",
+    28 "handed_over" "0028_handed_over.sql",
+    29 "key_settings" "0029_key_settings.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.
@@ -58,6 +68,46 @@ pub(super) fn migrator(text: impl Fn(&SchemaStep) -> &'static str) -> Migrator {
     Migrator::with_migrations(SCHEMA.iter().map(migration).collect())
 }
 
+/// Looks whether a SQLite file, if there is one, is of no newer version; changes nothing.
+///
+/// # Errors
+/// `Corrupt` when it is; `Unavailable` when it cannot be read, or is no database.
+pub async fn check_file(path: &Path) -> Result<(), StoreError> {
+    const STEP: &str = "select max(version) from _sqlx_migrations";
+    if !path.exists() {
+        return Ok(());
+    }
+    // Nobody else has it open where there is no log beside it: then none needs to be made.
+    let has_log = log_of(path).exists();
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(!has_log);
+    let mut database = options.connect().await?;
+    let tables = "select count(*) from sqlite_master where name = '_sqlx_migrations'";
+    let is_ours = sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut database).await? > 0;
+    let step = match is_ours {
+        true => sqlx::query_scalar::<_, Option<i64>>(STEP).fetch_one(&mut database).await?,
+        false => None,
+    };
+    database.close().await?;
+    match step.filter(|step| SCHEMA.last().is_none_or(|last| *step > last.number)) {
+        Some(step) => Err(newer(step)),
+        None => Ok(()),
+    }
+}
+
+/// What a step that is not known here means.
+pub(super) fn newer(step: i64) -> StoreError {
+    StoreError::Corrupt(format!(
+        "it is of a newer Postback (step {step} of its schema is unknown here); start that version again, or restore the \
+         copy made before the upgrade"
+    ))
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::sqlite::SqlitePoolOptions;
@@ -65,6 +115,27 @@ mod tests {
 
     use super::*;
     use crate::model::id::EventId;
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_version_is_known_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postback.db");
+        assert!(check_file(&path).await.is_ok(), "there is none");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        pool.execute("create table another (id bigint)").await.unwrap();
+        assert!(check_file(&path).await.is_ok(), "it is not begun");
+        migrator(|step| step.sqlite).run(&pool).await.unwrap();
+        assert!(check_file(&path).await.is_ok());
+        let later = "update _sqlx_migrations set version = 9999 where version = 1";
+        pool.execute(later).await.unwrap();
+        pool.close().await;
+        let told = check_file(&path).await.unwrap_err().to_string();
+        assert!(told.contains("newer Postback (step 9999"), "{told}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        std::fs::write(&path, "no database at all, but a text").unwrap();
+        assert!(check_file(&path).await.is_err());
+    }
 
     #[tokio::test]
     async fn events_of_before_are_listed_in_the_order_of_their_ids() {

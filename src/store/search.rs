@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::db::{Result, Store, Tx};
-use super::messages;
 use super::value::{Row, Value};
+use super::{deliveries, messages};
 use crate::clock::Stopwatch;
-use crate::model::delivery::State;
+use crate::model::address::Address;
+use crate::model::delivery::{Delivery, State};
 use crate::model::id::{DeliveryId, MessageId, TenantId};
 use crate::model::message::{Message, Plan};
 use crate::model::search::{Search, Term, terms};
@@ -110,6 +111,44 @@ macro_rules! found {
 }
 
 impl Store {
+    /// The deliveries of all tenants to an address that were accepted since, the latest first, about 500 at most.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn written_to(&self, address: &Address, since: Timestamp) -> Result<Vec<Delivery>> {
+        const HEAD: &str = "
+            with asked (term, since) as (values";
+        const TAIL: &str = ")
+            select deliveries.message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at
+            from asked
+            join search_terms on search_terms.term = asked.term and search_terms.message_id >= asked.since
+            join deliveries on deliveries.message_id = search_terms.message_id
+            order by deliveries.message_id desc, recipient
+            limit 500";
+        // Those that have no terms yet.
+        const FRESH: &str = "
+            select message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at
+            from (
+                select message_id, recipient, tenant_id, agent_id, address, state, attempts, accepted_at, expires_at
+                from deliveries
+                where message_id > $1
+                order by message_id desc
+                limit $2) as newest
+            where lower(address) = $3";
+        let (since, reached) = (MessageId::first_at(since), self.searched_to().await?);
+        let fresh = self.rows(FRESH, vec![reached.into(), ADDRESSES_MAX.into(), address.folded().into()]).await?;
+        let tenants = self.rows("select id from tenants order by id limit 100000", vec![]).await?;
+        let tenants = tenants.iter().map(|row| row.id("id").map(TenantId::from_bytes));
+        let asked = |tenant| vec![Search::recipient(tenant, &address.to_string()).0.into(), since.into()];
+        let asked = tenants.map(|tenant| tenant.map(asked)).collect::<Result<_>>()?;
+        let found = self.lookup(HEAD, TAIL, asked).await?;
+        let mut found: Vec<Delivery> = found.iter().chain(&fresh).map(deliveries::read).collect::<Result<_>>()?;
+        found.retain(|delivery| delivery.address.folded() == address.folded());
+        found.sort_by_key(|delivery| std::cmp::Reverse(delivery.id));
+        found.dedup_by_key(|delivery| delivery.id);
+        Ok(found)
+    }
+
     /// A tenant's messages before `before` that a search means, newest first, at most `limit`.
     ///
     /// # Errors
@@ -330,13 +369,13 @@ async fn index(tx: &mut Tx, until: MessageId) -> Result<u32> {
         order by id
         limit $3";
     tx.run(BEGIN, vec![]).await?;
-    // One node at a time goes on from here.
+    // One node at a time goes on from here; the others have nothing to do meanwhile.
     let sql = match tx.is_shared() {
         false => "select value from installation where name = 'searched_to'",
-        true => "select value from installation where name = 'searched_to' for update",
+        true => "select value from installation where name = 'searched_to' for update skip locked",
     };
-    let row = tx.row(sql, vec![]).await?;
-    let reached = row.map_or(Ok(Vec::new()), |row| Ok::<_, super::StoreError>(cursor(&row.text("value")?)))?;
+    let Some(row) = tx.row(sql, vec![]).await? else { return Ok(0) };
+    let reached = cursor(&row.text("value")?);
     let rows = tx.rows(MESSAGES, vec![reached.into(), until.into(), BITE.into()]).await?;
     let found: Vec<Message> = rows.iter().map(messages::read).collect::<Result<_>>()?;
     let Some(last) = found.last().map(|message| message.id) else { return Ok(0) };

@@ -85,6 +85,27 @@ impl Store {
         self.rows(SQL, vec![tenant.into(), domain.into()]).await?.iter().map(read).collect()
     }
 
+    /// Whether mail of this author's domain is signed: for it, or for one above it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn signs_for(&self, tenant: TenantId, author: &str) -> Result<bool> {
+        const SQL: &str = "
+            select selector
+            from signing_keys
+            where tenant_id = $1 and domain = $2 and state = 'signing'
+            order by selector
+            limit 1";
+        let mut domain = author;
+        while domain.contains('.') {
+            if self.row(SQL, vec![tenant.into(), domain.into()]).await?.is_some() {
+                return Ok(true);
+            }
+            domain = domain.split_once('.').map_or("", |(_, above)| above);
+        }
+        Ok(false)
+    }
+
     /// Lets a key sign that waits or was retired; those of its algorithm that signed until now retire. Whether it did.
     ///
     /// # Errors

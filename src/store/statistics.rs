@@ -14,7 +14,7 @@ use super::value::{Row, Value};
 use super::writer::Together;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, TenantId};
-use crate::model::message::Fate;
+use crate::model::message::{Fate, Message};
 use crate::model::statistics::{Counts, Day, What};
 use crate::model::tenant::DailyLimits;
 use crate::model::time::Timestamp;
@@ -81,7 +81,7 @@ impl Share {
     /// Of transactions that no writer makes.
     pub(super) const COMMON: Share = Share(0);
     /// How many nodes are told apart; beyond that two may wait for each other now and then.
-    const NODES: u64 = 64;
+    const NODES: u64 = 4096;
     /// Writers of one node.
     const WRITERS: u64 = 8;
 
@@ -136,8 +136,9 @@ impl Store {
     }
 }
 
-/// Places of those that would pass a daily limit, when the others are accepted in their order. Whoever
-/// writes beside us for a tenant with a limit waits until we have committed, so that no limit is passed together.
+/// Places of those that would pass a daily limit, when the others are accepted in their order; the log is warned of what
+/// nears one. Whoever writes beside us for a tenant with a limit waits until we have committed, so that no limit is passed
+/// together.
 pub(super) async fn over_limit(tx: &mut Tx, arrived: &[(usize, &Together)]) -> Result<Vec<usize>> {
     let is_limited = |together: &&Together| together.terms.limits != DailyLimits::default();
     let limited: Vec<_> = arrived.iter().filter(|(_, together)| is_limited(together)).collect();
@@ -168,12 +169,22 @@ pub(super) async fn over_limit(tx: &mut Tx, arrived: &[(usize, &Together)]) -> R
             fits &= limit.is_none_or(|limit| *sent + count <= limit);
         }
         if fits {
+            let of_agent = sent.get(&of(Some(message.agent))).copied().unwrap_or(0);
+            warn_of(message, together.terms.limits.warning, of_agent, of_agent + count);
             limits.iter().for_each(|(key, _)| *sent.entry(*key).or_default() += count);
         } else {
             over.push(*at);
         }
     }
     Ok(over)
+}
+
+/// Tells the log when a mail agent's day comes to more than it is to be warned of.
+fn warn_of(message: &Message, warning: Option<u64>, before: u64, sent: u64) {
+    if let Some(warning) = warning.filter(|warning| before <= *warning && sent > *warning) {
+        let (tenant, agent) = (&message.tenant, &message.agent_key);
+        tracing::warn!(%tenant, agent, warning, sent, "a mail agent has sent more today than it is to be warned of");
+    }
 }
 
 /// Of a tenant, or of one of its mail agents, on a day.

@@ -3,6 +3,8 @@
 //! Owns those four tables. Every query that a caller can steer takes the tenant from the caller. The authentication key
 //! among an agent's settings is sealed.
 
+use std::collections::BTreeSet;
+
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
 use super::webhook_versions;
@@ -14,6 +16,7 @@ macro_rules! select_grant {
     ($rest:literal) => {
         concat!(
             "select credentials.id as credential_id, kind, digest, networks,
+                credentials.settings as credential_settings,
                 tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
                 tenants.settings as tenant_settings, tenants.created_at as tenant_created_at, tenants.updated_at,
                 agents.id, agents.key, agents.name, agents.settings, agents.created_at
@@ -125,6 +128,15 @@ impl Store {
     pub async fn tenant(&self, slug: &str) -> Result<Option<Tenant>> {
         let sql = "select id, slug, name, settings, created_at, updated_at from tenants where slug = $1";
         self.row(sql, vec![slug.into()]).await?.as_ref().map(read_tenant).transpose()
+    }
+
+    /// The tenant with this id.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn tenant_with_id(&self, id: TenantId) -> Result<Option<Tenant>> {
+        let sql = "select id, slug, name, settings, created_at, updated_at from tenants where id = $1";
+        self.row(sql, vec![id.into()]).await?.as_ref().map(read_tenant).transpose()
     }
 
     /// Adds a mail agent.
@@ -267,8 +279,8 @@ impl Store {
     /// `Conflict`, `Unavailable`.
     pub async fn add_credential(&self, credential: Credential) -> Result<()> {
         const SQL: &str = "
-            insert into credentials (id, tenant_id, agent_id, kind, name, digest, networks, created_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8)";
+            insert into credentials (id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let row = vec![
             credential.id.into(),
             credential.tenant.into(),
@@ -277,6 +289,7 @@ impl Store {
             credential.name.into(),
             credential.digest.as_slice().into(),
             json(&credential.networks).into(),
+            json(&credential.settings).into(),
             credential.created_at.into(),
         ];
         self.run(SQL, row).await.map(drop)
@@ -307,7 +320,7 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn credentials(&self, tenant: TenantId) -> Result<Vec<Credential>> {
         const SQL: &str = "
-            select id, tenant_id, agent_id, kind, name, digest, networks, created_at
+            select id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at
             from credentials
             where tenant_id = $1
             order by id
@@ -351,6 +364,7 @@ impl Store {
             digest: row.array("digest")?,
             kind: row.word("kind", kind_from)?,
             networks: row.json("networks")?,
+            settings: row.json("credential_settings")?,
             domains,
         }))
     }
@@ -383,6 +397,19 @@ async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Res
     let settings = settings_text(&agent.settings, agent.id, master);
     let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into()];
     tx.run(sql, row).await.map(drop)
+}
+
+/// Those of these mail agents that leave no address alone because of bounces.
+pub(super) async fn unwilling(tx: &mut Tx, agents: BTreeSet<AgentId>) -> Result<BTreeSet<AgentId>> {
+    let mut unwilling = BTreeSet::new();
+    for agent in agents {
+        let row = tx.row("select settings from agents where id = $1", vec![agent.into()]).await?;
+        let settings: Option<AgentSettings> = row.map(|row| row.json("settings")).transpose()?;
+        if settings.is_some_and(|settings| !settings.auto_suppress) {
+            unwilling.insert(agent);
+        }
+    }
+    Ok(unwilling)
 }
 
 /// Seals what was written before there was sealing. Run when the store is opened.
@@ -457,6 +484,7 @@ fn read_credential(row: &Row) -> Result<Credential> {
         name: row.text("name")?,
         digest: row.array("digest")?,
         networks: row.json("networks")?,
+        settings: row.json("settings")?,
         created_at: row.time("created_at")?,
     })
 }

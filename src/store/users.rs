@@ -129,13 +129,13 @@ impl Store {
         row.map(|row| read_user(&row, &self.0.master)).transpose()
     }
 
-    /// Users after `after`, by address, at most `limit`.
+    /// Users after `after`, of one tenant or of all, by address, at most `limit`.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>> {
-        let sql = select_users!("where email > $1 order by email limit $2");
-        let rows = self.rows(sql, vec![after.into(), limit.into()]).await?;
+    pub async fn users(&self, of: Option<TenantId>, after: &str, limit: u32) -> Result<Vec<User>> {
+        let sql = select_users!("where ($1 is null or tenant_id = $1) and email > $2 order by email limit $3");
+        let rows = self.rows(sql, vec![of.into(), after.into(), limit.into()]).await?;
         rows.iter().map(|row| read_user(row, &self.0.master)).collect()
     }
 
@@ -188,12 +188,22 @@ impl Store {
         .await
     }
 
-    /// Removes a user with their sessions; whether there was one.
+    /// Sets what a user, of one tenant or of all, may do from now on; whether there is one.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn remove_user(&self, email: &str) -> Result<bool> {
-        Ok(self.run("delete from users where email = $1", vec![email.into()]).await? > 0)
+    pub async fn set_role(&self, of: Option<TenantId>, email: &str, role: Role) -> Result<bool> {
+        let sql = "update users set role = $3 where email = $2 and ($1 is null or tenant_id = $1)";
+        Ok(self.run(sql, vec![of.into(), email.into(), role.as_str().into()]).await? > 0)
+    }
+
+    /// Removes a user, of one tenant or of all, with their sessions; whether there was one.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove_user(&self, of: Option<TenantId>, email: &str) -> Result<bool> {
+        let sql = "delete from users where email = $2 and ($1 is null or tenant_id = $1)";
+        Ok(self.run(sql, vec![of.into(), email.into()]).await? > 0)
     }
 
     /// Begins a session; one that `is_waiting` for the second factor opens nothing yet.

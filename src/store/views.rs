@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::db::{Result, Store};
 use super::deliveries::{self, Attempt};
 use super::dispatches::{DispatchStanding, read_standing};
+use super::messages::delivery_id;
 use super::value::Row;
 use super::{events, hits, messages};
 use crate::model::delivery::{Delivery, State};
@@ -85,6 +86,26 @@ impl Store {
             limit 1000";
         let rows = self.rows(SQL, vec![id.message.into(), id.recipient.into()]).await?;
         rows.iter().map(|row| Ok((row.small("number")?, read_attempt(row)?))).collect()
+    }
+
+    /// What the newest attempt met at a mail that waits to be tried again, and at which mail; of those to this domain, or
+    /// of all where none is named.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn latest_deferral(&self, domain: Option<&str>) -> Result<Option<(DeliveryId, Attempt)>> {
+        const SQL: &str = "
+            select attempts.message_id, attempts.recipient, attempts.started_at, attempts.ended_at, attempts.route,
+                attempts.peer, attempts.tls, attempts.outcome, attempts.code, attempts.diagnostic, attempts.rule,
+                attempts.dialogue
+            from deliveries
+            join attempts on attempts.message_id = deliveries.message_id and attempts.recipient = deliveries.recipient
+                and attempts.number = deliveries.attempts
+            where deliveries.state = 'queued' and deliveries.attempts > 0 and ($1 = '' or deliveries.domain = $1)
+            order by attempts.ended_at desc
+            limit 1";
+        let row = self.row(SQL, vec![domain.unwrap_or_default().into()]).await?;
+        row.map(|row| Ok((delivery_id(&row)?, read_attempt(&row)?))).transpose()
     }
 
     /// A delivery's events, in order, at most 1,000.

@@ -14,7 +14,7 @@ use crate::model::id::{EventId, TenantId, WebhookId};
 use crate::model::notice::notice;
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
-use crate::model::webhook::{DispatchNext, DispatchState};
+use crate::model::webhook::DispatchNext;
 use crate::model::webhook_health::{Failure, Health, News, PROBE};
 
 /// The word for a dispatch that its receiver will never take.
@@ -140,7 +140,7 @@ fn take(health: &mut Health, settlement: &DispatchSettlement) -> Option<(News, T
     let failure = Failure {
         at: settlement.at,
         error,
-        exhausts: settlement.next == DispatchNext::Ends(DispatchState::Exhausted),
+        given_up: settlement.given_up_beside + u32::from(settlement.is_given_up()),
         wish: settlement.wish,
     };
     let news = health.failed(failure);
@@ -189,7 +189,8 @@ async fn begin(tx: &mut Tx, id: WebhookId) -> Result<()> {
     tx.run(SQL, vec![id.into()]).await.map(drop)
 }
 
-async fn load(tx: &mut Tx, ids: impl Iterator<Item = WebhookId>) -> Result<HashMap<WebhookId, Health>> {
+/// How these fare, held until the transaction ends; ids in order, so that two cannot wait for each other.
+pub(super) async fn load(tx: &mut Tx, ids: impl Iterator<Item = WebhookId>) -> Result<HashMap<WebhookId, Health>> {
     const HEAD: &str = "with wanted (id) as (values";
     macro_rules! tail {
         ($lock:literal) => {

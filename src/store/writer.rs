@@ -8,6 +8,7 @@
 
 mod batch;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use super::statistics::{Share, Tally};
 use super::{address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics};
 use crate::clock::Clock;
 use crate::model::event::Event;
+use crate::model::id::WebhookId;
 use crate::model::message::{Letter, Plan};
 use crate::model::retry::LEASE;
 use crate::model::seal::MasterKey;
@@ -35,7 +37,7 @@ use crate::model::webhook::DispatchId;
 const WAITING_MAX: usize = 4096;
 /// How often one work may lose against others before it is refused.
 const DEADLOCKS_MAX: u32 = 5;
-/// Writers of a PostgreSQL store, whose commits can overlap. SQLite has one.
+/// Writers of a PostgreSQL store, whose commits can overlap when each is worth it. SQLite has one.
 const POSTGRES_WRITERS: usize = 4;
 
 /// One thing to write.
@@ -170,9 +172,7 @@ pub(super) struct Ground {
 async fn run(ground: Ground, gathering: Arc<Mutex<Gathering>>, fail: Arc<watch::Sender<bool>>) {
     let mut batch = Vec::new();
     loop {
-        if !gathering.lock().await.gather(&mut batch).await {
-            return;
-        }
+        let Some(under_way) = gathering.lock().await.gather(&mut batch).await else { return };
         let (works, answers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|arrival: Arrival| (arrival.work, arrival.answer)).unzip();
         let results = commit(&ground, works).await;
@@ -180,6 +180,7 @@ async fn run(ground: Ground, gathering: Arc<Mutex<Gathering>>, fail: Arc<watch::
         for (result, answer) in results.into_iter().zip(answers) {
             let _ = answer.send(result);
         }
+        drop(under_way);
         if sync_failed {
             tracing::error!("a commit could not be synced; nothing more will be acknowledged");
             fail.send_replace(true);
@@ -240,16 +241,16 @@ struct Written {
     /// Places of arrivals that would pass a daily limit; nothing of them was written.
     over: Vec<usize>,
     has_due_deliveries: bool,
-    has_due_dispatches: bool,
+    /// Webhooks that dispatches are owed to which somebody has to look for.
+    owes: HashSet<WebhookId>,
     handed: Vec<DispatchId>,
     has_notices: bool,
 }
 
 impl Written {
     fn at(at: Timestamp) -> Self {
-        let (lost, over, handed) = Default::default();
-        let (has_due_deliveries, has_due_dispatches, has_notices) = (false, false, false);
-        Self { at, lost, over, has_due_deliveries, has_due_dispatches, handed, has_notices }
+        let (lost, over, owes, handed) = Default::default();
+        Self { at, lost, over, has_due_deliveries: false, owes, handed, has_notices: false }
     }
 
     fn announce(self, Ground { wakes, handoff, .. }: &Ground, works: usize) -> Vec<Result<Timestamp>> {
@@ -257,7 +258,7 @@ impl Written {
         if self.has_due_deliveries {
             wakes.deliveries.ring();
         }
-        if self.has_due_dispatches {
+        if handoff.wants_any(&self.owes) {
             wakes.dispatches.ring();
         }
         if self.has_notices {
@@ -302,7 +303,7 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(&notices)
         .collect();
     let told = events::insert(&mut tx, &all, &mut tally, ground.handoff.hands(written.at).as_ref()).await?;
-    written.has_due_dispatches = told.owes;
+    written.owes = told.owes;
     written.handed = told.handed;
     let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
     let letters = letters.chain(reported.iter().filter_map(|arrived| arrived.settlement.letter.as_ref()));
@@ -310,7 +311,9 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         send(&mut tx, letters.filter(|letter| letter.event.is_none_or(|event| told.new.contains(&event)))).await?;
     tally.write(&mut tx, ground.share).await?;
     if tx.is_shared() {
-        super::listen::announce(&mut tx, written.has_due_deliveries, written.has_due_dispatches).await?;
+        // What is owed to webhooks of which this node has enough the others may take.
+        let owes = (!written.owes.is_empty()).then(|| ground.handoff.holder());
+        super::listen::announce(&mut tx, written.has_due_deliveries, owes).await?;
     }
     tx.commit().await?;
     Ok(written)

@@ -21,10 +21,14 @@ const HOSTS_MAX: usize = 10_000;
 /// The pairs of single hosts, by name in lower case.
 pub(super) type Pairs = HashMap<String, Arc<CertifiedKey>>;
 
+/// A host as its pair is known: in lower case, without its port.
+pub fn name(host: &str) -> String {
+    host.split(':').next().unwrap_or_default().to_ascii_lowercase()
+}
+
 /// Where the pair of a host stands: its certificate, its key. The host's port, if it has one, does not matter.
 pub fn place(data_folder: &Path, host: &str) -> (PathBuf, PathBuf) {
-    let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    let folder = folder(data_folder).join(name);
+    let folder = folder(data_folder).join(name(host));
     (folder.join("certificate.pem"), folder.join("key.pem"))
 }
 

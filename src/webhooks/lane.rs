@@ -13,7 +13,7 @@ use super::gate::{Gates, Pass};
 use super::{Counters, Parts};
 use crate::egress::Identity;
 use crate::model::delivery::Lease;
-use crate::model::id::WebhookId;
+use crate::model::id::{EventId, WebhookId};
 use crate::model::queue::Mark;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{self, DispatchId, DispatchNext, DispatchState, Post, Webhook};
@@ -192,14 +192,21 @@ impl Dispatches {
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let sent = webhook_attempt::digest(&signing, content_type.chain(headers), &request.body);
         let trace = trace(webhook, &answer, together.len(), sent);
+        let ids: Vec<EventId> = together.iter().map(|dispatch| dispatch.id.event).collect();
         let settle = |(place, dispatch): (usize, LeasedDispatch)| {
-            let settlement = settlement(&dispatch, &answer, started_at, at, trace.clone());
+            let trace = placed(trace.clone(), place, &ids, attempt.number);
+            let settlement = settlement(&dispatch, &answer, started_at, at, trace);
             let (outcome, _) = outcome(&settlement);
             tell(&dispatch, &answer, outcome);
             // One request shows one thing, however many events went in it.
             DispatchSettlement { bears: settlement.bears && place == 0, ..settlement }
         };
-        together.into_iter().enumerate().map(settle).collect()
+        let mut settlements: Vec<_> = together.into_iter().enumerate().map(settle).collect();
+        if let [first, others @ ..] = settlements.as_mut_slice() {
+            let given_up = others.iter().filter(|other| other.is_given_up()).count();
+            first.given_up_beside = u32::try_from(given_up).unwrap_or(u32::MAX);
+        }
+        settlements
     }
 
     /// When this lane should look again.
@@ -272,6 +279,7 @@ fn settlement(
         wish,
         trace,
         bears: !dispatch.event.is_test,
+        given_up_beside: 0,
     }
 }
 
@@ -295,6 +303,7 @@ fn trace(webhook: &Webhook, answer: &Answer, together: usize, sent: String) -> T
         peer: answer.peer.map_or(String::new(), |peer| peer.to_string()),
         is_reused: answer.is_reused,
         tls: answer.tls.clone(),
+        is_exception: answer.is_hidden,
         phases: Phases {
             dns: timings.dns.map(micros),
             connect: timings.connect.map(micros),
@@ -308,6 +317,16 @@ fn trace(webhook: &Webhook, answer: &Answer, together: usize, sent: String) -> T
         body: String::from_utf8_lossy(body).replace('\0', "\u{fffd}"),
         together: u32::try_from(together).ok().filter(|count| *count > 1),
         sent,
+        ..Trace::default()
+    }
+}
+
+/// The trace of one that went with others: the first names them all, and they it, so that the request can be made again.
+fn placed(trace: Trace, place: usize, ids: &[EventId], attempt: u32) -> Trace {
+    match (place, ids) {
+        (0, [_, others @ ..]) => Trace { followed_by: others.to_vec(), ..trace },
+        (_, [first, ..]) => Trace { led_by: Some((*first, attempt)), ..trace },
+        (_, []) => trace,
     }
 }
 

@@ -59,7 +59,7 @@ const ENOUGH_EACH: usize = 16;
 const WAITING_MAX: usize = 4096;
 /// Tests posted at once.
 const TRIALS_AT_ONCE: usize = 16;
-/// How often there is a look for replays when nothing is heard of any.
+/// How often there is a look for replays, and for what is to be let go, when nothing is heard of any.
 const REPLAYS_LOOK: Duration = Duration::from_secs(5);
 
 /// How hard webhooks are posted to.
@@ -200,16 +200,25 @@ fn start_lane(
     Worker::start(dispatches, parts.clock.clone(), bounds, wake, handed)
 }
 
-/// Queues what replays ask for, bite by bite, for ever.
+/// Queues what replays ask for, and lets go what waits for webhooks that were enabled, bite by bite, for ever.
 async fn replay(store: Store, clock: Clock) {
     let mut turn = None;
     loop {
         let now = clock.now();
+        let look = now + REPLAYS_LOOK;
         let next = match store.advance_replays(&mut turn).await {
-            Ok(next) => next.unwrap_or(now + REPLAYS_LOOK).min(now + REPLAYS_LOOK),
+            Ok(next) => next.unwrap_or(look).min(look),
             Err(fault) => {
                 tracing::warn!(%fault, "replays do not advance; trying again");
-                now + REPLAYS_LOOK
+                look
+            }
+        };
+        let next = match store.let_go_more().await {
+            Ok(let_go) if let_go.has_more => now,
+            Ok(_) => next,
+            Err(fault) => {
+                tracing::warn!(%fault, "what waits for enabled webhooks is not let go; trying again");
+                next
             }
         };
         tokio::select! {

@@ -2,7 +2,7 @@
 // mail that wants to run. Begins where `story.mjs` ended.
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { base, context, end, look, lookInTheDark, menu, page, person, post, send, signIn, toTab, until } from './browser.mjs';
+import { base, browser, context, end, look, lookInTheDark, lookOnATelephone, menu, page, person, post, routes, send, signIn, toTab, until } from './browser.mjs';
 import { hostile } from './hostile.mjs';
 
 // Whoever looks after the installation chooses the tenant.
@@ -13,7 +13,7 @@ const enter = async () => {
 };
 await signIn();
 await page.getByRole('heading', { name: 'Tenants' }).waitFor();
-await look('tenants');
+await look('tenants', { closely: true });
 await enter();
 
 // Where is that mail? By recipient, by words of its subject, by tag, by id, by Message-ID, by status and date.
@@ -62,7 +62,7 @@ await lookInTheDark('message-dark');
 for (const view of ['Text', 'Source', 'Header', 'Tracking']) {
   await page.getByRole('link', { name: view, exact: true }).click();
   await page.locator(`nav.tabs a[aria-current]:has-text("${view}")`).waitFor();
-  await look(`message-${view.toLowerCase()}`, { picture: view === 'Tracking' });
+  await look(`message-${view.toLowerCase()}`);
 }
 await page.getByRole('cell', { name: 'https://example.com/a?b=1&c=2', exact: true }).waitFor();
 await page.locator('.diff .is').first().waitFor();
@@ -101,6 +101,80 @@ await page.getByRole('link', { name: 'What happened to it' }).click();
 await until(async () => (await page.getByText('Pixel loaded').count()) > 0 && (await page.getByText('Link followed').count()) > 0);
 await look('message-opened', { picture: false });
 
+// By keyboard alone. Keys are for what is outside of fields, without Ctrl, Alt and Meta.
+const press = async (...keys) => { for (const key of keys) await page.keyboard.press(key); };
+const focused = () => page.evaluate(() => document.activeElement.closest('tr, li, [data-keys]')?.innerText ?? document.activeElement.name ?? '');
+const keys = page.getByRole('dialog', { name: 'Keys' });
+await press('?');
+await keys.waitFor();
+await look('keys', { closely: true });
+await press('g', 'm', 'Escape');
+await keys.waitFor({ state: 'hidden' });
+await page.getByRole('button', { name: 'Keys' }).focus();
+await press('Enter', 'Escape');
+await keys.waitFor({ state: 'hidden' });
+assert.match(await focused(), /^Keys/, 'the focus is where it was');
+await press('g', 'm');
+await page.getByRole('heading', { name: 'Messages' }).waitFor();
+const search = page.getByRole('searchbox');
+await search.focus();
+await page.keyboard.type('g?o/jk');
+assert.equal(await search.inputValue(), 'g?o/jk');
+await press('Escape', 'g', 'o');
+await page.getByRole('heading', { name: 'Overview' }).waitFor();
+await press('/');
+await page.getByRole('heading', { name: 'Messages' }).waitFor();
+await press('Escape', '/');
+await page.keyboard.type('welcome');
+await press('Enter');
+await page.waitForURL(/q=welcome/);
+await press('j');
+const [first, second] = await page.locator('table.messages tbody tr').allInnerTexts();
+assert.equal(await focused(), first);
+assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none', 'where one is can be seen');
+await press('j');
+assert.equal(await focused(), second);
+for (const held of ['Control', 'Alt', 'Meta', 'Shift']) await press(`${held}+k`);
+assert.equal(await focused(), second, 'keys that are held with others are the browser\'s');
+await press('k', 'ArrowDown', 'ArrowUp');
+assert.equal(await focused(), first);
+await press('Enter');
+await page.locator('nav.tabs a[aria-current]:has-text("HTML")').waitFor();
+await press('l');
+await page.locator('nav.tabs a[aria-current]:has-text("Text")').waitFor();
+await press('h');
+await page.locator('nav.tabs a[aria-current]:has-text("HTML")').waitFor();
+await press('u');
+await page.getByRole('heading', { name: 'Messages' }).waitFor();
+await press('Escape', 'g', 'i');
+await page.getByRole('heading', { name: 'Inbox' }).waitFor();
+for (const number of [0, 1]) {
+  await press('j', 'Enter');
+  await page.locator('.mailbox li').nth(number).locator('a[aria-current]').waitFor();
+}
+// Who wants none of it switches it off, and it stays off.
+await page.getByRole('button', { name: 'Keys' }).click();
+await keys.getByLabel('Single keys do this').uncheck();
+await press('Escape');
+await page.reload();
+await press('g', 'm', '?', 'j');
+await page.getByRole('heading', { name: 'Inbox' }).waitFor();
+assert.ok(!(await keys.isVisible()));
+await page.getByRole('button', { name: 'Keys' }).click();
+await keys.getByLabel('Single keys do this').check();
+await keys.getByRole('button', { name: 'Close' }).click();
+
+// And without any script: found, opened, sent again.
+const plain = await (await browser.newContext({ javaScriptEnabled: false, storageState: await context.storageState() })).newPage();
+await plain.goto(`${base}/console/default/messages`);
+assert.ok(!(await plain.getByRole('button', { name: 'Keys' }).isVisible()));
+await plain.getByRole('searchbox').fill('order 1001');
+await plain.getByRole('searchbox').press('Enter');
+await plain.locator('table.messages a').first().click();
+await plain.getByRole('button', { name: 'Send again' }).click();
+await plain.getByText('Sent again; this is the new message.').waitFor();
+await plain.context().close();
+
 // Figures of the last hour, day, week and month.
 await menu('Overview');
 for (const span of ['Hour', 'Week', 'Month', 'Day']) {
@@ -118,6 +192,7 @@ await look('activity');
 // A report that nobody but a person understands: looked at, and closed.
 await page.getByRole('link', { name: /^\d{4}-/ }).first().click();
 await page.getByText('Back soon.').waitFor();
+const report = page.url().split('/').at(-1);
 await look('report');
 await page.getByRole('button', { name: 'Close' }).click();
 await page.getByText('None. Reports that are understood').waitFor();
@@ -180,7 +255,7 @@ await toTab('Domains');
 await page.getByLabel('Domain', { exact: true }).fill('Shop.Example.com');
 await page.getByRole('button', { name: 'Add' }).click();
 await page.getByText('Added shop.example.com.').waitFor();
-await look('domains', { picture: false });
+await look('domains');
 await page.getByRole('link', { name: 'shop.example.com' }).click();
 await page.getByRole('heading', { name: 'shop.example.com', exact: true }).waitFor();
 await page.getByText('._domainkey.shop.example.com').first().waitFor();
@@ -195,6 +270,32 @@ await page.getByRole('button', { name: 'Save' }).click();
 await page.getByText('Saved.').waitFor();
 assert.equal(await page.getByLabel('Hosts whose links').inputValue(), 'apps.example.com\n*.example.net');
 await look('agent-settings');
+
+// What tracking would change of a mail that is not sent yet, what it would leave alone, and why.
+await toTab('Tracking');
+const tracked = page.locator('#tracked');
+const looksAt = async (kind, content, link) => {
+  await page.getByRole('radio', { name: kind }).check();
+  await page.getByLabel('HTML or mail').fill(content);
+  await page.getByRole('button', { name: 'Look' }).click();
+  await tracked.getByRole('cell', { name: link, exact: true }).first().waitFor();
+};
+const both = '<p><a href="https://shop.example.org/order">Order</a> <a href="https://apps.example.com/get">App</a></p>';
+await looksAt('HTML', both, 'https://shop.example.org/order');
+const left = page.locator('table', { has: page.getByRole('columnheader', { name: 'Why' }) });
+await left.getByRole('cell', { name: 'https://apps.example.com/get', exact: true }).waitFor();
+assert.match(await page.locator('.diff .is').last().textContent(), /App<\/a><\/p>.*<img /);
+assert.equal(await page.getByLabel('HTML or mail').inputValue(), both);
+await look('tracking', { closely: true });
+await looksAt('A whole mail', `Subject: x\nContent-Type: text/html\n\n${both}`, 'https://shop.example.org/order');
+await page.getByRole('radio', { name: 'A template' }).check();
+await page.getByLabel('Data').fill('{"name": "Ann", "city": "Ghent"}');
+await page.getByRole('button', { name: 'Look' }).click();
+await page.locator('.diff .is', { hasText: 'Hello Ann of Ghent' }).waitFor();
+await page.getByRole('radio', { name: 'HTML' }).check();
+await page.getByLabel('HTML or mail').fill('');
+await page.getByRole('button', { name: 'Look' }).click();
+await page.getByText('There is nothing to look at.').waitFor();
 
 // Operations: what waits, stopped and let go.
 await menu('Operations');
@@ -259,7 +360,7 @@ await page.getByRole('navigation', { name: 'Own' }).getByRole('link', { name: pe
 await look('account');
 await page.getByRole('button', { name: 'Set up' }).click();
 const secret = (await page.locator('#secret').textContent()).trim();
-await look('second-factor');
+await look('second-factor', { closely: true });
 await page.getByLabel('Code').fill('000000');
 await page.getByRole('button', { name: 'Switch on' }).click();
 await page.getByText('This is not the code of that secret.').waitFor();
@@ -272,7 +373,7 @@ const [recovery] = (await page.locator('#codes').textContent()).trim().split('\n
 await page.getByRole('button', { name: 'Sign out' }).click();
 await signIn();
 await page.getByLabel('Code').waitFor();
-await look('sign-in-code');
+await look('sign-in-code', { closely: true });
 assert.equal((await context.request.get(`${base}/console/default/messages`, { maxRedirects: 0 })).headers().location, '/console/sign-in/code');
 await page.getByLabel('Code').fill(codeAt(secret, now));
 await page.getByRole('button', { name: 'Go on' }).click();
@@ -288,21 +389,33 @@ await page.getByRole('button', { name: 'Make a link' }).click();
 await page.getByText('Pass this link on; it works once.').waitFor();
 await look('people');
 
-// On a telephone, each page fits; by keyboard alone one gets to the content.
-await page.setViewportSize({ width: 360, height: 740 });
+// Each page there is.
+await page.goto(`${base}/console/default/`);
+await toTab('Domains');
+await page.getByLabel('Domain', { exact: true }).fill('shop.example.com');
+await page.getByRole('button', { name: 'Add' }).click();
+await page.getByText('Added shop.example.com.').waitFor();
 await page.goto(`${base}/console/default/agents`);
-const agent = /agents\/([0-9a-f]{16})/.exec(await page.content())[0];
-await page.goto(`${base}/console/default/${agent}/webhooks`);
-const webhook = /webhooks\/wh_[0-9a-f]+/.exec(await page.content())[0];
-const tabs = ['setup', 'domains', 'domains/shop.example.com', 'webhooks', 'webhooks/new', webhook, `${webhook}/log`, 'templates', 'templates/welcome', 'suppressions', 'settings'];
-const pages = ['', 'inbox', 'messages', `messages/${id}`, `messages/${id}?view=tracking`, 'activity', 'agents', 'operations', 'operations/queue', 'nowhere', '../people', '../account', '../sign-in'];
-const shot = { '': 'overview', messages: 'messages', [`messages/${id}`]: 'message', [`${agent}/${webhook}`]: 'webhook' };
-for (const path of [...pages, ...tabs.map((tab) => `${agent}/${tab}`)]) {
-  await page.goto(`${base}/console/default/${path}`);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  assert.ok(overflow <= 0, `${path} is ${overflow} px too wide`);
-  await look(`phone-${shot[path] ?? path}`, { picture: path in shot });
+const agent = /agents\/(2d6f\.[0-9a-f]{16})/.exec(await page.content())[1];
+await page.goto(`${base}/console/default/agents/${agent}/webhooks`);
+const webhook = /wh_[0-9a-f]+/.exec(await page.content())[0];
+await page.goto(`${base}/console/default/agents/${agent}/webhooks/${webhook}/log`);
+const event = /log\/(evt_[0-9a-f]+)/.exec(await page.content())[1];
+const things = { agent, webhook, event, report, message: id, template: 'welcome', domain: 'shop.example.com' };
+const shot = { '': 'overview', messages: 'messages', 'messages/{message}': 'message', 'agents/{agent}/webhooks/{webhook}': 'webhook' };
+for (const route of JSON.parse(routes)) {
+  const answer = await page.goto(`${base}/console/default/${route.replace(/\{(\w+)\}/g, (_, name) => things[name])}`);
+  assert.equal(answer.status(), 200, route);
+  await look(route, { picture: false, closely: true });
+  if (route in shot) await lookOnATelephone(`phone-${shot[route]}`);
 }
+for (const path of ['default/nowhere', 'sign-in', 'people', 'account', '']) {
+  await page.goto(`${base}/console/${path}`);
+  await look(path, { picture: false, closely: true });
+}
+
+// On a telephone there is a menu, and by keyboard alone one gets to the content.
+await page.setViewportSize({ width: 360, height: 740 });
 await page.goto(`${base}/console/default/`);
 await page.getByRole('button', { name: 'Menu' }).click();
 await menu('Messages');

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
-import { base, context, end, invitation, look, lookInTheDark, menu, page, person, post, send, signIn, toTab, until } from './browser.mjs';
+import { away, base, context, end, invitation, look, lookInTheDark, menu, page, person, post, send, signIn, toTab, until } from './browser.mjs';
 
 // Keeps what arrives; answers 200, or what it is told to.
 const received = [];
@@ -23,7 +23,7 @@ const hook = `http://127.0.0.1:${receiver.address().port}/hook`;
 // Nobody gets in without a session.
 await page.goto(`${base}/console/`);
 await page.getByRole('button', { name: 'Sign in' }).waitFor();
-await look('sign-in');
+await look('sign-in', { closely: true });
 await page.getByLabel('Mail address').fill(person.email);
 await page.getByLabel('Password').fill('no password of hers');
 await page.getByRole('button', { name: 'Sign in' }).click();
@@ -31,7 +31,7 @@ await page.getByText('The address or the password is wrong.').waitFor();
 
 // The invitation works once.
 await page.goto(base + invitation);
-await look('join');
+await look('join', { closely: true });
 await page.getByLabel('Name').fill(person.name);
 await page.getByLabel('Mail address').fill(person.email);
 await page.getByLabel('Password').fill(person.password);
@@ -44,6 +44,29 @@ await look('overview-new');
 await page.getByRole('button', { name: 'Sign out' }).click();
 await signIn();
 await page.getByRole('heading', { name: 'Overview' }).waitFor();
+
+// By plain HTTP under a name that is not this machine's: it works, and each page says that others can read along.
+await page.goto(`${away}/console/`);
+await page.getByText('Others can read this.').waitFor();
+await signIn(away);
+await page.getByRole('heading', { name: 'Overview' }).waitFor();
+await page.getByText('Others can read this.').waitFor();
+await page.locator('.exposed summary').click();
+await look('exposed', { closely: true });
+const cookies = await context.cookies(away);
+assert.deepEqual(cookies.map(({ name, secure, httpOnly, sameSite }) => [name, secure, httpOnly, sameSite]), [['postback', false, true, 'Lax']]);
+await toTab('Setup');
+await page.getByRole('button', { name: 'Copy' }).first().click();
+await page.getByRole('button', { name: 'Copied' }).waitFor();
+await menu('Messages');
+await page.getByRole('searchbox').focus();
+await page.keyboard.press('Control+V');
+assert.match(await page.getByRole('searchbox').inputValue(), /^curl http/);
+await page.getByRole('button', { name: 'Sign out' }).click();
+await page.getByRole('button', { name: 'Sign in' }).waitFor();
+assert.deepEqual(await context.cookies(away), []);
+await page.goto(`${base}/console/`);
+assert.equal(await page.getByText('Others can read this.').count(), 0);
 
 // From the left panel, select Mail Agents and select a Mail Agent.
 await menu('Mail Agents');
@@ -83,6 +106,8 @@ await page.getByRole('button', { name: 'Preview' }).click();
 await page.getByRole('heading', { name: 'What would be posted' }).waitFor();
 assert.match(await page.locator('#tested pre').textContent(), /"type":"email\.bounced"/);
 assert.equal(received.length, 0, 'a look sends nothing');
+const shown = (await page.locator('#tested pre').textContent()).split('\n\n').at(-1);
+assert.equal((await sendsTest('Hard bounced')).body.toString(), shown, 'what was shown is what is sent');
 const draft = await sendsTest('Soft bounced');
 const offered = await page.locator('#signed-with').textContent();
 assert.equal(signature(draft), hmac(offered, draft.body));

@@ -107,6 +107,8 @@ pub fn crowd(seed: u64, count: usize) -> Vec<Plan> {
         ("gateway burst", gateway_burst),
         ("slow scanner", slow_scanner),
         ("office of thirty", office),
+        ("office at once", office_at_once),
+        ("gateway, a link each", gateway_of_all),
         ("vpn", vpn),
         ("fast person", fast_person),
         ("webmail", webmail),
@@ -117,7 +119,7 @@ pub fn crowd(seed: u64, count: usize) -> Vec<Plan> {
     for (number, (model, plan)) in MODELS.iter().enumerate() {
         for place in 0..count {
             // Thirty colleagues share an address, everybody else has their own.
-            let low = if *model == "office of thirty" { place / 30 } else { place };
+            let low = if model.starts_with("office") { place / 30 } else { place };
             let home = [10, number as u8, low as u8, 9];
             plan(&mut Copy { plans: &mut plans, reader, model, home }, &mut dice);
             reader += 1;
@@ -217,6 +219,18 @@ fn office(copy: &mut Copy, dice: &mut Dice) {
     let opened = dice.between(5_000, 7_200_000);
     copy.hit(Who::Person, opened, None, OUTLOOK);
     copy.hit(Who::Person, opened + dice.between(3_000, 600_000), Some(dice.between(0, 6) as u16), EDGE);
+}
+
+/// What concerns all of an office: its people, who read in browsers of one version, follow the link within minutes.
+fn office_at_once(copy: &mut Copy, dice: &mut Dice) {
+    let opened = dice.between(15_000, 300_000);
+    copy.hit(Who::Person, opened, None, EDGE);
+    copy.hit(Who::Person, opened + dice.between(3_000, 60_000), Some(dice.between(0, 3) as u16), EDGE);
+}
+
+/// One address looks at a link of everybody's mail, soon after it came, dressed as a browser.
+fn gateway_of_all(copy: &mut Copy, dice: &mut Dice) {
+    copy.hit(Who::Scanner, dice.between(10_000, 50_000), Some(0), CHROME).ip = [10, 147, 0, 9];
 }
 
 fn vpn(copy: &mut Copy, dice: &mut Dice) {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::agent::{Agent, command, get, printed, run};
 use crate::support::engines::on_both_engines;
+use crate::support::port;
 
 #[test]
 fn a_first_run_needs_no_settings_and_shows_its_credentials_once() {
@@ -97,11 +98,46 @@ fn check_config_shows_what_holds_and_why() {
     refused("admin.address=127.0.0.1:8080", "127.0.0.1:8080 is named for two doors");
     refused("tls.certificate=nowhere.pem", "tls needs both `certificate` and `key`");
     refused("geoip.databases=nowhere.mmdb", "nowhere.mmdb");
+    refused("admin.address=192.0.2.1:9080", "admin.address: listen on 192.0.2.1:9080: Cannot assign requested address");
+    refused("data=/dev/null/data", "data: the folder /dev/null/data cannot be made: /dev/null is not a folder");
     refused("master_key=short", "master_key: it must be the base64 of 32 bytes");
 
     let public = ["check-config", "--set", "admin.address=0.0.0.0:9080"];
     assert!(run(folder.path(), &public).status.success());
     assert_eq!(run(folder.path(), &[&public[..], &["--strict"]].concat()).status.code(), Some(2));
+}
+
+#[test]
+fn a_variable_that_nobody_reads_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(folder.path()).arg("check-config").env("POSTBACK_DELIVER_MODE", "mx").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && told.contains("did you mean `POSTBACK__DELIVER__MODE`?"), "{told}");
+}
+
+#[test]
+fn why_says_that_nobody_answers_and_what_was_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = port::free();
+    let settings = format!(
+        "hostname = 'mail.tests.example'\nhttp.address = '127.0.0.1:0'\nadmin.address = '127.0.0.1:0'\n\
+         tracking.base_url = 'http://127.0.0.1:1'\n[deliver]\nmode = 'smarthost'\n[deliver.smarthost]\n\
+         host = '127.0.0.1'\nport = {port}\ntls = 'none'\n[[smtp.listeners]]\naddress = '127.0.0.1:0'\n\
+         kind = 'submission'\n"
+    );
+    std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    let agent = Agent::start_as_set(folder.path());
+    printed(folder.path(), &["domain", "add", "tests.example"]);
+    // The first ones find out.
+    let told = loop {
+        let mail = ["send", "--from", "app@tests.example", "--to", "kim@there.example"];
+        let told = printed(folder.path(), &["why", printed(folder.path(), &mail).trim_end()]);
+        if told.contains("queued: nobody answers at its destination") {
+            break told;
+        }
+    };
+    assert!(told.contains("met there: connect: Connection refused"), "{told}");
+    assert!(agent.stop().success());
 }
 
 #[test]
@@ -148,6 +184,24 @@ fn inspect_prints_the_formats_that_people_script_against() {
     std::fs::write(folder.path().join("mail.eml"), html).unwrap();
     let rewritten = printed(folder.path(), &["inspect", "rewrite", "mail.eml"]);
     assert!(rewritten.contains("https://t.example.com/c/") && !rewritten.contains("\"https://example.com/\""));
+    // The mail alone is printed; what was done to it, and why not more, is told beside it.
+    let links = "<a href='https://example.com/'><a href='https://app.example/x'><a href='https://b.example/?code=1'>\
+        <a href='mailto:a@b.example'><a data-pm-no-track href='https://c.example/'>";
+    std::fs::write(folder.path().join("links.eml"), format!("Content-Type: text/html\r\n\r\n{links}\r\n")).unwrap();
+    let switches = ["inspect", "rewrite", "--auto", "--skip-host", "app.example", "--no-opens", "links.eml"];
+    let output = run(folder.path(), &switches);
+    assert!(output.stdout.starts_with(b"Content-Type: text/html\r\n\r\n<a href='https://t.example.com/c/"));
+    let told = String::from_utf8(output.stderr).unwrap();
+    for line in [
+        "links.eml: without a pixel\n  part   1 text/html rewritten\n  link   https://t.example.com/c/",
+        "\n    to   https://example.com/\n",
+        "  stays  https://app.example/x\n    why  its host is one whose links stay as they are\n",
+        "  stays  https://b.example/?code=1\n    why  it lets its holder in: it has a parameter like \"code\"\n",
+        "  stays  mailto:a@b.example\n    why  it does not begin with http:// or https://\n",
+        "  stays  https://c.example/\n    why  opted out by data-pm-no-track (Postmark)\n",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
     assert!(printed(folder.path(), &["inspect", "ip", "192.0.2.1"]).contains("\"ip_address\":\"192.0.2.1\""));
     assert_eq!(run(folder.path(), &["inspect", "ip", "nowhere"]).status.code(), Some(1));
     let full = "From: MAILER-DAEMON@there.example\nSubject: failure notice\nX-Failed-Recipients: kim@there.example\n\n\

@@ -78,6 +78,7 @@ impl House {
             command.env(format!("PORT_{name}"), address.port().to_string());
         }
         command.env("CA_FILE", self.path("ca.pem")).env("API_KEY", &self.key).env("PASSWORD", &self.password);
+        command.env("PACKAGES", &packages).env("FOLDER", self.folder.path());
         command.env("PYTHONPATH", packages.join("python"));
         command.env("GOCACHE", packages.join("go")).env("GO111MODULE", "off");
         let output = command.output().unwrap_or_else(|fault| panic!("{program}: {fault}; tests/run installs it"));
@@ -210,6 +211,25 @@ fn make_certificates(folder: &Path) {
     write("key.pem", &key.serialize_pem());
 }
 
+/// How each is run.
+const CLIENTS: &[&[&str]] = &[
+    &["./swaks.sh"],
+    &["./curl.sh"],
+    &["./msmtp.sh"],
+    &["./s-nail.sh"],
+    &["./sendemail.sh"],
+    &["./esmtp.sh"],
+    &["./nullmailer.sh"],
+    &["python3", "smtplib_client.py"],
+    &["python3", "aiosmtplib_client.py"],
+    &["node", "nodemailer.mjs"],
+    &["php", "phpmailer.php"],
+    &["java", "-cp", "/usr/share/java/*", "JakartaMail.java"],
+    &["go", "run", "netsmtp.go"],
+    &["ruby", "mail.rb"],
+    &["perl", "email_sender.pl"],
+];
+
 fn expected() -> BTreeSet<String> {
     let one = [
         "swaks clear",
@@ -222,6 +242,18 @@ fn expected() -> BTreeSet<String> {
         "curl tls 1.3",
         "msmtp starttls",
         "msmtp tls",
+        "s-nail starttls",
+        "s-nail tls",
+        "sendemail starttls",
+        "sendemail clear",
+        "esmtp starttls",
+        "esmtp clear",
+        "nullmailer starttls",
+        "nullmailer tls",
+        "ruby starttls",
+        "ruby tls",
+        "perl starttls",
+        "perl tls",
         "smtplib starttls 0",
         "smtplib starttls 1",
         "smtplib starttls 2",
@@ -255,15 +287,10 @@ async fn each_client_of_the_field_hands_in_its_mail() {
     let house = House::build();
     // Postfix takes its time; meanwhile the others.
     let postfix = house.postfix().await;
-    house.run("./swaks.sh", &[]);
-    house.run("./curl.sh", &[]);
-    house.run("./msmtp.sh", &[]);
-    house.run("python3", &["smtplib_client.py"]);
-    house.run("python3", &["aiosmtplib_client.py"]);
-    house.run("node", &["nodemailer.mjs"]);
-    house.run("php", &["phpmailer.php"]);
-    house.run("java", &["-cp", "/usr/share/java/*", "JakartaMail.java"]);
-    house.run("go", &["run", "netsmtp.go"]);
+    for client in CLIENTS {
+        let (program, arguments) = client.split_first().unwrap();
+        house.run(program, arguments);
+    }
     house.lettre().await;
     house.exim();
     let relayed = |subjects: &[String]| subjects.iter().filter(|subject| subject.starts_with("postfix")).count() == 3;

@@ -22,7 +22,8 @@ fn a_person_finds_their_way() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console");
     for (story, end) in [("story.mjs", "the whole story"), ("daily.mjs", "day by day")] {
         let mut command = Command::new("node");
-        command.current_dir(&tests).args([story, &base, path, &agent.credential("API key"), "/usr/bin/chromium"]);
+        command.current_dir(&tests);
+        command.args([story, &base, path, &agent.credential("API key"), "/usr/bin/chromium", &pages().to_string()]);
         // Pictures of each page are made where they are asked for.
         if let Some(pictures) = std::env::var_os("POSTBACK_PICTURES") {
             command.arg(pictures);
@@ -40,6 +41,14 @@ fn a_person_finds_their_way() {
             auto_reply(&agent, folder.path(), &told[told.find("msg_").unwrap()..][..36]);
         }
     }
+}
+
+/// The pages of a tenant: what is neither a file nor a part of a page, nor leads on to another.
+fn pages() -> serde_json::Value {
+    let others = ["/html", "/source", "/csv", "/{number}"];
+    let is_page = |path: &&str| !others.iter().any(|end| path.ends_with(end));
+    let shown = postback::http::console_routes().into_iter().filter(|(method, ..)| *method == "GET");
+    shown.map(|(_, path, _)| path).filter(is_page).collect()
 }
 
 /// What people can change, programs can: the manual names the operation of each change.

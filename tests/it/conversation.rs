@@ -84,6 +84,7 @@ impl Pair {
             bytes: MESSAGE,
             wishes: None,
             requires_tls: false,
+            awaits_report: false,
         };
         connection.hand_over(mail, &mut self.dialogue).await
     }
@@ -313,6 +314,7 @@ async fn content_that_nobody_takes_is_given_up_and_was_not_delivered() {
         bytes: &bytes,
         wishes: None,
         requires_tls: false,
+        awaits_report: false,
     };
     let ended = connection.hand_over(mail, &mut pair.dialogue).await;
     assert_eq!(ended, Err(Failure::Broke(Stage::Data, Fault::TimedOut(0))), "the final dot never left");
@@ -444,6 +446,7 @@ async fn what_a_host_lacks() {
             bytes: bytes.as_bytes(),
             wishes: None,
             requires_tls: false,
+            awaits_report: false,
         };
         let ended = connection.hand_over(mail, &mut pair.dialogue).await;
         match expected {

@@ -396,6 +396,7 @@ pub fn grant() -> Arc<Grant> {
         digest: [0; 32],
         kind: CredentialKind::ApiKey,
         networks: Vec::new(),
+        settings: Default::default(),
         domains: vec!["ours.example".into()],
     })
 }

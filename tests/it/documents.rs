@@ -1,9 +1,10 @@
 //! What the documents promise: the examples of `docs/api.md`, run as they stand there against the true program, each in a
-//! program of its own; and the tests that `docs/compatibility.md` and `tests/README.md` name.
+//! program of its own; and the tests that `docs/compatibility.md` and `tests/README.md` name, for every vector.
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::dialog;
 use crate::support::agent::Agent;
 
 /// The fenced blocks of a document, each with its language.
@@ -48,7 +49,7 @@ fn every_example_of_the_api_runs() {
         run.push(language);
     }
     let count = |wanted: &str| run.iter().filter(|language| **language == wanted).count();
-    assert_eq!((count("sh"), count("python"), count("js")), (7, 2, 2), "{run:?}");
+    assert_eq!((count("sh"), count("python"), count("js")), (8, 2, 2), "{run:?}");
 }
 
 #[test]
@@ -76,4 +77,31 @@ fn every_test_that_is_named_is_there() {
         }
     }
     assert!(checked > 150, "{checked}");
+}
+
+/// Vectors of each letter: framing, STARTTLS, pipelining, commands, AUTH, limits, relaying, extensions, messages, HTTP,
+/// and other people's servers.
+const VECTORS: [(char, usize); 11] = [
+    ('S', 24),
+    ('T', 11),
+    ('P', 10),
+    ('C', 25),
+    ('A', 19),
+    ('L', 19),
+    ('R', 26),
+    ('X', 29),
+    ('M', 12),
+    ('H', 16),
+    ('O', 12),
+];
+
+#[test]
+fn every_vector_has_a_dialog_or_a_test() {
+    let readme = include_str!("../README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).map(str::to_owned);
+    let named: Vec<String> = dialog::all().into_iter().map(|dialog| dialog.name).chain(rows).collect();
+    let is_named = |vector: &str| named.iter().any(|name| name.split([' ', ',', ':']).any(|word| word == vector));
+    let all = VECTORS.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number:02}")));
+    let missing: Vec<String> = all.filter(|vector| !is_named(vector)).collect();
+    assert!(missing.is_empty(), "nothing shows {missing:?}");
 }

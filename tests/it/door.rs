@@ -3,6 +3,7 @@
 //! Intake and store are the true ones; time stands until a test moves it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postback::clock::Clock;
@@ -25,7 +26,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::dialog::{self, Dialog, Turn, fits};
@@ -91,6 +92,7 @@ impl House {
             name: "dialogs".into(),
             digest: Sha256::digest(secret).into(),
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+            settings: Default::default(),
             created_at: self.clock.now(),
         };
         self.store.add_credential(credential).await.unwrap();
@@ -607,4 +609,52 @@ async fn a_new_certificate_is_for_new_handshakes_and_drops_nobody() {
     assert!(before.ask(&["NOOP"]).await[0].starts_with("250 "));
     drop((before, after));
     door.shut().await;
+}
+
+/// M12. Whoever hands in mail is answered while reports come without a pause, however many: the storm goes on until the
+/// last mail is promised.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_reports_keeps_no_mail_out() {
+    const STORMERS: usize = 20;
+    const MAILS: usize = 20;
+    let house = House::new().await;
+    let door = house.door(Listener::development(), Settings::default()).await;
+    let at_least = std::env::var("POSTBACK_TEST_REPORTS").map_or(500, |count| count.parse().unwrap());
+    let report = include_str!("../reports/arf-abuse.eml").replace('\n', "\r\n") + ".\r\n";
+    let (taken, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut storm = JoinSet::new();
+    for _ in 0..STORMERS {
+        let mut client = door.greeted().await;
+        let (report, taken, is_over) = (report.clone(), taken.clone(), is_over.clone());
+        let to = format!("RCPT TO:<{}@bounces.example>", house.sealed);
+        storm.spawn(async move {
+            client.ask(&["EHLO there.example"]).await;
+            while !is_over.load(Ordering::Relaxed) || taken.load(Ordering::Relaxed) < at_least {
+                client.ask(&["MAIL FROM:<>", &to, "DATA"]).await;
+                client.say(report.as_bytes()).await;
+                let said = client.reply().await;
+                assert!(said.starts_with("250 "), "{said}");
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let mut client = door.greeted().await;
+    let login = format!("AUTH PLAIN {}", base64(&format!("\0emailapikey\0{}", dialog::KEY)));
+    client.ask(&["EHLO client.example", &login]).await;
+    for _ in 0..MAILS {
+        client.ask(&["MAIL FROM:<sender@ours.example>", "RCPT TO:<reader@example.com>", "DATA"]).await;
+        client.say(b"Subject: x\r\n\r\nx\r\n.\r\n").await;
+        let said = client.reply().await;
+        assert!(said.starts_with("250 "), "{said}");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    storm.join_all().await;
+    drop(client);
+    let server = door.server.clone();
+    door.shut().await;
+    let taken = taken.load(Ordering::Relaxed);
+    eprintln!("{taken} reports");
+    assert_eq!(counters::read(&server.counters().reports), taken as u64);
+    assert_eq!(house.messages().await, MAILS);
+    assert_eq!(server.text_memory_bytes(), 0);
 }

@@ -1,7 +1,7 @@
 //! Hostile bytes for whatever reads SMTP, and reports: mutations of a stored corpus.
 //!
-//! In `tests/run` each target gets [`RUNS`] inputs from a fixed seed, so that a finding comes again. By hand, for an hour
-//! each, with other inputs each time:
+//! In `tests/run` each target gets a number of inputs from a fixed seed, so that a finding comes again: as many as take one
+//! core about ten seconds in the profile of the tests. By hand, for an hour each, with other inputs each time:
 //!
 //! ```text
 //! POSTBACK_FUZZ_SECS=3600 cargo nextest run --config-file tests/nextest.toml --profile fuzz fuzz::
@@ -36,8 +36,6 @@ use std::sync::Arc;
 
 use crate::dialog::{self, Turn};
 
-/// Inputs of one target in an ordinary run.
-const RUNS: u64 = 10_000;
 /// Longest input.
 const INPUT_BYTES_MAX: usize = 8 * 1024;
 
@@ -143,14 +141,9 @@ fn dialogs() -> Vec<Vec<u8>> {
     dialog::all().iter().map(said).collect()
 }
 
-/// Tries the corpus as it is, then spoilt, as long as it is asked to. `check` says what is wrong with an input.
-pub fn fuzz(corpus: &[Vec<u8>], check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
-    fuzz_some(corpus, RUNS, check);
-}
-
-/// The same with so many inputs in an ordinary run.
+/// Tries the corpus as it is, then spoilt, in an ordinary run so often. `check` says what is wrong with an input.
 #[expect(clippy::disallowed_methods, reason = "by hand it runs for a time")]
-pub fn fuzz_some(corpus: &[Vec<u8>], inputs: u64, check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
+pub fn fuzz(corpus: &[Vec<u8>], inputs: u64, check: impl Fn(&[u8], &mut Dice) -> Result<(), String>) {
     let time = std::env::var("POSTBACK_FUZZ_SECS").ok().map(|secs| Duration::from_secs(secs.parse().unwrap()));
     let begun = Instant::now();
     let seed = time.map_or(1, |_| u64::from(std::process::id()) << 20 | u64::from(begun.elapsed().subsec_nanos()) | 1);
@@ -175,7 +168,7 @@ pub fn must(is_right: bool, why: &str) -> Result<(), String> {
 }
 
 /// Whether every line ends in CR LF and nothing else does.
-fn is_lines(content: &[u8]) -> bool {
+pub fn is_lines(content: &[u8]) -> bool {
     let bare = content.split(|byte| *byte == b'\n').all(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         !line.contains(&b'\r') && !line.contains(&0)
@@ -275,7 +268,7 @@ impl World {
 #[test]
 fn session() {
     let corpus = corpus("session", dialogs());
-    fuzz(&corpus, |input, dice| {
+    fuzz(&corpus, 150_000, |input, dice| {
         let kind = if dice.below(3) == 0 { Kind::Inbound } else { Kind::Submission };
         let line_endings = if dice.below(4) == 0 { LineEndings::Normalize } else { LineEndings::Reject };
         let mut world = World::new(kind, line_endings);
@@ -308,7 +301,7 @@ fn session() {
 }
 
 /// The input as lines that a client may send.
-fn canonical(input: &[u8]) -> Vec<u8> {
+pub fn canonical(input: &[u8]) -> Vec<u8> {
     let mut content = Vec::with_capacity(input.len() + 2);
     for line in input.split(|byte| *byte == b'\n') {
         content.extend(line.iter().filter(|byte| !matches!(byte, b'\r' | 0)));
@@ -328,7 +321,7 @@ fn dots() {
         header_lines_max: usize::MAX,
         lone_lf: LoneLf::Refused,
     };
-    fuzz(&corpus, |input, dice| {
+    fuzz(&corpus, 150_000, |input, dice| {
         let content = canonical(input);
         let mut wire = stuffed(&content);
         let end = wire.len();
@@ -350,7 +343,7 @@ fn dots() {
 #[test]
 fn chunks() {
     let corpus = corpus("chunks", dialogs());
-    fuzz(&corpus, |input, dice| {
+    fuzz(&corpus, 100_000, |input, dice| {
         let content = [b"a: b\r\n\r\n".as_slice(), &canonical(&input[..input.len().min(1_000)])].concat();
         let mut wire = b"EHLO x\r\n".to_vec();
         let envelope = b"AUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n";
@@ -380,11 +373,11 @@ fn chunks() {
 }
 
 /// The one line of an input.
-fn line(input: &[u8]) -> Vec<u8> {
+pub fn line(input: &[u8]) -> Vec<u8> {
     input.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).take(1_500).collect()
 }
 
-fn lines_of_dialogs() -> Vec<Vec<u8>> {
+pub fn lines_of_dialogs() -> Vec<Vec<u8>> {
     let lines = dialogs().into_iter().flat_map(|said| said.split(|byte| *byte == b'\n').map(line).collect::<Vec<_>>());
     lines.filter(|line| line.len() < 600).collect()
 }
@@ -393,7 +386,7 @@ fn lines_of_dialogs() -> Vec<Vec<u8>> {
 #[test]
 fn addresses() {
     let corpus = corpus("addresses", lines_of_dialogs());
-    fuzz(&corpus, |input, _| {
+    fuzz(&corpus, 1_000_000, |input, _| {
         let text = String::from_utf8_lossy(input);
         let inner = text.split_once('<').map_or(&*text, |(_, rest)| rest);
         let inner = inner.rsplit_once('>').map_or(inner, |(path, _)| path);
@@ -409,7 +402,7 @@ fn addresses() {
 #[test]
 fn parameters() {
     let corpus = corpus("parameters", lines_of_dialogs());
-    fuzz(&corpus, |input, _| {
+    fuzz(&corpus, 500_000, |input, _| {
         let line = line(input);
         let ours = command::parse(&line, Strictness::Strict);
         let wire = [line.as_slice(), b"\r\n"].concat();
@@ -442,7 +435,7 @@ fn same(ours: &str, theirs: &str) -> bool {
 #[test]
 fn replies() {
     let corpus = corpus("replies", []);
-    fuzz(&corpus, |input, dice| {
+    fuzz(&corpus, 750_000, |input, dice| {
         let read = |sizes: &mut dyn FnMut(usize) -> usize| {
             let (mut reader, mut replies, mut rest) = (reply::Reader::default(), Vec::new(), input);
             while !rest.is_empty() {
@@ -478,7 +471,7 @@ fn words_of_domains() {
         "v=TLSRPTv1 ;\trua=https://[2001:db8::1]/,mailto:%22a%20b%22@example.com;later=1.2-3_4;",
         "version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n",
     ];
-    fuzz(&corpus.map(|text| text.as_bytes().to_vec()), |input, _| {
+    fuzz(&corpus.map(|text| text.as_bytes().to_vec()), 1_000_000, |input, _| {
         let text = String::from_utf8_lossy(input).into_owned();
         if let Some(policy) = sts::Policy::read(&text) {
             must(policy.max_age <= Duration::from_secs(366 * 86_400), "a policy for ever")?;
@@ -505,7 +498,7 @@ fn words_of_domains() {
 #[test]
 fn introductions() {
     let corpus = corpus("introductions", []);
-    fuzz(&corpus, |input, _| {
+    fuzz(&corpus, 3_000_000, |input, _| {
         let mut taken = 0;
         loop {
             match proxy::progress(&input[..taken]) {
@@ -529,7 +522,7 @@ fn reports() {
     files.sort();
     let corpus: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
     let rules = Rules::default();
-    fuzz_some(&corpus, RUNS / 5, |input, _| {
+    fuzz(&corpus, 10_000, |input, _| {
         let lines: Vec<u8> = input.iter().copied().filter(|byte| *byte != b'\r').collect();
         let report = report::read(&lines, &rules);
         let with_ends = lines.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);

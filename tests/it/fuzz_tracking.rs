@@ -7,11 +7,8 @@ use postback::mail::target::location;
 use postback::model::id::{DeliveryId, MessageId};
 use postback::model::token::{Key, KeyRing, Reference, Sealer, open};
 
-use crate::fuzz::{corpus, fuzz, fuzz_some, must};
+use crate::fuzz::{corpus, fuzz, must};
 use crate::unharmed::{compared, unharmed};
-
-/// Inputs of a target that rewrites whole mails.
-const MAILS: u64 = 2_000;
 
 fn rewritten<'m>(mail: &'m [u8], wanted: &Wanted<'_>) -> Rewritten<'m> {
     rewrite(mail, wanted, &mut Demonstration::default())
@@ -30,7 +27,7 @@ fn mails() {
     // A scheme that asks not to be tracked is gone after the first time, and the link then like any other.
     let plain = |mail: Vec<u8>| String::from_utf8(mail).map(|mail| mail.replace("+notrack", "").into_bytes()).ok();
     let corpus = corpus("mails", golden().into_iter().filter_map(plain));
-    fuzz_some(&corpus, MAILS, |input, dice| {
+    fuzz(&corpus, 30_000, |input, dice| {
         let wanted = Wanted { text_clicks: dice.below(2) == 0, pixel_on_top: dice.below(2) == 0, ..WANTED };
         let done = rewritten(input, &wanted);
         must(!done.links.is_empty() || done.pixel || *done.bytes == *input, "changed without a link or pixel")?;
@@ -50,7 +47,7 @@ fn golden() -> Vec<Vec<u8>> {
 #[test]
 fn pages() {
     let corpus = corpus("pages", []);
-    fuzz_some(&corpus, MAILS, |input, dice| {
+    fuzz(&corpus, 60_000, |input, dice| {
         const ENCODINGS: [(&str, Encoding); 2] =
             [("8bit", Encoding::None), ("quoted-printable", Encoding::QuotedPrintable)];
         const CHARSETS: [&str; 4] = ["utf-8", "iso-8859-1", "iso-2022-jp", "shift_jis"];
@@ -91,7 +88,7 @@ fn tokens() {
         references.iter().map(move |reference| sealer.seal(delivery, reference).into_bytes()).collect::<Vec<_>>()
     };
     let good: Vec<Vec<u8>> = [0, 7, 14].into_iter().flat_map(sealed).collect();
-    fuzz(&good, |input, _| {
+    fuzz(&good, 800_000, |input, _| {
         let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
         let is_good = good.iter().any(|good| good == input);
         match open(&ring, "T.example.com", text) {

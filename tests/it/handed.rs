@@ -43,6 +43,7 @@ async fn settle(node: &Node, dispatch: &LeasedDispatch, error: Option<&str>, nex
         wish: None,
         trace: Trace::default(),
         bears: true,
+        given_up_beside: 0,
     };
     node.store.settle_dispatch(settlement).await.unwrap();
 }

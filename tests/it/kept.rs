@@ -172,7 +172,7 @@ on_both_engines! {
         let kept = large();
         house.store.accept(kept.clone()).await.unwrap();
         let before = files();
-        let none_a_day = Terms { limits: DailyLimits { tenant: Some(0), agent: None }, ..Terms::default() };
+        let none_a_day = Terms { limits: DailyLimits { tenant: Some(0), ..DailyLimits::default() }, ..Terms::default() };
         let over = house.store.accept_all(vec![large(), large()], none_a_day).await;
         assert!(matches!(over, Err(StoreError::OverLimit)));
         assert_eq!(files(), before);

@@ -42,6 +42,7 @@ on_both_engines! {
         assert!(matches!(again, Err(StoreError::Conflict)), "a selector is taken once");
         assert_eq!(node.store.waiting_keys(10).await.unwrap().len(), 2);
         assert_eq!(node.store.private_keys(node.tenant, DOMAIN).await.unwrap(), [], "nobody signs yet");
+        assert!(!node.store.signs_for(node.tenant, DOMAIN).await.unwrap());
         for (key, _) in &first {
             assert!(node.store.begin_signing(key).await.unwrap());
             assert!(!node.store.begin_signing(key).await.unwrap(), "it signs already");
@@ -51,6 +52,10 @@ on_both_engines! {
         assert_eq!(signing, first.iter().map(|(key, pkcs8)| (key.selector.clone(), pkcs8.clone())).collect::<Vec<_>>());
         let stranger = TenantId::from_bytes([9; 16]);
         assert_eq!(node.store.private_keys(stranger, DOMAIN).await.unwrap(), []);
+        for (author, expected) in [(DOMAIN.to_owned(), true), (format!("shop.{DOMAIN}"), true), (format!("x{DOMAIN}"), false)] {
+            assert_eq!(node.store.signs_for(node.tenant, &author).await.unwrap(), expected, "{author}");
+        }
+        assert!(!node.store.signs_for(stranger, DOMAIN).await.unwrap());
 
         node.clock.advance(DAY);
         let second = add_keys(&node, &ids).await;

@@ -7,12 +7,14 @@ use postback::clock::Clock;
 use postback::ids::IdSource;
 use postback::model::id::{EventId, TenantId, UserId};
 use postback::model::secret::Secret;
+use postback::model::tenant::AgentSettings;
 use postback::model::time::Timestamp;
 use postback::model::totp::SecondFactor;
 use postback::model::user::{AuditEntry, Invitation, Role, User};
 use postback::store::StoreError;
 
 use crate::support::engines::on_both_engines;
+use crate::support::node::Node;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -79,9 +81,38 @@ on_both_engines! {
         assert!(store.session(&[4; 32]).await.unwrap().is_none());
         let session = store.session(&[3; 32]).await.unwrap().unwrap();
         assert_eq!((session.user.email.as_str(), session.created_at), ("bob@example.com", START));
-        assert!(store.remove_user("bob@example.com").await.unwrap());
+        assert!(store.remove_user(None, "bob@example.com").await.unwrap());
         assert!(store.session(&[3; 32]).await.unwrap().is_none());
-        assert_eq!(store.users("", 10).await.unwrap().len(), 1);
+        assert_eq!(store.users(None, "", 10).await.unwrap().len(), 1);
+        store.close().await;
+    }
+
+    async fn people_of_one_tenant_are_not_anothers(engine: &Engine) {
+        let Node { store, ids, tenant: one, .. } = Node::build(engine, 0, AgentSettings::default()).await;
+        let (other, expires_at) = (TenantId::from_bytes([2; 16]), START + Duration::from_secs(60));
+        for (digest, email, tenant) in [([1; 32], "ann@example.com", None), ([2; 32], "bob@example.com", Some(one))] {
+            let invitation = Invitation { digest, role: Role::Support, tenant, user: None, expires_at };
+            store.invite(invitation).await.unwrap();
+            assert!(store.join(digest, User { tenant, role: Role::Support, ..user(&ids, email) }).await.unwrap());
+        }
+        let emails = async |of: Option<TenantId>| -> Vec<String> {
+            store.users(of, "", 10).await.unwrap().into_iter().map(|user| user.email).collect()
+        };
+        assert_eq!(emails(None).await, ["ann@example.com", "bob@example.com"]);
+        assert_eq!((emails(Some(one)).await, emails(Some(other)).await), (vec!["bob@example.com".to_owned()], vec![]));
+        let role = async |email: &str| store.user(email).await.unwrap().unwrap().role;
+        for (of, email, expected) in [
+            (Some(other), "bob@example.com", false),
+            (Some(one), "ann@example.com", false),
+            (Some(one), "bob@example.com", true),
+            (None, "ann@example.com", true),
+        ] {
+            assert_eq!(store.set_role(of, email, Role::ReadOnly).await.unwrap(), expected, "{of:?} {email}");
+            assert_eq!(role(email).await == Role::ReadOnly, expected, "{of:?} {email}");
+        }
+        for (of, expected) in [(Some(other), false), (Some(one), true), (Some(one), false)] {
+            assert_eq!(store.remove_user(of, "bob@example.com").await.unwrap(), expected, "{of:?}");
+        }
         store.close().await;
     }
 

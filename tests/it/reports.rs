@@ -1,23 +1,29 @@
-//! Reports come home to intake: whose they are, what follows, what must not. On both engines, without doors.
+//! Reports come home to intake: what follows, what must not. On both engines, without doors. Whose they are: `linking`.
+
+mod awaiting;
+mod linking;
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use postback::enrich::Enricher;
-use postback::intake::report::ReportTo;
+use postback::intake::report::{Origin, ReportTo};
 use postback::intake::{self, Intake};
 use postback::mail::rules::Rules;
-use postback::model::address::Address;
+use postback::model::address::{Address, Mailbox};
 use postback::model::bearing::Policy;
 use postback::model::delivery::{Next, State};
 use postback::model::event::{Detail, EventKind};
-use postback::model::id::{DeliveryId, ReportId};
+use postback::model::id::{AgentId, DeliveryId, ReportId};
 use postback::model::message::Tracking;
 use postback::model::reason::Reason;
 use postback::model::suppression::Scope;
+use postback::model::tenant::{AgentSettings, MailAgent};
 use postback::model::token::{KeyRing, seal_return_path};
+use postback::store::StoreError;
 use postback::store::deliveries::{Attempt, Settlement};
 use postback::store::reports::{Effect, KeptReport, ReportFilter};
 use postback::store::suppressions::{Filter, Lists};
@@ -27,6 +33,8 @@ use crate::support::node::{CONTENT, Node};
 
 const KIM: &str = "kim@there.example";
 const HOUR: Duration = Duration::from_secs(3600);
+/// Somebody whose complaints are not believed without proof.
+const STRANGER: Origin<'_> = Origin { sender: None, client: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)) };
 
 struct House {
     node: Node,
@@ -59,6 +67,21 @@ impl House {
         ids
     }
 
+    /// Another mail agent's mail to these, from this sender, handed to the next hop.
+    async fn delivered_by_another(&self, recipients: &[&str], from: &str) -> Vec<DeliveryId> {
+        let mut plan = self.node.plan(recipients, CONTENT, Tracking::default());
+        let id = AgentId::from_uuid(self.node.ids.uuid(self.node.clock.now()));
+        let (key, name, settings) = ("key-of-bank".to_owned(), "bank".to_owned(), AgentSettings::default());
+        let agent = MailAgent { id, tenant: self.node.tenant, key, name, settings, created_at: self.node.clock.now() };
+        self.node.store.add_agent(agent).await.unwrap();
+        plan.message.agent = id;
+        plan.message.facts.from = Mailbox::bare(from);
+        let ids = plan.deliveries.iter().map(|planned| planned.id).collect();
+        self.node.store.accept(plan).await.unwrap();
+        self.deliver().await;
+        ids
+    }
+
     async fn deliver(&self) {
         let now = self.node.clock.now();
         for leased in self.node.store.lease_deliveries(100).await.unwrap() {
@@ -85,12 +108,16 @@ impl House {
         self.node.store.message(id.message).await.unwrap().unwrap().facts.email_reference
     }
 
-    /// Hands a report in; what was kept of it.
+    /// A stranger hands a report in; what was kept of it.
     async fn report(&self, to: &ReportTo, mail: &str) -> KeptReport {
+        self.report_from(STRANGER, to, mail).await
+    }
+
+    async fn report_from(&self, from: Origin<'_>, to: &ReportTo, mail: &str) -> KeptReport {
         let after = self.all().await.last().map(|last| last.id);
         // Ids of one millisecond are in no order.
         self.node.clock.advance(Duration::from_millis(1));
-        self.intake.report(to, None, Bytes::from(mail.to_owned())).await.unwrap();
+        self.intake.report(to, from, Bytes::from(mail.to_owned())).await.unwrap();
         let filter = ReportFilter { after, ..ReportFilter::default() };
         self.node.store.reports(&filter, 10).await.unwrap().pop().unwrap()
     }
@@ -135,7 +162,11 @@ fn start(node: &Node, ring: KeyRing, rules: Rules) -> Intake {
         ring,
         enricher: Arc::new(Enricher::default()),
         rules,
-        settings: intake::Settings { return_path_domain: "bounces.acme.example".into(), ..Default::default() },
+        settings: intake::Settings {
+            return_path_domain: "bounces.acme.example".into(),
+            complaint_sources: vec!["192.0.2.0/24".parse().unwrap()],
+            ..Default::default()
+        },
     })
 }
 
@@ -274,35 +305,6 @@ on_both_engines! {
         assert_eq!(house.state(ids[1]).await, State::Delivered);
     }
 
-    async fn complaints_find_their_delivery(engine: &Engine) {
-        let house = House::build(engine).await;
-        let own = "order-7@acme.example";
-        let date = house.node.clock.now().rfc5322();
-        let angry = async |mail: &dyn Fn(&str, &str) -> String, reference: &str, expected: Option<Reason>| {
-            let id = house.accept(&[KIM], reference).await[0];
-            house.deliver().await;
-            let mail = mail(&house.sealed(id), &house.reference(id).await);
-            let kept = house.report(&ReportTo::Complaints, &mail).await;
-            assert_eq!(kept.delivery, Some(id), "{mail}");
-            assert_eq!(house.suppressed(KIM).await, expected, "{mail}");
-            assert_eq!(house.told(id).await.contains(&EventKind::Complained), expected.is_some(), "{mail}");
-            house.forgive(KIM).await;
-        };
-        let spam = Some(Reason::Complaint);
-        let with_seal = |sealed: &str, _: &str| arf("abuse", "", &Returned { reference: sealed, ..Default::default() });
-        angry(&with_seal, "", spam).await;
-        let redacted = |_: &str, id: &str| arf("abuse", "", &Returned { message_id: id, to: "redacted@there.example", ..Default::default() });
-        angry(&redacted, "", spam).await;
-        let dated = |_: &str, id: &str| arf("abuse", KIM, &Returned { message_id: id, date: &date, ..Default::default() });
-        angry(&dated, own, spam).await;
-        let leaves = |sealed: &str, _: &str| arf("opt-out", "", &Returned { reference: sealed, ..Default::default() });
-        angry(&leaves, "", Some(Reason::Unsubscribed)).await;
-        for kind in ["not-spam", "fraud", "virus", "auth-failure"] {
-            let harmless = |sealed: &str, _: &str| arf(kind, "", &Returned { reference: sealed, ..Default::default() });
-            angry(&harmless, "", None).await;
-        }
-    }
-
     async fn a_complaint_suppresses_within_its_agent(engine: &Engine) {
         let house = House::build(engine).await;
         let id = house.delivered(&[KIM]).await[0];
@@ -315,6 +317,28 @@ on_both_engines! {
         let again = house.home(id, &arf("abuse", "", &Returned::default())).await;
         assert_eq!(again.effect, Effect::Complained);
         assert_eq!(house.told(id).await, [EventKind::Sent, EventKind::Complained]);
+    }
+
+    async fn a_mail_agent_may_leave_no_address_alone_because_of_bounces(engine: &Engine) {
+        let house = House::build(engine).await;
+        let change = |agent: &mut MailAgent| {
+            agent.settings.auto_suppress = false;
+            Ok::<_, StoreError>(())
+        };
+        house.node.store.change_agent(house.node.tenant, house.node.agent, change).await.unwrap();
+        let fails = async |report: String| {
+            let id = house.delivered(&[KIM]).await[0];
+            house.home(id, &report).await;
+            house.node.clock.advance(HOUR * 20);
+            (house.state(id).await, house.suppressed(KIM).await)
+        };
+        assert_eq!(fails(unknown(KIM, &Returned::default())).await, (State::Bounced, None));
+        for _ in 0..6 {
+            assert_eq!(fails(full(KIM)).await, (State::Bounced, None));
+        }
+        // Who complains is heard all the same.
+        let angry = fails(arf("abuse", "", &Returned::default())).await;
+        assert_eq!(angry, (State::Delivered, Some(Reason::Complaint)));
     }
 
     async fn delays_and_successes_are_told(engine: &Engine) {
@@ -435,7 +459,7 @@ on_both_engines! {
         house.node.clock.advance(HOUR);
         let handed_in = ids.iter().chain(&ids).map(|id| {
             let (intake, to, mail) = (house.intake.clone(), ReportTo::Delivery(*id), mail.clone());
-            tokio::spawn(async move { intake.report(&to, None, mail).await })
+            tokio::spawn(async move { intake.report(&to, STRANGER, mail).await })
         });
         for taken in handed_in.collect::<Vec<_>>() {
             taken.await.unwrap().unwrap();

@@ -31,9 +31,7 @@ fn mail_of_the_sandbox_never_leaves() {
     let ann = Person::join(http, &printed(folder, &["user", "invite"]), "ann");
     assert!(!ann.get("/console/default/messages").contains("/inbox"));
     // The key is used for the first time after that: what a key may do is remembered for some seconds.
-    let page = ann.get("/console/default/agents");
-    let at = page.find("/agents/").unwrap() + "/agents/".len();
-    let settings = format!("/console/default/agents/{}/settings", &page[at..at + 16]);
+    let settings = format!("{}/settings", ann.agent_pages("default"));
     let form = "sandbox=on&track_opens=on&track_clicks=on&privacy=full";
     assert!(ann.post(&settings, form).contains("name=\"sandbox\" checked"));
     let mail =
@@ -63,9 +61,7 @@ fn a_tenants_word_is_no_proof_of_a_domain() {
     let http = agent.address("http");
     let bob = Person::join(http, &printed(folder, &["user", "invite", "--tenant", "default"]), "bob");
     let ann = Person::join(http, &printed(folder, &["user", "invite"]), "ann");
-    let page = bob.get("/console/default/agents");
-    let at = page.find("/agents/").unwrap() + "/agents/".len();
-    let domains = format!("/console/default/agents/{}/domains", &page[at..at + 16]);
+    let domains = format!("{}/domains", bob.agent_pages("default"));
     let told = bob.post(&domains, "domain=shop.plain");
     assert!(
         told.contains("one of them shows that it is yours") && told.contains("not shown to be yours yet"),

@@ -95,6 +95,15 @@ fn npm_zeptomail_with_all_its_clients() {
 }
 
 #[test]
+fn npm_nodemailer_zeptomail_transport() {
+    let house = House::new();
+    let script = root().join("tests/sdk/node/transport.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(installed("node")).args([&house.base, &house.key]);
+    assert_eq!(house.run(&mut node), 1);
+}
+
+#[test]
 fn the_official_django_package() {
     assert_eq!(House::new().python("official"), 2);
 }

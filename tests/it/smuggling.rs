@@ -1,7 +1,7 @@
 //! Smuggled mail, with Debian's Postfix as the next hop: whatever we take is one message there, never two.
 //!
 //! Every ending of a text that some server has taken for its end stands before a second mail, by DATA and by BDAT, on a
-//! listener that refuses a lone LF and on one that forgives it. What Postfix makes of what we send on comes out at an
+//! listener that refuses a lone LF and on one that forgives it, and in the text of a mail by HTTP. What Postfix makes of what we send on comes out at an
 //! exchanger behind it, and must be as many mails as we promised, none to the smuggler's victim.
 
 use postback::smtp::settings::LineEndings;
@@ -64,6 +64,17 @@ fn by_bdat(agent: &Agent, key: &str, door: usize, text: &[u8]) -> bool {
     client.chunk(text).is_ok()
 }
 
+/// Hands the same in by HTTP, as the text of a mail; whether it was promised.
+fn by_http(agent: &Agent, key: &str, text: &[u8]) -> bool {
+    let mail = serde_json::json!({
+        "from": "app@tests.example",
+        "to": "reader@example.com",
+        "subject": "by HTTP",
+        "text": String::from_utf8_lossy(text),
+    });
+    agent::post(agent.address("http"), "/api/v1/emails", key, &mail.to_string()).is_ok()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_message_stays_one_behind_postfix() {
     let exchanger = Exchanger::start(Script::polite()).await;
@@ -97,6 +108,9 @@ async fn one_message_stays_one_behind_postfix() {
             let taken = ways.into_iter().filter(|(_, is_taken)| *is_taken);
             promised.extend(taken.map(|(way, _)| (number, door, way)));
         }
+        // What is only text may be any (H06).
+        assert!(by_http(&agent, &key, &text), "{}", ending.escape_debug());
+        promised.push((number, 0, "http"));
     }
     // Where a lone LF is refused, nothing that could be read in two ways is taken; what is plain text is.
     let strict: Vec<usize> =

@@ -166,7 +166,7 @@ impl House {
             agent: self.agent,
             address: "reader@example.com".into(),
             relay_at: at,
-            first: Firsts { by_anyone: who != Who::Scanner, by_person: who.is_person() },
+            first: Firsts { by_anyone: true, by_reader: who != Who::Scanner, by_person: who.is_person() },
             is_only_counted: false,
         }
     }
@@ -406,6 +406,7 @@ on_both_engines! {
             wish: None,
             trace: Trace::default(),
             bears: true,
+            given_up_beside: 0,
         };
         let soon = house.clock.now() + Duration::from_secs(5);
         house.store.settle_dispatch(settle(&owed, DispatchNext::Waits(soon))).await.unwrap();
@@ -500,6 +501,10 @@ on_both_engines! {
         assert_eq!(hits.iter().filter(|hit| hit.visitor.machine.verdict == Who::Scanner).count(), 2);
         let [opens, clicks] = house.store.hit_figures(delivery.message).await.unwrap();
         assert_eq!((opens.all, clicks.all, clicks.by_people, clicks.unique, clicks.unique_by_people), (0, 3, 1, 1, 1));
+        // The first of all was a scanner's after all, and stays the first of all.
+        let counts = house.store.hit_counts(house.tenant, None, START).await.unwrap();
+        let found: Vec<_> = counts.iter().map(|of| (of.who, of.hits, of.firsts, of.firsts_by_person)).collect();
+        assert_eq!(found, [(Who::Person, 1, 0, 1), (Who::Scanner, 2, 1, 0)]);
     }
 
     async fn hits_add_up_by_day_and_survive_their_readers(engine: &Engine) {
@@ -511,9 +516,17 @@ on_both_engines! {
         house.store.record_hits(house.batch(first_day)).await.unwrap();
         house.store.record_hits(HitBatch { is_again: true, ..house.batch(vec![proxied]) }).await.unwrap();
         house.clock.advance(Duration::from_secs(86_400));
+        let scanned = house.hit(delivery, HitKind::Click, 3, Who::Scanner);
+        house.store.record_hits(house.batch(vec![scanned])).await.unwrap();
+        assert!(!house.kinds(delivery).await.contains(&EventKind::Clicked), "counted, not told");
+        let [_, clicks] = house.store.hit_figures(delivery.message).await.unwrap();
+        assert_eq!((clicks.all, clicks.unique, clicks.by_people, clicks.unique_by_people), (1, 1, 0, 0));
+        house.clock.advance(Duration::from_millis(1));
+        let followed = house.hit(delivery, HitKind::Click, 3, Who::Person);
+        house.store.record_hits(house.batch(vec![followed])).await.unwrap();
         let counted = RecordedHit { is_only_counted: true, ..house.hit(delivery, HitKind::Click, 2, Who::Person) };
         house.store.record_hits(house.batch(vec![counted])).await.unwrap();
-        assert_eq!(house.store.hits(delivery).await.unwrap().len(), 3);
+        assert_eq!(house.store.hits(delivery).await.unwrap().len(), 5);
         let opened = house.kinds(delivery).await.into_iter().filter(|kind| *kind == EventKind::Opened).count();
         assert_eq!(opened, 2, "first by anyone, first by a person");
         house.clock.advance(Duration::from_secs(200 * 86_400));
@@ -527,7 +540,8 @@ on_both_engines! {
             (HitKind::Open, Who::Prefetch, 1, 1, 0),
             (HitKind::Open, Who::Proxy, 1, 0, 1),
             (HitKind::Open, Who::Scanner, 1, 0, 0),
-            (HitKind::Click, Who::Person, 1, 0, 0),
+            (HitKind::Click, Who::Person, 2, 0, 1),
+            (HitKind::Click, Who::Scanner, 1, 1, 0),
         ]);
         assert!(counts[3].day > counts[0].day);
         assert_eq!(house.store.hit_counts(house.tenant, Some(AgentId::from_bytes([9; 16])), START).await.unwrap(), []);
@@ -683,6 +697,7 @@ on_both_engines! {
                 id: ReportId::from_uuid(house.ids.uuid(START)),
                 delivery: Some(id),
                 came_to: "delivery".into(),
+                is_vouched: false,
                 kind: "bounce".into(),
                 received_at: START,
                 sender: String::new(),
@@ -718,6 +733,7 @@ on_both_engines! {
             name: "first".into(),
             digest: [5; 32],
             networks: Vec::new(),
+            settings: Default::default(),
             created_at: START,
         };
         house.store.add_credential(credential.clone()).await.unwrap();
@@ -894,7 +910,7 @@ on_both_engines! {
         let now = house.clock.now();
         let (status, error, wish, trace) = Default::default();
         let next = DispatchNext::Ends(DispatchState::Exhausted);
-        let failed = DispatchSettlement { id, lease: owed[0].lease.clone(), next, started_at: now, at: now, status, error, wish, trace, bears: false };
+        let failed = DispatchSettlement { id, lease: owed[0].lease.clone(), next, started_at: now, at: now, status, error, wish, trace, bears: false, given_up_beside: 0 };
         house.store.settle_dispatch(failed).await.unwrap();
         assert!(house.store.replay_dispatch(house.tenant, id).await.unwrap());
         assert_eq!(house.store.lease_dispatches(Lane::Trial, 100, vec![]).await.unwrap().len(), 1, "told again it is a test still");

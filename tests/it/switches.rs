@@ -57,3 +57,27 @@ fn a_mail_with_a_key_is_taken_once() {
     );
     assert!(agent.stop().success());
 }
+
+#[test]
+fn a_mail_is_held_as_long_as_its_client_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    let mut session = Submitter::sign_in(agent.address("smtp"), &agent.credential("API key")).unwrap();
+    let mut hand_in = |parameter: &str, field: &str| {
+        session.say(&format!("MAIL FROM:<app@tests.example>{parameter}"))?;
+        session.say("RCPT TO:<kim@there.example>")?;
+        session.say("DATA")?;
+        session.finish(format!("From: app@tests.example\r\n{field}Subject: Hello\r\n\r\nHello\r\n").as_bytes())
+    };
+    let standing = |promise: &str| {
+        let at = promise.find("msg_").unwrap();
+        printed(folder.path(), &["why", &promise[at..at + 36]])
+    };
+    let told = standing(&hand_in(" HOLDFOR=86400", "").unwrap());
+    assert!(told.contains("queued: next try"), "{told}");
+    let told = standing(&hand_in(" HOLDUNTIL=2001-01-01T00:00:00Z", "").unwrap());
+    assert!(!told.contains("next try"), "{told}");
+    let refusal = hand_in("", "X-Postback-Send-At: 9999-01-01T00:00:00Z\r\n").unwrap_err().to_string();
+    assert!(refusal.starts_with("554 5.6.0 X-Postback-Send-At is more than 30 days ahead"), "{refusal}");
+    assert!(agent.stop().success());
+}

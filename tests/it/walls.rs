@@ -37,9 +37,8 @@ impl Things {
 }
 
 fn furnish(http: SocketAddr, owner: &Person, slug: &str, key: &str) -> Things {
-    let page = owner.get(&format!("/console/{slug}/agents"));
-    let at = page.find("/agents/").unwrap() + "/agents/".len();
-    let agent = page[at..at + 16].to_owned();
+    let at = owner.agent_pages(slug);
+    let agent = at.rsplit('/').next().unwrap().to_owned();
     let id = |answer: String| answer.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let mail = r#"{"from":"me@example.com","to":"you@example.org","subject":"Hello","html":"<p>x</p>",
         "attachments":[{"filename":"a.txt","content":"eA=="}]}"#;
@@ -49,7 +48,6 @@ fn furnish(http: SocketAddr, owner: &Person, slug: &str, key: &str) -> Things {
     let its = format!("/api/v1/webhooks/{webhook}");
     let event = id(post(http, &format!("{its}/test"), key, r#"{"eventType":"opened"}"#).unwrap());
     let replay = id(post(http, &format!("{its}/replays"), key, r#"{"from":"2026-01-01T00:00:00Z"}"#).unwrap());
-    let at = format!("/console/{slug}/agents/{agent}");
     let form = "name=welcome&subject=Hello&html=%3Cp%3Ex%3C%2Fp%3E";
     assert!(owner.post(&format!("{at}/templates"), form).contains("Saved as version 1."));
     assert!(owner.post(&format!("{at}/domains"), "domain=example.com").contains("Added example.com."));
@@ -105,7 +103,9 @@ fn nobody_sees_through_the_walls() {
         let a_reader = if is_of_all { a_watcher } else { a_reader };
         match *method {
             // How a template looks changes nothing.
-            "POST" if path.ends_with("/templates/preview") => walk(a_reader, method, &inside, "200"),
+            "POST" if ["/templates/preview", "/tracking/preview"].iter().any(|end| path.ends_with(end)) => {
+                walk(a_reader, method, &inside, "200")
+            }
             "POST" => walk(a_reader, method, &inside, "403"),
             // What is behind the walls is there: nobody is told 404 for want of it.
             _ => {
@@ -123,8 +123,65 @@ fn nobody_sees_through_the_walls() {
     for path in ["/console/people", "/console/account"] {
         assert_eq!(nobody.walk("GET", path), "303", "{path}");
     }
-    assert_eq!(neighbour.walk("GET", "/console/people"), "403");
-    assert_eq!(reader.walk("POST", "/console/people"), "403");
+    for (method, path) in [("GET", ""), ("POST", ""), ("POST", "/role"), ("POST", "/renew"), ("POST", "/remove")] {
+        let path = format!("/console/people{path}");
+        assert_eq!((reader.walk(method, &path), watcher.walk(method, &path)), ("403".into(), "403".into()), "{path}");
+    }
+}
+
+#[test]
+fn an_owner_of_one_tenant_looks_after_its_people_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    let http = agent.address("http");
+    let invite = |more: &[&str]| printed(folder.path(), &[&["user", "invite"], more].concat());
+    printed(folder.path(), &["tenant", "add", "other"]);
+    let owner = Person::join(http, &invite(&[]), "owner");
+    let stranger = Person::join(http, &invite(&["--tenant", "default"]), "stranger");
+    let landlord = Person::join(http, &invite(&["--tenant", "other"]), "landlord");
+    let status = |answer: String| answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let does = |path: &str, form: &str| status(landlord.post(&format!("/console/people{path}"), form));
+
+    // Whom they invite is of their tenant, whatever a form says.
+    assert_eq!(does("", "role=owner&tenant=default"), "404");
+    assert_eq!(does("", "role=emperor"), "404");
+    let helper = Person::join(http, &landlord.post("/console/people", "role=support").replace('<', " "), "helper");
+    assert_eq!(
+        (helper.walk("GET", "/console/other/"), helper.walk("GET", "/console/default/")),
+        ("200".into(), "404".into())
+    );
+    assert_eq!(helper.walk("GET", "/console/people"), "403");
+
+    // They see those, and what these did, and nobody else.
+    let page = landlord.get("/console/people");
+    for (who, is_seen) in [("landlord", true), ("helper", true), ("owner", false), ("stranger", false)] {
+        assert_eq!(page.contains(&format!("{who}@example.com")), is_seen, "{who}");
+    }
+    assert!(owner.get("/console/people").contains("stranger@example.com"));
+    for email in ["owner", "stranger", "nobody"].map(|name| format!("email={name}%40example.com")) {
+        for path in ["/role", "/remove", "/renew"] {
+            assert_eq!(does(path, &format!("{email}&role=read-only&second_factor=remove")), "404", "{path} {email}");
+        }
+    }
+    assert_eq!(
+        (owner.walk("GET", "/console/people"), stranger.walk("GET", "/console/people")),
+        ("200".into(), "200".into())
+    );
+
+    // A role holds at once; nobody changes their own.
+    let role = |who: &str, role: &str| does("/role", &format!("email={who}%40example.com&role={role}"));
+    assert_eq!((role("helper", "owner"), helper.walk("GET", "/console/people")), ("200".into(), "200".into()));
+    assert_eq!((role("helper", "read-only"), helper.walk("GET", "/console/people")), ("200".into(), "403".into()));
+    assert_eq!(role("helper", "emperor"), "404");
+    assert_eq!(
+        (role("landlord", "support"), does("/remove", "email=landlord%40example.com")),
+        ("403".into(), "403".into())
+    );
+    let link = landlord.post("/console/people/renew", "email=helper%40example.com").replace('<', " ");
+    let path = link.split_whitespace().find_map(|word| Some(&word[word.find("/console/join/")?..])).unwrap();
+    assert!(helper.post(path, "password=another+horse+battery").contains("The password is set."));
+    assert_eq!(does("/remove", "email=helper%40example.com"), "200");
+    assert!(!landlord.get("/console/people").contains("value=\"helper@example.com\""));
 }
 
 #[test]

@@ -70,6 +70,13 @@ fn a_webhook_is_added_tried_watched_and_told_again() {
     }
     let shown = printed(folder, &["webhook", "test", &id, "--event", "clicked", "--preview"]);
     assert!(shown.contains("X-Mailtura-Signature: ") && shown.contains(r#""type":"email.clicked""#), "{shown}");
+    // What was shown is sent, and once.
+    let exactly = ["webhook", "test", &id, "--exactly", word(&shown, "prv_")];
+    printed(folder, &exactly);
+    let body = shown.lines().find(|line| line.trim_start().starts_with('{')).unwrap().trim();
+    assert_eq!(listener.next()["payload"].to_string(), body);
+    let again = run(folder, &exactly);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("sent already"), "{again:?}");
 
     // Real events, and the same again.
     printed(folder, &["send", "--to", "reader@example.com"]);

@@ -43,8 +43,9 @@ function judge(verify) {
 
 /// What a payload of either family tells, and of whom.
 function about(payload) {
-  if (payload.type !== undefined) return { event: payload.type, recipient: payload.data.recipient };
-  return { event: payload.event_name[0], recipient: payload.event_message[0].email_info.to[0].email_address.address };
+  if (payload.type !== undefined) return { event: payload.type, recipient: payload.data.recipient ?? '' };
+  const [to] = payload.event_message[0].email_info.to;
+  return { event: payload.event_name[0], recipient: to?.email_address.address ?? '' };
 }
 
 export function must(holds, why) {

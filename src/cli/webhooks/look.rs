@@ -121,8 +121,8 @@ impl House<'_> {
         let versions = versions.context("look what the webhook was")?;
         for attempt in attempts {
             tell_attempt(&attempt);
-            let (number, at) = (attempt.number, attempt.started_at);
-            let tell = |webhook: &Webhook| told(webhook, &view.event, &view.message, number, at);
+            let posted = self.guest.store.posted(&view, &attempt).await.context("look what was told")?;
+            let tell = |webhook: &Webhook| told(webhook, &posted, attempt.started_at);
             let Again { webhook, told, is_exact } = Again::of(webhook, &versions, &attempt, tell);
             say(if is_exact { "  request:" } else { "  request, about as it was:" });
             tell_message(&told.headers, &String::from_utf8_lossy(&told.body), webhook);
@@ -163,6 +163,9 @@ pub(super) fn tell_attempt(attempt: &Attempted) {
     let again = if trace.is_reused { ", over a kept connection" } else { "" };
     let tls = if trace.tls.is_empty() { String::new() } else { format!(", {}", trace.tls) };
     say(format!("  to {} at {peer}{again}{tls}", printable(&trace.url)));
+    if trace.is_exception {
+        say("  where only [egress] allow leads: of the answer nothing is kept but its status");
+    }
     say(format!("  {}", phases(&trace.phases)));
     if let Some(next) = attempt.next_at {
         say(format!("  next attempt: {next}"));

@@ -76,7 +76,7 @@ pub(super) enum WebhookCommand {
     /// Let the old secret count for nothing from now on
     Revoke(Which),
     /// Post a test event, to a webhook or to one that is only tried out, and show what came of it
-    Test(trial::Arguments),
+    Test(Box<trial::Arguments>),
     /// What was posted to a webhook and what it answered, newest first; with an event, all about that one
     Log {
         #[command(flatten)]
@@ -214,7 +214,12 @@ impl House<'_> {
 
     async fn enable(&self, which: &Which) -> anyhow::Result<()> {
         self.set(which, |webhook| webhook.switch = Switch::On).await?;
-        let hurried = self.guest.store.hurry_dispatches(which.id).await.context("let go what waits")?;
+        let mut let_go = self.guest.store.let_go_dispatches(which.id).await.context("let go what waits")?;
+        let mut hurried = let_go.hurried;
+        while let_go.has_more {
+            let_go = self.guest.store.let_go_more().await.context("let go what waits")?;
+            hurried += let_go.hurried;
+        }
         if hurried > 0 {
             say(format!("due now that waited for another attempt: {hurried}"));
         }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use postback::app::outward::told;
-use postback::model::event::EventKind;
+use postback::http::outward::Told;
+use postback::model::event::{Event, EventKind};
 use postback::model::id::WebhookId;
+use postback::model::message::Message;
+use postback::model::preview::{Draw, Preview, Stale};
 use postback::model::sample;
 use postback::model::tenant::{DEFAULT_AGENT, MailAgent};
 use postback::model::webhook::{DispatchId, DispatchState, Webhook};
+use postback::model::webhook_attempt::Posted;
 use postback::webhooks;
 
 use super::fields::{Fields, chosen};
@@ -36,6 +40,9 @@ pub(in crate::cli) struct Arguments {
     /// Only show what would be posted
     #[arg(long)]
     preview: bool,
+    /// Send exactly what a preview of the same webhook showed less than four minutes ago
+    #[arg(long, value_name = "PRV", conflicts_with_all = ["preview", "event"])]
+    exactly: Option<Preview>,
     #[command(flatten)]
     fields: Fields,
     /// Of which tenant
@@ -54,29 +61,37 @@ impl House<'_> {
             (None, Some(id)) => (self.webhook(&Which { id, tenant: tenant.clone() }).await?, false),
             (None, None) => bail!("name a webhook, or a --url"),
         };
-        let kinds = match arguments.event.as_slice() {
-            [word] if word == "all" => EventKind::ALL.to_vec(),
-            words => chosen(words, webhook.format)?.kinds().collect(),
+        let kinds = match (arguments.exactly, arguments.event.as_slice()) {
+            (Some(preview), _) => vec![preview.kind],
+            (None, [word]) if word == "all" => EventKind::ALL.to_vec(),
+            (None, words) => chosen(words, webhook.format)?.kinds().collect(),
         };
         let agent = self.agent_of(&webhook, tenant).await?;
         let mut failed = 0;
         for kind in kinds {
-            let now = self.guest.clock.now();
-            let drawn = (self.guest.ids.uuid(now), self.guest.ids.uuid(now));
-            let (message, event) = sample::of_kind(kind, &webhook, &agent, drawn, now);
+            let draw = match arguments.exactly {
+                Some(preview) => preview.draw,
+                None => Draw::new(self.guest.ids.bytes(), self.guest.clock.now()),
+            };
+            let id = if is_draft { sample::draft(draw) } else { webhook.id };
+            let webhook = Webhook { id, ..webhook.clone() };
+            let (message, event) = sample::of_kind(kind, &webhook, &agent, draw);
             say(format!("{} {}", kind.as_str(), event.id));
-            if arguments.preview {
-                let signing = self.guest.store.signing_for(webhook.clone(), event.agent).await;
-                let request = told(&signing.context("look who signs")?, &event, &message, 1, now);
-                look::tell_message(&request.headers, &String::from_utf8_lossy(&request.body), &webhook);
-                continue;
+            if arguments.preview || arguments.exactly.is_some() {
+                let shown = self.shown(&webhook, (&event, &message), draw).await?;
+                match arguments.exactly {
+                    Some(preview) => self.check(preview, &webhook, &event, &shown.body).await?,
+                    None => {
+                        look::tell_message(&shown.headers, &String::from_utf8_lossy(&shown.body), &webhook);
+                        let preview = Preview::of(draw, kind, &webhook.url, &shown.body);
+                        say(format!("\nsend exactly this until {} with --exactly {preview}", preview.good_until()));
+                        continue;
+                    }
+                }
             }
             let store = &self.guest.store;
             let dispatch = match is_draft {
-                true => {
-                    let id = WebhookId::from_uuid(self.guest.ids.uuid(now));
-                    store.dispatch_draft_test(message, event, Webhook { id, ..webhook.clone() }).await
-                }
+                true => store.dispatch_draft_test(message, event, webhook.clone()).await,
                 false => store.dispatch_test(message, event, webhook.id).await,
             };
             let dispatch = dispatch.context("queue the test")?;
@@ -86,6 +101,21 @@ impl House<'_> {
             }
         }
         if failed > 0 { bail!("{failed} did not arrive") } else { Ok(()) }
+    }
+
+    /// The request as it is at the time of the draw.
+    async fn shown(&self, webhook: &Webhook, (event, message): (&Event, &Message), draw: Draw) -> anyhow::Result<Told> {
+        let signing = self.guest.store.signing_for(webhook.clone(), event.agent).await.context("look who signs")?;
+        let posted = Posted { number: 1, told: vec![(event.clone(), message.clone())] };
+        Ok(told(&signing, &posted, draw.at()))
+    }
+
+    /// Whether what was previewed is what would be sent, and was not.
+    async fn check(&self, preview: Preview, webhook: &Webhook, event: &Event, body: &[u8]) -> anyhow::Result<()> {
+        let good = preview.check(&webhook.url, body, self.guest.clock.now());
+        let sent = self.guest.store.event(webhook.tenant, event.id).await.context("look whether it was sent")?;
+        let stale = good.err().or(sent.map(|_| Stale::Sent));
+        stale.map_or(Ok(()), |stale| bail!("{}", stale.why()))
     }
 
     async fn agent_of(&self, webhook: &Webhook, tenant: &str) -> anyhow::Result<MailAgent> {

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 use bytes::Bytes;
 use postback::config::Loaded;
-use postback::mail::render::{Rendered, Signature, render};
+use postback::mail::render::{Rendered, Signature, author_domain, render};
 use postback::model::delivery::Delivery;
 use postback::model::id::DeliveryId;
 use postback::model::message::Message;
@@ -21,6 +21,7 @@ pub(super) struct Copies<'a> {
     content: Bytes,
     ring: KeyRing,
     return_path_domain: &'a str,
+    signature: Signature,
 }
 
 impl<'a> Copies<'a> {
@@ -28,12 +29,15 @@ impl<'a> Copies<'a> {
         let content = guest.store.content(message.id).await.context("read the mail")?;
         let content = content.with_context(|| format!("the content of {} is forgotten", message.id))?;
         let ring = guest.store.key_ring(guest.ids.bytes()).await.context("read the token keys")?;
-        Ok(Self { message, content, ring, return_path_domain: &loaded.settings.reports.return_path_domain })
+        let is_signed = guest.store.signs_for(message.tenant, &author_domain(&message.facts)).await;
+        let signature = if is_signed.context("look for a signing key")? { Signature::Follows } else { Signature::None };
+        let return_path_domain = &loaded.settings.reports.return_path_domain;
+        Ok(Self { message, content, ring, return_path_domain, signature })
     }
 
     fn copy(&self, delivery: DeliveryId) -> anyhow::Result<Rendered> {
         let rendered =
-            render(&self.content, self.message, delivery, self.return_path_domain, &self.ring, Signature::None);
+            render(&self.content, self.message, delivery, self.return_path_domain, &self.ring, self.signature);
         rendered.context("there is no key to seal the return path with")
     }
 
@@ -54,6 +58,9 @@ impl<'a> Copies<'a> {
         }
         for link in &tracked.links {
             say(format!("  link   {}\n    to   {}", link.tracked, printable(&link.target)));
+        }
+        for left in &tracked.left {
+            say(format!("  stays  {}\n    why  {}", printable(&left.original), left.why));
         }
         for part in &tracked.parts {
             if let Some(why) = part.untouched {

@@ -1,11 +1,13 @@
 //! What can be set about a host that sends our mail on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::TimeoutSettings;
 use crate::model::secret::Secret;
+use crate::model::token;
 
 /// A host that sends our mail on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct Smarthost {
     pub connection_age_max_secs: u32,
     /// Seconds for which an unused connection is kept.
     pub connection_idle_max_secs: u32,
+    /// When a mail that it took counts as delivered.
+    pub delivered: DeliveredOn,
+    /// Hours that its report of success is waited for, where that is what counts; then its reply does.
+    pub report_wait_hours: u32,
     /// How long the host may keep us waiting.
     pub timeouts: TimeoutSettings,
 }
@@ -57,10 +63,27 @@ impl Default for Smarthost {
             mails_per_connection_max: 100,
             connection_age_max_secs: 300,
             connection_idle_max_secs: 15,
+            delivered: DeliveredOn::default(),
+            report_wait_hours: 120,
             timeouts: TimeoutSettings::default(),
         }
     }
 }
+
+/// When a mail that a host took counts as delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveredOn {
+    /// With its reply to the final dot.
+    #[default]
+    OnReply,
+    /// With its report of success, which it is asked for (RFC 3461 §4.1). Where it does not offer `DSN`, none would come,
+    /// and the reply counts.
+    OnDsn,
+}
+
+/// A later report is not believed any more.
+const REPORT_WAIT_HOURS_MAX: u32 = (token::BOUNCE_AGE_MAX.as_secs() / 3600) as u32;
 
 /// Whether a connection must be encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +101,12 @@ pub enum Tls {
 }
 
 impl Smarthost {
+    /// How long a report of success is waited for, where that is what counts.
+    pub fn report_wait(&self) -> Option<Duration> {
+        let wait = Duration::from_secs(u64::from(self.report_wait_hours) * 3600);
+        (self.delivered == DeliveredOn::OnDsn).then_some(wait)
+    }
+
     /// What makes no sense: the key and why.
     pub(super) fn complaint(&self) -> Option<(String, &'static str)> {
         let nonsense = |key: &str, why| Some((key.to_owned(), why));
@@ -91,6 +120,9 @@ impl Smarthost {
         }
         if let Some((key, _)) = zeros.into_iter().find(|(_, value)| *value == 0) {
             return nonsense(key, "must not be 0");
+        }
+        if self.delivered == DeliveredOn::OnDsn && !(1..=REPORT_WAIT_HOURS_MAX).contains(&self.report_wait_hours) {
+            return nonsense("report_wait_hours", "between 1 and 1440 are possible: a later report is not believed");
         }
         if !self.ehlo_name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return nonsense("ehlo_name", "a name of ASCII letters without blanks is needed");

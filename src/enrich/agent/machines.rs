@@ -51,7 +51,8 @@ pub(super) fn machine(text: &Text) -> Option<(MachineKind, String)> {
 
 /// Signs that count only where neither a mail client nor a browser is named: the trades of machines.
 pub(super) fn trade(text: &Text) -> Option<(MachineKind, String)> {
-    if is_browser_form(text) {
+    // The network of Apple's apps is no trade.
+    if is_browser_form(text) || text.has("cfnetwork") {
         return None;
     }
     let word = TRADES.iter().find(|word| text.has(word))?;
@@ -199,6 +200,7 @@ mod tests {
         check("Mozilla/5.0 (compatible; Sample)", MachineKind::Bot);
         check("Sample/1.0 (ops@sample.example)", MachineKind::Bot);
         check("Barracuda Sentinel (EE)", MachineKind::SecurityScanner);
+        check("Sample-Secure-Email-Gateway/15.5", MachineKind::SecurityScanner);
         check("Sample Link Checker 2", MachineKind::LinkChecker);
         check("Microsoft Office Existence Discovery", MachineKind::LinkChecker);
     }

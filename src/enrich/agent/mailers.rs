@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use super::text::{Lexicon, Text, version_prefix};
+use super::text::{Lexicon, Text, major, version_prefix};
 
 /// A mail client and its version, which may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +32,23 @@ pub(super) fn mailer<'a>(text: &Text<'a>) -> Option<Mailer<'a>> {
 ///
 /// To be asked after the machines: `MailChecker/1.0` is none.
 pub(super) fn named_mail<'a>(text: &Text<'a>) -> Option<Mailer<'a>> {
-    text.raw.split([' ', ';', '(', ')', ',']).find_map(|product| {
-        let (name, rest) = product.split_once('/')?;
-        let version = version_prefix(rest);
+    let raw = text.raw;
+    raw.match_indices('/').find_map(|(at, _)| {
+        let name = last_word(&raw[..at]);
+        let version = version_prefix(&raw[at + 1..]);
         let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '!'));
         let is_mail = is_name && !version.is_empty() && name.to_ascii_lowercase().contains("mail");
-        is_mail.then_some(Mailer { name, version, concluded: false })
+        // `Some Mail/1.2`: the name is both words.
+        let is_half = name.eq_ignore_ascii_case("mail") || name.eq_ignore_ascii_case("email");
+        let first = raw[..at - name.len()].strip_suffix(' ').filter(|_| is_half).map_or("", last_word);
+        let is_whole = first.is_empty() || !first.chars().all(|c| c.is_ascii_alphanumeric());
+        let length = if is_whole { name.len() } else { first.len() + 1 + name.len() };
+        is_mail.then(|| Mailer { name: &raw[at - length..at], version, concluded: false })
     })
+}
+
+fn last_word(text: &str) -> &str {
+    text.rsplit([' ', ';', '(', ')', ',']).next().unwrap_or("")
 }
 
 type Family = for<'a> fn(&Text<'a>) -> Option<(&'static str, &'a str)>;
@@ -69,7 +79,8 @@ const NAMES: &[(&str, &str)] = &[
     ("proton mail", "Proton Mail"), ("missive/", "Missive"), ("frontapp", "Front"), ("front/", "Front"),
     ("hiri/", "Hiri"), ("polymail", "Polymail"), ("notion mail", "Notion Mail"), ("notionmail", "Notion Mail"),
     ("rambox-mail", "Rambox"), ("mailplane", "Mailplane"), ("mimestream", "Mimestream"),
-    ("canarymail", "Canary Mail"), ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("hey/", "HEY"),
+    ("canarymail", "Canary Mail"), ("canary mail", "Canary Mail"), ("spikenow", "Spike"), ("hey/", "HEY"), ("hey ios", "HEY"),
+    ("hey android", "HEY"),
     ("twobird", "Twobird"), ("inboxbygmail", "Inbox by Gmail"),
     // Desktop.
     ("em client", "eM Client"), ("em_client", "eM Client"), ("emclient", "eM Client"), ("airmail", "Airmail"),
@@ -116,8 +127,10 @@ fn outlook<'a>(text: &Text<'a>) -> Option<(&'static str, &'a str)> {
     const NAME: &str = "Microsoft Outlook";
     if text.has("outlook-ios/") || text.has("outlook-android/") {
         // `Outlook-iOS/709.2189947.prod.iphone (3.24.0)`: the build first, the version in brackets.
-        let bracket = text.version_after(" (");
-        return Some((NAME, if bracket.is_empty() { text.version_after("outlook-android/") } else { bracket }));
+        let told = [" (", "outlook-android/", "outlook-ios/"].iter().map(|prefix| text.version_after(prefix));
+        let is_build = |version: &str| major(version) >= Some(100);
+        let version = told.into_iter().find(|version| !version.is_empty() && !is_build(version));
+        return Some((NAME, version.unwrap_or("")));
     }
     const FORMS: &[&str] = &[
         "oneoutlook",
@@ -127,6 +140,7 @@ fn outlook<'a>(text: &Text<'a>) -> Option<(&'static str, &'a str)> {
         "microsoft outlook",
         "outlook-ios-android",
         "outlookmobile",
+        "outlooklite",
         "outlook",
     ];
     if let Some(version) = FORMS.iter().find_map(|form| text.product(form)) {
@@ -236,6 +250,7 @@ mod tests {
         check("Mozilla/5.0 (Macintosh; rv:68.0) Gecko/20100101 PostboxApp/7.0.60", Some(("Postbox", "7.0.60")));
         check("eM_Client/7.2.35595.0", Some(("eM Client", "7.2.35595.0")));
         check("K-9 Mail for Android/6.712", Some(("K-9 Mail", "6.712")));
+        check("HEY iOS/1.2.20 (build 333; iPhone; iOS 18.5)", Some(("HEY", "1.2.20")));
         check("The Bat! (v4.2.44) UNREG", Some(("The Bat!", "4.2.44")));
     }
 
@@ -252,6 +267,9 @@ mod tests {
         check("MacOutlook/16.89.24091630 (Intelx64 Mac OS X Version 14.6)", "16.89.24091630");
         check("Outlook/16.78 CFNetwork/1410 Darwin/22.6.0", "16.78");
         check("Outlook-iOS/733.3500184.prod.iphone (4.2440.0)", "4.2440.0");
+        check("Outlook-iOS/733.3500184.prod.iphone", "");
+        check("Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Mobile/15E148 Outlook-iOS/5.2610.0", "5.2610.0");
+        check("Mozilla/5.0 (Linux; Android 13; K) Chrome/140.0.0.0 Mobile Safari/537.36 OutlookLite/3.55.0", "3.55.0");
         check(
             "Mozilla/5.0 (Windows NT 10.0) Chrome/130.0 Safari/537.36 Edg/130.0 OneOutlook/1.2024.900.1",
             "1.2024.900.1",
@@ -293,6 +311,8 @@ mod tests {
             assert_eq!(named_mail(&text).map(|found| (found.name, found.version)), expected, "{agent}");
         };
         check("Mozilla/5.0 (X11) HarbourMail/2.1 Safari/537", Some(("HarbourMail", "2.1")));
+        check("Harbour Mail/6.2.0 (Windows NT 10.0)", Some(("Harbour Mail", "6.2.0")));
+        check("Mozilla/5.0 (X11; Mail/6.2.0) Email/1.0", Some(("Mail", "6.2.0")));
         check("Mozilla/5.0 (X11; mailto:x@example.com)", None);
         check("Mail", None);
     }

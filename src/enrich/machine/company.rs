@@ -191,7 +191,8 @@ pub(super) fn fan_out(tally: &mut Tally, is_mail_program: bool, fan_out: FanOut,
     let points = match network {
         Some(Network::Corporate | Network::Mobile | Network::AppleRelay) => 0,
         Some(Network::Cloud | Network::Security | Network::Google) => 60,
-        // Perhaps an office: not enough alone.
+        // Perhaps an office: not enough alone. In the crowd that the tests play, 60 would take 38 of 40 hits of an office
+        // that reads what concerns all for a scanner's, and find 10 more of 20 of a gateway that looks at a link each.
         None => 40,
     };
     let readers = fan_out.hour.max(fan_out.minute);

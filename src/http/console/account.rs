@@ -5,10 +5,9 @@ use askama::Template;
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::people::complaint_about;
-use super::session::{self, Browser, PASSWORD_CHARS_MIN};
-use super::visit::note;
+use super::session::{self, PASSWORD_CHARS_MIN};
+use super::visit::SignedIn;
 use super::{Fault, Page, go};
-use crate::http::Server;
 use crate::model::secret::Secret;
 use crate::model::totp::{self, RECOVERY_CODES, SecondFactor};
 use crate::model::user::User;
@@ -35,35 +34,30 @@ struct FactorPage {
 }
 
 /// What a person asks for.
-pub(super) async fn answer(
-    server: &Server,
-    browser: &Browser,
-    user: &User,
-    path: &[&str],
-    is_change: bool,
-    form: &Form,
-) -> Page {
+pub(super) async fn answer(person: &SignedIn<'_>, path: &[&str], is_change: bool, form: &Form) -> Page {
     match (path, is_change) {
-        ([], false) => show(server, user, Vec::new(), None),
-        (["password"], true) => set_password(server, browser, user, form).await,
+        ([], false) => show(person, Vec::new(), None).await,
+        (["password"], true) => set_password(person, form).await,
         // Whoever finds a browser signed in must not put a second factor of their own in place of the person's.
-        (["second-factor"], true) if user.second_factor.is_some() => {
-            show(server, user, Vec::new(), Notice::bad("There is a second factor. Switch it off first, with its code."))
+        (["second-factor"], true) if person.user.second_factor.is_some() => {
+            let notice = Notice::bad("There is a second factor. Switch it off first, with its code.");
+            show(person, Vec::new(), notice).await
         }
-        (["second-factor"], true) if form.has("secret") => begin(server, browser, user, form).await,
-        (["second-factor"], true) => offer(server, user, &totp::secret_of(server.ids().bytes()), None),
-        (["second-factor", "remove"], true) => remove(server, browser, user, form).await,
+        (["second-factor"], true) if form.has("secret") => begin(person, form).await,
+        (["second-factor"], true) => offer(person, &totp::secret_of(person.server.ids().bytes()), None).await,
+        (["second-factor", "remove"], true) => remove(person, form).await,
         _ => Err(Fault::NotFound),
     }
 }
 
-fn frame(server: &Server, user: &User, title: &str, notice: Option<Notice>) -> Frame {
-    Frame { notice, ..Frame::new(server, user, title, Section::Account) }.here("/console/account".into())
+async fn frame(person: &SignedIn<'_>, title: &str, notice: Option<Notice>) -> Result<Frame, Fault> {
+    Ok(person.frame(title, Section::Account, notice).await?.here("/console/account".into()))
 }
 
-fn show(server: &Server, user: &User, codes: Vec<String>, notice: Option<Notice>) -> Page {
+async fn show(person: &SignedIn<'_>, codes: Vec<String>, notice: Option<Notice>) -> Page {
+    let user = &person.user;
     let page = AccountPage {
-        frame: frame(server, user, "Your account", notice),
+        frame: frame(person, "Your account", notice).await?,
         email: user.email.clone(),
         has_second_factor: user.second_factor.is_some(),
         codes_left: user.second_factor.as_ref().map_or(0, |factor| factor.recovery.len()),
@@ -74,22 +68,23 @@ fn show(server: &Server, user: &User, codes: Vec<String>, notice: Option<Notice>
 }
 
 /// A new password; whoever is signed in elsewhere is not any more.
-async fn set_password(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+async fn set_password(person: &SignedIn<'_>, form: &Form) -> Page {
+    let SignedIn { server, browser, user } = person;
     if let Err(complaint) = session::proves_password(server, browser, user, form.raw("old")).await? {
-        return show(server, user, Vec::new(), Notice::bad(complaint));
+        return show(person, Vec::new(), Notice::bad(complaint)).await;
     }
     if let Some(complaint) = complaint_about(form.raw("new")) {
-        return show(server, user, Vec::new(), Notice::bad(complaint));
+        return show(person, Vec::new(), Notice::bad(complaint)).await;
     }
     let password = session::hashed(server, form.raw("new")).await?;
     server.store().set_password(user.id, password).await?;
-    note(server, user, &browser.address.to_string(), None, "changed password", "").await?;
+    person.note("changed password", "").await?;
     session::begin(server, browser, user).await
 }
 
 /// A secret to be put into an app.
-fn offer(server: &Server, user: &User, secret: &Secret, notice: Option<Notice>) -> Page {
-    let uri = totp::uri(secret, &user.email);
+async fn offer(person: &SignedIn<'_>, secret: &Secret, notice: Option<Notice>) -> Page {
+    let uri = totp::uri(secret, &person.user.email);
     let code = qrcodegen::QrCode::encode_text(&uri, qrcodegen::QrCodeEcc::Medium).ok();
     let picture = code.map(|code| {
         let size = code.size();
@@ -97,32 +92,34 @@ fn offer(server: &Server, user: &User, secret: &Secret, notice: Option<Notice>) 
         let dark = places.filter(|(x, y)| code.get_module(*x, *y));
         (dark.map(|(x, y)| format!("M{} {}h1v1h-1z", x + 4, y + 4)).collect::<String>(), size + 8)
     });
-    let frame = frame(server, user, "Second factor", notice);
+    let frame = frame(person, "Second factor", notice).await?;
     page::page(&FactorPage { frame, secret: secret.reveal().to_owned(), picture })
 }
 
 /// The app knows the secret when it tells its code; from then on it is asked for.
-async fn begin(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+async fn begin(person: &SignedIn<'_>, form: &Form) -> Page {
+    let SignedIn { server, browser, user } = person;
     let secret = Secret::new(form.get("secret"));
     let Some(step) = totp::step_of(&secret, form.get("code"), server.clock().now()) else {
-        return offer(server, user, &secret, Notice::bad("This is not the code of that secret. Look again."));
+        return offer(person, &secret, Notice::bad("This is not the code of that secret. Look again.")).await;
     };
     let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| totp::recovery_code(server.ids().bytes())).collect();
     let digests = codes.iter().map(|code| session::hex(&session::digest(&totp::folded(code))));
     let factor = SecondFactor { secret, recovery: digests.collect() };
     server.store().set_second_factor(user.id, Some(factor.clone())).await?;
     server.store().use_totp_step(user.id, step).await?;
-    note(server, user, &browser.address.to_string(), None, "added second factor", "").await?;
-    let user = User { second_factor: Some(factor), ..user.clone() };
-    show(server, &user, codes, Notice::good("From now on you are asked for a code when you sign in."))
+    person.note("added second factor", "").await?;
+    let person = SignedIn { server, browser, user: User { second_factor: Some(factor), ..user.clone() } };
+    show(&person, codes, Notice::good("From now on you are asked for a code when you sign in.")).await
 }
 
 /// Removes the second factor of whoever still has it.
-async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
+async fn remove(person: &SignedIn<'_>, form: &Form) -> Page {
+    let SignedIn { server, browser, user } = person;
     if let Err(complaint) = session::proves_code(server, browser, user, form.get("code")).await? {
-        return show(server, user, Vec::new(), Notice::bad(complaint));
+        return show(person, Vec::new(), Notice::bad(complaint)).await;
     }
     server.store().set_second_factor(user.id, None).await?;
-    note(server, user, &browser.address.to_string(), None, "removed second factor", "").await?;
+    person.note("removed second factor", "").await?;
     Ok(go("/console/account"))
 }

@@ -17,11 +17,20 @@ use crate::model::user::Deed;
 /// What people call such a credential.
 const SMTP_PASSWORD: &str = "SMTP password";
 
+/// Mail agents on one page.
+const ROWS_MAX: u32 = 100;
+/// Domains that are named of each.
+const DOMAINS_MAX: usize = 3;
+/// Keys that are listed, the newest.
+const KEYS_MAX: usize = 100;
+
 /// A mail agent in the list.
 struct Row {
     name: String,
     key: String,
     domains: Vec<String>,
+    /// Domains that are not named.
+    more: usize,
     webhooks: usize,
 }
 
@@ -30,20 +39,28 @@ struct Row {
 struct AgentsPage {
     frame: Frame,
     agents: Vec<Row>,
+    /// The query of the next page.
+    next: Option<String>,
 }
 
 /// All mail agents.
 pub(super) async fn list(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
     let store = visit.server.store();
     let webhooks = store.webhooks(visit.tenant.id, None, AGENTS_MAX).await?;
+    let mut found = store.agents(visit.tenant.id, visit.query.get("after"), ROWS_MAX + 1).await?;
+    let has_more = found.len() > ROWS_MAX as usize;
+    found.truncate(ROWS_MAX as usize);
+    let next = found.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.name)));
     let mut agents = Vec::new();
-    for agent in visit.agents().await? {
-        let domains = store.domains(agent.id).await?;
+    for agent in found {
+        let mut domains = store.domains(agent.id).await?;
+        let more = domains.len().saturating_sub(DOMAINS_MAX);
+        domains.truncate(DOMAINS_MAX);
         let webhooks = webhooks.iter().filter(|webhook| webhook.agent.is_none_or(|id| id == agent.id)).count();
-        agents.push(Row { name: agent.name, key: agent.key, domains, webhooks });
+        agents.push(Row { name: agent.name, key: agent.key, domains, more, webhooks });
     }
     let frame = visit.frame("Mail agents", Section::Agents, notice).here(visit.path("agents"));
-    page::page(&AgentsPage { frame, agents })
+    page::page(&AgentsPage { frame, agents, next })
 }
 
 /// Adds a mail agent.
@@ -77,6 +94,7 @@ struct AgentPage<'t> {
     http: String,
     smtp: String,
     keys: Vec<Key>,
+    more_keys: usize,
     /// A secret that was just made: kind, name and secret.
     fresh: Option<(&'static str, String)>,
     privacy: &'static str,
@@ -127,6 +145,7 @@ async fn tab_with(
         },
         smtp: visit.server.house().door("smtp").to_owned(),
         keys: Vec::new(),
+        more_keys: 0,
         fresh,
         privacy: privacy_word(agent.settings.privacy),
         clicks: clicks_word(agent.settings.track_clicks),
@@ -135,7 +154,9 @@ async fn tab_with(
     match tab {
         "setup" => {
             let keys = store.credentials(visit.tenant.id).await?;
-            page.keys = keys.iter().filter(|key| key.agent == agent.id).map(shown_key).collect();
+            let own: Vec<&Credential> = keys.iter().filter(|key| key.agent == agent.id).collect();
+            page.keys = own.iter().rev().take(KEYS_MAX).map(|key| shown_key(key)).collect();
+            page.more_keys = own.len().saturating_sub(KEYS_MAX);
         }
         "settings" => {}
         _ => return Err(Fault::NotFound),

@@ -20,6 +20,8 @@ pub(super) struct Exchange {
     pub(super) explanation: String,
     /// The address that was connected to, and how.
     pub(super) connection: String,
+    /// How long each part took.
+    pub(super) phases: String,
 }
 
 /// Text at a place of one of the API's answers; empty when there is none.
@@ -40,7 +42,9 @@ impl Exchange {
     /// Of a request as the API shows it, and an attempt if there was one.
     pub(super) fn of(request: &Value, attempt: &Value) -> Self {
         let line = format!("{} {}", text(request, "/method"), text(request, "/url"));
-        let connection = [text(attempt, "/address"), text(attempt, "/tls")];
+        let is_exception = attempt.get("operatorException").is_some_and(|is| is.as_bool() == Some(true));
+        let exception = if is_exception { "(by the operator's exception: its answer is not kept)" } else { "" };
+        let connection = [text(attempt, "/address"), text(attempt, "/tls"), exception.to_owned()];
         Self {
             request: message(line, request),
             is_exact: request.get("exact").is_none_or(|exact| exact.as_bool() == Some(true)),
@@ -50,8 +54,20 @@ impl Exchange {
             },
             explanation: text(attempt, "/explanation"),
             connection: connection.join(" ").trim().to_owned(),
+            phases: phases(attempt),
         }
     }
+}
+
+/// `DNS 0.1 ms, connect 12.0 ms`, as far as an attempt came.
+fn phases(attempt: &Value) -> String {
+    let parts =
+        [("DNS", "dns"), ("connect", "connect"), ("TLS", "tls"), ("first byte", "firstByte"), ("in all", "total")];
+    let took = |(name, part): (&str, &str)| {
+        let micros = attempt.pointer(&format!("/timings/{part}Micros"))?.as_u64()?;
+        Some(format!("{name} {}.{} ms", micros / 1000, micros % 1000 / 100))
+    };
+    parts.into_iter().filter_map(took).collect::<Vec<_>>().join(", ")
 }
 
 /// A first line, header fields, and a body up to its limit.
@@ -74,11 +90,13 @@ mod tests {
     fn what_went_out_and_came_back() {
         let request = json!({ "method": "POST", "url": "https://a.example/", "headers": { "A": "b" }, "body": "{}" });
         let answer = json!({ "headers": { "Server": "x" }, "body": "ok" });
-        let attempt = json!({ "statusCode": 200, "response": answer, "address": "192.0.2.1:443", "tls": "TLSv1.3" });
+        let attempt = json!({ "statusCode": 200, "response": answer, "address": "192.0.2.1:443", "tls": "TLSv1.3",
+            "timings": { "connectMicros": 1_234, "totalMicros": 30_000 } });
         let shown = Exchange::of(&request, &attempt);
         assert_eq!(shown.request, "POST https://a.example/\nA: b\n\n{}");
         assert_eq!(shown.answer, "200\nServer: x\n\nok");
         assert_eq!((shown.connection.as_str(), shown.is_exact), ("192.0.2.1:443 TLSv1.3", true));
+        assert_eq!(shown.phases, "connect 1.2 ms, in all 30.0 ms");
         let refused =
             Exchange::of(&json!({ "exact": false }), &json!({ "statusCode": null, "explanation": "refused" }));
         assert_eq!((refused.answer.as_str(), refused.explanation.as_str(), refused.is_exact), ("", "refused", false));

@@ -46,7 +46,9 @@ pub(super) async fn copy(visit: &Visit<'_>, id: &str, number: &str) -> Page {
     visit.server.store().delivery(delivery).await?.ok_or(Fault::NotFound)?;
     let _room = visit.room(message.size_bytes)?;
     let content = visit.server.store().content(message.id).await?.ok_or(Fault::NotFound)?;
-    let rendered = visit.server.intake().copy(&content, &message, delivery).ok_or(Fault::NotFound)?;
+    let intake = visit.server.intake();
+    let signature = intake.signature(&message).await?;
+    let rendered = intake.copy(&content, &message, delivery, signature).ok_or(Fault::NotFound)?;
     let seen = view::view(&rendered.bytes);
     let html = match (&seen.html, &seen.text) {
         (Some(html), _) => html.clone(),

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::exchange::text;
 use super::messages::{Line, find};
 use super::page::{self, Frame, Notice, Section, shown, size};
+use super::tracked::TrackedView;
 use super::{Fault, Page, Visit, go};
-use crate::mail::rewrite::{LinkReport, PartReport};
+use crate::mail::render::Signature;
 use crate::mail::view::{self, View};
 use crate::model::delivery::State;
 use crate::model::event::{Detail, Event};
@@ -21,6 +22,7 @@ use crate::model::user::Deed;
 use crate::model::webhook::Webhook;
 use crate::store::deliveries::Attempt;
 use crate::store::dispatches::DispatchStanding;
+use crate::store::hits::counts::Figures;
 use crate::store::views::DeliveryView;
 
 /// Recipients of a message that are told in full.
@@ -37,10 +39,6 @@ const REWRITTEN_BYTES_MAX: usize = 1 << 20;
 const WEBHOOKS_MAX: u32 = 200;
 /// The order of steps of one moment; the rest comes after.
 const STORY: [&str; 3] = ["sent", "rewritten", "attempt"];
-/// Links that are listed.
-const LINKS_MAX: usize = 60;
-/// Bytes of a link.
-const LINK_BYTES_MAX: usize = 300;
 
 /// One line of what happened.
 struct Step {
@@ -77,6 +75,8 @@ struct MessagePage {
     source: &'static str,
     size: String,
     metadata: Vec<(String, String)>,
+    /// Its opens and clicks in figures, where there were any.
+    looks: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
     more: usize,
     can_retry: bool,
@@ -92,16 +92,6 @@ struct MessagePage {
     tracked: TrackedView,
 }
 
-/// What tracking made of the first recipient's copy.
-#[derive(Default)]
-struct TrackedView {
-    pixel: Option<String>,
-    links: Vec<LinkReport>,
-    more: usize,
-    parts: Vec<PartReport>,
-    untouched: Option<&'static str>,
-}
-
 /// One message.
 pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) -> Page {
     let message = find(visit, id).await?;
@@ -110,13 +100,17 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
     let now = visit.server.clock().now();
     let content = store.content(message.id).await?;
     let webhooks = store.webhooks(visit.tenant.id, None, WEBHOOKS_MAX).await?;
+    let figures = store.hit_figures(message.id).await?;
+    let signature = visit.server.intake().signature(&message).await?;
     let mut copies = Vec::new();
     let mut budget = TIMELINE_BYTES_MAX;
     for view in deliveries.iter().take(COPIES_MAX) {
-        let rewritten = content.as_deref().and_then(|content| rewritten(visit, content, &message, view.delivery.id));
+        let rewritten =
+            content.as_deref().and_then(|content| rewritten(visit, content, (&message, signature), view.delivery.id));
         copies.push(copy(visit, (&message, &webhooks), view, (now, rewritten), &mut budget).await?);
     }
-    let seen = content.as_deref().map(view::view).unwrap_or_default();
+    let mut seen = content.as_deref().map(view::view).unwrap_or_default();
+    let is_header_cut = shorten(&mut seen.header);
     let fallback = if seen.html.is_some() { "html" } else { "text" };
     let wanted = visit.query.get("view");
     let view = VIEWS.iter().map(|(word, _)| *word).find(|word| *word == wanted).unwrap_or(fallback);
@@ -129,9 +123,11 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
         _ => String::new(),
     };
     let (text, is_cut) = page::beginning(&shown_text, MAIL_BYTES_MAX);
-    let first = deliveries.first().map(|view| view.delivery.id);
-    let tracked = match (view, &content, first) {
-        ("tracking", Some(content), Some(first)) => tracked(visit, content, &message, first),
+    let tracked = match (view, content.is_some() && !deliveries.is_empty()) {
+        ("tracking", true) => {
+            let path = format!("/api/v1/emails/{}/tracking", message.id);
+            TrackedView::of(&visit.api_of_tenant(Method::GET, &path, &Value::Null).await?)
+        }
         _ => TrackedView::default(),
     };
     let again = visit.query.get("again").parse::<MessageId>().ok();
@@ -145,6 +141,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
         source: message.source.as_str(),
         size: size(message.size_bytes),
         metadata: message.facts.metadata.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        looks: ["Opened", "Links followed"].into_iter().zip(figures).filter_map(counted).collect(),
         more: deliveries.len().saturating_sub(COPIES_MAX),
         can_retry: deliveries.iter().any(|view| is_queued(view) && !view.is_leased),
         can_cancel: deliveries.iter().any(is_queued),
@@ -153,7 +150,9 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
         views: VIEWS,
         view,
         text: text.to_owned(),
-        is_cut: is_cut || content.is_some_and(|content| view == "source" && content.len() > MAIL_BYTES_MAX),
+        is_cut: is_cut
+            || view == "header" && is_header_cut
+            || content.is_some_and(|content| view == "source" && content.len() > MAIL_BYTES_MAX),
         message: line,
         copies,
         seen,
@@ -162,33 +161,38 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
     page::page(&page)
 }
 
-/// What tracking made of one copy, as it was or will be sent.
-fn tracked(visit: &Visit<'_>, content: &[u8], message: &Message, first: DeliveryId) -> TrackedView {
-    let Some(rendered) = visit.server.intake().copy(content, message, first) else { return TrackedView::default() };
-    let cut = |text: String| match page::beginning(&text, LINK_BYTES_MAX) {
-        (start, true) => format!("{start}…"),
-        (_, false) => text,
-    };
-    let count = rendered.tracked.links.len();
-    let links = rendered.tracked.links.into_iter().take(LINKS_MAX);
-    let links = links.map(|link| LinkReport {
-        original: cut(link.original),
-        target: cut(link.target),
-        tracked: cut(link.tracked),
-    });
-    TrackedView {
-        pixel: rendered.tracked.pixel,
-        links: links.collect(),
-        more: count.saturating_sub(LINKS_MAX),
-        parts: rendered.tracked.parts,
-        untouched: rendered.tracked.untouched,
+/// Opens or clicks in figures; nothing for none.
+fn counted((what, of): (&'static str, Figures)) -> Option<(&'static str, String)> {
+    let times = format!("{} in all, {} by people", of.all, of.by_people);
+    let unique = format!("unique {} in all, {} by people", of.unique, of.unique_by_people);
+    (of.all > 0).then(|| (what, format!("{times}; {unique}")))
+}
+
+/// A message, and whether its copies are signed.
+type Signed<'a> = (&'a Message, Signature);
+
+/// Cuts a header to what a page has room for; whether anything was cut.
+fn shorten(header: &mut [(String, String)]) -> bool {
+    let (mut left, mut is_cut) = (MAIL_BYTES_MAX, false);
+    for text in header.iter_mut().flat_map(|(name, value)| [name, value]) {
+        let (start, is_long) = page::beginning(text, left);
+        let bytes = start.len();
+        left -= page::written(start);
+        text.truncate(bytes);
+        is_cut |= is_long;
     }
+    is_cut
 }
 
 /// What tracking made of a copy, as a step; unsaid of a mail that is too large to be rewritten for this.
-fn rewritten(visit: &Visit<'_>, content: &[u8], message: &Message, delivery: DeliveryId) -> Option<Step> {
+fn rewritten(
+    visit: &Visit<'_>,
+    content: &[u8],
+    (message, signature): Signed<'_>,
+    delivery: DeliveryId,
+) -> Option<Step> {
     let tracked = Some(content).filter(|content| content.len() <= REWRITTEN_BYTES_MAX)?;
-    let tracked = visit.server.intake().copy(tracked, message, delivery)?.tracked;
+    let tracked = visit.server.intake().copy(tracked, message, delivery, signature)?.tracked;
     let links = match tracked.links.len() {
         1 => "one link".to_owned(),
         count => format!("{count} links"),
@@ -263,6 +267,7 @@ fn standing(view: &DeliveryView, now: Timestamp) -> String {
         (State::Queued, Some(due), _) => {
             format!("next try {}, given up after {}{reason}", shown(due), shown(view.delivery.expires_at))
         }
+        (State::HandedOver, Some(until), _) => format!("the next hop's report is waited for until {}", shown(until)),
         (_, _, Some(at)) => format!("since {}{reason}", shown(at)),
         (_, _, None) => reason,
     }

@@ -82,7 +82,7 @@ struct Typed {
 struct MessagesPage {
     frame: Frame,
     typed: Typed,
-    states: [&'static str; 6],
+    states: [&'static str; State::ALL.len()],
     agents: Vec<(String, String)>,
     messages: Vec<Line>,
     /// The query of the next page.

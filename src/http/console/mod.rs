@@ -12,6 +12,7 @@ mod agents;
 mod chart;
 mod domains;
 mod exchange;
+mod exposure;
 mod form;
 mod guesses;
 mod inbox;
@@ -28,6 +29,8 @@ mod session;
 mod statics;
 mod suppressions;
 mod templates;
+mod tracked;
+mod tracking;
 mod visit;
 mod webhook_log;
 mod webhooks;
@@ -40,10 +43,8 @@ use super::memory::Owner;
 use super::problem::Problem;
 use super::server::{Answer, Peer};
 use super::{SMALL_BYTES_MAX, Server, body, header, tell_more};
-use crate::model::tenant::Tenant;
-use crate::model::user::User;
 use form::Form;
-use visit::{Visit, visit};
+use visit::{SignedIn, Visit, visit};
 
 /// Tenants that are shown to a person who sees them all.
 const TENANTS_MAX: u32 = 500;
@@ -152,14 +153,15 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
         Form::default()
     };
     let Some(user) = user else { return door_page(server, &browser, &segments, is_change, &form).await };
+    let person = SignedIn { server, browser: &browser, user };
     let answer = match (segments.as_slice(), is_change) {
         (["sign-out"], true) => session::sign_out(server, &browser).await,
-        ([], false) => first_page(server, &user).await,
-        (["people"], _) | (["people", ..], true) => people::answer(server, &browser, &user, &segments, &form).await,
-        (["account", rest @ ..], _) => account::answer(server, &browser, &user, rest, is_change, &form).await,
+        ([], false) => first_page(&person).await,
+        (["people", rest @ ..], _) => people::answer(&person, rest, is_change, &query, &form).await,
+        (["account", rest @ ..], _) => account::answer(&person, rest, is_change, &form).await,
         ([slug, ..], _) => {
             let asked = visit::Asked { query, form: is_change.then_some(form), owner };
-            let visit = visit(server, &browser, user, slug, asked).await?;
+            let visit = visit(person, slug, asked).await?;
             let (route, places) = route.ok_or(Fault::NotFound)?;
             (route.work)(&visit, routes::Places::of(&places)).await
         }
@@ -177,26 +179,28 @@ async fn door_page(
     form: &Form,
 ) -> Page {
     match (segments, is_change) {
-        (["sign-in"], false) => session::page(None),
+        (["sign-in"], false) => session::page(server, browser, None),
         (["sign-in"], true) => session::sign_in(server, browser, form).await,
         (["sign-in", "code"], false) => session::code_page(server, browser, None).await,
         (["sign-in", "code"], true) => session::pass(server, browser, form).await,
-        (["join", secret], false) => people::join_page(server, secret, None).await,
+        (["join", secret], false) => people::join_page(server, browser, secret, None).await,
         (["join", secret], true) => people::join(server, browser, secret, form).await,
         _ => Err(Fault::NotFound),
     }
 }
 
 /// Where a person arrives: at the one tenant that there is for them, or at the list.
-async fn first_page(server: &Server, user: &User) -> Page {
-    let tenants = server.store().tenants("", TENANTS_MAX).await?;
-    let mut own: Vec<Tenant> =
-        tenants.into_iter().filter(|tenant| user.tenant.is_none_or(|own| own == tenant.id)).collect();
+async fn first_page(person: &SignedIn<'_>) -> Page {
+    let store = person.server.store();
+    let mut own: Vec<_> = match person.user.tenant {
+        Some(own) => store.tenant_with_id(own).await?.into_iter().collect(),
+        None => store.tenants("", TENANTS_MAX).await?,
+    };
     match own.as_slice() {
         [one] => Ok(go(&format!("/console/{}/", one.slug))),
         _ => {
             own.sort_by(|a, b| a.name.cmp(&b.name));
-            overview::tenants(server, user, &own)
+            overview::tenants(person, &own)
         }
     }
 }

@@ -9,6 +9,7 @@ use super::exchange::text;
 use super::page::{self, Frame, Notice, Section, number, shown, span};
 use super::visit::main_agent;
 use super::{Fault, Page, Visit};
+use crate::http::certificates::{self, Shown, Standing};
 use crate::http::problem::Problem;
 use crate::http::query::encoded;
 use crate::model::delivery::State;
@@ -16,8 +17,10 @@ use crate::model::queue::Pause;
 use crate::model::suppression::Scope;
 use crate::model::tenant::MailAgent;
 use crate::model::time::Timestamp;
+use crate::model::tracking::TrackingHost;
 use crate::model::user::Deed;
 use crate::store::queue::Waiting;
+use crate::tls::orders::Order;
 
 /// Domains that are listed.
 const DOMAINS_MAX: u32 = 100;
@@ -27,10 +30,10 @@ const LOOKED_MAX: u32 = 20_000;
 const COUNTED_MAX: u32 = 100_000;
 /// Mail agents whose suppressions are linked to.
 const LISTS_MAX: usize = 20;
+/// Certificates, and tracking hosts, that are listed: those in trouble first.
+const HOSTS_MAX: usize = 50;
 /// A node that has not been seen for so long may be gone.
 const QUIET_SECS: u64 = 120;
-/// A certificate that ends within so many days is told of.
-const ENDS_SOON_DAYS: i64 = 21;
 
 struct WaitingRow {
     domain: String,
@@ -67,16 +70,37 @@ struct NodeRow {
     is_quiet: bool,
 }
 
-struct CertificateView {
-    file: String,
+struct CertificateRow {
+    /// Empty: the doors' own.
+    host: String,
+    class: &'static str,
+    standing: &'static str,
+    names: String,
+    issuer: String,
     until: String,
-    is_ending: bool,
+    file: String,
+    /// What came of the last order for one.
+    order: String,
+    has_order_failed: bool,
+    /// What is wrong with the tracking host.
+    fault: String,
+}
+
+/// A host of the tenant's own that links lead through.
+struct TrackingRow {
+    host: String,
+    domain: String,
+    class: &'static str,
+    standing: &'static str,
+    fault: String,
+    checked: String,
 }
 
 /// What those see who look after the installation.
 struct Installation {
     nodes: Vec<NodeRow>,
-    certificate: Option<CertificateView>,
+    certificates: Vec<CertificateRow>,
+    certificates_more: usize,
     places: Vec<String>,
     places_of: String,
     settings: Vec<(String, String)>,
@@ -96,6 +120,7 @@ struct OperationsPage {
     suppressions: String,
     lists: Vec<(String, String)>,
     is_paused: bool,
+    tracking_hosts: Vec<TrackingRow>,
     installation: Option<Installation>,
 }
 
@@ -127,6 +152,9 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
             is_own: pause.scope.tenant() == Some(visit.tenant.id),
         })
         .collect();
+    let mut hosts = store.tracking_hosts().await?;
+    hosts.retain(|host| host.tenant == visit.tenant.id);
+    hosts.sort_by_key(TrackingHost::is_ready);
     let is_paused = pauses.iter().any(|pause| pause.is_of_all_agents() && pause.domain.is_empty());
     let of = |agent: &MailAgent| visit.path(&format!("agents/{}/suppressions", agent.key));
     let page = OperationsPage {
@@ -138,6 +166,7 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         pauses,
         agents: agents.into_iter().map(|agent| agent.name).collect(),
         is_paused,
+        tracking_hosts: hosts.into_iter().take(HOSTS_MAX).map(tracking_row).collect(),
         installation: if visit.is_for_all() { Some(installation(visit, now).await?) } else { None },
     };
     page::page(&page)
@@ -170,24 +199,59 @@ async fn installation(visit: &Visit<'_>, now: Timestamp) -> Result<Installation,
         since: span(now.since(node.started_at)),
         is_quiet: now.since(node.seen_at).as_secs() > QUIET_SECS,
     });
-    let certificate = house.certificates.as_ref().map(|certificates| {
-        let until = certificates.validity().map(|validity| validity.until);
-        let is_near = |until: Timestamp| until.as_millis() - now.as_millis() < ENDS_SOON_DAYS * 86_400_000;
-        CertificateView {
-            file: certificates.file().display().to_string(),
-            until: until.map_or_else(|| "unknown".to_owned(), shown),
-            is_ending: until.is_some_and(is_near),
-        }
-    });
+    let mut certificates = certificates::shown(visit.server).await?;
+    // The doors' own stay on top.
+    certificates.sort_by_key(|shown| (shown.host.is_some(), !shown.is_in_trouble(now)));
+    let certificates_more = certificates.len().saturating_sub(HOSTS_MAX);
     let (places, made_at) = (house.places)();
     Ok(Installation {
         nodes: nodes.collect(),
-        certificate,
+        certificates: certificates.into_iter().take(HOSTS_MAX).map(|shown| certificate_row(shown, now)).collect(),
+        certificates_more,
         places: places.lines().map(str::to_owned).collect(),
         places_of: shown(made_at),
         settings: house.settings.clone(),
         warnings: house.warnings.clone(),
     })
+}
+
+fn tracking_row(host: TrackingHost) -> TrackingRow {
+    let (class, standing) = match (host.checked_at, host.is_ready()) {
+        (_, true) => ("good", "links lead through it"),
+        (Some(_), false) => ("bad", "mail goes untracked"),
+        (None, false) => ("fair", "not checked yet"),
+    };
+    let checked = host.checked_at.filter(|at| *at != TrackingHost::DUE).map(shown).unwrap_or_default();
+    TrackingRow { host: host.host, domain: host.domain, class, standing, fault: host.fault, checked }
+}
+
+fn certificate_row(certificate: Shown, now: Timestamp) -> CertificateRow {
+    let (class, standing) = match certificate.standing(now) {
+        Standing::Valid => ("good", "valid"),
+        Standing::EndsSoon => ("bad", "ends soon"),
+        Standing::Expired => ("bad", "expired"),
+        Standing::SelfSigned => ("fair", "self-signed"),
+        Standing::Unreadable => ("bad", "cannot be read"),
+        Standing::None => ("", "shows the doors’"),
+    };
+    let Shown { host, file, leaf, order, tracking } = certificate;
+    let has_order_failed = order.as_ref().is_some_and(|order| order.fault.is_some());
+    let told = |Order { at, fault }: Order| match fault {
+        None => format!("got at {}", shown(at)),
+        Some((fault, next)) => format!("failed at {}: {fault}; again at {}", shown(at), shown(next)),
+    };
+    CertificateRow {
+        host: host.unwrap_or_default(),
+        class,
+        standing,
+        names: leaf.as_ref().map(|leaf| leaf.names.join(", ")).unwrap_or_default(),
+        until: leaf.as_ref().map(|leaf| shown(leaf.validity.until)).unwrap_or_default(),
+        issuer: leaf.map(|leaf| leaf.issuer).unwrap_or_default(),
+        file,
+        order: order.map(told).unwrap_or_default(),
+        has_order_failed,
+        fault: tracking.map(|host| host.fault).unwrap_or_default(),
+    }
 }
 
 /// A field of a form that is not empty.

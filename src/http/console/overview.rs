@@ -5,14 +5,12 @@ use askama::Template;
 use super::chart::{self, Series};
 use super::messages::Line;
 use super::page::{self, Frame, Section, number, share, span};
-use super::visit::main_agent;
+use super::visit::{SignedIn, main_agent};
 use super::{Fault, Page, Visit};
-use crate::http::Server;
 use crate::model::delivery::State;
 use crate::model::pulse::{Measure, Pulse, Span};
 use crate::model::tenant::Tenant;
 use crate::model::time::Timestamp;
-use crate::model::user::User;
 use crate::model::webhook::Switch;
 
 /// Messages on this page.
@@ -29,8 +27,8 @@ struct TenantsPage<'t> {
     tenants: &'t [Tenant],
 }
 
-pub(super) fn tenants(server: &Server, user: &User, tenants: &[Tenant]) -> Page {
-    page::page(&TenantsPage { frame: Frame::new(server, user, "Tenants", Section::None), tenants })
+pub(super) fn tenants(person: &SignedIn<'_>, tenants: &[Tenant]) -> Page {
+    page::page(&TenantsPage { frame: Frame::new(person, "Tenants", Section::None), tenants })
 }
 
 /// Something that a new installation still lacks.
@@ -57,6 +55,14 @@ struct Figure {
     more: String,
 }
 
+/// A webhook that fares badly.
+struct Failing {
+    url: String,
+    trouble: String,
+    /// Where its log is.
+    path: String,
+}
+
 #[derive(Template)]
 #[template(path = "console/overview.html")]
 struct OverviewPage {
@@ -68,7 +74,7 @@ struct OverviewPage {
     latest: Vec<Line>,
     waiting: String,
     oldest: Option<String>,
-    failing: Vec<(String, String)>,
+    failing: Vec<Failing>,
     webhooks: usize,
     steps: Vec<Step>,
     is_new: bool,
@@ -175,20 +181,24 @@ fn time_of(start: Timestamp, span: Span) -> String {
     part.unwrap_or_default().to_owned()
 }
 
-/// How many webhooks there are, and those that fare badly: address and trouble.
-async fn failing(visit: &Visit<'_>, now: Timestamp) -> Result<(usize, Vec<(String, String)>), Fault> {
+/// How many webhooks there are, and those that fare badly.
+async fn failing(visit: &Visit<'_>, now: Timestamp) -> Result<(usize, Vec<Failing>), Fault> {
     let store = visit.server.store();
     let webhooks = store.webhooks(visit.tenant.id, None, WEBHOOKS_MAX).await?;
+    let agents = visit.agents().await?;
     let mut failing = Vec::new();
     for webhook in &webhooks {
-        if webhook.switch == Switch::OffByUs {
-            failing.push((webhook.url.clone(), "switched off after failing for long".to_owned()));
-            continue;
-        }
-        let health = store.webhook_health(webhook.id).await?;
-        if let Some(since) = health.and_then(|health| health.failing_since) {
-            failing.push((webhook.url.clone(), format!("failing for {}", span(now.since(since)))));
-        }
+        let trouble = if webhook.switch == Switch::OffByUs {
+            "switched off after failing for long".to_owned()
+        } else {
+            let health = store.webhook_health(webhook.id).await?;
+            let Some(since) = health.and_then(|health| health.failing_since) else { continue };
+            format!("failing for {}", span(now.since(since)))
+        };
+        let own = agents.iter().find(|agent| Some(agent.id) == webhook.agent).or_else(|| main_agent(&agents));
+        let key = own.map(|agent| agent.key.as_str()).unwrap_or_default();
+        let path = visit.path(&format!("agents/{key}/webhooks/{}/log?status=failed", webhook.id));
+        failing.push(Failing { url: webhook.url.clone(), trouble, path });
     }
     Ok((webhooks.len(), failing))
 }

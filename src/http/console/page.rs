@@ -9,12 +9,13 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
-use super::super::Server;
 use super::super::problem::Problem;
 use super::super::server::Answer;
+use super::exposure::Exposure;
+use super::visit::SignedIn;
 use super::{Fault, Page};
 use crate::model::time::Timestamp;
-use crate::model::user::{Deed, User};
+use crate::model::user::Deed;
 
 /// Our own scripts, styles and pictures; nothing from elsewhere, nothing written into the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -84,6 +85,8 @@ pub(super) struct Frame {
     pub is_capture: bool,
     /// There is an inbox to look at.
     pub has_inbox: bool,
+    /// Others can read this page on its way.
+    pub exposure: Option<Exposure>,
     pub notice: Option<Notice>,
     /// The page may have come from a form.
     pub is_change: bool,
@@ -93,7 +96,8 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Around a page of no tenant.
-    pub(super) fn new(server: &Server, user: &User, title: &str, section: Section) -> Self {
+    pub(super) fn new(at: &SignedIn<'_>, title: &str, section: Section) -> Self {
+        let SignedIn { server, browser, user } = at;
         Self {
             title: title.to_owned(),
             section,
@@ -103,9 +107,10 @@ impl Frame {
             is_for_all: user.tenant.is_none(),
             may_assist: user.role.may(Deed::Assist),
             may_manage: user.role.may(Deed::Manage),
-            may_govern: user.role.may(Deed::Govern) && user.tenant.is_none(),
+            may_govern: user.role.may(Deed::Govern),
             is_capture: server.house().is_capture,
             has_inbox: server.house().is_capture,
+            exposure: Exposure::of(server, browser),
             notice: None,
             is_change: true,
             here: String::new(),
@@ -175,7 +180,10 @@ pub(super) fn guard(answer: &mut Answer, policy: &str) {
     // A policy that cannot be written allows nothing.
     let written = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert(CONTENT_SECURITY_POLICY, written);
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Nobody else learns where a person was. Our own pages do: a browser that tells them nothing keeps from a form, too,
+    // where it comes from, and by plain HTTP that is all there is to know it by.
+    let referrer = if policy == POLICY { "same-origin" } else { "no-referrer" };
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
     headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     if policy == POLICY {
@@ -204,6 +212,7 @@ pub(super) fn fault(status: StatusCode, text: &str) -> Answer {
         may_govern: false,
         is_capture: false,
         has_inbox: false,
+        exposure: None,
         notice: None,
         is_change: false,
         here: String::new(),
@@ -290,12 +299,27 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// A long text up to a limit, cut between characters; whether it was cut.
+/// What a character comes to in a page, where some are written as entities.
+fn written_bytes(char: char) -> usize {
+    if "<>&\"'".contains(char) { "&#60;".len() } else { char.len_utf8() }
+}
+
+/// What a text comes to in a page.
+pub(super) fn written(text: &str) -> usize {
+    text.chars().map(written_bytes).sum()
+}
+
+/// As much of a long text as takes so many bytes in a page, cut between characters; whether it was cut.
 pub(super) fn beginning(text: &str, bytes_max: usize) -> (&str, bool) {
-    match text.len() > bytes_max {
-        true => (&text[..text.floor_char_boundary(bytes_max)], true),
-        false => (text, false),
-    }
+    let mut left = bytes_max;
+    let end = text.char_indices().find(|(_, char)| match left.checked_sub(written_bytes(*char)) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    end.map_or((text, false), |(at, _)| (&text[..at], true))
 }
 
 #[cfg(test)]
@@ -315,5 +339,7 @@ mod tests {
         );
         assert_eq!(beginning("añb", 2), ("a", true));
         assert_eq!(beginning("añb", 4), ("añb", false));
+        assert_eq!((beginning("a<b", 6), beginning("a<b", 7)), (("a<", true), ("a<b", false)));
+        assert_eq!((beginning("<", 4), written("a<ñ")), (("", true), 8));
     }
 }

@@ -1,20 +1,30 @@
 //! People: who may sign in, who is invited, who has done what.
+//!
+//! Owners of the installation see everybody; an owner of one tenant sees that tenant's people and what happened to it, and
+//! to such an owner nobody else is there. Nobody changes their own role or removes themselves, so an owner is left.
 
 use askama::Template;
 
+use super::exposure::Exposure;
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section, shown};
 use super::session::{self, Browser, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-use super::visit::note;
+use super::visit::SignedIn;
 use super::{Fault, Page};
 use crate::http::Server;
+use crate::http::query::encoded;
 use crate::intake::provision;
-use crate::model::id::UserId;
+use crate::model::id::{TenantId, UserId};
+use crate::model::secret::Secret;
 use crate::model::user::{Deed, Invitation, Role, User, is_common};
 use crate::store::StoreError;
 
-/// People, and lines of the audit log, on one page.
-const ROWS_MAX: u32 = 200;
+/// People on one page.
+const PEOPLE_MAX: u32 = 50;
+/// Lines of the audit log on one page.
+const LINES_MAX: u32 = 100;
+/// Tenants to choose from.
+const TENANTS_MAX: u32 = 200;
 /// Characters of a name and of an address.
 const NAME_CHARS_MAX: usize = 100;
 const EMAIL_BYTES_MAX: usize = 254;
@@ -22,6 +32,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 #[derive(Template)]
 #[template(path = "console/join.html")]
 struct JoinPage<'t> {
+    exposure: Option<Exposure>,
     secret: &'t str,
     role: &'static str,
     /// Somebody who is there chooses a new password.
@@ -31,11 +42,16 @@ struct JoinPage<'t> {
 }
 
 /// The page that an invitation leads to.
-pub(super) async fn join_page(server: &Server, secret: &str, complaint: Option<&str>) -> Page {
+pub(super) async fn join_page(server: &Server, browser: &Browser, secret: &str, complaint: Option<&str>) -> Page {
     let invitation = server.store().invitation(&session::digest(secret)).await?.ok_or(Fault::NotFound)?;
-    let is_renewal = invitation.user.is_some();
-    let role = invitation.role.as_str();
-    page::page(&JoinPage { secret, role, is_renewal, complaint, chars_min: PASSWORD_CHARS_MIN })
+    page::page(&JoinPage {
+        exposure: Exposure::of(server, browser),
+        secret,
+        role: invitation.role.as_str(),
+        is_renewal: invitation.user.is_some(),
+        complaint,
+        chars_min: PASSWORD_CHARS_MIN,
+    })
 }
 
 /// What is wrong with a new password.
@@ -50,12 +66,12 @@ pub(super) fn complaint_about(password: &str) -> Option<String> {
 async fn renew(server: &Server, browser: &Browser, invitation: Invitation, secret: &str, password: &str) -> Page {
     let Some(user) = invitation.user else { return Err(Fault::NotFound) };
     if let Some(complaint) = complaint_about(password) {
-        return join_page(server, secret, Some(&complaint)).await;
+        return join_page(server, browser, secret, Some(&complaint)).await;
     }
     let password = session::hashed(server, password).await?;
     let user = server.store().renew(invitation.digest, user, password).await?.ok_or(Fault::NotFound)?;
-    note(server, &user, &browser.address.to_string(), None, "used password link", "").await?;
-    session::page_after_renewal()
+    SignedIn { server, browser, user }.note("used password link", "").await?;
+    session::page_after_renewal(server, browser)
 }
 
 /// A person follows an invitation: they are a user now, and signed in.
@@ -74,7 +90,7 @@ pub(super) async fn join(server: &Server, browser: &Browser, secret: &str, form:
         complaint_about(password)
     };
     if let Some(complaint) = complaint {
-        return join_page(server, secret, Some(&complaint)).await;
+        return join_page(server, browser, secret, Some(&complaint)).await;
     }
     let now = server.clock().now();
     let user = User {
@@ -89,11 +105,14 @@ pub(super) async fn join(server: &Server, browser: &Browser, secret: &str, form:
     };
     match server.store().join(digest, user.clone()).await {
         Ok(true) => {
-            note(server, &user, &browser.address.to_string(), None, "joined", user.role.as_str()).await?;
-            session::begin(server, browser, &user).await
+            let person = SignedIn { server, browser, user };
+            person.note("joined", person.user.role.as_str()).await?;
+            session::begin(server, browser, &person.user).await
         }
         Ok(false) => Err(Fault::NotFound),
-        Err(StoreError::Conflict) => join_page(server, secret, Some("There is a user with this address.")).await,
+        Err(StoreError::Conflict) => {
+            join_page(server, browser, secret, Some("There is a user with this address.")).await
+        }
         Err(fault) => Err(fault.into()),
     }
 }
@@ -105,7 +124,7 @@ fn is_address(text: &str) -> bool {
 struct Row {
     email: String,
     name: String,
-    role: &'static str,
+    role: Role,
     tenant: String,
     since: String,
     has_second_factor: bool,
@@ -126,91 +145,138 @@ struct PeoplePage<'t> {
     frame: Frame,
     people: Vec<Row>,
     lines: Vec<Line>,
+    /// Slug and name of those that somebody can be invited to, where there is a choice.
     tenants: Vec<(String, String)>,
-    roles: [&'static str; 4],
+    roles: [Role; 4],
     link: Option<&'t str>,
+    /// The query of the next page of people.
+    next: Option<String>,
 }
 
-/// What an owner of the installation asks for.
-pub(super) async fn answer(server: &Server, browser: &Browser, user: &User, path: &[&str], form: &Form) -> Page {
-    match path {
-        ["people"] if !form.has("role") => list(server, user, None).await,
-        ["people"] => invite(server, browser, user, form).await,
-        ["people", "remove"] => remove(server, browser, user, form).await,
-        ["people", "renew"] => forgotten(server, browser, user, form).await,
+/// An owner, and whose people are theirs to look after.
+struct Governor<'p, 's> {
+    person: &'p SignedIn<'s>,
+    /// The one tenant; `None`: all, and those of none.
+    of: Option<TenantId>,
+    /// The page of people begins after this address.
+    after: &'p str,
+}
+
+/// What an owner asks for.
+pub(super) async fn answer(person: &SignedIn<'_>, path: &[&str], is_change: bool, query: &Form, form: &Form) -> Page {
+    person.may(Deed::Govern)?;
+    let owner = Governor { person, of: person.user.tenant, after: query.get("after") };
+    match (path, is_change) {
+        ([], false) => owner.list(None, None).await,
+        ([], true) => owner.invite(form).await,
+        (["role"], true) => owner.set_role(form).await,
+        (["remove"], true) => owner.remove(form).await,
+        (["renew"], true) => owner.renew(form).await,
         _ => Err(Fault::NotFound),
     }
 }
 
-/// Makes a link by which somebody chooses a new password; with it their second factor is gone, when that is asked for.
-async fn forgotten(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
-    govern(user)?;
-    let person = server.store().user(form.get("email")).await?.ok_or(Fault::NotFound)?;
-    if form.has("second_factor") {
-        server.store().set_second_factor(person.id, None).await?;
-        note(server, user, &browser.address.to_string(), None, "removed second factor", &person.email).await?;
+impl Governor<'_, '_> {
+    /// Everybody, and what was done lately.
+    async fn list(&self, link: Option<&str>, notice: Option<Notice>) -> Page {
+        let store = self.person.server.store();
+        let tenants = if self.of.is_none() { store.tenants("", TENANTS_MAX).await? } else { Vec::new() };
+        let name =
+            |id| tenants.iter().find(|tenant| Some(tenant.id) == id).map_or("all", |tenant| tenant.name.as_str());
+        let mut users = store.users(self.of, self.after, PEOPLE_MAX + 1).await?;
+        let has_more = users.len() > PEOPLE_MAX as usize;
+        users.truncate(PEOPLE_MAX as usize);
+        let next = users.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.email)));
+        let people = users.into_iter().map(|user| Row {
+            role: user.role,
+            tenant: name(user.tenant).to_owned(),
+            since: shown(user.created_at).chars().take(10).collect(),
+            has_second_factor: user.second_factor.is_some(),
+            is_self: user.id == self.person.user.id,
+            email: user.email,
+            name: user.name,
+        });
+        let lines = store.audit_log(self.of, LINES_MAX).await?.into_iter().map(|entry| Line {
+            at: shown(entry.at),
+            actor: entry.actor,
+            action: entry.action,
+            object: entry.object,
+            address: entry.address,
+        });
+        page::page(&PeoplePage {
+            frame: self.person.frame("People", Section::People, notice).await?.here("/console/people".into()),
+            people: people.collect(),
+            lines: lines.collect(),
+            tenants: tenants.iter().map(|tenant| (tenant.slug.clone(), tenant.name.clone())).collect(),
+            roles: Role::ALL,
+            link,
+            next,
+        })
     }
-    let (invitation, secret) = provision::renewal(&person, server.clock(), server.ids());
-    server.store().invite(invitation).await?;
-    note(server, user, &browser.address.to_string(), None, "made password link", &person.email).await?;
-    list(server, user, Some(&format!("/console/join/{}", secret.reveal()))).await
-}
 
-/// Everybody, and what was done lately. Owners of the installation only.
-async fn list(server: &Server, user: &User, link: Option<&str>) -> Page {
-    govern(user)?;
-    let store = server.store();
-    let tenants = store.tenants("", ROWS_MAX).await?;
-    let name = |id| tenants.iter().find(|tenant| Some(tenant.id) == id).map_or("all", |tenant| tenant.name.as_str());
-    let people = store.users("", ROWS_MAX).await?;
-    let people = people.into_iter().map(|person| Row {
-        role: person.role.as_str(),
-        tenant: name(person.tenant).to_owned(),
-        since: shown(person.created_at),
-        has_second_factor: person.second_factor.is_some(),
-        is_self: person.id == user.id,
-        email: person.email,
-        name: person.name,
-    });
-    let lines = store.audit_log(None, ROWS_MAX).await?.into_iter().map(|entry| Line {
-        at: shown(entry.at),
-        actor: entry.actor,
-        action: entry.action,
-        object: entry.object,
-        address: entry.address,
-    });
-    let notice = link.and_then(|_| Notice::good("Pass this link on; it works once."));
-    let frame = Frame { notice, ..Frame::new(server, user, "People", Section::People) }.here("/console/people".into());
-    let (people, lines) = (people.collect(), lines.collect());
-    let tenants = tenants.iter().map(|tenant| (tenant.slug.clone(), tenant.name.clone())).collect();
-    page::page(&PeoplePage { frame, people, lines, tenants, roles: Role::ALL.map(Role::as_str), link })
-}
-
-fn govern(user: &User) -> Result<(), Fault> {
-    if user.role.may(Deed::Govern) && user.tenant.is_none() { Ok(()) } else { Err(Fault::Forbidden) }
-}
-
-/// Makes a link for somebody else.
-async fn invite(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
-    govern(user)?;
-    let role = Role::from_word(form.get("role")).ok_or(Fault::NotFound)?;
-    let tenant = match form.get("tenant") {
-        "" => None,
-        slug => Some(server.store().tenant(slug).await?.ok_or(Fault::NotFound)?.id),
-    };
-    let (invitation, secret) = provision::invitation(role, tenant, server.clock(), server.ids());
-    server.store().invite(invitation).await?;
-    note(server, user, &browser.address.to_string(), None, "invited", role.as_str()).await?;
-    list(server, user, Some(&format!("/console/join/{}", secret.reveal()))).await
-}
-
-/// Removes somebody else.
-async fn remove(server: &Server, browser: &Browser, user: &User, form: &Form) -> Page {
-    govern(user)?;
-    let email = form.get("email");
-    if email == user.email || !server.store().remove_user(email).await? {
-        return Err(Fault::NotFound);
+    /// The person that a form names, if they are this owner's to look after.
+    async fn named(&self, form: &Form) -> Result<User, Fault> {
+        let found = self.person.server.store().user(form.get("email")).await?;
+        found.filter(|user| self.of.is_none() || self.of == user.tenant).ok_or(Fault::NotFound)
     }
-    note(server, user, &browser.address.to_string(), None, "removed user", email).await?;
-    list(server, user, None).await
+
+    /// The same, and somebody else.
+    async fn other(&self, form: &Form) -> Result<User, Fault> {
+        let user = self.named(form).await?;
+        if user.id == self.person.user.id { Err(Fault::Forbidden) } else { Ok(user) }
+    }
+
+    async fn link(&self, (invitation, secret): (Invitation, Secret)) -> Page {
+        self.person.server.store().invite(invitation).await?;
+        let link = format!("/console/join/{}", secret.reveal());
+        self.list(Some(&link), Notice::good("Pass this link on; it works once.")).await
+    }
+
+    /// Makes a link for somebody new.
+    async fn invite(&self, form: &Form) -> Page {
+        let SignedIn { server, user, .. } = self.person;
+        let role = Role::from_word(form.get("role")).ok_or(Fault::NotFound)?;
+        let tenant = match form.get("tenant") {
+            "" => self.of,
+            slug => Some(server.store().tenant(slug).await?.ok_or(Fault::NotFound)?.id),
+        };
+        if user.tenant.is_some() && user.tenant != tenant {
+            return Err(Fault::NotFound);
+        }
+        self.person.note_at(tenant, "invited", role.as_str()).await?;
+        self.link(provision::invitation(role, tenant, server.clock(), server.ids())).await
+    }
+
+    /// Makes a link by which somebody chooses a new password; with it their second factor is gone, when that is asked for.
+    async fn renew(&self, form: &Form) -> Page {
+        let server = self.person.server;
+        let user = self.named(form).await?;
+        if form.has("second_factor") {
+            server.store().set_second_factor(user.id, None).await?;
+            self.person.note_at(user.tenant, "removed second factor", &user.email).await?;
+        }
+        self.person.note_at(user.tenant, "made password link", &user.email).await?;
+        self.link(provision::renewal(&user, server.clock(), server.ids())).await
+    }
+
+    /// Sets what somebody else may do from now on.
+    async fn set_role(&self, form: &Form) -> Page {
+        let role = Role::from_word(form.get("role")).ok_or(Fault::NotFound)?;
+        let user = self.other(form).await?;
+        if !self.person.server.store().set_role(self.of, &user.email, role).await? {
+            return Err(Fault::NotFound);
+        }
+        self.person.note_at(user.tenant, &format!("made {}", role.as_str()), &user.email).await?;
+        self.list(None, Notice::good(format!("{}: {} from now on.", user.name, role.as_str()))).await
+    }
+
+    /// Removes somebody else.
+    async fn remove(&self, form: &Form) -> Page {
+        let user = self.other(form).await?;
+        if !self.person.server.store().remove_user(self.of, &user.email).await? {
+            return Err(Fault::NotFound);
+        }
+        self.person.note_at(user.tenant, "removed user", &user.email).await?;
+        self.list(None, Notice::good(format!("Removed {}.", user.name))).await
+    }
 }

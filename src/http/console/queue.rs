@@ -143,6 +143,7 @@ fn row(view: &DeliveryView) -> Row {
         (None, Some(due)) => match view.mark {
             Mark::None => shown(due),
             Mark::Room => format!("{}, when there is room", shown(due)),
+            Mark::Silence => format!("{}, since nobody answers there", shown(due)),
             Mark::Paused => "when it is resumed".to_owned(),
             Mark::Asked => "now".to_owned(),
         },

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use super::webhooks::Trial;
 use super::{
     Page, Visit, activity, agents, domains, inbox, mail, message, messages, operations, overview, queue, suppressions,
-    templates, webhook_log, webhooks,
+    templates, tracking, webhook_log, webhooks,
 };
 
 /// An answer that is waited for.
@@ -85,6 +85,11 @@ pub(super) const ROUTES: &[Route] = routes![
     post "agents/{agent}/settings" = "changeAgent" => |visit, p| agents::set(visit, p.at(0));
     post "agents/{agent}/keys" = "addKey" => |visit, p| agents::add_key(visit, p.at(0));
     post "agents/{agent}/keys/remove" = "removeKey" => |visit, p| agents::remove_key(visit, p.at(0));
+    get "agents/{agent}/tracking" = "listTrackingHosts" => |visit, p| tracking::show(visit, p.at(0), None);
+    upload "agents/{agent}/tracking/preview" = "previewEmail" => |visit, p| tracking::preview(visit, p.at(0));
+    post "agents/{agent}/tracking/hosts" = "addTrackingHost" => |visit, p| tracking::add(visit, p.at(0));
+    post "agents/{agent}/tracking/hosts/check" = "checkTrackingHost" => |visit, p| tracking::check(visit, p.at(0));
+    post "agents/{agent}/tracking/hosts/remove" = "removeTrackingHost" => |visit, p| tracking::remove(visit, p.at(0));
     get "agents/{agent}/domains" = "listDomains" => |visit, p| domains::list(visit, p.at(0), None);
     post "agents/{agent}/domains" = "addDomain" => |visit, p| domains::add(visit, p.at(0));
     post "agents/{agent}/domains/remove" = "removeDomain" => |visit, p| domains::remove(visit, p.at(0));

@@ -20,11 +20,12 @@ use tokio::sync::Semaphore;
 
 use super::super::client::client_address;
 use super::super::problem::Problem;
-use super::super::server::Peer;
+use super::super::server::{Answer, Peer};
 use super::super::{Server, Settings, header};
+use super::exposure::{Exposure, Way};
 use super::form::Form;
 use super::guesses::{Guesses, Target};
-use super::visit::note;
+use super::visit::SignedIn;
 use super::{Fault, Page, go, page};
 use crate::model::secret::Secret;
 use crate::model::time::Timestamp;
@@ -56,6 +57,10 @@ pub(super) struct Browser {
     pub address: IpAddr,
     /// It talks to us, or to a proxy that we trust, over TLS.
     pub is_https: bool,
+    /// It does not, and others may listen.
+    pub is_exposed: bool,
+    /// What it calls us.
+    pub host: String,
     cookie: Option<[u8; 32]>,
     /// A page that looks for news by itself: nobody need be there.
     is_watching: bool,
@@ -72,9 +77,13 @@ impl Browser {
         let own = cookies
             .flat_map(|value| value.split(';'))
             .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
+        let address = client_address(peer.ip, forwarded, &settings.trusted_proxies);
+        let way = Way { is_https, is_proxied, is_loopback: address.is_loopback() };
         Self {
-            address: client_address(peer.ip, forwarded, &settings.trusted_proxies),
+            address,
             is_https,
+            is_exposed: way.is_exposed(headers),
+            host: header(headers, "host").unwrap_or_default().to_owned(),
             cookie: own.map(digest),
             is_watching: header(headers, "x-live").is_some(),
         }
@@ -84,6 +93,14 @@ impl Browser {
 /// With TLS the browser itself sees to it that no other host and no clear-text page sets it.
 fn cookie_name(is_https: bool) -> &'static str {
     if is_https { "__Host-postback" } else { "postback" }
+}
+
+/// Has the browser keep a cookie for so long; for no time: forget it. A browser does neither for a `__Host-` name that is
+/// not `Secure`.
+fn set_cookie(answer: &mut Answer, browser: &Browser, secret: &str, lasts: Duration) {
+    let (name, secure) = (cookie_name(browser.is_https), if browser.is_https { "; Secure" } else { "" });
+    let cookie = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}", lasts.as_secs());
+    answer.headers_mut().extend(HeaderValue::try_from(cookie).ok().map(|cookie| (SET_COOKIE, cookie)));
 }
 
 /// SHA-256 of a secret that people carry.
@@ -122,18 +139,20 @@ async fn session(server: &Server, browser: &Browser) -> Result<Option<Session>, 
 #[derive(Template)]
 #[template(path = "console/sign_in.html")]
 struct SignInPage<'t> {
+    exposure: Option<Exposure>,
     complaint: Option<&'t str>,
     told: Option<&'t str>,
 }
 
 /// The sign-in page.
-pub(super) fn page(complaint: Option<&str>) -> Page {
-    page::page(&SignInPage { complaint, told: None })
+pub(super) fn page(server: &Server, browser: &Browser, complaint: Option<&str>) -> Page {
+    page::page(&SignInPage { exposure: Exposure::of(server, browser), complaint, told: None })
 }
 
 /// The sign-in page for somebody who has just chosen a new password.
-pub(super) fn page_after_renewal() -> Page {
-    page::page(&SignInPage { complaint: None, told: Some("The password is set. Sign in with it.") })
+pub(super) fn page_after_renewal(server: &Server, browser: &Browser) -> Page {
+    let told = Some("The password is set. Sign in with it.");
+    page::page(&SignInPage { exposure: Exposure::of(server, browser), complaint: None, told })
 }
 
 /// A person gives address and password.
@@ -148,7 +167,7 @@ pub(super) async fn sign_in(server: &Server, browser: &Browser, form: &Form) -> 
     let wrong = "The address or the password is wrong.";
     match guessed(server, browser, vec![Target::Password(digest(&email))], wrong, check).await? {
         Ok(user) => begin_with(server, browser, &user, user.second_factor.is_some()).await,
-        Err(complaint) => page(Some(&complaint)),
+        Err(complaint) => page(server, browser, Some(&complaint)),
     }
 }
 
@@ -205,13 +224,16 @@ pub(super) async fn proves_code(
 #[derive(Template)]
 #[template(path = "console/code.html")]
 struct CodePage<'t> {
+    exposure: Option<Exposure>,
     complaint: Option<&'t str>,
 }
 
 /// The page that asks for the second factor.
 pub(super) async fn code_page(server: &Server, browser: &Browser, complaint: Option<&str>) -> Page {
     match session(server, browser).await? {
-        Some(session) if session.is_waiting => page::page(&CodePage { complaint }),
+        Some(session) if session.is_waiting => {
+            page::page(&CodePage { exposure: Exposure::of(server, browser), complaint })
+        }
         _ => Ok(go("/console/sign-in")),
     }
 }
@@ -230,7 +252,7 @@ pub(super) async fn pass(server: &Server, browser: &Browser, form: &Form) -> Pag
     }
     match proved {
         Ok(()) => begin(server, browser, &user).await,
-        Err(_) if is_over => page(Some("Too many wrong codes. Sign in again.")),
+        Err(_) if is_over => page(server, browser, Some("Too many wrong codes. Sign in again.")),
         Err(complaint) => code_page(server, browser, Some(&complaint)).await,
     }
 }
@@ -260,16 +282,10 @@ async fn begin_with(server: &Server, browser: &Browser, user: &User, is_waiting:
     let secret = server.ids().secret("");
     server.store().begin_session(digest(&secret), user.id, is_waiting).await?;
     if !is_waiting {
-        note(server, user, &browser.address.to_string(), None, "signed in", "").await?;
+        SignedIn { server, browser, user: user.clone() }.note("signed in", "").await?;
     }
     let mut answer = go(if is_waiting { "/console/sign-in/code" } else { "/console/" });
-    let secure = if browser.is_https { "; Secure" } else { "" };
-    let cookie = format!(
-        "{}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
-        cookie_name(browser.is_https),
-        LIFETIME.as_secs()
-    );
-    answer.headers_mut().extend(HeaderValue::try_from(cookie).ok().map(|cookie| (SET_COOKIE, cookie)));
+    set_cookie(&mut answer, browser, &secret, LIFETIME);
     Ok(answer)
 }
 
@@ -284,8 +300,7 @@ pub(super) async fn sign_out(server: &Server, browser: &Browser) -> Page {
         server.store().end_session(&cookie).await?;
     }
     let mut answer = go("/console/sign-in");
-    let gone = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(browser.is_https));
-    answer.headers_mut().extend(HeaderValue::try_from(gone).ok().map(|cookie| (SET_COOKIE, cookie)));
+    set_cookie(&mut answer, browser, "", Duration::ZERO);
     Ok(answer)
 }
 

@@ -1,4 +1,4 @@
-//! The console's own style and script, kept in the program.
+//! The console's own style and scripts, kept in the program.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -12,6 +12,7 @@ pub(super) fn answer(name: &str) -> Option<Answer> {
     let (content_type, text) = match name {
         "console.css" => ("text/css; charset=utf-8", include_str!("../../../templates/static/console.css")),
         "console.js" => ("text/javascript; charset=utf-8", include_str!("../../../templates/static/console.js")),
+        "keys.js" => ("text/javascript; charset=utf-8", include_str!("../../../templates/static/keys.js")),
         "icon.svg" => ("image/svg+xml", include_str!("../../../templates/static/icon.svg")),
         _ => return None,
     };

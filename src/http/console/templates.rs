@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::mail::{MAIL_POLICY, kept_in};
 use super::page::{self, Frame, Notice, Section, shown};
 use super::{Fault, Page, Visit, go};
+use crate::http::query::encoded;
 use crate::mail::template::{Compiled, Preview, SOURCE_BYTES_MAX};
 use crate::model::id::TemplateId;
 use crate::model::template::{self, NAME_RULE, Texts, is_name};
@@ -14,12 +15,12 @@ use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::store::StoreError;
 
-/// Templates that are listed.
-const TEMPLATES_MAX: u32 = 200;
+/// Templates on one page.
+const TEMPLATES_MAX: u32 = 50;
 /// Characters of what people call one.
 const TITLE_CHARS_MAX: usize = 250;
-/// Bytes of texts that are edited here: they stand in the page.
-const EDITED_BYTES_MAX: usize = 100_000;
+/// Bytes of texts that are edited here, as they stand in the page.
+const EDITED_BYTES_MAX: usize = 120_000;
 /// Versions that are listed.
 const VERSIONS_MAX: usize = 20;
 /// Data of a preview, to begin with.
@@ -40,12 +41,17 @@ struct TemplatesPage<'t> {
     agent: &'t MailAgent,
     tab: &'static str,
     rows: Vec<Row>,
+    /// The query of the next page.
+    next: Option<String>,
 }
 
 /// All of them.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let found = visit.server.store().templates(agent.id, "", TEMPLATES_MAX).await?;
+    let mut found = visit.server.store().templates(agent.id, visit.query.get("after"), TEMPLATES_MAX + 1).await?;
+    let has_more = found.len() > TEMPLATES_MAX as usize;
+    found.truncate(TEMPLATES_MAX as usize);
+    let next = found.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.name)));
     let rows = found.into_iter().map(|view| Row {
         name: view.name,
         title: view.title,
@@ -54,7 +60,7 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
         at: shown(view.updated_at),
     });
     let frame = visit.frame(&agent.name, Section::Agents, notice);
-    page::page(&TemplatesPage { frame, agent: &agent, tab: "templates", rows: rows.collect() })
+    page::page(&TemplatesPage { frame, agent: &agent, tab: "templates", rows: rows.collect(), next })
 }
 
 /// What stands in the form.
@@ -97,7 +103,7 @@ async fn form_page(
         versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         versions.truncate(VERSIONS_MAX);
     }
-    let is_too_long = typed.html.len() + typed.text.len() > EDITED_BYTES_MAX;
+    let is_too_long = page::written(&typed.html) + page::written(&typed.text) > EDITED_BYTES_MAX;
     let name = template.map_or("new", |template| template.name.as_str());
     let here = format!("agents/{}/templates/{name}", agent.key);
     let page = TemplatePage {

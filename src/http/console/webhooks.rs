@@ -9,6 +9,7 @@ use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::{Fault, Page, Visit, go};
 use crate::http::problem::Problem;
+use crate::http::query::encoded;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::model::webhook::Format;
@@ -32,6 +33,10 @@ const NOTIFICATIONS: [(&str, &str); 15] = [
     ("webhook.disabled", "Webhook switched off"),
     ("webhook.secret_rotated", "Webhook secret rotated"),
 ];
+/// Webhooks on one page.
+const ROWS_MAX: usize = 50;
+/// Bytes of a URL in a list.
+const URL_BYTES_MAX: usize = 300;
 /// How many of these stand in view.
 const USUAL: usize = 9;
 
@@ -110,6 +115,11 @@ impl Shown {
         self.events.iter().any(|event| event == word)
     }
 
+    /// The URL, as far as a list has room.
+    fn place(&self) -> &str {
+        page::beginning(&self.url, URL_BYTES_MAX).0
+    }
+
     fn notifications(&self) -> String {
         let labels = NOTIFICATIONS.iter().filter(|(word, _)| self.wants(word)).map(|(_, label)| *label);
         labels.collect::<Vec<_>>().join(", ")
@@ -143,13 +153,20 @@ struct WebhooksPage<'t> {
     agent: &'t MailAgent,
     tab: &'static str,
     webhooks: Vec<Shown>,
+    /// The query of the next page.
+    next: Option<String>,
     has_key: bool,
 }
 
 /// The webhooks of a mail agent, those for all agents included.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let all = visit.api(&agent, Method::GET, "/api/v1/webhooks?limit=100", &Value::Null).await?;
+    let after = Some(visit.query.get("after")).filter(|after| !after.is_empty());
+    let after = after.map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
+    let path = format!("/api/v1/webhooks?limit={ROWS_MAX}{after}");
+    let all = visit.api(&agent, Method::GET, &path, &Value::Null).await?;
+    let last = all.as_array().filter(|all| all.len() == ROWS_MAX).and_then(|all| all.last());
+    let next = last.map(|last| format!("after={}", encoded(&text(last, "/id"))));
     let is_its = |webhook: &&Value| match webhook.get("mailAgent").and_then(Value::as_str) {
         Some(name) => name == agent.name,
         None => true,
@@ -158,7 +175,7 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
     let here = visit.path(&format!("agents/{key}/webhooks"));
     let frame = visit.frame(&agent.name, Section::Agents, notice).here(here);
     let has_key = !agent.settings.authentication_key.is_empty();
-    page::page(&WebhooksPage { frame, agent: &agent, tab: "webhooks", webhooks, has_key })
+    page::page(&WebhooksPage { frame, agent: &agent, tab: "webhooks", webhooks, next, has_key })
 }
 
 #[derive(Template)]
@@ -200,6 +217,7 @@ impl WebhookPage<'_> {
     }
 }
 
+#[derive(Default)]
 struct Tested {
     /// Nothing was sent, only shown.
     is_look: bool,
@@ -208,6 +226,9 @@ struct Tested {
     /// Which secret the draft was signed with, when it is the one that we offer.
     signed_with: String,
     exchange: Exchange,
+    /// What has exactly this sent, and until when; of what was only shown.
+    preview: String,
+    good_until: String,
 }
 
 /// What a page about one webhook shows besides it.
@@ -367,16 +388,15 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: 
     };
     visit.may(Deed::Manage)?;
     let typed = Shown::typed(&visit.form, id);
-    let verb = if trial == Trial::Look { "preview" } else { "test" };
     let event = json!(visit.form.get("event"));
-    let (path, body, webhook) = match saved {
+    let (path, mut body, webhook) = match saved {
         Some(saved) if typed.url != saved.url || typed.format != saved.format => {
             let notice = Notice::bad("Save first: a test goes to what is saved.");
             let webhook = Shown { events: typed.events, url: typed.url, format: typed.format, ..saved };
             return form_page(visit, &agent, webhook, Beside { notice, ..Beside::default() });
         }
         Some(saved) => {
-            let path = format!("{}/{verb}", path_of(&saved.id));
+            let path = path_of(&saved.id);
             let Shown { description, hits, events, is_enabled, .. } = typed;
             (path, json!({ "eventType": event }), Shown { description, hits, events, is_enabled, ..saved })
         }
@@ -387,10 +407,13 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: 
             if typed.events.is_empty() {
                 body["events"] = json!([NOTIFICATIONS[0].0]);
             }
-            (format!("/api/v1/webhooks/{verb}"), body, typed)
+            ("/api/v1/webhooks".to_owned(), body, typed)
         }
     };
-    let told = match visit.api(&agent, Method::POST, &path, &body).await {
+    if trial == Trial::Send && visit.form.has("preview") && visit.form.get("previewed") == visit.form.get("event") {
+        body["preview"] = visit.form.get("preview").into();
+    }
+    let (trial, told, notice) = match tried(visit, &agent, &path, body.clone(), trial).await {
         Ok(told) => told,
         Err(problem) => {
             let notice = Notice::bad(page::told(&problem));
@@ -406,7 +429,28 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: 
         signed_with: if signed_with == offered { signed_with } else { String::new() },
         ..tested(&told, trial)
     };
-    form_page(visit, &agent, webhook, Beside { tested: Some(tested), ..Beside::default() })
+    form_page(visit, &agent, webhook, Beside { tested: Some(tested), notice, ..Beside::default() })
+}
+
+/// What the API says, and to what. What was shown and is not what would be sent is shown anew, and not sent.
+async fn tried(
+    visit: &Visit<'_>,
+    agent: &MailAgent,
+    path: &str,
+    mut body: Value,
+    trial: Trial,
+) -> Result<(Trial, Value, Option<Notice>), Problem> {
+    let (look, send) = (format!("{path}/preview"), format!("{path}/test"));
+    let wanted = if trial == Trial::Look { &look } else { &send };
+    match visit.api(agent, Method::POST, wanted, &body).await {
+        Ok(told) => Ok((trial, told, None)),
+        Err(Problem::Conflict(why)) if body.get("preview").is_some() => {
+            body["preview"] = Value::Null;
+            let told = visit.api(agent, Method::POST, &look, &body).await?;
+            Ok((Trial::Look, told, Notice::bad(format!("{why}. Nothing was sent; this is what would be now."))))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// What came of a test, as the API tells it.
@@ -414,7 +458,8 @@ fn tested(told: &Value, trial: Trial) -> Tested {
     let nothing = Value::Null;
     if trial == Trial::Look {
         let exchange = Exchange::of(told, &nothing);
-        return Tested { is_look: true, is_good: true, told: String::new(), signed_with: String::new(), exchange };
+        let (preview, good_until) = (text(told, "/preview"), when(told, "/goodUntil"));
+        return Tested { is_look: true, is_good: true, exchange, preview, good_until, ..Tested::default() };
     }
     let is_good = told.get("delivered").and_then(Value::as_bool).unwrap_or(false);
     let (status, error) = (text(told, "/statusCode"), text(told, "/error"));
@@ -426,7 +471,7 @@ fn tested(told: &Value, trial: Trial) -> Tested {
     };
     let part = |name: &str| told.get(name).unwrap_or(&nothing);
     let exchange = Exchange::of(part("request"), part("attempt"));
-    Tested { is_look: false, is_good, told: words, signed_with: String::new(), exchange }
+    Tested { is_good, told: words, exchange, ..Tested::default() }
 }
 
 /// Sets the key that TransMail webhooks of the agent are signed with, when they have no secret of their own.

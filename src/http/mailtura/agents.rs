@@ -12,12 +12,13 @@ use super::super::shape::{
     self, Change, Count, Email, Line, List, Nullable, Read, Schemas, Shape, Text, When, Word, answer, request,
     vocabulary,
 };
-use super::super::wire::{Flaw, Wrong};
+use super::super::wire::{Flaw, Wrong, text_of};
 use super::super::{agents, json_answer};
 use super::tenants::{DAILY_LIMIT_MAX, set_sender, shown_sender};
 use super::{AGENTS_MAX, made, no_content};
 use crate::intake::provision;
 use crate::model::address::host_pattern;
+use crate::model::network::Network;
 use crate::model::tenant::{AgentSettings, Clicks, MailAgent, Privacy};
 
 vocabulary! { Privacy:
@@ -63,6 +64,27 @@ impl Read for HostPattern {
     }
 }
 
+/// Networks that a mail agent's keys may be used from.
+const NETWORKS_MAX: usize = 100;
+
+/// An address, or a network as in `192.0.2.0/24`.
+#[derive(Debug)]
+pub(super) struct NetworkBody(Network);
+
+impl Shape for NetworkBody {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "minLength": 2, "maxLength": 43 })
+    }
+}
+
+impl Read for NetworkBody {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        let text = text_of(json, path)?;
+        let wrong = || Wrong::Other("must be an address or a network, as in 192.0.2.0/24".into());
+        text.parse().map(Self).map_err(|_| Flaw::at(path, wrong()).showing(text))
+    }
+}
+
 request! {
     /// A new mail agent.
     pub(super) struct NewAgent {
@@ -104,6 +126,12 @@ request! {
         bounce_address "bounceAddress": Change<Email>,
         /// Recipients a day (UTC).
         daily_limit "dailyLimit": Change<Count<0, DAILY_LIMIT_MAX>>,
+        /// Recipients a day (UTC) after which the operator's log warns.
+        daily_warning "dailyWarning": Change<Count<0, DAILY_LIMIT_MAX>>,
+        /// From where its keys may be used: addresses and networks; none for anywhere.
+        networks "networks": Option<List<NetworkBody, 0, NETWORKS_MAX>>,
+        /// Leave addresses alone that bounces tell are gone, or their like.
+        auto_suppress "autoSuppress": Option<bool>,
         /// Nothing leaves the machine: mail is captured, to be looked at in the console's inbox.
         sandbox "sandbox": Option<bool>,
         /// What TransMail webhooks sign with that have no secret of their own. It is not shown again.
@@ -152,6 +180,12 @@ answer! {
         bounce_address "bounceAddress": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
         daily_limit "dailyLimit": Nullable<u64>,
+        /// Recipients a day (UTC) after which the operator's log warns; null for never.
+        daily_warning "dailyWarning": Nullable<u64>,
+        /// From where its keys may be used; none for anywhere.
+        networks "networks": Vec<String>,
+        /// Leave addresses alone that bounces tell are gone, or their like.
+        auto_suppress "autoSuppress": bool,
         /// Nothing leaves the machine.
         sandbox "sandbox": bool,
         /// Whether it has a key that TransMail webhooks sign with.
@@ -232,7 +266,12 @@ fn apply(changes: AgentChanges, settings: &mut AgentSettings) -> Result<(), Flaw
     let bounce_address = std::mem::take(&mut settings.bounce_address);
     let bounce_address = changes.bounce_address.applied(Some(bounce_address), |Email(address)| address.to_string());
     settings.bounce_address = bounce_address.unwrap_or_default();
+    if let Some(List(networks)) = changes.networks {
+        settings.networks = networks.into_iter().map(|NetworkBody(network)| network).collect();
+    }
+    settings.auto_suppress = changes.auto_suppress.unwrap_or(settings.auto_suppress);
     settings.daily_limit = changes.daily_limit.applied(settings.daily_limit, |Count(limit)| limit);
+    settings.daily_warning = changes.daily_warning.applied(settings.daily_warning, |Count(limit)| limit);
     Ok(())
 }
 
@@ -258,6 +297,9 @@ async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
             durable_hits: settings.durable_hits,
             bounce_address: Nullable(Some(settings.bounce_address).filter(|address| !address.is_empty())),
             daily_limit: Nullable(settings.daily_limit),
+            daily_warning: Nullable(settings.daily_warning),
+            networks: settings.networks.iter().map(Network::to_string).collect(),
+            auto_suppress: settings.auto_suppress,
         },
         domains,
         created_at: When(agent.created_at),

@@ -15,7 +15,7 @@ use super::emails::{accepted, find};
 use super::recipients::KeptMail;
 use crate::intake::submission::{Content, Receipt, Submission, Switches};
 use crate::mail::headers;
-use crate::mail::render::Rendered;
+use crate::mail::render::{self, Rendered};
 use crate::mail::rewrite;
 use crate::model::address::Address;
 use crate::model::id::DeliveryId;
@@ -37,6 +37,8 @@ answer! {
         pixel "pixel": Nullable<String>,
         /// Its rewritten links, in order.
         links "links": Vec<TrackedLink>,
+        /// Its links that stayed as they were, of the parts that were looked through.
+        left "left": Vec<LeftLink>,
         /// Its parts, in order.
         parts "parts": Vec<TrackedPart>,
         /// Why nothing of it was changed; null when something was.
@@ -51,6 +53,14 @@ answer! {
         target "target": String,
         /// What stands there now.
         tracked "tracked": String,
+    }
+
+    /// A link that stayed as it was.
+    pub(super) struct LeftLink {
+        /// As it was handed in.
+        original "original": String,
+        /// Why.
+        reason "reason": String,
     }
 
     /// A part of a mail.
@@ -112,20 +122,30 @@ pub(super) async fn tracking(call: Call) -> Result<Answer, Problem> {
     let _room = call.room(message.size_bytes)?;
     let content = call.server.store().content(message.id).await?.ok_or(Problem::NotFound("Content"))?;
     let tracked = rendered(&call, &message, &content).await?.tracked;
-    let link =
-        |link: rewrite::LinkReport| TrackedLink { original: link.original, target: link.target, tracked: link.tracked };
-    let part = |part: rewrite::PartReport| TrackedPart {
-        path: part.path,
-        content_type: part.content_type,
-        untouched: Nullable(part.untouched),
-    };
-    let told = TrackedCopy {
-        pixel: Nullable(tracked.pixel),
-        links: tracked.links.into_iter().map(link).collect(),
-        parts: tracked.parts.into_iter().map(part).collect(),
-        untouched: Nullable(tracked.untouched),
-    };
-    Ok(json_answer(StatusCode::OK, &told))
+    Ok(json_answer(StatusCode::OK, &TrackedCopy::of(tracked)))
+}
+
+impl TrackedCopy {
+    pub(super) fn of(tracked: render::Tracked) -> Self {
+        let link = |link: rewrite::LinkReport| TrackedLink {
+            original: link.original,
+            target: link.target,
+            tracked: link.tracked,
+        };
+        let left = |left: rewrite::LeftLink| LeftLink { original: left.original, reason: left.why.to_string() };
+        let part = |part: rewrite::PartReport| TrackedPart {
+            path: part.path,
+            content_type: part.content_type,
+            untouched: Nullable(part.untouched),
+        };
+        Self {
+            pixel: Nullable(tracked.pixel),
+            links: tracked.links.into_iter().map(link).collect(),
+            left: tracked.left.into_iter().map(left).collect(),
+            parts: tracked.parts.into_iter().map(part).collect(),
+            untouched: Nullable(tracked.untouched),
+        }
+    }
 }
 
 /// The copy of the recipient that the query names, or of the first one.
@@ -135,7 +155,8 @@ async fn rendered(call: &Call, message: &Message, content: &[u8]) -> Result<Rend
     let mut copies = deliveries.iter().map(|view| &view.delivery);
     let copy = copies.find(|copy| wanted.as_ref().is_none_or(|wanted| copy.address == *wanted));
     let copy = copy.ok_or(Problem::NotFound("Recipient"))?;
-    call.server.intake().copy(content, message, copy.id).ok_or(Problem::NotFound("Content"))
+    let signature = call.server.intake().signature(message).await?;
+    call.server.intake().copy(content, message, copy.id, signature).ok_or(Problem::NotFound("Content"))
 }
 
 /// `POST /api/v1/emails/{id}/resend`: a new mail with the same content, by the mail agent that it was of.

@@ -10,12 +10,16 @@ use serde_json::{Map, Value};
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::server::Answer;
-use super::super::shape::{self, List, Text, When, Word, answer, vocabulary};
+use super::super::shape::{self, List, Nullable, Text, When, Word, answer, vocabulary};
 use super::super::wire::{Flaw, Wrong};
 use super::super::{Server, json_answer, once, query};
 use super::agent;
+use super::copies::TrackedCopy;
 use super::new_email::{NewEmail, Writing};
+use super::statistics::Seen;
 use crate::intake::submission::{Receipt, Submission, Switches};
+use crate::mail::render::Rendered;
+use crate::mail::view;
 use crate::model::address::Mailbox;
 use crate::model::delivery::State;
 use crate::model::id::MessageId;
@@ -33,6 +37,7 @@ const BATCH_RECIPIENTS_MAX: usize = 5_000;
 
 vocabulary! { State:
     "queued" State::Queued,
+    "handed_over" State::HandedOver,
     "delivered" State::Delivered,
     "bounced" State::Bounced,
     "expired" State::Expired,
@@ -59,26 +64,52 @@ answer! {
     }
 }
 
+answer! {
+    /// A mail as it would go out to its first recipient.
+    pub(super) struct PreviewedEmail {
+        /// What tracking would make of it.
+        tracking "tracking": TrackedCopy,
+        /// Its HTML then; null when it has none.
+        html "html": Nullable<String>,
+        /// Its text then; null when it has none.
+        text "text": Nullable<String>,
+    }
+}
+
 /// `POST /api/v1/emails`. A body of `message/rfc822` is a mail that goes as it is to whom its header names.
 pub(super) async fn send(call: Call) -> Result<Answer, Problem> {
-    let is_mail = call.is_mail();
-    let Call { server, grant, body, ticket, query, .. } = call;
-    let (grant, (submission, to)) = if is_mail {
-        let grant = sending_grant(&server, &grant, query.text("mailAgent")).await?;
-        let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
-        let to = submission.recipients.iter().map(ToString::to_string).collect();
-        (grant, (submission, to))
-    } else {
-        let new: NewEmail = shape::read(&body.bytes)?;
-        let named = new.mail_agent.as_ref().map(|Text(name)| name.as_str());
-        let grant = sending_grant(&server, &grant, named.or(query.text("mailAgent"))).await?;
-        let written = Writing::new(&server, &grant).submission(new, "").await?;
-        (grant, written)
-    };
+    let (grant, submission, to) = handed_in(&call).await?;
+    let Call { server, body, ticket, .. } = call;
     let _share = body.freed();
     let told = |receipts: &[Receipt]| receipts.first().map(|receipt| accepted(receipt, to.clone())).unwrap_or_default();
     let receipts = server.submit_once(&grant, vec![submission], ticket.as_deref(), told).await?;
     Ok(once::told(told(&receipts)))
+}
+
+/// What a request hands in and for which mail agent, and the addresses that it is to go to.
+async fn handed_in(call: &Call) -> Result<(Arc<Grant>, Submission, Vec<String>), Problem> {
+    let Call { server, grant, body, query, .. } = call;
+    if call.is_mail() {
+        let grant = sending_grant(server, grant, query.text("mailAgent")).await?;
+        let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
+        let to = submission.recipients.iter().map(ToString::to_string).collect();
+        return Ok((grant, submission, to));
+    }
+    let new: NewEmail = shape::read(&body.bytes)?;
+    let named = new.mail_agent.as_ref().map(|Text(name)| name.as_str());
+    let grant = sending_grant(server, grant, named.or(query.text("mailAgent"))).await?;
+    let (submission, to) = Writing::new(server, &grant).submission(new, "").await?;
+    Ok((grant, submission, to))
+}
+
+/// `POST /api/v1/emails/preview`: what tracking would make of a mail, which goes nowhere.
+pub(super) async fn preview(call: Call) -> Result<Answer, Problem> {
+    let (grant, submission, _) = handed_in(&call).await?;
+    let Rendered { tracked, bytes, .. } = call.server.intake().preview(&grant, submission).await?;
+    let seen = view::view(&bytes);
+    let told =
+        PreviewedEmail { tracking: TrackedCopy::of(tracked), html: Nullable(seen.html), text: Nullable(seen.text) };
+    Ok(json_answer(StatusCode::OK, &told))
 }
 
 /// `POST /api/v1/emails/batch`: all of them are accepted, in one commit, or none.
@@ -176,6 +207,10 @@ answer! {
         request_id "requestId": String,
         /// When it was accepted.
         created_at "createdAt": When,
+        /// Loads of its pixel; not in lists.
+        opened "opened": Option<Seen>,
+        /// Its links followed; not in lists.
+        clicked "clicked": Option<Seen>,
         /// Each recipient's copy; not in lists.
         recipients "recipients": Option<Vec<Recipient>>,
     }
@@ -252,9 +287,10 @@ async fn search(call: &Call) -> Result<Search, Problem> {
 pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
     let message = find(&call).await?;
     let deliveries = call.server.store().deliveries(message.id).await?;
+    let [opened, clicked] = call.server.store().hit_figures(message.id).await?.map(|of| Some(Seen::of(of)));
     let status = status(deliveries.iter().map(|view| view.delivery.state));
     let recipients = deliveries.iter().map(recipient).collect();
-    Ok(json_answer(StatusCode::OK, &shown(message, status, Some(recipients))))
+    Ok(json_answer(StatusCode::OK, &Email { opened, clicked, ..shown(message, status, Some(recipients)) }))
 }
 
 /// The mail of the path, if it is the tenant's.
@@ -283,6 +319,8 @@ fn shown(message: Message, status: &'static str, recipients: Option<Vec<Recipien
         mail_agent_key: message.agent_key,
         request_id: facts.request_id,
         created_at: When(message.accepted_at),
+        opened: None,
+        clicked: None,
         recipients,
     }
 }

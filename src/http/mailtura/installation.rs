@@ -4,15 +4,19 @@
 use hyper::StatusCode;
 use serde_json::{Map, Value};
 
+use super::super::certificates::{self, Shown, Standing};
 use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::server::Answer;
-use super::super::shape::{Nullable, When, answer};
+use super::super::shape::{Nullable, When, Word, answer};
 use super::super::{json_answer, no_content, query};
 use super::tenants::operator;
 use crate::model::id::ReportId;
 use crate::model::node;
+use crate::model::time::Timestamp;
+use crate::model::tracking::TrackingHost;
 use crate::store::reports::{KeptReport, ReportFilter};
+use crate::tls::orders::Order;
 
 answer! {
     /// The installation as it runs.
@@ -21,8 +25,10 @@ answer! {
         capture "capture": bool,
         /// Its programs.
         nodes "nodes": Vec<Node>,
-        /// What is shown to clients of TLS; null for nothing.
+        /// What the doors of the node that was asked show to clients of TLS; null for nothing.
         certificate "certificate": Nullable<Certificate>,
+        /// All that it shows, the doors' own first, then those of single hosts, and tracking hosts that have none.
+        certificates "certificates": Vec<HostCertificate>,
         /// Where places of readers are looked up, a line for each source, attribution included.
         places "places": Vec<String>,
         /// When the oldest of these was made.
@@ -65,6 +71,48 @@ answer! {
         until "until": Nullable<When>,
     }
 
+    /// A certificate of the doors, or of one host.
+    pub(super) struct HostCertificate {
+        /// The host that it is shown for; null for the doors' own, shown to whoever asks for none of these.
+        host "host": Nullable<String>,
+        /// How it stands. A host with `none` is shown the doors' own.
+        status "status": Word<Standing>,
+        /// The hosts and addresses that it names.
+        names "names": Vec<String>,
+        /// Who gave it.
+        issuer "issuer": String,
+        /// From when it is good; null when that cannot be told.
+        from "from": Nullable<When>,
+        /// Until when it is good; null when that cannot be told.
+        until "until": Nullable<When>,
+        /// Its file; null when there is none.
+        file "file": Nullable<String>,
+        /// The last order for one since the start; null when there was none.
+        last_order "lastOrder": Nullable<CertificateOrder>,
+        /// For a tracking host: whether links lead through it.
+        tracking "tracking": Nullable<HostCheck>,
+    }
+
+    /// An order for a certificate.
+    pub(super) struct CertificateOrder {
+        /// When it ended.
+        at "at": When,
+        /// Why no certificate was got; null when one was.
+        fault "fault": Nullable<String>,
+        /// When it is tried again; null when one was got.
+        next_at "nextAt": Nullable<When>,
+    }
+
+    /// The last check of a tracking host.
+    pub(super) struct HostCheck {
+        /// It passed, and mail is rewritten for the host.
+        ready "ready": bool,
+        /// What was wrong; null when nothing was.
+        fault "fault": Nullable<String>,
+        /// When it was made; null when it was not made yet.
+        checked_at "checkedAt": Nullable<When>,
+    }
+
     /// A report that came home.
     pub(super) struct Report {
         /// Its id.
@@ -100,7 +148,9 @@ pub(super) async fn show(call: Call) -> Result<Answer, Problem> {
         until: Nullable(certificates.validity().map(|validity| When(validity.until))),
     });
     let (places, made_at) = (house.places)();
+    let (now, shown) = (call.server.clock().now(), certificates::shown(&call.server).await?);
     let told = Installation {
+        certificates: shown.into_iter().map(|shown| shown_certificate(shown, now)).collect(),
         capture: house.is_capture,
         nodes: nodes.into_iter().map(shown_node).collect(),
         certificate: Nullable(certificate),
@@ -120,6 +170,31 @@ fn shown_node(node: node::Node) -> Node {
         doors: node.facts.doors.into_iter().map(|(name, address)| Door { name, address }).collect(),
         started_at: When(node.started_at),
         seen_at: When(node.seen_at),
+    }
+}
+
+fn shown_certificate(shown: Shown, now: Timestamp) -> HostCertificate {
+    let status = Word(shown.standing(now));
+    let Shown { host, file, leaf, order, tracking } = shown;
+    let validity = leaf.as_ref().map(|leaf| leaf.validity);
+    let (names, issuer) = leaf.map(|leaf| (leaf.names, leaf.issuer)).unwrap_or_default();
+    HostCertificate {
+        host: Nullable(host),
+        status,
+        names,
+        issuer,
+        from: Nullable(validity.map(|validity| When(validity.from))),
+        until: Nullable(validity.map(|validity| When(validity.until))),
+        file: Nullable(Some(file).filter(|file| !file.is_empty())),
+        last_order: Nullable(order.map(|Order { at, fault }| {
+            let (fault, next_at) = fault.map(|(fault, next_at)| (fault, When(next_at))).unzip();
+            CertificateOrder { at: When(at), fault: Nullable(fault), next_at: Nullable(next_at) }
+        })),
+        tracking: Nullable(tracking.map(|host| HostCheck {
+            ready: host.is_ready(),
+            checked_at: Nullable(host.checked_at.filter(|at| *at != TrackingHost::DUE).map(When)),
+            fault: Nullable(Some(host.fault).filter(|fault| !fault.is_empty())),
+        })),
     }
 }
 

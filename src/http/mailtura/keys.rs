@@ -1,6 +1,7 @@
 //! `/api/v1/keys`: API keys and SMTP passwords. A secret is told once, by the answer that made it, and to nobody again.
 //!
-//! Operators' keys are there for operators alone. A new key is good from where the asking one is.
+//! Operators' keys are there for operators alone. A new key is good from where the asking one is, for nothing that the
+//! asking one may not do, and for no longer.
 
 use hyper::StatusCode;
 
@@ -10,10 +11,11 @@ use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
-use super::super::shape::{self, Line, When, Word, answer, request, vocabulary};
+use super::super::shape::{self, Count, Line, List, When, Word, answer, request, vocabulary};
 use super::{agent_or_own, all_agents, made, no_content};
 use crate::intake::provision;
 use crate::model::id::CredentialId;
+use crate::model::permission::{CredentialSettings, Permission};
 use crate::model::tenant::{Credential, CredentialKind, MailAgent};
 
 /// Keys of one tenant.
@@ -25,6 +27,16 @@ vocabulary! { CredentialKind:
     "smtp_password" CredentialKind::SmtpPassword,
 }
 
+vocabulary! { Permission:
+    "send_emails" Permission::SendEmails,
+    "view_analytics_api" Permission::ViewAnalytics,
+    "manage_templates_api" Permission::ManageTemplates,
+    "manage_suppressions_api" Permission::ManageSuppressions,
+    "webhook_access" Permission::WebhookAccess,
+    "manage_domains_api" Permission::ManageDomains,
+    "administer_api" Permission::Administer,
+}
+
 request! {
     /// A new key.
     pub(super) struct NewKey {
@@ -34,6 +46,12 @@ request! {
         kind "kind": Option<Word<CredentialKind>>,
         /// Whose it is; the asking key's own mail agent unless given.
         mail_agent "mailAgent": Option<Line<1, 100>>,
+        /// All that it may do; whatever the asking key may, unless given.
+        permissions "permissions": Option<List<Word<Permission>, 1, { Permission::ALL.len() }>>,
+        /// Requests that it may make in a minute; as many as the installation says unless given.
+        rate_limit "rateLimit": Option<Count<1, 1_000_000>>,
+        /// When it stops working; never unless given.
+        expires_at "expiresAt": Option<When>,
     }
 }
 
@@ -50,6 +68,12 @@ answer! {
         mail_agent "mailAgent": String,
         /// The key itself; only in the answer that made it.
         secret "secret": Option<String>,
+        /// All that it may do; absent when that is whatever its kind may.
+        permissions "permissions": Option<Vec<Word<Permission>>>,
+        /// Requests that it may make in a minute; absent when the installation says.
+        rate_limit "rateLimit": Option<u32>,
+        /// When it stops working; absent when never.
+        expires_at "expiresAt": Option<When>,
         /// When it was made.
         created_at "createdAt": When,
     }
@@ -67,7 +91,15 @@ pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
 
 /// `POST /api/v1/keys`.
 pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
-    let NewKey { name, kind, mail_agent } = shape::read(&call.body.bytes)?;
+    let NewKey { name, kind, mail_agent, permissions, rate_limit, expires_at } = shape::read(&call.body.bytes)?;
+    let settings = CredentialSettings {
+        permissions: permissions.map(|List(all)| all.into_iter().map(|Word(one)| one).collect()),
+        rate_limit: rate_limit.map(|Count(limit)| u32::try_from(limit).unwrap_or(u32::MAX)),
+        expires_at: expires_at.map(|When(at)| at),
+    };
+    if let Some(more) = settings.permissions.iter().flatten().find(|one| !call.grant.may(**one)) {
+        return Err(Problem::NotPermitted(*more));
+    }
     let kind = kind.map_or(CredentialKind::ApiKey, |Word(kind)| kind);
     if kind == CredentialKind::OperatorKey && call.grant.kind != CredentialKind::OperatorKey {
         return Err(Problem::OperatorOnly);
@@ -80,7 +112,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let agent = agent_or_own(&call.server, &call.grant, agent).await?;
     let name = name.map_or(String::new(), |Line(name)| name);
     let (key, secret) = provision::credential(&agent, kind, &name, call.server.clock(), call.server.ids());
-    let key = key.bound_as(&call.grant);
+    let key = Credential { settings, ..key }.bound_as(&call.grant);
     store.add_credential(key.clone()).await?;
     let place = format!("/api/v1/keys/{}", key.id);
     let told = shown(key, &[agent]);
@@ -127,6 +159,9 @@ fn shown(key: Credential, agents: &[MailAgent]) -> Key {
         kind: Word(key.kind),
         mail_agent: agent.map_or(String::new(), |agent| agent.name.clone()),
         secret: None,
+        permissions: key.settings.permissions.map(|all| all.into_iter().map(Word).collect()),
+        rate_limit: key.settings.rate_limit,
+        expires_at: key.settings.expires_at.map(When),
         created_at: When(key.created_at),
     }
 }

@@ -20,7 +20,7 @@ use crate::mail::compose::{File, Inline, Parts};
 use crate::mail::submitted::Switches;
 use crate::mail::template::{Budget, Compiled};
 use crate::model::address::Mailbox;
-use crate::model::message::Source;
+use crate::model::message::{Source, Way};
 use crate::model::template::Texts;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
@@ -131,6 +131,7 @@ impl<'s> Writing<'s> {
         mut new: NewEmail,
         path: &str,
     ) -> Result<(Submission, Vec<String>), Problem> {
+        let way = Way::of(!path.is_empty(), new.template.is_some());
         let Texts { subject, html, text } = self.texts(&mut new, path).await?;
         let People(to) = new.to;
         if to.is_empty() {
@@ -163,6 +164,7 @@ impl<'s> Writing<'s> {
             send_at: extras::not_before(new.scheduled_at, &format!("{path}/scheduledAt"), self.now)?,
             time_to_live: extras::duration(new.time_to_live),
             list_unsubscribe: new.list_unsubscribe,
+            way,
             ..Switches::default()
         };
         let to = to.iter().map(|person| person.address.to_string()).collect();

@@ -12,9 +12,9 @@ use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
-use super::super::shape::{self, Count, Domain, Email, Line, Nullable, Text, When, answer, request};
+use super::super::shape::{self, Count, Domain, Email, Line, Nullable, Text, When, Word, answer, request};
 use super::super::wire::{Flaw, Wrong};
-use super::{agent, made, no_content};
+use super::{agent, made, no_content, suppressions};
 use crate::model::delivery::Delivery;
 use crate::model::id::{DeliveryId, EventId, MessageId};
 use crate::model::queue::{self, QueueFilter};
@@ -40,7 +40,7 @@ request! {
         /// Of this mail.
         email_id "emailId": Option<Text<1, 100>>,
         /// That wait for this reason, as `mailbox_full`.
-        reason "reason": Option<Text<1, 50>>,
+        reason "reason": Option<Word<Reason>>,
         /// Accepted longer ago than so many minutes.
         older_than_minutes "olderThanMinutes": Option<Count<1, 1_000_000>>,
         /// Held, or not.
@@ -224,7 +224,7 @@ async fn of_query(call: &Call) -> Result<QueueFilter, Problem> {
         domain: domain_of_query(call)?,
         address: query.value("to", "email")?,
         message: query.value("emailId", "email id")?,
-        reason: query.value("reason", "reason")?,
+        reason: suppressions::reason(query)?,
         is_held: query.value("held", "boolean")?,
         ..QueueFilter::all_of(scope(call, query.text("mailAgent")).await?)
     })
@@ -234,12 +234,11 @@ async fn filter(call: &Call, choice: QueueChoice) -> Result<QueueFilter, Problem
     let QueueChoice { mail_agent, domain, to, email_id, reason, older_than_minutes, held, all: _ } = choice;
     let ago = |Count(minutes): Count<1, 1_000_000>| call.server.clock().now() - Duration::from_secs(minutes * 60);
     let message = email_id.map(|Text(id)| read::<MessageId>("/emailId", &id, "is not the id of a mail"));
-    let reason = reason.map(|Text(word)| read::<Reason>("/reason", &word, "is not a reason"));
     Ok(QueueFilter {
         domain: domain.map(|Domain(domain)| domain),
         address: to.map(|Email(address)| address),
         message: message.transpose()?,
-        reason: reason.transpose()?,
+        reason: reason.map(|Word(reason)| reason),
         accepted_before: older_than_minutes.map(ago),
         is_held: held,
         ..QueueFilter::all_of(scope(call, mail_agent.as_ref().map(|Line(name)| name.as_str())).await?)

@@ -27,6 +27,7 @@ use super::{
     tracking_hosts, webhooks,
 };
 use crate::model::delivery::State;
+use crate::model::reason::Reason;
 use crate::model::webhook::DispatchState;
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
@@ -52,7 +53,7 @@ const QUEUE_AGENT: Parameter = parameter::<Text<1, 100>>("mailAgent", "Of which 
 const QUEUE_DOMAIN: Parameter = parameter::<Domain>("domain", "To which domain; to all unless given.");
 const QUEUE_TO: Parameter = parameter::<shape::Email>("to", "To which address.");
 const QUEUE_EMAIL: Parameter = parameter::<Text<1, 100>>("emailId", "Of which mail.");
-const QUEUE_REASON: Parameter = parameter::<Text<1, 50>>("reason", "That wait for this reason, as `mailbox_full`.");
+const QUEUE_REASON: Parameter = parameter::<Word<Reason>>("reason", "That wait for this reason, as `mailbox_full`.");
 const QUEUE_HELD: Parameter = parameter::<bool>("held", "Held, or not.");
 const QUEUE: &[Parameter] = &[QUEUE_AGENT, QUEUE_DOMAIN, QUEUE_TO, QUEUE_EMAIL, QUEUE_REASON, QUEUE_HELD];
 const QUEUE_PAGE: &[Parameter] =
@@ -156,7 +157,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         AFTER_PARAMETER,
         parameter::<Text<1, 100>>("mailAgent", "Only those of this mail agent alone."),
         parameter::<Text<1, 20>>("kind", "Only those of `address` or `domain`."),
-        parameter::<Text<1, 40>>("reason", "Only those with this reason, as in `complaint`."),
+        parameter::<Word<Reason>>("reason", "Only those with this reason, as in `complaint`."),
         parameter::<Text<1, 320>>("search", "Only those that contain this."),
         parameter::<When>("since", "Only those that were made since."),
     ])

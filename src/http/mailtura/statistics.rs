@@ -1,7 +1,7 @@
 //! `/api/v1/statistics`: what happened on each day, counted.
 //!
-//! Days are of UTC. Opens and clicks are counted in total, by first ones (of a recipient, per link for clicks, scanners
-//! aside), and both by persons alone; what is left is machines. A click on the tenth day is counted on the tenth day.
+//! Days are of UTC. Opens and clicks are counted in total, by first ones (of a recipient, per link for clicks), and both
+//! by persons alone; what is left is machines. A click on the tenth day is counted on the tenth day.
 
 use hyper::StatusCode;
 
@@ -15,7 +15,7 @@ use super::super::wire::{Flaw, Wrong};
 use super::agent;
 use crate::model::hit::HitKind;
 use crate::model::statistics::{Counts, Day, What};
-use crate::store::hits::counts::HitCount;
+use crate::store::hits::counts::{Figures, HitCount};
 
 /// Days of one answer.
 const DAYS_MAX: i64 = 366;
@@ -59,7 +59,7 @@ answer! {
     pub(super) struct Seen {
         /// Every one.
         total "total": u64,
-        /// First ones: one a recipient, and a link for clicks; scanners aside.
+        /// First ones, by anyone at all: one a recipient, and a link for clicks.
         unique "unique": u64,
         /// Those by persons.
         persons "persons": SeenBy,
@@ -71,7 +71,7 @@ answer! {
     pub(super) struct SeenBy {
         /// Every one.
         total "total": u64,
-        /// First ones.
+        /// First ones by a person: one a recipient, and a link for clicks.
         unique "unique": u64,
     }
 }
@@ -124,6 +124,14 @@ fn shown(day: Day, counts: &Counts, hits: &[&HitCount]) -> DayCounts {
         complained: of(What::Complained),
         opened: seen(HitKind::Open, hits),
         clicked: seen(HitKind::Click, hits),
+    }
+}
+
+impl Seen {
+    /// Of one mail.
+    pub(super) fn of(Figures { by_people, all, unique_by_people, unique }: Figures) -> Self {
+        let persons = SeenBy { total: by_people, unique: unique_by_people };
+        Self { total: all, unique, persons, machines: all - by_people }
     }
 }
 

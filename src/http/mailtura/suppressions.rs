@@ -11,7 +11,7 @@ use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query::{self, Query};
 use super::super::server::Answer;
-use super::super::shape::{self, Line, Nullable, When, Word, answer, request, vocabulary};
+use super::super::shape::{self, Line, Nullable, Vocabulary, When, Word, answer, request, vocabulary};
 use super::super::wire::{Flaw, Wrong};
 use super::{agent, all_agents, made, no_content};
 use crate::model::reason::Reason;
@@ -23,6 +23,11 @@ use crate::store::suppressions::{Change, Filter, Lists};
 const ACTOR: &str = "api";
 /// The kinds of targets.
 const KINDS: &[&str] = &["address", "domain"];
+
+impl Vocabulary for Reason {
+    const WORDS: &'static [&'static str] = Reason::WORDS;
+    const MEANINGS: &'static [Self] = Reason::ALL;
+}
 
 vocabulary! { Action:
     "suppress" Action::Suppress,
@@ -204,8 +209,9 @@ fn kind(query: &Query) -> Result<&'static str, Flaw> {
     known.ok_or_else(|| Flaw::in_query("kind", Wrong::OneOf(KINDS)).showing(text))
 }
 
-fn reason(query: &Query) -> Result<Option<Reason>, Flaw> {
-    query.value("reason", "reason")
+pub(super) fn reason(query: &Query) -> Result<Option<Reason>, Flaw> {
+    let word = query.text("reason").map(|word| Word::<Reason>::parse(word, "?reason"));
+    Ok(word.transpose()?.map(|Word(reason)| reason))
 }
 
 fn agent_key(scope: Scope, agents: &[MailAgent]) -> &str {

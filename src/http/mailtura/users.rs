@@ -36,6 +36,12 @@ request! {
         tenant "tenant": Option<Text<1, 63>>,
     }
 
+    /// What to change of a person.
+    pub(super) struct UserChange {
+        /// What they may do from now on.
+        role "role": Word<Role>,
+    }
+
     /// How somebody gets a new password.
     pub(super) struct NewPassword {
         /// Their second factor is removed too.
@@ -89,17 +95,29 @@ answer! {
 pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     operator(&call.grant)?;
     let (limit, after) = (call.query.limit()?, call.query.text("after").unwrap_or_default());
-    let users = call.server.store().users(after, limit + 1).await?;
+    let users = call.server.store().users(tenant_of(&call).await?, after, limit + 1).await?;
     let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
-    let shown = |user: user::User| User {
-        tenant: Nullable(slug(&tenants, user.tenant)),
+    let shown = |user| shown(user, &tenants);
+    query::page(("/api/v1/users", &call.query), users, |user| user.email.clone(), shown)
+}
+
+fn shown(user: user::User, tenants: &[tenant::Tenant]) -> User {
+    User {
+        tenant: Nullable(slug(tenants, user.tenant)),
         email: user.email,
         name: user.name,
         role: Word(user.role),
         second_factor: user.second_factor.is_some(),
         created_at: When(user.created_at),
-    };
-    query::page(("/api/v1/users", &call.query), users, |user| user.email.clone(), shown)
+    }
+}
+
+/// The one tenant that is asked about; `None` for all.
+async fn tenant_of(call: &Call) -> Result<Option<TenantId>, Problem> {
+    match call.query.text("tenant") {
+        None => Ok(None),
+        Some(slug) => Ok(Some(call.server.store().tenant(slug).await?.ok_or(Problem::NotFound("Tenant"))?.id)),
+    }
 }
 
 /// `POST /api/v1/users/invitations`.
@@ -112,7 +130,7 @@ pub(super) async fn invite(call: Call) -> Result<Answer, Problem> {
         None => None,
     };
     let made = provision::invitation(role, tenant, call.server.clock(), call.server.ids());
-    note(&call, "invited", role.as_str()).await?;
+    note(&call, tenant, "invited", role.as_str()).await?;
     hand_out(&call, made).await
 }
 
@@ -125,27 +143,43 @@ pub(super) async fn renew(call: Call) -> Result<Answer, Problem> {
     let user = store.user(&call.place().to_ascii_lowercase()).await?.ok_or(Problem::NotFound("User"))?;
     if wanted.without_code == Some(true) {
         store.set_second_factor(user.id, None).await?;
-        note(&call, "removed second factor", &user.email).await?;
+        note(&call, user.tenant, "removed second factor", &user.email).await?;
     }
-    note(&call, "made password link", &user.email).await?;
+    note(&call, user.tenant, "made password link", &user.email).await?;
     hand_out(&call, provision::renewal(&user, call.server.clock(), call.server.ids())).await
+}
+
+/// `PATCH /api/v1/users/{email}`.
+pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let UserChange { role: Word(role) } = shape::read(&call.body.bytes)?;
+    let (store, nobody) = (call.server.store(), Problem::NotFound("User"));
+    let email = call.place().to_ascii_lowercase();
+    if !store.set_role(None, &email, role).await? {
+        return Err(nobody);
+    }
+    let user = store.user(&email).await?.ok_or(nobody)?;
+    note(&call, user.tenant, &format!("made {}", role.as_str()), &email).await?;
+    let tenants = store.tenants("", TENANTS_MAX).await?;
+    Ok(json_answer(StatusCode::OK, &shown(user, &tenants)))
 }
 
 /// `DELETE /api/v1/users/{email}`.
 pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
     operator(&call.grant)?;
-    let email = call.place().to_ascii_lowercase();
-    if !call.server.store().remove_user(&email).await? {
-        return Err(Problem::NotFound("User"));
+    let (store, nobody) = (call.server.store(), Problem::NotFound("User"));
+    let user = store.user(&call.place().to_ascii_lowercase()).await?.ok_or(nobody.clone())?;
+    if !store.remove_user(None, &user.email).await? {
+        return Err(nobody);
     }
-    note(&call, "removed user", &email).await?;
+    note(&call, user.tenant, "removed user", &user.email).await?;
     Ok(no_content())
 }
 
 /// `GET /api/v1/audit`, newest first: the last thousand lines at most.
 pub(super) async fn audit(call: Call) -> Result<Answer, Problem> {
     operator(&call.grant)?;
-    let lines = call.server.store().audit_log(None, call.query.limit()?).await?;
+    let lines = call.server.store().audit_log(tenant_of(&call).await?, call.query.limit()?).await?;
     let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
     let shown = |entry: AuditEntry| AuditLine {
         at: When(entry.at),
@@ -173,8 +207,8 @@ async fn hand_out(call: &Call, (invitation, secret): (Invitation, Secret)) -> Re
     Ok(answer)
 }
 
-/// Writes to the audit log what was done with a key.
-async fn note(call: &Call, action: &str, object: &str) -> Result<(), Problem> {
+/// Writes to the audit log what was done with a key, to a tenant or to all.
+async fn note(call: &Call, tenant: Option<TenantId>, action: &str, object: &str) -> Result<(), Problem> {
     let at = call.server.clock().now();
     let entry = AuditEntry {
         at,
@@ -182,7 +216,7 @@ async fn note(call: &Call, action: &str, object: &str) -> Result<(), Problem> {
         action: action.to_owned(),
         object: object.to_owned(),
         address: String::new(),
-        tenant: None,
+        tenant,
     };
     Ok(call.server.store().audit(EventId::from_uuid(call.server.ids().uuid(at)), entry).await?)
 }

@@ -7,17 +7,19 @@ use super::super::shape::{Email, Text, Word};
 use super::activity::{Activity, PulseStep};
 use super::copies::{MailText, Resending, TrackedCopy};
 use super::domains::SendingDomain;
-use super::emails::AcceptedEmail;
+use super::emails::{AcceptedEmail, PreviewedEmail};
 use super::installation::{Installation, Report};
+use super::new_email::NewEmail;
 use super::recipients::KeptMail;
 use super::records::FoundRecord;
-use super::users::{AuditLine, Link, NewInvitation, NewPassword, User};
-use super::{activity, copies, installation, records, users};
+use super::users::{AuditLine, Link, NewInvitation, NewPassword, User, UserChange};
+use super::{activity, copies, emails, installation, records, users};
 use crate::model::pulse::Span;
 
 const PAGE: &[Parameter] = &[LIMIT_PARAMETER, AFTER_PARAMETER];
 const MAIL_AGENT: Parameter =
     parameter::<Text<1, 100>>("mailAgent", "Of which mail agent; the key's own unless given.");
+const OF_TENANT: Parameter = parameter::<Text<1, 63>>("tenant", "Only those of this tenant.");
 const OF_COPY: Parameter = parameter::<Email>("to", "The copy of which recipient.");
 
 /// One thing of [`OPERATIONS`] done by a function of that module.
@@ -29,12 +31,25 @@ macro_rules! work {
 
 /// All of it.
 pub(in crate::http) const OPERATIONS: &[Operation] = &[
+    Operation::post(
+        "/api/v1/emails/preview",
+        "previewEmail",
+        "Show what tracking would make of a mail, and send nothing",
+        work!(emails::preview),
+    )
+    .query(&[MAIL_AGENT])
+    .takes::<NewEmail>()
+    .also_takes("message/rfc822")
+    .large()
+    .status(200)
+    .gives::<PreviewedEmail>(),
     Operation::get("/api/v1/emails/{id}/copies", "listCopies", "List all that is kept of a mail", work!(copies::list))
         .query(PAGE)
         .gives::<Vec<KeptMail>>(),
     Operation::get("/api/v1/emails/{id}/content", "getContent", "Give out a mail itself", work!(copies::content))
         .query(&[OF_COPY])
-        .gives::<MailText>(),
+        .gives::<MailText>()
+        .media("message/rfc822"),
     Operation::get(
         "/api/v1/emails/{id}/tracking",
         "getTracking",
@@ -89,7 +104,7 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     )
     .status(204),
     Operation::get("/api/v1/users", "listUsers", "List who may sign in to the console", work!(users::list))
-        .query(PAGE)
+        .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, OF_TENANT])
         .gives::<Vec<User>>(),
     Operation::post("/api/v1/users/invitations", "inviteUser", "Make a link for somebody new", work!(users::invite))
         .takes::<NewInvitation>()
@@ -102,8 +117,11 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     )
     .may_take::<NewPassword>()
     .gives::<Link>(),
+    Operation::patch("/api/v1/users/{email}", "changeUser", "Set what a person may do", work!(users::change))
+        .takes::<UserChange>()
+        .gives::<User>(),
     Operation::delete("/api/v1/users/{email}", "removeUser", "Take a person's way in", work!(users::remove)),
     Operation::get("/api/v1/audit", "listAudit", "List what was done, newest first", work!(users::audit))
-        .query(&[LIMIT_PARAMETER])
+        .query(&[LIMIT_PARAMETER, OF_TENANT])
         .gives::<Vec<AuditLine>>(),
 ];

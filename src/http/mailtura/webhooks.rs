@@ -181,7 +181,7 @@ pub(super) async fn replace(call: Call) -> Result<Answer, Problem> {
 /// A webhook that was enabled is not kept waiting for what failed before.
 async fn let_go(call: &Call, id: WebhookId, enables: bool) -> Result<(), Problem> {
     if enables {
-        call.server.store().hurry_dispatches(id).await?;
+        call.server.store().let_go_dispatches(id).await?;
     }
     Ok(())
 }

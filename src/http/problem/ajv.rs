@@ -33,9 +33,14 @@ pub(super) fn validation(flaw: &Flaw) -> Value {
         Wrong::Missing => path.rsplit_once('/').map_or("", |(parent, _)| parent),
         _ => &path,
     };
+    // The choices stand in `params`, where many people do not look.
+    let choices = match &flaw.wrong {
+        Wrong::OneOf(words) => format!(": {}", words.join(", ")),
+        _ => String::new(),
+    };
     let separator = if matches!(flaw.wrong, Wrong::Other(_) | Wrong::TooLarge(_)) { ":" } else { "" };
     json!({
-        "message": format!("{place}{path}{separator} {message}"),
+        "message": format!("{place}{path}{separator} {message}{choices}"),
         "validation": [{ "instancePath": path, "keyword": keyword, "message": message, "params": params }],
     })
 }

@@ -60,6 +60,8 @@ fn problems() -> Vec<Problem> {
         Problem::Unauthorized,
         Problem::TenantForbidden,
         Problem::OperatorOnly,
+        Problem::NotPermitted(Permission::SendEmails),
+        Problem::AddressForbidden,
         Problem::TooFast { retry_after_secs: 7 },
         Problem::DailyLimit { retry_after_secs: 7 },
         Problem::NoTurn(NoTurn::BadKey),

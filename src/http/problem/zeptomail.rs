@@ -15,6 +15,7 @@ impl Problem {
         let mut detail =
             Map::from_iter([("code".to_owned(), zepto.sub_code.into()), ("message".to_owned(), zepto.detail.into())]);
         let target = [("target", zepto.target), ("target_value", zepto.target_value)];
+        detail.extend(zepto.why.map(|why| ("description".to_owned(), why.into())));
         detail.extend(
             target.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name.into(), text.into())),
         );
@@ -66,6 +67,10 @@ impl Problem {
             }
             Problem::TenantForbidden => of(S::FORBIDDEN, "TM_4001", "Access Denied", "PB_403", FORBIDDEN),
             Problem::OperatorOnly => of(S::FORBIDDEN, "TM_4001", "Access Denied", "PB_403", OPERATOR_ONLY),
+            Problem::NotPermitted(wanted) => {
+                of(S::FORBIDDEN, "TM_4001", "Access Denied", "PB_403", &not_permitted(*wanted))
+            }
+            Problem::AddressForbidden => of(S::FORBIDDEN, "TM_3601", "Access Denied", "SERR_156", ADDRESS_FORBIDDEN),
             Problem::TooFast { .. } => of(S::TOO_MANY_REQUESTS, "TM_4290", "Too Many Requests", "PB_429", TOO_FAST),
             Problem::DailyLimit { .. } => of(S::TOO_MANY_REQUESTS, "TM_3601", "Limit Exceeded", "SMI_115", DAILY_LIMIT),
             Problem::NoTurn(why) => {
@@ -92,9 +97,7 @@ impl Problem {
                 of(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "TM_8001", "Limit Exceeded", "PB_431", HEADER_TOO_LARGE)
             }
             Problem::TargetTooLong => of(S::URI_TOO_LONG, "TM_8001", "Limit Exceeded", "PB_414", TARGET_TOO_LONG),
-            Problem::Json(why) => {
-                of(S::BAD_REQUEST, "TM_3301", "Invalid JSON", "SM_101", &format!("Invalid JSON: {why}"))
-            }
+            Problem::Json(why) => of(S::BAD_REQUEST, "TM_3301", "Invalid JSON", "SM_101", "Invalid JSON").because(why),
             Problem::Invalid(flaw) => Zepto::of_flaw(flaw),
             Problem::NoSuchFile { field, key } => {
                 let what = "Invalid file cache key";
@@ -133,11 +136,17 @@ struct Zepto {
     detail: String,
     target: String,
     target_value: String,
+    /// More closely, where the original's message says no more than the code.
+    why: Option<String>,
 }
 
 impl Zepto {
     fn new((status, code, message, sub_code, detail): Told) -> Self {
-        Self { status, code, message, sub_code, detail, target: String::new(), target_value: String::new() }
+        Self { status, code, message, sub_code, detail, target: String::new(), target_value: String::new(), why: None }
+    }
+
+    fn because(self, why: &str) -> Self {
+        Self { why: Some(why.to_owned()), ..self }
     }
 
     fn about(self, target: &str, target_value: &str) -> Self {
@@ -166,8 +175,10 @@ impl Zepto {
         let field = flaw.field();
         let told = match &flaw.wrong {
             Wrong::Missing if field == "to" && flaw.path == "/to" => missing("No recipient field found".into()),
-            Wrong::Missing => missing(format!("Mandatory Field '{field}' was not found")),
-            Wrong::Empty | Wrong::NoItems => missing(format!("Mandatory Field '{field}' was set as Empty Value")),
+            Wrong::Missing => missing(format!("Mandatory Field '{}' was not found", name_of(flaw))),
+            Wrong::Empty | Wrong::NoItems => {
+                missing(format!("Mandatory Field '{}' was set as Empty Value", name_of(flaw)))
+            }
             Wrong::Format("email") => bad("Invalid Email Address".into()),
             Wrong::Format("mime-type") => {
                 (StatusCode::BAD_REQUEST, "TM_3301", "Invalid value", "SM_120", "Invalid MIME type".into())
@@ -182,6 +193,11 @@ impl Zepto {
         };
         Self::new(told).about(field, &flaw.value)
     }
+}
+
+/// What is missing, by its own name: `target` tells in which field of the request.
+fn name_of(flaw: &Flaw) -> &str {
+    flaw.path.rsplit('/').next().unwrap_or_default()
 }
 
 type Told = (StatusCode, &'static str, &'static str, &'static str, String);

@@ -53,7 +53,7 @@ pub(super) async fn upload(
         size_bytes: content.len() as u64,
         created_at: now,
     };
-    let key = cached.key();
+    let key = cached.key(&grant.agent.key);
     if !server.store().add_cached_file(cached, content).await? {
         return Err(Problem::Full("The mail agent's file cache is full"));
     }
@@ -71,7 +71,7 @@ pub(super) async fn list(server: &Server, grant: &Grant) -> Result<Answer, Probl
     let files = server.store().cached_files(grant.agent.id, None, LIST_MAX).await?;
     let shown = |file: &CachedFile| {
         json!({
-            "file_cache_key": file.key(),
+            "file_cache_key": file.key(&grant.agent.key),
             "file_name": file.name,
             "content_type": file.content_type,
             "size": file.size_bytes,

@@ -32,6 +32,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
         return Err(Problem::Method { allowed: "POST" });
     }
     let peer = client::of(request);
+    let api_domain = client::base_url(request);
     let query = request.uri().query().unwrap_or_default().to_owned();
     let body = body::read(server.0.memory.share(Owner::of(None, peer)), request, SMALL_BYTES_MAX).await?;
     let server = server.clone();
@@ -56,12 +57,12 @@ async fn respond(server: &Server, request: &mut Request<Incoming>) -> Result<Ans
                 StatusCode::OK,
                 &json!({
                     "access_token": token,
-                    "api_domain": "",
+                    "api_domain": api_domain,
                     "token_type": "Bearer",
                     "expires_in": ACCESS_LIFETIME.as_secs(),
                 }),
             )),
-            Err(AuthFailure::Wrong) => Ok(refused("invalid_client")),
+            Err(AuthFailure::Wrong | AuthFailure::NotFromHere) => Ok(refused("invalid_client")),
             Err(AuthFailure::Unavailable) => Err(Problem::Unavailable),
         }
     })

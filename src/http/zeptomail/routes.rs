@@ -4,11 +4,12 @@ use super::super::operation::{Operation, Parameter, parameter};
 use super::super::shape::{Count, Text};
 use super::manage::{BODY_BYTES_MAX, agents, domains, logs, suppressions, templates};
 use super::send::{Kind, send, send_raw};
+use super::shapes::logs::{ZeptoLogAnswer, ZeptoLogs};
 use super::shapes::manage::{
     ZeptoAgentAnswer, ZeptoAgentChange, ZeptoAgentList, ZeptoDomainAnswer, ZeptoDomainChange, ZeptoDomainDetails,
-    ZeptoDomainList, ZeptoKeyList, ZeptoLogAnswer, ZeptoLogs, ZeptoMadeKey, ZeptoNewAgent, ZeptoNewDomain,
-    ZeptoNewSuppressions, ZeptoNewTemplate, ZeptoSuppressed, ZeptoSuppressionList, ZeptoTemplateAnswer,
-    ZeptoTemplateList, ZeptoTemplatePreview, ZeptoTemplatePreviewed, ZeptoUnsuppressed,
+    ZeptoDomainList, ZeptoKeyList, ZeptoMadeKey, ZeptoNewAgent, ZeptoNewDomain, ZeptoNewSuppressions, ZeptoNewTemplate,
+    ZeptoSuppressed, ZeptoSuppressionList, ZeptoTemplateAnswer, ZeptoTemplateList, ZeptoTemplatePreview,
+    ZeptoTemplatePreviewed, ZeptoUnsuppressed,
 };
 use super::shapes::{
     ZeptoAccepted, ZeptoBatch, ZeptoCachedFiles, ZeptoKeptFile, ZeptoMail, ZeptoTemplateBatch, ZeptoTemplateMail,

@@ -21,7 +21,7 @@ use crate::mail::compose::Parts;
 use crate::mail::submitted::Switches;
 use crate::mail::template::{Budget, Compiled, Escape, Flawed, Script};
 use crate::model::id::TemplateId;
-use crate::model::message::Source;
+use crate::model::message::{Source, Way};
 use crate::model::once::Answered;
 use crate::model::template::{Part, Template, Texts};
 use crate::model::tenant::{Grant, MailAgent};
@@ -88,7 +88,8 @@ async fn read(server: &Server, grant: &Grant, kind: Kind, body: &[u8]) -> Result
         false => fields::texts(&fields)?,
     };
     let cached = files::named(server, grant, &fields).await?;
-    let common = fields::common(&fields, grant, &cached, server.clock().now())?;
+    let mut common = fields::common(&fields, grant, &cached, server.clock().now())?;
+    common.switches.way = Way::of(kind.is_batch, kind.is_template);
     let merged = Merged { is_reference: kind.is_batch, texts, common };
     match kind {
         Kind { is_batch: true, .. } => merged.one_each(&fields).await,
@@ -118,7 +119,7 @@ pub(super) async fn template_with_key(
     agent: &MailAgent,
     key: &str,
 ) -> Result<Option<Template>, Problem> {
-    let id = keys::uuid_of(key, keys::TEMPLATE, TemplateId::PREFIX).map(TemplateId::from_uuid);
+    let id = keys::uuid_of(key, &[keys::TEMPLATE], TemplateId::PREFIX).map(TemplateId::from_uuid);
     let found = match id {
         Some(id) => server.store().template(agent.tenant, id).await?,
         None => server.store().template_named(agent.id, key).await?,

@@ -3,6 +3,7 @@
 //! They are read and written by hand, with more tolerance than is described (`fields`): here stands what a new client
 //! should send, and what it will get.
 
+pub(super) mod logs;
 pub(super) mod manage;
 
 use serde_json::{Map, Value};
@@ -225,6 +226,8 @@ described! {
         "code": String,
         /// In a sentence.
         "message": String,
+        /// More closely: where JSON ends to be JSON (ours).
+        "description": Option<String>,
         /// Which field is meant.
         "target": Option<String>,
         /// What stood there.

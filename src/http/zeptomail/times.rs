@@ -1,4 +1,5 @@
-//! Times as ZeptoMail writes them: `04 Jun 2023 08:19 PM`, and in queries `04/06/2023, 08:19 PM`. All in UTC.
+//! Times as ZeptoMail writes them: `04 Jun 2023 08:19 PM`, and in queries `04/06/2023, 08:19 PM`
+//! or, in its later pages, `04/06/2023;08:19 PM`. All in UTC.
 
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
@@ -14,7 +15,7 @@ pub(super) fn told(at: Timestamp) -> String {
 
 /// A time in a query: as the SDK writes it, as the answers do, a date alone, or RFC 3339.
 pub(super) fn asked(text: &str) -> Option<Timestamp> {
-    const FORMS: [&str; 3] = ["%d/%m/%Y, %I:%M %p", "%d/%m/%Y %I:%M %p", "%d %b %Y %I:%M %p"];
+    const FORMS: [&str; 4] = ["%d/%m/%Y, %I:%M %p", "%d/%m/%Y;%I:%M %p", "%d/%m/%Y %I:%M %p", "%d %b %Y %I:%M %p"];
     let text = text.trim();
     let millis = |at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond());
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
@@ -39,6 +40,7 @@ mod tests {
         assert_eq!(told(at), "04 Jun 2023 08:19 PM");
         for text in [
             "04/06/2023, 08:19 PM",
+            "04/06/2023;08:19 PM",
             "04 Jun 2023 08:19 PM",
             "2023-06-04T20:19:00Z",
             "2023-06-04T22:19:00+02:00",

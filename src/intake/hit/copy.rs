@@ -161,7 +161,8 @@ impl Copy {
         let own = |hit: &&EarlierHit| hit.kind == waiting.kind && hit.link == waiting.link && hit.at < waiting.at;
         let is_taken = |by: fn(Who) -> bool| self.hits.iter().filter(own).any(|hit| by(hit.visitor.machine.verdict));
         Firsts {
-            by_anyone: who != Who::Scanner && !is_taken(|who| who != Who::Scanner),
+            by_anyone: !is_taken(|_| true),
+            by_reader: who != Who::Scanner && !is_taken(|who| who != Who::Scanner),
             by_person: who.is_person() && !is_taken(Who::is_person),
         }
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::judge::{self, Judged};
+use super::link::Returned;
 use super::{Intake, ReportTo};
 use crate::mail::reply::Stage;
 use crate::mail::report;
@@ -158,10 +159,17 @@ impl Intake {
             (_, Some(delivery)) => ReportTo::Delivery(delivery),
         };
         let report = report::read(&kept.content, &self.0.rules);
-        let mut link = self.link(&to, &report, kept.received_at).await?;
-        let delivery = link.as_ref().map(|link| link.delivery.clone());
+        let mut link = self.link(&to, &report, kept.is_vouched, kept.received_at).await?;
+        if let (Ok(link), Some(id)) = (&mut link, kept.delivery.filter(|_| kept.is_vouched))
+            && link.message == Returned::Untold
+            && let Some(then) = self.0.store.delivery(id).await?
+        {
+            // It gave an address alone, and what was the latest delivery to it is so no more.
+            link.delivery = then;
+        }
+        let delivery = link.as_ref().ok().map(|link| link.delivery.clone());
         let was_settled = matches!(kept.effect, Effect::Bounced | Effect::Complained);
-        if let Some(link) = link.as_mut().filter(|link| was_settled && link.delivery.state == State::Bounced) {
+        if let Some(link) = link.as_mut().ok().filter(|link| was_settled && link.delivery.state == State::Bounced) {
             // As it stood before this very report.
             link.delivery.state = State::Delivered;
         }
@@ -170,7 +178,7 @@ impl Intake {
         let judged = judge::judge(&report, link, &self.0.settings.suppression, now, draw);
         let fresh = self.kept(&to, &report, &judged, kept.received_at);
         let is_open = judged.is_open && (kept.is_open || was_settled);
-        let fresh = KeptReport { id, sender: kept.sender.clone(), is_open, ..fresh };
+        let fresh = KeptReport { id, sender: kept.sender.clone(), is_vouched: kept.is_vouched, is_open, ..fresh };
         let (before, after) = (Verdict::of(&kept), Verdict::of(&fresh));
         if before.essence() == after.essence() && kept.effect == judged.effect {
             return Ok(None);

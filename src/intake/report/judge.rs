@@ -8,9 +8,10 @@
 //! | success, relayed | | the delivery has arrived; mostly that was known, but to who waits for this report |
 //! | complaint | abuse, or the wish to leave | an event tells of it, and the address is left alone |
 //! | complaint | `not-spam` | nothing |
+//! | complaint | anything in it is sealed for another copy | nothing, and it waits for a person |
 //! | anything else | | nothing, and it waits for a person |
 
-use super::link::{Link, Proof, Returned, is_same};
+use super::link::{Link, Proof, Returned, Unlinked, is_same};
 use crate::mail::arf::Wish;
 use crate::mail::report::{Action, Complaint, Kind, Recipient, Report};
 use crate::model::bearing::{Bearing, Naming, Policy};
@@ -43,20 +44,22 @@ pub(super) struct Judged {
 /// Judges a report that was linked to a delivery, or to none.
 pub(super) fn judge(
     report: &Report,
-    link: Option<Link>,
+    link: Result<Link, Unlinked>,
     policy: &Policy,
     now: Timestamp,
     draw: impl Fn() -> EventId,
 ) -> Judged {
     let first = report.recipients.first().cloned();
-    let Some(link) = link else {
-        return Judged { about: first, ..Judged::open("it names no delivery of ours") };
+    let link = match link {
+        Ok(link) => link,
+        Err(why) => return Judged { about: first, ..Judged::open(unlinked(why)) },
     };
     let about = about(&link, report).map(|(recipient, naming)| (recipient.clone(), naming));
     let named = about.as_ref().map(|(recipient, _)| recipient.clone()).or(first);
     let case = Case { delivery: &link.delivery, policy, now, draw: &draw };
     let judged = match (report.kind, about) {
         _ if report.cut => Judged::open("it is longer, or has more recipients, than a program should judge"),
+        (Kind::Complaint, _) if link.message == Returned::OtherCopy => Judged::open("it is about another message"),
         (Kind::Complaint, _) => case.complained(report.complaint.as_ref(), link.proof),
         (Kind::Autoreply, _) => Judged::open("an automatic reply"),
         (Kind::Ordinary, _) => Judged::open("a mail from a person or program"),
@@ -68,6 +71,25 @@ pub(super) fn judge(
         (_, Some((recipient, naming))) => case.reported(&recipient, naming),
     };
     Judged { delivery: Some(link.delivery.id), about: named, ..judged }
+}
+
+/// What it means for a delivery that its report did not come in time.
+pub(super) fn unreported(delivery: &Delivery, now: Timestamp, event: EventId) -> ReportSettlement {
+    let change = ReportChange { id: delivery.id, from: delivery.state, to: State::Delivered, reason: None, at: now };
+    ReportSettlement {
+        change: Some(change),
+        events: vec![delivery.tells(event, EventKind::Delivered, delivery::unreported(), now)],
+        bearing: Policy::success(delivery, now),
+        letter: None,
+    }
+}
+
+fn unlinked(why: Unlinked) -> &'static str {
+    match why {
+        Unlinked::Nothing => "it names no delivery of ours",
+        Unlinked::Several => "it may be about several deliveries, and nothing tells which",
+        Unlinked::NotVouched => "it gives an address alone, and who handed it in is none of reports.complaint_sources",
+    }
 }
 
 /// What the report says of this delivery's recipient. The seal has said whose it is; a report about one recipient is
@@ -118,7 +140,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
 
     /// Who has the mail now cannot pass it on. While it is still ours, our own attempts tell that.
     fn delayed(&self, cause: &Cause) -> Judged {
-        if self.delivery.state != State::Delivered {
+        if !matches!(self.delivery.state, State::HandedOver | State::Delivered) {
             return Judged::noted("a delay of a delivery that is not under way there");
         }
         let detail = Detail::Deferred { cause: cause.clone(), next_at: None };
@@ -131,7 +153,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
     /// Where an attempt broke off after the final dot, this is how we learn that it need not be repeated.
     fn delivered(&self, cause: &Cause, has_arrived: bool) -> Judged {
         let change = match self.delivery.state {
-            State::Queued => Some(self.change(State::Delivered, None)),
+            State::Queued | State::HandedOver => Some(self.change(State::Delivered, None)),
             State::Delivered => None,
             State::Bounced | State::Expired | State::Suppressed | State::Cancelled => {
                 return Judged::noted("the delivery had ended already");

@@ -1,12 +1,20 @@
 //! Whose delivery a report is about, and how well that is proven.
+//!
+//! The sealed return path decides. Where a report came elsewhere, the recipient that it names, the Message-ID that it
+//! gives and our own header in what it returns are asked in this order; each narrows down what the one before it left,
+//! and one that contradicts is told of. A complaint with nothing but an address is linked to the latest delivery to it,
+//! when it was handed in by somebody who is believed.
 
 use std::time::Duration;
 
+use url::Url;
+
 use super::{Intake, ReportTo};
-use crate::mail::report::Report;
+use crate::mail::report::{Kind, Report};
 use crate::model::address::Address;
-use crate::model::delivery::Delivery;
+use crate::model::delivery::{Delivery, State};
 use crate::model::id::{DeliveryId, MessageId};
+use crate::model::key;
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
 use crate::model::token;
@@ -18,8 +26,10 @@ const DATE_ERROR_MAX: Duration = Duration::from_secs(30 * 60);
 /// How well it is proven that a report is about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// It came to the sealed return path, or returns the sealed reference: only who has seen the copy can know either.
+    /// It came to the sealed return path, or returns something sealed: only who has seen the copy can know either.
     Sealed,
+    /// Who handed it in is believed about whose mail it was.
+    Vouched,
     /// It gives the Message-ID of a mail that had no other recipient.
     SoleRecipient,
     /// It gives a Message-ID that others know, too.
@@ -40,7 +50,7 @@ pub(super) struct Link {
 pub(super) enum Returned {
     /// By its sealed reference or its Message-ID.
     Same,
-    /// By its sealed reference it is another copy.
+    /// By its sealed reference it is another copy, or a copy of another message than its Message-ID is of.
     OtherCopy,
     /// By its Message-ID it is another, or has been given a new one.
     OtherId,
@@ -48,31 +58,148 @@ pub(super) enum Returned {
     Untold,
 }
 
+/// Why a report is linked to no delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unlinked {
+    /// It names none of ours.
+    Nothing,
+    /// It fits several, and nothing in it tells which.
+    Several,
+    /// It is a complaint that gives an address and no more, from somebody who is not believed about that.
+    NotVouched,
+}
+
 impl Intake {
-    /// Whose delivery a report is about: what the return path says, else a sealed reference in the message that it
-    /// returns, else that message's Message-ID.
+    /// Whose delivery a report is about. `is_vouched`: who handed it in is believed about whose mail it was.
     pub(super) async fn link(
         &self,
         to: &ReportTo,
         report: &Report,
+        is_vouched: bool,
         now: Timestamp,
-    ) -> Result<Option<Link>, StoreError> {
-        let references: Vec<DeliveryId> = report.references.iter().filter_map(|text| self.opened(text, now)).collect();
-        let sealed = match to {
-            ReportTo::Delivery(id) => Some(*id),
-            ReportTo::Complaints | ReportTo::Postmaster => references.first().copied(),
-        };
-        let Some(id) = sealed else { return self.by_message_id(report).await };
-        let Some(delivery) = self.0.store.delivery(id).await? else { return Ok(None) };
-        let message = match () {
-            () if references.iter().any(|reference| *reference != id) => Returned::OtherCopy,
-            () if !references.is_empty() => Returned::Same,
-            () => self.compared(id.message, report).await?,
-        };
-        Ok(Some(Link { delivery, proof: Proof::Sealed, message }))
+    ) -> Result<Result<Link, Unlinked>, StoreError> {
+        let sealed: Vec<DeliveryId> = report.references.iter().filter_map(|text| self.opened(text, now)).collect();
+        match to {
+            ReportTo::Delivery(id) => self.by_return_path(*id, &sealed, report).await,
+            ReportTo::Complaints | ReportTo::Postmaster => self.by_its_words(&sealed, report, is_vouched, now).await,
+        }
     }
 
+    async fn by_return_path(
+        &self,
+        id: DeliveryId,
+        sealed: &[DeliveryId],
+        report: &Report,
+    ) -> Result<Result<Link, Unlinked>, StoreError> {
+        let Some(delivery) = self.0.store.delivery(id).await? else { return Ok(Err(Unlinked::Nothing)) };
+        let message = match () {
+            () if sealed.iter().any(|other| *other != id) => Returned::OtherCopy,
+            () if !sealed.is_empty() => Returned::Same,
+            () => self.compared(id.message, report).await?,
+        };
+        Ok(Ok(Link { delivery, proof: Proof::Sealed, message }))
+    }
+
+    /// By the recipient that a report names, the Message-ID, and what is sealed.
+    async fn by_its_words(
+        &self,
+        sealed: &[DeliveryId],
+        report: &Report,
+        is_vouched: bool,
+        now: Timestamp,
+    ) -> Result<Result<Link, Unlinked>, StoreError> {
+        let told = match self.message_of(report).await? {
+            Some(message) => self.0.store.deliveries(message.id).await?,
+            None => Vec::new(),
+        };
+        let told: Vec<Delivery> = told.into_iter().map(|view| view.delivery).collect();
+        let (is_sole, stated) = (told.len() == 1, stated(report));
+        let meant = narrowed(told, stated);
+        let by_seal = match sealed.first() {
+            Some(id) => self.0.store.delivery(*id).await?,
+            None => None,
+        };
+        if let Some(delivery) = by_seal {
+            let is_another = |other: &DeliveryId| *other != delivery.id;
+            let contradicts = sealed.iter().any(is_another)
+                || (!meant.is_empty() && meant.iter().map(|meant| &meant.id).all(is_another));
+            let message = if contradicts { Returned::OtherCopy } else { Returned::Same };
+            return Ok(Ok(Link { delivery, proof: Proof::Sealed, message }));
+        }
+        if meant.is_empty() {
+            return self.by_address(report, is_vouched, now).await;
+        }
+        let proof = match () {
+            () if is_sole => Proof::SoleRecipient,
+            () if is_vouched => Proof::Vouched,
+            () => Proof::Weak,
+        };
+        let presumed: Vec<&str> = report.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+        Ok(match <[Delivery; 1]>::try_from(narrowed(meant, presumed)) {
+            Ok([delivery]) => Ok(Link { delivery, proof, message: Returned::Same }),
+            Err(_) => Err(Unlinked::Several),
+        })
+    }
+
+    /// A complaint by its address alone: the latest delivery to it that had left us. Of several mail agents that wrote to
+    /// it, the one whose domain the complaint names.
+    async fn by_address(
+        &self,
+        report: &Report,
+        is_vouched: bool,
+        now: Timestamp,
+    ) -> Result<Result<Link, Unlinked>, StoreError> {
+        let named = report.recipients.iter().filter(|_| report.kind == Kind::Complaint);
+        let addresses: Vec<Address> = named.filter_map(|recipient| recipient.address.parse().ok()).collect();
+        if !is_vouched && !addresses.is_empty() {
+            return Ok(Err(Unlinked::NotVouched));
+        }
+        for address in addresses {
+            let written = self.0.store.written_to(&address, now - token::COMPLAINT_AGE_MAX).await?;
+            let mut latest: Vec<Delivery> = Vec::new();
+            for delivery in written.into_iter().filter(|one| has_left(one) && one.accepted_at <= now) {
+                if latest.iter().all(|known| known.agent != delivery.agent) {
+                    latest.push(delivery);
+                }
+            }
+            if latest.len() > 1 {
+                latest = self.of_reported_domain(latest, report).await?;
+            }
+            match <[Delivery; 1]>::try_from(latest) {
+                Ok([delivery]) => {
+                    return Ok(Ok(Link { delivery, proof: Proof::Vouched, message: Returned::Untold }));
+                }
+                Err(none) if none.is_empty() => {}
+                Err(_) => return Ok(Err(Unlinked::Several)),
+            }
+        }
+        Ok(Err(Unlinked::Nothing))
+    }
+
+    /// Those whose message is from the domain that a complaint is about; all where it names none.
+    async fn of_reported_domain(&self, all: Vec<Delivery>, report: &Report) -> Result<Vec<Delivery>, StoreError> {
+        let domain = report.complaint.as_ref().and_then(|complaint| complaint.reported_domain.as_deref());
+        let Some(domain) = domain else { return Ok(all) };
+        let mut fits = Vec::new();
+        for delivery in all {
+            let message = self.0.store.message(delivery.id.message).await?;
+            let from = message.map(|message| message.facts.from.address.to_ascii_lowercase()).unwrap_or_default();
+            if from.strip_suffix(domain).is_some_and(|before| before.ends_with(['@', '.'])) {
+                fits.push(delivery);
+            }
+        }
+        Ok(fits)
+    }
+
+    /// The delivery of something sealed: the local part of a return path, or a link to unsubscribe.
     fn opened(&self, reference: &str, now: Timestamp) -> Option<DeliveryId> {
+        if reference.contains("://") {
+            let link = Url::parse(reference).ok()?;
+            let host = link.host_str()?;
+            let host = link.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            let (delivery, _) = token::open(&self.0.ring, &host, link.path_segments()?.next_back()?)?;
+            return Some(delivery).filter(|id| now.since(id.message.drawn_at()) <= token::COMPLAINT_AGE_MAX);
+        }
         let local_part = reference.split('@').next().unwrap_or(reference);
         token::open_return_path(&self.0.ring, local_part, now, token::COMPLAINT_AGE_MAX)
     }
@@ -83,27 +210,11 @@ impl Intake {
         Ok(if bare(told) == message.facts.email_reference { Returned::Same } else { Returned::OtherId })
     }
 
-    async fn by_message_id(&self, report: &Report) -> Result<Option<Link>, StoreError> {
-        let Some(message) = self.message_of(report).await? else { return Ok(None) };
-        let deliveries = self.0.store.deliveries(message.id).await?;
-        let named = report
-            .recipients
-            .iter()
-            .find_map(|recipient| deliveries.iter().find(|view| is_same(&view.delivery.address, &recipient.address)));
-        let (found, proof) = match (named, deliveries.as_slice()) {
-            (_, [only]) => (only, Proof::SoleRecipient),
-            (Some(named), _) => (named, Proof::Weak),
-            (None, _) => return Ok(None),
-        };
-        Ok(Some(Link { delivery: found.delivery.clone(), proof, message: Returned::Same }))
-    }
-
     /// The message with the Message-ID that a report gives. Where we drew that, it has our own id in it; else the
     /// message is looked for around its `Date`.
     async fn message_of(&self, report: &Report) -> Result<Option<Message>, StoreError> {
         let Some(told) = report.original_message_id.as_deref().map(bare) else { return Ok(None) };
-        let drawn = told.split('@').next().and_then(|local| format!("{}{local}", MessageId::PREFIX).parse().ok());
-        if let Some(id) = drawn {
+        if let Some(id) = told.split('@').next().and_then(key::message_in) {
             let message: Option<Message> = self.0.store.message(id).await?;
             return Ok(message.filter(|message| message.facts.email_reference == told));
         }
@@ -112,6 +223,27 @@ impl Intake {
             None => Ok(None),
         }
     }
+}
+
+/// The recipients that a report states in fields of its own; where a complaint leaves them out, none.
+fn stated(report: &Report) -> Vec<&str> {
+    match &report.complaint {
+        Some(complaint) => complaint.original_recipients.iter().map(String::as_str).collect(),
+        None => report.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
+    }
+}
+
+/// The deliveries to one of these addresses; all where there is none of them: addresses are blanked, and mail is
+/// forwarded.
+fn narrowed(all: Vec<Delivery>, addresses: Vec<&str>) -> Vec<Delivery> {
+    let is_named = |delivery: &Delivery| addresses.iter().any(|address| is_same(&delivery.address, address));
+    let (named, others): (Vec<Delivery>, Vec<Delivery>) = all.into_iter().partition(is_named);
+    if named.is_empty() { others } else { named }
+}
+
+/// Whether somebody can have read it.
+fn has_left(delivery: &Delivery) -> bool {
+    matches!(delivery.state, State::HandedOver | State::Delivered | State::Bounced)
 }
 
 /// A Message-ID without its angle brackets.

@@ -147,6 +147,7 @@ impl Intake {
             client_reference: switches.client_reference,
             bounce_address,
             list_unsubscribe: switches.list_unsubscribe.unwrap_or(agent.list_unsubscribe),
+            way: switches.way,
             is_sandboxed: agent.is_sandboxed,
             send_at: switches.send_at.filter(|at| *at > birth.now),
             tags: switches.tags,
@@ -175,13 +176,6 @@ impl Intake {
             hidden_link: agent.hidden_link,
             skip_hosts: agent.untracked_hosts.clone(),
         }
-    }
-
-    /// ZeptoMail's shape, with the id of the request's first message in it: `2d6f.<16 hex>.m1.<uuid>.<hex ms>`.
-    pub(super) fn request_id(&self, first: Option<MessageId>, now: Timestamp) -> String {
-        let salt = u64::from_be_bytes(self.0.ids.bytes());
-        let first = first.map(|id| id.uuid()).unwrap_or_default();
-        format!("2d6f.{salt:016x}.m1.{first}.{:x}", now.as_millis())
     }
 
     /// The mail that tells the submitter of recipients who were left alone at once, where that was asked for.
@@ -244,6 +238,7 @@ fn merged(door: Switches, header: &Switches) -> Switches {
         bounce_address: text(door.bounce_address, &header.bounce_address),
         tls: if door.tls == TlsWish::Usual { header.tls } else { door.tls },
         wishes: door.wishes,
+        way: door.way,
     }
 }
 

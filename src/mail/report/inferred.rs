@@ -19,6 +19,9 @@ const POINTS_WITH_RECIPIENT: i32 = 5;
 /// And of prose that names none.
 const POINTS_WITHOUT: i32 = 6;
 
+/// How much a report says that explains at length.
+const LENGTHY_BYTES: usize = 600;
+
 /// The report that a letter is, if enough speaks for it.
 pub fn report(case: &Case<'_>) -> Option<Report> {
     let failed = case.failed_recipients();
@@ -131,8 +134,8 @@ fn unnamed(case: &Case<'_>) -> Option<String> {
 fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
     let rules = case.letter.rules;
     let near = about.map(|about| rules.weigh(None, &about.near));
-    if let Some((cause, Weight::Words)) = near {
-        return cause;
+    if let (Some((cause, Weight::Words)), Some(about)) = (&near, about) {
+        return with_code_of(cause.clone(), &about.said);
     }
     let near = near.map(|(cause, _)| cause);
     let is_believed = |said: &Cause| near.as_ref().is_none_or(|near| !outweighs(near, said));
@@ -143,10 +146,21 @@ fn cause(about: Option<&Told>, case: &Case<'_>) -> Cause {
         if all.reason != Reason::Unknown && is_believed(&all) { all } else { near.clone().unwrap_or(all) }
     });
     let text = about.map_or(case.letter.prose.as_str(), |about| &about.said);
-    let status = cause.status.or_else(|| reply::enhanced_code(text));
-    // Whatever it says, it says of this recipient.
+    let cause = with_code_of(cause, text);
+    // Whatever it says, it says of this recipient; and who explains at length has more to say than that nobody is there.
     let is_told = cause.reason == Reason::Unknown
-        && about.is_some_and(|about| reply::has_words(&phrases::plain(&about.said).words));
+        && match about {
+            Some(about) => reply::has_words(&phrases::plain(&about.said).words),
+            None => case.plain.words.len() >= LENGTHY_BYTES,
+        };
     let class = if is_told { Class::Soft } else { cause.class };
-    Cause { status, class, diagnostic: reply::shown(text), ..cause }
+    Cause { class, diagnostic: reply::shown(text), ..cause }
+}
+
+/// A cause with the enhanced code that stands further on in what is said of the recipient, where it has none.
+fn with_code_of(cause: Cause, said: &str) -> Cause {
+    let Some(status) = reply::enhanced_code(said).filter(|_| cause.status.is_none()) else { return cause };
+    let may_pass = status.starts_with('4') && cause.code.is_none_or(|code| code < 500);
+    let class = if may_pass && cause.class == Class::Hard { Class::Soft } else { cause.class };
+    Cause { status: Some(status), class, ..cause }
 }

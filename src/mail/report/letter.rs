@@ -95,9 +95,11 @@ impl<'a> Letter<'a> {
             letter.take(part);
         }
         letter.take_prose(&leaves);
-        let returned = letter.returned.iter().flat_map(|returned| returned.references.clone());
-        letter.references.extend(returned);
-        letter.references.dedup();
+        for reference in letter.returned.iter().flat_map(|returned| &returned.references) {
+            if !letter.references.contains(reference) {
+                letter.references.push(reference.clone());
+            }
+        }
         letter.references.truncate(REFERENCES_MAX);
         letter
     }
@@ -105,7 +107,9 @@ impl<'a> Letter<'a> {
     fn take(&mut self, part: &Part<'_>) {
         match part.media.as_str() {
             "message/delivery-status" | "message/global-delivery-status" | "message/deliverystatus" => {
-                let dsn = dsn::read(&part.text());
+                let text = part.text();
+                return_paths_in(text.as_bytes(), &mut self.references);
+                let dsn = dsn::read(&text);
                 self.has_dsn_part = true;
                 if self.dsn.groups.is_empty() {
                     self.dsn = dsn;
@@ -118,7 +122,11 @@ impl<'a> Letter<'a> {
             "message/disposition-notification" | "message/global-disposition-notification" => {
                 self.mdn = self.mdn.take().or_else(|| Some(dsn::read(&part.text())));
             }
-            "message/feedback-report" => self.feedback = self.feedback.take().or_else(|| Some(part.text())),
+            "message/feedback-report" => {
+                let text = part.text();
+                return_paths_in(text.as_bytes(), &mut self.references);
+                self.feedback.get_or_insert(text);
+            }
             _ if part.is_returned() => {
                 self.take_returned(&part.bytes());
             }
@@ -224,20 +232,32 @@ pub fn message_id(value: &str) -> Option<String> {
     Some(format!("<{}>", word.trim_matches(['<', '>'])))
 }
 
-/// Sealed references in a header: our own field, and return paths among the addresses.
+/// Sealed references in a header: our own field, return paths in any field (those of `Received` and of who checked the
+/// sender keep them), and the link of `List-Unsubscribe`, which is left where addresses are blanked.
 fn references_in(head: &Head<'_>) -> Vec<String> {
     let mut found: Vec<String> = head.text(REFERENCE_HEADER).into_iter().filter(|value| !value.is_empty()).collect();
-    for name in ["To", "Delivered-To", "X-Original-To", "Return-Path", "X-Failed-Recipients"] {
-        let Some(value) = head.text(name) else { continue };
-        for spot in addresses::spotted(&value) {
-            let local = spot.address.split('@').next().unwrap_or("").to_ascii_lowercase();
-            let sealed = local.strip_prefix(RETURN_PATH_LEAD).filter(|sealed| {
-                sealed.len() == RETURN_PATH_CHARS && sealed.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            });
-            if sealed.is_some() && !found.contains(&local) && found.len() < REFERENCES_MAX {
+    head.values().for_each(|value| return_paths_in(value, &mut found));
+    let unsubscribe = head.text("List-Unsubscribe").unwrap_or_default();
+    let links = unsubscribe.split(['<', '>', ' ', ',']).filter(|link| link.contains("://") && link.contains("/u/"));
+    found.extend(links.map(str::to_owned));
+    found.truncate(REFERENCES_MAX);
+    found
+}
+
+/// The local parts of sealed return paths in a text. Whoever knows one has seen the copy, wherever he puts it.
+fn return_paths_in(text: &[u8], found: &mut Vec<String>) {
+    for at in memchr::memchr_iter(b'+', text) {
+        let is_led = at.checked_sub(1).and_then(|lead| text.get(lead)).is_some_and(|lead| matches!(lead, b'b' | b'B'));
+        let before = at.checked_sub(2).and_then(|before| text.get(before));
+        let Some((sealed, after)) = text.get(at + 1..).and_then(|rest| rest.split_at_checked(RETURN_PATH_CHARS)) else {
+            return;
+        };
+        let stands_alone = [before, after.first()].into_iter().flatten().all(|byte| !byte.is_ascii_alphanumeric());
+        if is_led && stands_alone && sealed.iter().all(u8::is_ascii_alphanumeric) && found.len() < REFERENCES_MAX {
+            let local = format!("{RETURN_PATH_LEAD}{}", String::from_utf8_lossy(sealed).to_ascii_lowercase());
+            if !found.contains(&local) {
                 found.push(local);
             }
         }
     }
-    found
 }

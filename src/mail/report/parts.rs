@@ -94,6 +94,11 @@ impl<'a> Head<'a> {
         self.fields.iter().filter(|field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.1)
     }
 
+    /// Every value, as it stands.
+    pub fn values(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.fields.iter().map(|field| field.1)
+    }
+
     /// The first value of a field, unfolded and decoded (RFC 2047).
     pub fn text(&self, name: &str) -> Option<String> {
         self.raw(name).map(decoded)

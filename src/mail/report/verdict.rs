@@ -71,13 +71,12 @@ fn complaint(case: &Case<'_>) -> Option<Report> {
         complaint.feedback_type = "opt-out".into();
         complaint.original_recipients.extend(addresses::first(&case.from).map(str::to_owned));
     }
-    if complaint.original_recipients.is_empty() {
-        let returned = case.returned_to().first().cloned();
-        complaint.original_recipients.extend(complained.or(returned));
-    }
+    complaint.original_recipients.extend(complained.filter(|_| complaint.original_recipients.is_empty()));
+    // Who complains without a name is likely whom the mail was for.
+    let presumed = case.returned_to().first().filter(|_| complaint.original_recipients.is_empty());
     Some(Report {
         kind: Kind::Complaint,
-        recipients: complaint.original_recipients.iter().map(|address| complainant(address)).collect(),
+        recipients: complaint.original_recipients.iter().chain(presumed).map(|address| complainant(address)).collect(),
         original_message_id: complaint.message_id.as_deref().and_then(message_id),
         reporting_mta: complaint.reported_by.clone(),
         complaint: Some(complaint),

@@ -62,7 +62,7 @@ fn check_untouched(message: &[u8], why: &str) {
     let out = rewritten(message, &ALL);
     assert!(matches!(out.bytes, Cow::Borrowed(_)), "{why}");
     assert_eq!(out.parts.iter().map(|part| part.untouched).find(Option::is_some), Some(Some(why)));
-    assert_eq!((out.links, out.pixel), (Vec::new(), false));
+    assert_eq!((out.links, out.left, out.pixel), (Vec::new(), Vec::new(), false));
 }
 
 #[test]
@@ -131,6 +131,36 @@ fn what_is_told() {
     assert_eq!(out.links, [link(" https://a.example/?b&amp;c"), link("https://a.example/?b&c")]);
     assert_eq!(out.parts, [PartReport { path: "1".into(), content_type: "text/html".into(), untouched: None }]);
     assert!(out.pixel);
+}
+
+#[test]
+fn why_links_stay() {
+    let wanted = Wanted { clicks_auto: true, ..CLICKS };
+    let why = |wanted: &Wanted<'_>, message: &str| {
+        let out = rewrite(message.as_bytes(), wanted, &mut Plain { refuses: Some("refused"), ..Plain::default() });
+        out.left.iter().map(|left| format!("{} {:?}", left.original, left.why)).collect::<Vec<_>>().join("\n")
+    };
+    let check = |wanted: &Wanted<'_>, body: &str, expected: &str| assert_eq!(why(wanted, &html(body)), expected);
+    let web = "<a href='https://a.example/'>";
+    check(&wanted, web, "");
+    check(&Wanted { clicks: false, opens: true, ..ALL }, web, "https://a.example/ Off");
+    check(&wanted, "<a href='mailto:a@b.example?x&amp;y'>", "mailto:a@b.example?x&amp;y NotWeb");
+    check(&wanted, "<a href='https://a.example/?code=1'>", "https://a.example/?code=1 Secret(\"code\")");
+    check(&wanted, "<a href='https://refused.example/'>", "https://refused.example/ NoUrl");
+    check(&wanted, "<a href='https://a.example/\0'>", "https://a.example/\0 Unclear");
+    let out = "OptedOut(OptOut { mark: \"data-pm-no-track\", service: \"Postmark\" })";
+    check(&wanted, "<!--[if mso]><v:rect href='u' data-pm-no-track><![endif]-->", &format!("u {out}"));
+    let out = "OptedOut(OptOut { mark: \"+notrack\", service: \"Postal\" })";
+    check(&wanted, "<a href='https+notrack://a.example/'>", &format!("https+notrack://a.example/ {out}"));
+    let line = "x".repeat(970);
+    check(&wanted, &format!("<a\r\nhref='https://a.example/'>{line}"), "https://a.example/ LongLine");
+    let long = format!("data:{}", "x".repeat(1 << 17));
+    check(&wanted, &format!("<a href='{long}'>"), &format!("{long} TooLong"));
+    let text = why(&ALL, "\r\nhttps://a.example/{x} http://b.example/[[data-msys-clicktrack=\"0\"]] ftp://c.example");
+    let out = "OptedOut(OptOut { mark: \"[[data-msys-clicktrack=\\\"0\\\"]]\", service: \"SparkPost\" })";
+    assert_eq!(text, format!("https://a.example/{{x}} UnclearEnd\nhttp://b.example/ {out}\nftp://c.example NotWeb"));
+    let many = html(&"<a href='#x'>".repeat(LEFT_MAX + 1));
+    assert_eq!(rewritten(many.as_bytes(), &CLICKS).left.len(), LEFT_MAX);
 }
 
 const ALTERNATIVE: &str = "Content-Type: multipart/alternative; boundary=b\r\n\r\n\

@@ -1,10 +1,12 @@
 //! `MAIL` and `RCPT`: paths, and the parameters of SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), AUTH
-//! (RFC 4954 §5), DSN (RFC 3461 §4) and REQUIRETLS (RFC 8689). Pure.
+//! (RFC 4954 §5), DSN (RFC 3461 §4), REQUIRETLS (RFC 8689) and FUTURERELEASE (RFC 4865). Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::model::address::{Address, BadAddress};
 use crate::model::dsn::{Notify, Returned, Wish};
+use crate::model::time::Timestamp;
 
 use super::{Command, Fault, Strictness};
 
@@ -14,9 +16,9 @@ const ENVELOPE_ID_BYTES_MAX: usize = 100;
 const ORIGINAL_BYTES_MAX: usize = 500;
 
 /// Parameters of `MAIL` that we offer.
-const OFFERED: &[&str] = &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS"];
-/// Those that we do not offer and whose values we know all the same (RFC 4865, RFC 6710): a bad one is called bad.
-const KNOWN: &[&str] = &["HOLDFOR", "HOLDUNTIL", "MT-PRIORITY"];
+const OFFERED: &[&str] = &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS", "HOLDFOR", "HOLDUNTIL"];
+/// Those that we do not offer and whose values we know all the same (RFC 6710): a bad one is called bad.
+const KNOWN: &[&str] = &["MT-PRIORITY"];
 
 /// A `MAIL` command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Mail {
     pub envelope_id: Option<String>,
     /// `REQUIRETLS` (RFC 8689).
     pub requires_tls: bool,
+    /// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865).
+    pub hold: Option<Hold>,
     /// Whether any parameter was given.
     pub extended: bool,
 }
@@ -42,6 +46,15 @@ impl Mail {
     pub fn wishes(&self) -> bool {
         self.returned.is_some() || self.envelope_id.is_some()
     }
+}
+
+/// How long a mail is to be held before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// For so long.
+    For(Duration),
+    /// Until then.
+    Until(Timestamp),
 }
 
 /// A `RCPT` command.
@@ -96,7 +109,8 @@ pub(super) fn mail(rest: &[u8], strictness: Strictness) -> Result<Command<'stati
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("RET", Some(value)) if is_one_of(value, &["FULL"]) => mail.returned = Some(Returned::Full),
             ("RET", Some(value)) if is_one_of(value, &["HDRS"]) => mail.returned = Some(Returned::Headers),
-            ("HOLDFOR" | "HOLDUNTIL", Some(_)) => is_offered = false,
+            ("HOLDFOR", Some(value)) => mail.hold = Some(Hold::For(interval(value).ok_or(bad)?)),
+            ("HOLDUNTIL", Some(value)) => mail.hold = Some(Hold::Until(Timestamp::from_rfc3339(value).ok_or(bad)?)),
             ("MT-PRIORITY", Some(value)) if is_priority(value) => is_offered = false,
             ("ENVID", Some(value)) if value.len() <= ENVELOPE_ID_BYTES_MAX => {
                 mail.envelope_id = Some(from_xtext(value).ok_or(bad)?);
@@ -195,6 +209,12 @@ fn is_one_of(value: &str, words: &[&str]) -> bool {
 fn size(value: &str) -> Option<u64> {
     let digits = (1..=20).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+/// Up to nine digits of seconds, the first of them no zero (RFC 4865 §3).
+fn interval(value: &str) -> Option<Duration> {
+    let is_number = matches!(value.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.len() < 9);
+    value.parse().ok().filter(|_| is_number).map(Duration::from_secs)
 }
 
 /// -9 to 9 (RFC 6710 §4.1).
@@ -345,6 +365,18 @@ mod tests {
         for bad in ["AUTH=a+4", "AUTH=a=b", "AUTH=", "AUTH"] {
             check(bad, Err("AUTH"));
         }
+        let held = |hold| Ok(Mail { hold: Some(hold), ..plain() });
+        check("HOLDFOR=5", held(Hold::For(Duration::from_secs(5))));
+        check("holdfor=999999999", held(Hold::For(Duration::from_secs(999_999_999))));
+        for bad in ["HOLDFOR=0", "HOLDFOR=1000000000", "HOLDFOR=-1", "HOLDFOR=1.5", "HOLDFOR=", "HOLDFOR"] {
+            check(bad, Err("HOLDFOR"));
+        }
+        check("HOLDUNTIL=1970-01-01T00:00:05Z", held(Hold::Until(Timestamp::from_millis(5_000))));
+        for bad in
+            ["HOLDUNTIL=5", "HOLDUNTIL=2030-13-01T00:00:00Z", "HOLDUNTIL", "HOLDFOR=5 HOLDUNTIL=2030-01-01T00:00:00Z"]
+        {
+            check(bad, Err("HOLDUNTIL"));
+        }
         let returned = |returned| Ok(Mail { returned: Some(returned), ..plain() });
         check("RET=HDRS", returned(Returned::Headers));
         check("ret=full", returned(Returned::Full));
@@ -365,23 +397,10 @@ mod tests {
 
     #[test]
     fn parameters_that_are_not_offered() {
-        for parameter in [
-            "FOO",
-            "FOO=1",
-            "NOTIFY=NEVER",
-            "HOLDFOR=5",
-            "HOLDUNTIL=2030-01-01T00:00:00Z",
-            "MT-PRIORITY=-9",
-            "BY=1;R",
-            "=1",
-        ] {
+        for parameter in ["FOO", "FOO=1", "NOTIFY=NEVER", "MT-PRIORITY=-9", "BY=1;R", "=1"] {
             check(&format!("MAIL FROM:<a@b.example> {parameter}"), Err(Fault::UnknownParameter));
         }
-        for (parameters, name) in
-            [("HOLDFOR=5 HOLDUNTIL=2030-01-01T00:00:00Z", "HOLDUNTIL"), ("MT-PRIORITY=99", "MT-PRIORITY")]
-        {
-            check(&format!("MAIL FROM:<a@b.example> {parameters}"), Err(Fault::Parameter(name)));
-        }
+        check("MAIL FROM:<a@b.example> MT-PRIORITY=99", Err(Fault::Parameter("MT-PRIORITY")));
         for parameter in ["FOO", "SIZE=1", "RRVS=2014-04-03T23:01:00Z", "RET=FULL"] {
             check(&format!("RCPT TO:<a@b.example> {parameter}"), Err(Fault::UnknownParameter));
         }

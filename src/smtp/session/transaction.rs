@@ -9,10 +9,11 @@ use crate::intake::report::{NotHere, ReportTo, Unavailable};
 use crate::intake::submission::{Hop, Refusal};
 use crate::model::address::Address;
 use crate::model::dsn::{Wish, Wishes};
+use crate::model::retry::AHEAD_MAX;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
 
-use super::super::command::envelope::{Mail, Rcpt, Recipient};
+use super::super::command::envelope::{Hold, Mail, Rcpt, Recipient};
 use super::super::data::{DataFault, DataReader, Framing, Limits};
 use super::super::reply::{self, Reply};
 use super::super::settings::Kind;
@@ -32,6 +33,8 @@ const CHUNK_BYTES_MIN: u64 = 512;
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     mail: Mail,
+    /// When it is to be sent, if not at once.
+    send_at: Option<Timestamp>,
     recipients: Vec<Address>,
     reports: Vec<ReportTo>,
     wishes: Vec<(u16, Wish)>,
@@ -45,23 +48,30 @@ impl Session {
         let Some(dialect) = self.dialect else { return self.say(reply::HELLO_FIRST) };
         let spent = self.summary.messages.saturating_add(self.summary.reports) >= self.settings.session_messages_max
             || now.since(self.started).as_secs() >= self.settings.session_secs_max.into();
+        let send_at = mail.hold.map(|hold| match hold {
+            Hold::For(time) => now + time,
+            Hold::Until(at) => at,
+        });
+        let is_for_mail_only = mail.wishes() || mail.hold.is_some();
         let refusal = if self.transaction.is_some() {
             reply::MAIL_AGAIN
         } else if mail.extended && dialect == Dialect::Smtp {
             reply::NEEDS_EHLO
         } else if mail.requires_tls && !matches!(self.tls, Tls::Active(_)) {
             reply::REQUIRETLS_NEEDS_TLS
-        } else if (mail.wishes() && !self.dsn_is_offered()) || (mail.requires_tls && !self.requiretls_is_offered()) {
+        } else if (is_for_mail_only && !self.is_for_mail()) || (mail.requires_tls && !self.requiretls_is_offered()) {
             reply::NOT_OFFERED
-        } else if self.grant.is_none() && !self.listener.is_for_reports() {
+        } else if self.grant.is_none() && (mail.hold.is_some() || !self.listener.is_for_reports()) {
             self.login_first()
         } else if mail.size_bytes.is_some_and(|size| size > self.settings.message_bytes_max) {
             reply::MESSAGE_TOO_LARGE
+        } else if send_at.is_some_and(|at| at > now + AHEAD_MAX) {
+            reply::TOO_FAR_AHEAD
         } else if spent {
             reply::SESSION_SPENT
         } else {
             let asked = Step::JudgeSender { grant: self.grant.clone(), sender: mail.sender.clone() };
-            self.transaction = Some(Transaction { mail, ..Transaction::default() });
+            self.transaction = Some(Transaction { mail, send_at, ..Transaction::default() });
             return Turn::Ask(asked);
         };
         self.say(refusal)
@@ -88,7 +98,7 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, rcpt: Rcpt) -> Turn {
-        let dsn_is_offered = self.dsn_is_offered();
+        let is_for_mail = self.is_for_mail();
         let Rcpt { recipient, wish, extended } = rcpt;
         let Some(transaction) = &mut self.transaction else {
             return self.say(if self.dialect.is_some() { reply::MAIL_FIRST } else { reply::HELLO_FIRST });
@@ -96,7 +106,7 @@ impl Session {
         if transaction.text.is_some() {
             return self.say(reply::BDAT_GOES_ON);
         }
-        if extended && (self.dialect == Some(Dialect::Smtp) || !dsn_is_offered) {
+        if extended && (self.dialect == Some(Dialect::Smtp) || !is_for_mail) {
             return self.say(reply::NOT_OFFERED);
         }
         if matches!(recipient, Recipient::Address { unicode: true, .. }) && !transaction.mail.smtputf8 {
@@ -109,19 +119,21 @@ impl Session {
         if self.grant.is_none() && transaction.mail.sender.is_none() && taken > 0 {
             return self.say(reply::ONE_REPORT_ONE_RECIPIENT);
         }
-        match recipient {
-            Recipient::Address { address, .. } if self.grant.is_none() => Turn::Ask(Step::JudgeRecipient(address)),
-            Recipient::Address { address, .. } => {
-                transaction.recipients.push(address);
-                if extended {
-                    transaction.wishes.push((place, wish));
-                }
-                self.say(reply::RECIPIENT_OK)
+        let address = match recipient {
+            Recipient::Address { address, .. } if self.grant.is_none() => {
+                return Turn::Ask(Step::JudgeRecipient(address));
             }
+            Recipient::Address { address, .. } => Ok(address),
             // Ours, whoever asks (RFC 5321 §4.5.1): a person reads it.
-            Recipient::Postmaster if self.grant.is_none() => self.recipient_judged(Ok(ReportTo::Postmaster)),
-            Recipient::Postmaster => self.say(reply::NO_SUCH_RECIPIENT),
+            Recipient::Postmaster if self.grant.is_none() => return self.recipient_judged(Ok(ReportTo::Postmaster)),
+            Recipient::Postmaster => format!("postmaster@{}", self.settings.hostname).parse(),
+        };
+        let Ok(address) = address else { return self.say(reply::NO_SUCH_RECIPIENT) };
+        transaction.recipients.push(address);
+        if extended {
+            transaction.wishes.push((place, wish));
         }
+        self.say(reply::RECIPIENT_OK)
     }
 
     /// Takes the answer to [`Step::JudgeRecipient`].
@@ -227,7 +239,8 @@ impl Session {
 
     /// Takes a text, whose end was found or not.
     pub(in super::super) fn text_ended(&mut self, is_whole: bool) -> Turn {
-        let Transaction { mail, recipients, reports, wishes, text, .. } = self.transaction.take().unwrap_or_default();
+        let Transaction { mail, send_at, recipients, reports, wishes, text, .. } =
+            self.transaction.take().unwrap_or_default();
         let Some(text) = text else { return self.say(reply::MAIL_FIRST) };
         let is_misframed = text.is_misframed() || !is_whole;
         let text = if is_whole { text.finish() } else { Err(DataFault::TooLarge) };
@@ -245,7 +258,8 @@ impl Session {
         let Mail { sender, returned, envelope_id, requires_tls, .. } = mail;
         let wishes =
             Wishes { envelope_id: envelope_id.unwrap_or_default(), returned, recipients: wishes.into_iter().collect() };
-        Turn::Ask(Step::Submit(Box::new(HandedIn { grant, sender, recipients, wishes, requires_tls, hop, content })))
+        let handed_in = HandedIn { grant, sender, recipients, wishes, requires_tls, send_at, hop, content };
+        Turn::Ask(Step::Submit(Box::new(handed_in)))
     }
 
     /// For `Received`: who hands it in, and how (RFC 3848, RFC 6531 §4.3).

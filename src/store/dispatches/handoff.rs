@@ -4,7 +4,7 @@
 //! transaction is committed: no look into the store, and no second commit, stands between the event and the request.
 //! `events` says which may be. What is lost on the way comes due with its lease's end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,8 @@ const READ_MAX: usize = 256;
 pub(in super::super) struct Handoff {
     holder: String,
     way: Mutex<Option<Way>>,
+    /// Webhooks of which the lane has as much as it can use for now: it looks by itself when it can use more.
+    has_enough_of: Mutex<HashSet<WebhookId>>,
 }
 
 /// The way to the lane that takes them.
@@ -51,7 +53,12 @@ pub struct InHand {
 
 impl Handoff {
     pub(in super::super) fn new(holder: &str) -> Self {
-        Self { holder: holder.to_owned(), way: Mutex::default() }
+        Self { holder: holder.to_owned(), way: Mutex::default(), has_enough_of: Mutex::default() }
+    }
+
+    /// In whose name.
+    pub(in super::super) fn holder(&self) -> &str {
+        &self.holder
     }
 
     /// In whose name they are to be leased, from `now`; `None` while nobody takes any.
@@ -69,6 +76,18 @@ impl Handoff {
             // Nobody listening any more is no loss: the leases end.
             let _ = way.sender.send(InHand { id, until });
         }
+    }
+
+    /// The lane looks for what is due, but for what is owed to these. Said before it looks: what is committed before
+    /// that, it finds.
+    pub(in super::super) fn looks_for_all_but(&self, webhooks: HashSet<WebhookId>) {
+        *self.has_enough_of.lock().unwrap_or_else(PoisonError::into_inner) = webhooks;
+    }
+
+    /// Whether the lane should look for what is owed to one of these, which has been committed.
+    pub(in super::super) fn wants_any(&self, webhooks: &HashSet<WebhookId>) -> bool {
+        let has_enough_of = self.has_enough_of.lock().unwrap_or_else(PoisonError::into_inner);
+        webhooks.iter().any(|webhook| !has_enough_of.contains(webhook))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Way>> {
@@ -143,5 +162,26 @@ impl Store {
         let (head, tail, keys) = look.facts(&lines);
         let facts = self.lookup(head, tail, keys).await?;
         Ok(look.all_leased(lines, &facts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_of_what_the_lane_has_enough_of() {
+        let [busy, idle] = [1, 2].map(|byte| WebhookId::from_bytes([byte; 16]));
+        let handoff = Handoff::new("node");
+        let check = |owed: &[WebhookId], expected: bool| {
+            assert_eq!(handoff.wants_any(&owed.iter().copied().collect()), expected, "{owed:?}");
+        };
+        check(&[], false);
+        check(&[busy], true);
+        handoff.looks_for_all_but([busy].into());
+        check(&[busy], false);
+        check(&[busy, idle], true);
+        handoff.looks_for_all_but(HashSet::new());
+        check(&[busy], true);
     }
 }

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::db::{Result, Store, Tx};
-use super::super::value::{Row, Value};
+use super::super::tenants;
+use super::super::value::Row;
 use super::super::webhook_health;
 use super::super::webhooks::{self, webhook_columns};
-use super::super::{events, messages, tenants};
+use super::facts::{self, Query};
 use super::{Lane, LeasedDispatch, dispatch_id};
 use crate::model::delivery::Lease;
-use crate::model::event::{Event, EventKind};
+use crate::model::event::Event;
 use crate::model::id::{AgentId, EventId, WebhookId};
 use crate::model::message::Message;
-use crate::model::notice::blank;
 use crate::model::retry::LEASE;
 use crate::model::seal::MasterKey;
 use crate::model::time::Timestamp;
@@ -103,8 +103,11 @@ macro_rules! in_order {
     };
 }
 
+pub(super) use {any, in_order};
+
+/// `$first` is `"due_at"` or, backwards, `"due_at desc"`.
 macro_rules! lease_line {
-    ($lane:literal, $becomes:literal, $order:ident, $skip:literal) => {
+    ($lane:literal, $becomes:literal, $first:literal, $order:ident, $skip:literal) => {
         concat!(
             "with due as (
                 select event_id, webhook_id
@@ -113,7 +116,9 @@ macro_rules! lease_line {
             $lane,
             "' and webhook_id = $1 and due_at <= $2 ",
             $order!(),
-            " order by due_at
+            " order by ",
+            $first,
+            "
                 limit $3 ",
             $skip,
             ")
@@ -126,19 +131,19 @@ macro_rules! lease_line {
             returning dispatches.event_id, dispatches.webhook_id, attempts, attempts_before"
         )
     };
-    ($lane:literal, $becomes:literal, $is_in_order:expr, $is_shared:expr) => {
+    ($lane:literal, $becomes:literal, $first:literal, $is_in_order:expr, $is_shared:expr) => {
         match ($is_in_order, $is_shared) {
-            (false, false) => lease_line!($lane, $becomes, any, ""),
-            (false, true) => lease_line!($lane, $becomes, any, "for update of dispatches skip locked"),
-            (true, false) => lease_line!($lane, $becomes, in_order, ""),
-            (true, true) => lease_line!($lane, $becomes, in_order, "for update of dispatches skip locked"),
+            (false, false) => lease_line!($lane, $becomes, $first, any, ""),
+            (false, true) => lease_line!($lane, $becomes, $first, any, "for update of dispatches skip locked"),
+            (true, false) => lease_line!($lane, $becomes, $first, in_order, ""),
+            (true, true) => lease_line!($lane, $becomes, $first, in_order, "for update of dispatches skip locked"),
         }
     };
 }
 
 /// What all leases of one look have in common.
 pub(super) struct Look {
-    lane: Lane,
+    pub(super) lane: Lane,
     pub(super) now: Timestamp,
     holder: String,
     pub(super) master: MasterKey,
@@ -146,8 +151,8 @@ pub(super) struct Look {
 
 /// A webhook that has something due.
 pub(super) struct Line {
-    webhook: Arc<Webhook>,
-    is_sick: bool,
+    pub(super) webhook: Arc<Webhook>,
+    pub(super) is_sick: bool,
     is_awaited: bool,
     is_handed: bool,
     due_at: Timestamp,
@@ -176,6 +181,9 @@ impl Store {
         except: Vec<WebhookId>,
     ) -> Result<Vec<LeasedDispatch>> {
         let look = self.look(lane);
+        if lane == Lane::Fresh {
+            self.0.handoff.looks_for_all_but(except.iter().copied().collect());
+        }
         // Most looks find nothing; they need not wait for the writer, nor it for them.
         let lines = look.lines(self, limit, except).await?;
         if lines.is_empty() {
@@ -221,7 +229,8 @@ impl Store {
 }
 
 impl Look {
-    async fn lease(&self, tx: &mut Tx, limit: u32, mut lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
+    async fn lease(&self, tx: &mut Tx, limit: u32, lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
+        let mut lines = self.allowed(tx, lines).await?;
         // In turn; what one does not need is shared among those that would take more.
         let mut left = limit;
         let mut hungry: Vec<usize> = (0..lines.len()).collect();
@@ -306,9 +315,11 @@ impl Look {
     async fn take(&self, tx: &mut Tx, line: &mut Line, limit: u32) -> Result<u32> {
         let (is_in_order, is_shared) = (line.webhook.options.in_order, tx.is_shared());
         let sql = match self.lane {
-            Lane::Fresh => lease_line!("fresh", "retry", is_in_order, is_shared),
-            Lane::Retry => lease_line!("retry", "retry", is_in_order, is_shared),
-            Lane::Trial => lease_line!("trial", "trial", is_in_order, is_shared),
+            Lane::Fresh => lease_line!("fresh", "retry", "due_at", is_in_order, is_shared),
+            // What was tried last: see `sick`.
+            Lane::Retry if line.is_sick => lease_line!("retry", "retry", "due_at desc", is_in_order, is_shared),
+            Lane::Retry => lease_line!("retry", "retry", "due_at", is_in_order, is_shared),
+            Lane::Trial => lease_line!("trial", "trial", "due_at", is_in_order, is_shared),
         };
         let until = self.now + LEASE;
         let values =
@@ -326,48 +337,24 @@ impl Look {
     async fn load(&self, tx: &mut Tx, lines: Vec<Line>) -> Result<Vec<LeasedDispatch>> {
         let (head, tail, keys) = self.facts(&lines);
         let facts = tx.many(head, tail, keys).await?;
-        let there: HashSet<EventId> = facts.iter().filter_map(whole).collect();
+        let there: HashSet<EventId> = facts.iter().filter_map(facts::whole).collect();
         let gone = lines.iter().flat_map(|line| &line.taken).filter(|taken| !there.contains(&taken.id.event));
         forget(tx, gone.map(|taken| taken.id).collect()).await?;
         Ok(self.all_leased(lines, &facts))
     }
 
     /// The query for what is told, each event once: as its parts, and its keys.
-    pub(super) fn facts(&self, lines: &[Line]) -> (&'static str, &'static str, Vec<Vec<Value>>) {
-        const HEAD: &str = "with wanted (event_id) as (values";
-        macro_rules! facts_of {
-            ($messages:literal) => {
-                concat!(
-                    ")
-                    select wanted.event_id, events.message_id, recipient, events.tenant_id, events.agent_id, kind,
-                        ordinal, at, address, detail, relay, relay_at, is_test,
-                        messages.id, agent_key, source, accepted_at, size_bytes, facts, settings
-                    from wanted
-                    join events on events.id = wanted.event_id
-                    left join ", $messages, " as messages on messages.id = events.message_id
-                    left join agents on agents.id = events.agent_id"
-                )
-            };
-        }
-        let tail = match self.lane {
-            Lane::Fresh | Lane::Retry => facts_of!("messages"),
-            Lane::Trial => facts_of!("samples"),
-        };
-        let events: HashSet<EventId> = lines.iter().flat_map(|line| &line.taken).map(|taken| taken.id.event).collect();
-        (HEAD, tail, events.into_iter().map(|event| vec![event.into()]).collect())
+    pub(super) fn facts(&self, lines: &[Line]) -> Query {
+        let events = lines.iter().flat_map(|line| &line.taken).map(|taken| taken.id.event);
+        facts::of(self.lane, events.collect())
     }
 
     /// Puts together what was leased and what was found of it.
     pub(super) fn all_leased(&self, lines: Vec<Line>, facts: &[Row]) -> Vec<LeasedDispatch> {
-        let read = |row: &Row| -> Result<(EventId, (Event, Message))> {
-            let event = events::read(row)?;
-            let message = if event.kind.is_notice() { blank(&event) } else { messages::read(row)? };
-            Ok((event.id, (event, message)))
-        };
         let mut found = HashMap::with_capacity(facts.len());
         for row in facts {
-            match read(row) {
-                Ok((id, told)) => drop(found.insert(id, (told, row))),
+            match facts::told(row) {
+                Ok(told) => drop(found.insert(told.0.id, (told, row))),
                 Err(fault) => tracing::error!(%fault, "an event cannot be read; what is owed of it waits"),
             }
         }
@@ -414,13 +401,6 @@ impl Look {
         let key = tenants::settings_from(&settings, agent, &self.master)?.authentication_key;
         Ok(Arc::new((**webhook).clone().signing_with(key)))
     }
-}
-
-/// The event of a row of facts, unless its message is gone.
-fn whole(row: &Row) -> Option<EventId> {
-    let needs_message = || row.word("kind", EventKind::from_word).is_ok_and(|kind| !kind.is_notice());
-    let is_gone = matches!(row.maybe_bytes("id"), Ok(None)) && needs_message();
-    if is_gone { None } else { row.id("event_id").ok().map(EventId::from_bytes) }
 }
 
 async fn forget(tx: &mut Tx, gone: Vec<DispatchId>) -> Result<()> {

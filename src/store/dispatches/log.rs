@@ -1,16 +1,18 @@
 //! The log of attempts, and what is owed to one webhook, for those who look. Owns the `dispatch_attempts` table.
 
+use std::collections::HashMap;
+
 use super::super::db::{Result, Store, Tx};
 use super::super::value::{Row, Value, json};
 use super::super::{events, messages};
-use super::{DispatchSettlement, DispatchStanding, dispatch_id, read_standing};
+use super::{DispatchSettlement, DispatchStanding, Lane, dispatch_id, facts, read_standing};
 use crate::model::event::Event;
 use crate::model::id::{EventId, TenantId, WebhookId};
 use crate::model::message::Message;
 use crate::model::notice::blank;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{DispatchId, DispatchState};
-use crate::model::webhook_attempt::Attempted;
+use crate::model::webhook_attempt::{Attempted, Posted};
 
 /// Attempts at one dispatch that are shown.
 const SHOWN_MAX: u32 = 100;
@@ -99,6 +101,41 @@ impl Store {
         );
         let rows = self.rows(SQL, vec![id.event.into(), id.webhook.into(), SHOWN_MAX.into()]).await?;
         rows.iter().map(read).collect()
+    }
+
+    /// What an attempt at a dispatch told: the event, and those that went with it, in their order. Of what was forgotten
+    /// since nothing is there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn posted(&self, view: &DispatchView, attempt: &Attempted) -> Result<Posted> {
+        const FIRST: &str = concat!(
+            "select ",
+            attempt_columns!(),
+            " from dispatch_attempts
+            where event_id = $1 and webhook_id = $2 and number = $3"
+        );
+        let alone = Posted { number: attempt.number, told: vec![(view.event.clone(), view.message.clone())] };
+        let webhook = view.standing.id.webhook;
+        let (first, number, others) = match attempt.trace.led_by {
+            None => (view.event.id, attempt.number, attempt.trace.followed_by.clone()),
+            Some((first, number)) => {
+                let row = self.row(FIRST, vec![first.into(), webhook.into(), number.into()]).await?;
+                let led = row.as_ref().map(read).transpose()?;
+                (first, number, led.map_or(Vec::new(), |led| led.trace.followed_by))
+            }
+        };
+        if others.is_empty() {
+            return Ok(alone);
+        }
+        let ids: Vec<EventId> = std::iter::once(first).chain(others).collect();
+        let (head, tail, keys) = facts::of(Lane::Retry, ids.iter().copied().collect());
+        let rows = self.lookup(head, tail, keys).await?;
+        let found = rows.iter().filter(|row| facts::whole(row).is_some()).map(facts::told);
+        let mut found: HashMap<EventId, (Event, Message)> =
+            found.map(|told| told.map(|told| (told.0.id, told))).collect::<Result<_>>()?;
+        let told = ids.iter().filter_map(|id| found.remove(id)).collect();
+        Ok(Posted { number, told })
     }
 
     /// What is or was owed to a webhook before `before`, newest first, at most `limit`; of one state, when one is

@@ -76,7 +76,7 @@ async fn insert(
     events::insert_alone(tx, event).await?;
     tx.run(DISPATCH, vec![event.id.into(), webhook.into(), event.relay_at.into()]).await?;
     if tx.is_shared() {
-        listen::announce(tx, false, true).await?;
+        listen::announce(tx, false, Some("")).await?;
     }
     Ok(())
 }

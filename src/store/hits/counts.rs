@@ -22,7 +22,7 @@ pub struct HitCount {
     pub who: Who,
     /// How many.
     pub hits: u64,
-    /// How many of them were a recipient's first (per link, for clicks) that was no scanner's.
+    /// How many of them were a recipient's first (per link, for clicks), by anyone at all.
     pub firsts: u64,
     /// How many of them were a recipient's first by a person.
     pub firsts_by_person: u64,
@@ -37,7 +37,7 @@ pub struct Figures {
     pub all: u64,
     /// Recipients (and links, for clicks) that people came to.
     pub unique_by_people: u64,
-    /// Recipients (and links) that anybody came to who is no scanner.
+    /// Recipients (and links) that anyone came to, machines too.
     pub unique: u64,
 }
 
@@ -103,7 +103,8 @@ impl Store {
             let figure = &mut figures[place(&row)?];
             match row.text("who")?.as_str() {
                 "person" => figure.unique_by_people = row.small("count")?,
-                _ => figure.unique = row.small("count")?,
+                "all" => figure.unique = row.small("count")?,
+                _ => (),
             }
         }
         Ok(figures)

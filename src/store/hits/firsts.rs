@@ -1,7 +1,8 @@
-//! Who was first: by anyone who is no scanner, and by a person. What a first owes, and what becomes of it when it is seen
-//! otherwise later.
+//! Who was first: of all, of those who are no scanners, and of people. What a first owes, and what becomes of it when it
+//! is seen otherwise later.
 //!
-//! A hit that turns out to be a scanner's gives its claims back. The events that it made and nobody has been told of are
+//! The first of all is counted, and stays it whoever it turns out to be. A hit that turns out to be a scanner's gives its
+//! other claims back. The events that it made and nobody has been told of are
 //! taken back with them; one that has been told, to a webhook or to whoever fetches events, stays as it was told, and those
 //! who ask hear of the change by another event. The next hit in line, if there is one already, takes the claims and is told instead.
 
@@ -20,11 +21,26 @@ use crate::model::time::Timestamp;
 /// Hits that are looked at for the next in line.
 const IN_LINE_MAX: u32 = 100;
 
+/// What a claim is called in the table.
+mod who {
+    pub(super) const OF_ALL: &str = "all";
+    pub(super) const OF_READERS: &str = "anyone";
+    pub(super) const OF_PEOPLE: &str = "person";
+}
+
 fn take(firsts: &mut Firsts, who: &str) {
     match who {
-        "person" => firsts.by_person = true,
-        _ => firsts.by_anyone = true,
+        who::OF_ALL => firsts.by_anyone = true,
+        who::OF_PEOPLE => firsts.by_person = true,
+        _ => firsts.by_reader = true,
     }
+}
+
+/// The rows that a hit claims.
+fn claims(hit: &RecordedHit) -> impl Iterator<Item = Vec<Value>> {
+    let Firsts { by_anyone, by_reader, by_person } = hit.first;
+    let all = [(by_anyone, who::OF_ALL), (by_reader, who::OF_READERS), (by_person, who::OF_PEOPLE)];
+    all.into_iter().filter(|(is_claimed, _)| *is_claimed).map(|(_, who)| claim_values(hit, who))
 }
 
 /// Claims the firsts that these hits are; the events that they owe.
@@ -32,18 +48,13 @@ pub(super) async fn claim(tx: &mut Tx, hits: &[&RecordedHit], deltas: &mut Delta
     if hits.is_empty() {
         return Ok(Vec::new());
     }
-    let claims = hits.iter().flat_map(|hit| {
-        let anyone = hit.first.by_anyone.then_some("anyone");
-        let person = hit.first.by_person.then_some("person");
-        anyone.into_iter().chain(person).map(move |who| claim_values(hit, who))
-    });
-    let won = win(tx, claims.collect()).await?;
+    let won = win(tx, hits.iter().flat_map(|hit| claims(hit)).collect()).await?;
     let curious = tenants_that_want_every_hit(tx).await?;
     let mut owed = Vec::new();
     for hit in hits {
         let won = won.get(&hit.id).copied().unwrap_or_default();
         deltas.won(hit, won);
-        if won != Firsts::default() || curious.contains(&hit.tenant) {
+        if won.is_told() || curious.contains(&hit.tenant) {
             owed.push(event(hit, won));
         }
     }
@@ -78,9 +89,13 @@ pub(super) async fn judge_again(
     deltas.take_back(&recorded, claims);
     recorded.hit.visitor.machine = rejudged.verdict.clone();
     deltas.add(&recorded);
+    if claims.by_anyone {
+        let won = win(tx, vec![claim_values(&recorded, who::OF_ALL)]).await?;
+        deltas.won(&recorded, won.get(&recorded.id).copied().unwrap_or_default());
+    }
     change(tx, &recorded).await?;
     let mut owed: Vec<Event> = take_back(tx, &recorded, rejudged.told_as).await?.into_iter().collect();
-    if claims != Firsts::default() {
+    if claims.is_told() {
         owed.extend(next_in_line(tx, &recorded, now, deltas).await?);
     }
     Ok(owed)
@@ -196,8 +211,8 @@ async fn next_in_line(tx: &mut Tx, before: &RecordedHit, now: Timestamp, deltas:
     let line = rows.iter().filter_map(|row| readable(in_line(row, before, now)).transpose());
     let line: Vec<RecordedHit> = line.collect::<Result<_>>()?;
     let person = line.iter().find(|next| next.hit.visitor.machine.verdict.is_person());
-    let claims = line.first().map(|next| claim_values(next, "anyone")).into_iter();
-    let claims = claims.chain(person.map(|next| claim_values(next, "person")));
+    let claims = line.first().map(|next| claim_values(next, who::OF_READERS)).into_iter();
+    let claims = claims.chain(person.map(|next| claim_values(next, who::OF_PEOPLE)));
     let won = win(tx, claims.collect()).await?;
     let mut owed = Vec::new();
     for next in line {
@@ -232,11 +247,11 @@ fn own_ordinal(id: EventId) -> u32 {
 fn event(recorded: &RecordedHit, won: Firsts) -> Event {
     let hit = &recorded.hit;
     let ordinal = match won {
-        Firsts { by_anyone: true, .. } => u32::from(hit.link) << 1,
+        Firsts { by_reader: true, .. } => u32::from(hit.link) << 1,
         Firsts { by_person: true, .. } => (u32::from(hit.link) << 1) | 1,
         Firsts { .. } => own_ordinal(recorded.id),
     };
-    let first = if won == Firsts::default() { 0 } else { relay::FIRST };
+    let first = if won.is_told() { relay::FIRST } else { 0 };
     let person = if won.by_person { relay::FIRST_PERSON } else { 0 };
     let (kind, detail) = match hit.kind {
         HitKind::Open => (EventKind::Opened, Detail::Opened { visitor: hit.visitor.clone() }),

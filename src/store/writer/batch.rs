@@ -2,11 +2,13 @@
 //!
 //! Settlements of deliveries alone, which no client waits for, wait [`COMPANY`] for others, so that the next mail of a
 //! lone session shares its commit with the end of the one before. Those of dispatches, which nothing follows from, stand
-//! aside for [`ASIDE`]: what somebody waits for goes first and alone, and they go together.
+//! aside for [`ASIDE`]: what somebody waits for goes first and alone, and they go together. Beside a commit that is under
+//! way only [`ENOUGH_BESIDE`] begin another at once, since one costs much the same whatever is in it; fewer wait for its
+//! end, unless that is long in coming.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, Work};
@@ -17,6 +19,10 @@ const BATCH_MAX: usize = 256;
 const COMPANY: Duration = Duration::from_millis(2);
 /// Settlements that wait no longer.
 const GATHERED_MAX: usize = 16;
+/// Arrivals that are worth a commit of their own beside one that is under way.
+const ENOUGH_BESIDE: usize = 16;
+/// How long fewer wait: a commit may hang for as long as its connection does.
+const BESIDE: Duration = Duration::from_millis(50);
 /// How long settlements of dispatches let others go first, and wait for each other unless they are [`ASIDE_ENOUGH`].
 const ASIDE: Duration = Duration::from_millis(10);
 /// Settlements of dispatches that are worth a commit of their own.
@@ -30,15 +36,31 @@ pub(super) struct Gathering {
     aside: Vec<Arrival>,
     /// Since when the oldest has waited.
     aside_since: Instant,
+    /// Batches that were gathered and are not yet committed.
+    under_way: watch::Sender<usize>,
+    /// How long few wait for the end of one.
+    patience: Duration,
+}
+
+/// A batch is being committed.
+#[derive(Debug)]
+pub(super) struct UnderWay(watch::Sender<usize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Gathering {
     pub(super) fn new(arrivals: mpsc::Receiver<Arrival>) -> Self {
-        Self { arrivals, is_open: true, aside: Vec::new(), aside_since: Instant::now() }
+        let under_way = watch::Sender::new(0);
+        let aside_since = Instant::now();
+        Self { arrivals, is_open: true, aside: Vec::new(), aside_since, under_way, patience: BESIDE }
     }
 
-    /// Takes what is to be written together; whether there was anything before the end.
-    pub(super) async fn gather(&mut self, batch: &mut Vec<Arrival>) -> bool {
+    /// Takes what is to be written together; `None` at the end.
+    pub(super) async fn gather(&mut self, batch: &mut Vec<Arrival>) -> Option<UnderWay> {
         while self.is_open && batch.is_empty() && !self.is_due() {
             let until = (!self.aside.is_empty()).then_some(self.aside_since + ASIDE);
             self.hear(batch, until).await;
@@ -51,12 +73,31 @@ impl Gathering {
         while self.is_open && can_wait(batch) && Instant::now() < until {
             self.hear(batch, Some(until)).await;
         }
+        self.wait_for_enough(batch).await;
         let is_last = batch.iter().any(|arrival| matches!(arrival.work, Work::Flush));
         if batch.is_empty() || is_last || self.has_waited() {
             let count = self.aside.len().min(BATCH_MAX);
             batch.extend(self.aside.drain(..count));
         }
-        !batch.is_empty()
+        (!batch.is_empty()).then(|| {
+            self.under_way.send_modify(|count| *count += 1);
+            UnderWay(self.under_way.clone())
+        })
+    }
+
+    /// Waits until no commit is under way, there is enough for another, or it has waited for long enough.
+    async fn wait_for_enough(&mut self, batch: &mut Vec<Arrival>) {
+        let until = Instant::now() + self.patience;
+        let mut under_way = self.under_way.subscribe();
+        while self.is_open && (1..ENOUGH_BESIDE).contains(&batch.len()) && *under_way.borrow_and_update() > 0 {
+            tokio::select! {
+                () = self.hear(batch, Some(until)) => {}
+                _ = under_way.changed() => {}
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
     }
 
     /// Waits for what comes, until then.
@@ -119,6 +160,7 @@ mod tests {
             wish: None,
             trace: Trace::default(),
             bears: true,
+            given_up_beside: 0,
         })))
     }
 
@@ -128,7 +170,7 @@ mod tests {
         let mut gathering = Gathering::new(arrivals);
         let check = async |gathering: &mut Gathering, expected: usize| {
             let mut batch = Vec::new();
-            assert_eq!((gathering.gather(&mut batch).await, batch.len()), (expected > 0, expected));
+            assert_eq!((gathering.gather(&mut batch).await.is_some(), batch.len()), (expected > 0, expected));
         };
         for _ in 0..ASIDE_ENOUGH {
             sender.send(settlement()).await.unwrap();
@@ -152,5 +194,51 @@ mod tests {
         drop(sender);
         check(&mut gathering, 1).await;
         check(&mut gathering, 0).await;
+    }
+
+    #[tokio::test]
+    async fn few_wait_for_the_commit_before() {
+        let (sender, arrivals) = mpsc::channel(100);
+        let mut gathering = Gathering::new(arrivals);
+        let come = async |count| {
+            for _ in 0..count {
+                let (hits, rejudged, now) = Default::default();
+                sender.send(arrival(Work::Hits(HitBatch { hits, rejudged, now, is_again: false }))).await.unwrap();
+            }
+        };
+        // What is ready without waiting.
+        let ready = async |gathering: &mut Gathering, batch: &mut Vec<Arrival>| {
+            tokio::select! {
+                biased;
+                gathered = gathering.gather(batch) => gathered,
+                () = std::future::ready(()) => None,
+            }
+        };
+        gathering.patience = Duration::from_secs(3600);
+        let mut batch = Vec::new();
+        come(1).await;
+        let first = ready(&mut gathering, &mut batch).await;
+        assert!(first.is_some());
+        come(ENOUGH_BESIDE - 1).await;
+        batch.clear();
+        assert!(ready(&mut gathering, &mut batch).await.is_none());
+        come(1).await;
+        let second = ready(&mut gathering, &mut batch).await;
+        assert!(second.is_some());
+        assert_eq!(batch.len(), ENOUGH_BESIDE);
+
+        drop(first);
+        come(1).await;
+        batch.clear();
+        assert!(ready(&mut gathering, &mut batch).await.is_none());
+        drop(second);
+        let third = ready(&mut gathering, &mut batch).await;
+        assert!(third.is_some());
+
+        // One that hangs is not waited for without end.
+        gathering.patience = Duration::ZERO;
+        come(1).await;
+        batch.clear();
+        assert!(gathering.gather(&mut batch).await.is_some());
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, StatusCode, Uri};
 use tokio::time::timeout;
@@ -34,6 +34,7 @@ use super::formats::Request;
 use crate::clock::{Clock, Stopwatch};
 use crate::egress::{Access, Guard, Identity, Trust, Vetted};
 use crate::model::webhook::Post;
+use crate::model::webhook_attempt::ARRIVED_BODY_KEPT_BYTES_MAX;
 
 /// What one POST may take.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,11 @@ impl Default for Limits {
         }
     }
 }
+
+/// How long the beginning of a body is waited for that is not read to its end anyway.
+const BEGINNING_WAIT: Duration = Duration::from_millis(50);
+/// What the system takes in of an answer that we have not read yet: more than any that is read to its end has.
+const UNREAD_BYTES_MAX: u32 = 32 * 1024;
 
 /// How long each part took; `None` for what did not happen or did not end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -208,7 +214,7 @@ impl Client {
         let pinned = self.guard.pin(vetted).await?;
         course.timings.dns = Some(split());
         course.phase = Phase::Connect;
-        let stream = self.guard.connect(&pinned).await?;
+        let stream = self.guard.connect_reading(&pinned, Some(UNREAD_BYTES_MAX)).await?;
         course.timings.connect = Some(split());
         let line = Line { peer: stream.peer_addr().ok(), access: pinned.access(), tls: String::new() };
         course.peer = line.peer;
@@ -246,10 +252,23 @@ impl Client {
         course.status = Some(head.status);
         course.headers = head.headers;
         let shown = if course.is_hidden { None } else { Some(&mut course.body_head) };
-        if read_body(body, self.limits.body_bytes, shown).await && connection.settles().await {
+        let (bytes, wait) = self.worth(head.status, &body);
+        let is_whole = timeout(wait, read_body(body, bytes, shown)).await.is_ok_and(|is_whole| is_whole);
+        if is_whole && connection.settles().await {
             self.pool.put(key, connection);
         }
         Ok(())
+    }
+
+    /// How much of a body is read, and for how long it is waited for. Of a 2xx whose body is announced to be longer than
+    /// what is read of any, no more than is kept, and not for long: it has arrived, and the connection cannot be kept.
+    fn worth(&self, status: StatusCode, body: &Incoming) -> (usize, Duration) {
+        let bytes = self.limits.body_bytes;
+        let is_too_long = body.size_hint().lower() > u64::try_from(bytes).unwrap_or(u64::MAX);
+        match is_too_long && status.is_success() {
+            true => (bytes.min(ARRIVED_BODY_KEPT_BYTES_MAX), BEGINNING_WAIT),
+            false => (bytes, self.limits.total),
+        }
     }
 }
 

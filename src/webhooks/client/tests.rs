@@ -237,6 +237,19 @@ async fn endless_bodies_are_cut() {
     seen.closed.notified().await;
     assert!(written.load(Ordering::SeqCst) < 64 * 1024 * 1024);
     assert_eq!(client.pool.waiting(), 0);
+
+    // Who took it and announces more than anybody reads is not listened to until the deadline.
+    let (port, seen) = receiver(|_, mut peer| async move {
+        peer.request().await;
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\nbegins").await;
+        peer.hang().await;
+    })
+    .await;
+    let patient = Limits { total: Duration::from_secs(3600), ..limits() };
+    let answer = client_with(Policy::default().capturing(), patient, None).post(to(&url(port)), &request()).await;
+    assert_eq!(answer.post, Post::Arrived { status: 200 });
+    assert!(b"begins".starts_with(&answer.body_head) && answer.body_head.len() <= 6);
+    seen.closed.notified().await;
 }
 
 /// Row 98.

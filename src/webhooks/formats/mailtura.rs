@@ -39,7 +39,9 @@ pub(super) fn payload(
     attempt: Attempt,
     cut: Option<Cut>,
 ) -> Value {
-    let timestamp = if webhook.keeps_timestamp { event.at } else { attempt.at };
+    // A test is sent as it was shown.
+    let is_as_shown = event.is_test && attempt.number == 1;
+    let timestamp = if webhook.keeps_timestamp || is_as_shown { event.at } else { attempt.at };
     body(event, message, timestamp, cut)
 }
 

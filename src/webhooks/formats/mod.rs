@@ -79,8 +79,8 @@ pub fn shown(event: &Event, message: &Message) -> Value {
 
 /// The request that tells `webhook` of `event`.
 ///
-/// An empty `webhook.secret` means unsigned, which nobody posts; where TransMail's authentication key is the mail agent's, the caller has
-/// put it there. Custom headers that would be refused today are left out.
+/// An empty `webhook.secret` means unsigned, which nobody posts; where TransMail's authentication key is the mail agent's,
+/// the caller has put it there. Custom headers that would be refused today are left out.
 pub fn build(webhook: &Webhook, event: &Event, message: &Message, attempt: Attempt) -> Request {
     let json = fitting(webhook, event, message, attempt);
     let body = body(webhook, &json);

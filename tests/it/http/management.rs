@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{House, KEY, OTHER_KEY};
+use super::{House, KEY, OTHER_KEY, Reply};
 use crate::support::engines::on_both_engines;
 
 const TENANTS: &str = "/api/v1/tenants";
@@ -89,7 +89,7 @@ async fn mail_agents() {
     let path = made.field("location").to_owned();
     let body = made.json();
     assert_eq!((&body["settings"]["trackOpens"], &body["settings"]["trackClicks"]), (&json!(false), &json!(true)));
-    assert_eq!((body["key"].as_str().unwrap().len(), &body["domains"]), (16, &json!([])));
+    assert_eq!((body["key"].as_str().unwrap().len(), &body["domains"]), (21, &json!([])));
     house
         .mailtura("POST", "/api/v1/agents", r#"{"name":"news/letter"}"#)
         .await
@@ -170,6 +170,98 @@ async fn keys_are_told_once_and_revoked() {
 }
 
 on_both_engines! {
+    async fn a_key_may_do_what_it_is_for(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let made = |key: &'static str, body: &'static str| {
+            let house = &house;
+            async move {
+                let token = format!("Bearer {key}");
+                house.ask("POST", "/api/v1/keys", &[("Authorization", &token)], body.as_bytes()).await
+            }
+        };
+        let secret = |reply: &Reply| reply.json()["secret"].as_str().unwrap().to_owned();
+        let sender = made(KEY, r#"{"permissions":["send_emails"],"rateLimit":60,"expiresAt":"2026-03-02T09:15:00Z"}"#);
+        let sender = sender.await;
+        let told = &sender.json();
+        assert_eq!(
+            [&told["permissions"], &told["rateLimit"], &told["expiresAt"]],
+            [&json!(["send_emails"]), &json!(60), &json!("2026-03-02T09:15:00.000Z")]
+        );
+        let keeper = made(KEY, r#"{"permissions":["administer_api","view_analytics_api"]}"#).await;
+        let (sender, keeper) = (secret(&sender), secret(&keeper));
+        let mail = r#"{"from":"a@ours.example","to":"b@example.com","subject":"s","text":"t"}"#;
+        for (key, method, path, expected) in [
+            (&sender, "POST", "/api/v1/emails", "ok"),
+            (&sender, "GET", "/api/v1/emails", "view_analytics_api"),
+            (&sender, "POST", "/api/v1/templates", "manage_templates_api"),
+            (&sender, "GET", "/api/v1/suppressions", "manage_suppressions_api"),
+            (&sender, "GET", "/api/v1/webhooks", "webhook_access"),
+            (&sender, "GET", "/api/v1/domains", "manage_domains_api"),
+            (&sender, "GET", "/api/v1/keys", "administer_api"),
+            (&sender, "GET", "/api/v1/queue", "administer_api"),
+            (&keeper, "POST", "/api/v1/emails", "send_emails"),
+            (&keeper, "GET", "/api/v1/emails", "ok"),
+            (&keeper, "GET", "/api/v1/statistics", "ok"),
+            (&keeper, "GET", "/api/v1/keys", "ok"),
+        ] {
+            let body = if method == "POST" { mail } else { "" };
+            let reply = house.ask(method, path, &[("Authorization", &format!("Bearer {key}"))], body.as_bytes()).await;
+            match expected {
+                "ok" => assert!(reply.status < 300, "{method} {path}: {}", reply.text()),
+                lacking => {
+                    let lacks = format!("The API key lacks the permission {lacking:?}");
+                    assert_eq!((reply.status, &reply.json()["message"]), (403, &json!(lacks)), "{method} {path}");
+                }
+            }
+        }
+        let zepto = house.ask("POST", "/v1.1/files?name=a.txt", &[("Authorization", &keeper)], b"x").await;
+        assert_eq!((zepto.status, &zepto.json()["error"]["details"][0]["code"]), (403, &json!("PB_403")));
+        assert!(house.intake.authenticate("emailapikey", &sender, house.address.ip()).await.is_ok());
+        assert!(house.intake.authenticate("emailapikey", &keeper, house.address.ip()).await.is_err());
+
+        // A key makes keys that may do no more than it may.
+        let keepers: &'static str = keeper.clone().leak();
+        assert_eq!(made(keepers, r#"{"permissions":["send_emails"]}"#).await.status, 403);
+        let child = made(keepers, "{}").await.json();
+        assert_eq!(child["permissions"], json!(["administer_api", "view_analytics_api"]));
+        for bad in [r#"{"permissions":[]}"#, r#"{"permissions":["all"]}"#, r#"{"rateLimit":0}"#, r#"{"expiresAt":"x"}"#] {
+            assert_eq!(made(KEY, bad).await.status, 422, "{bad}");
+        }
+
+        // Its time ends.
+        house.clock.advance(std::time::Duration::from_secs(3600));
+        let token = format!("Bearer {sender}");
+        let late = house.ask("POST", "/api/v1/emails", &[("Authorization", &token)], mail.as_bytes()).await;
+        assert_eq!(late.status, 401);
+        house.close().await;
+    }
+
+    async fn a_mail_agent_has_networks_of_its_own(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let set = async |networks: &str| {
+            let body = format!(r#"{{"settings":{{"networks":{networks}}}}}"#);
+            house.operator("ours", "PATCH", "/api/v1/agents/default", &body).await
+        };
+        assert_eq!(set(r#"["127.0.0.1","10.0.0.0/8"]"#).await.json()["settings"]["networks"], json!(["127.0.0.1/32", "10.0.0.0/8"]));
+        assert_eq!(house.mailtura("GET", "/api/v1/emails", "").await.status, 200);
+        for bad in [r#"["x"]"#, r#"["10.0.0.0/33"]"#, r#"[1]"#, r#""10.0.0.1""#] {
+            assert_eq!(set(bad).await.status, 422, "{bad}");
+        }
+        let theirs = r#"{"settings":{"networks":["10.0.0.0/8"]}}"#;
+        assert_eq!(house.operator("theirs", "PATCH", "/api/v1/agents/default", theirs).await.status, 200);
+        let token = format!("Bearer {OTHER_KEY}");
+        let refused = house.ask("GET", "/api/v1/emails", &[("Authorization", &token)], b"").await;
+        refused.is(403, r#"{"message":"The API key may not be used from this address"}"#);
+        let refused = house.ask("POST", "/v1.1/email", &[("Authorization", OTHER_KEY)], b"{}").await;
+        let error = &refused.json()["error"];
+        let told = (refused.status, &error["code"], &error["details"][0]["code"]);
+        assert_eq!(told, (403, &json!("TM_3601"), &json!("SERR_156")));
+        let form = format!("grant_type=refresh_token&client_id=x&client_secret={OTHER_KEY}&refresh_token={OTHER_KEY}");
+        assert_eq!(house.ask("POST", "/oauth/v2/token", &[], form.as_bytes()).await.json()["error"], "invalid_client");
+        assert!(house.intake.authenticate("emailapikey", OTHER_KEY, house.address.ip()).await.is_err());
+        house.close().await;
+    }
+
     async fn an_operators_key_is_for_operators(engine: &Engine) {
         let house = House::beside(engine).await;
         assert_eq!(house.mailtura("POST", "/api/v1/agents", r#"{"name":"ops"}"#).await.status, 201);

@@ -323,6 +323,9 @@ async fn mails_are_found_again() {
     }
     let message = house.store.messages(house.ours.0.id, None, 1).await.unwrap().remove(0);
     let reference = &message.facts.email_reference;
+    assert_eq!(*reference, format!("{second}@ours.example"));
+    let key = house.ours.1.key.as_str();
+    assert!(second.starts_with(&format!("{key}.m1.")) && key.starts_with("2d6f.") && key.len() == 21, "{second}");
     for id in [&second, reference, &format!("%3C{reference}%3E"), &message.id.to_string()] {
         let detail = manager.data("GET", &format!("/email/email-reference/{id}"), json!({})).await;
         let info = &detail["email_info"];
@@ -331,6 +334,8 @@ async fn mails_are_found_again() {
             (&info["to"], &info["processed_time"]),
             (&json!([{ "address": "two@example.com", "name": "R" }]), &json!("2026-03-02T09:15:00Z"))
         );
+        assert_eq!((&info["status"], &info["mail_type"]), (&json!("queued"), &json!("send-mail")));
+        assert_eq!(info["message_id"], json!(format!("<{reference}>")));
     }
     let stranger = Manager::new(&house, OTHER_KEY).await;
     for id in [&second, reference, &message.id.to_string()] {

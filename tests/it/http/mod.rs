@@ -2,6 +2,7 @@
 //!
 //! Requests are written byte by byte, so that a test can send what no library would.
 
+mod described;
 mod evil;
 
 mod hostile;
@@ -188,7 +189,9 @@ impl House {
             request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
-        Reply::read(&self.raw(&[request.as_bytes(), body].concat()).await)
+        let reply = Reply::read(&self.raw(&[request.as_bytes(), body].concat()).await);
+        self.is_described(method, path, &reply).await;
+        reply
     }
 
     /// A request to Mailtura's surface with the key of `ours`.
@@ -273,6 +276,7 @@ fn credential(ids: &IdSource, agent: &MailAgent, kind: CredentialKind, key: &str
         name: "tests".into(),
         digest: Sha256::digest(key).into(),
         networks: Vec::new(),
+        settings: Default::default(),
         created_at: NOW,
     }
 }

@@ -7,7 +7,8 @@ use postback::ids::IdSource;
 use postback::intake::once::{NoTurn, Turn};
 use postback::intake::submission::Refusal;
 use postback::model::once::Answered;
-use postback::model::tenant::{CredentialKind, Grant, MailAgent, Tenant, TenantSettings};
+use postback::model::permission::CredentialSettings;
+use postback::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant, TenantSettings};
 use postback::store::StoreError;
 
 use super::{House, KEY, OPERATOR_KEY, OTHER_KEY, credential};
@@ -155,6 +156,7 @@ fn grant(house: &House) -> Grant {
         digest: [0; 32],
         kind: postback::model::tenant::CredentialKind::ApiKey,
         networks: Vec::new(),
+        settings: Default::default(),
         domains: vec!["ours.example".into()],
     }
 }
@@ -194,7 +196,7 @@ async fn every_post_has_it_and_no_secret_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_has_so_many_requests_a_minute() {
+async fn a_key_has_so_many_requests_a_minute() {
     let settings = Settings { requests_per_minute_max: Some(3), ..Settings::default() };
     let house = House::with(settings, |_| {}).await;
     for left in ["2", "1", "0"] {
@@ -206,19 +208,46 @@ async fn a_tenant_has_so_many_requests_a_minute() {
     refused.is(429, r#"{"message":"Too many requests; try again later"}"#);
     let told = ["retry-after", "ratelimit-remaining", "ratelimit-reset"].map(|name| refused.field(name));
     assert_eq!(told, ["20", "0", "60"]);
-    // Another key of the tenant's has nothing left either; another tenant's has, and so has an operator's.
+    // Every other key has all that it may, the same tenant's too; and one may have a limit of its own.
     let second = credential(&IdSource::seeded(9), &house.ours.1, CredentialKind::ApiKey, "pb_second");
     house.store.add_credential(second).await.unwrap();
-    for (key, left) in [("pb_second", "0"), (OTHER_KEY, "2"), (OPERATOR_KEY, "2")] {
-        let token = format!("Bearer {key}");
-        let reply = house.ask("GET", EMAILS, &[("Authorization", &token)], b"").await;
-        assert_eq!(reply.field("ratelimit-remaining"), left, "{key}");
+    let seldom = credential(&IdSource::seeded(10), &house.ours.1, CredentialKind::ApiKey, "pb_seldom");
+    let settings = CredentialSettings { rate_limit: Some(1), ..Default::default() };
+    house.store.add_credential(Credential { settings, ..seldom }).await.unwrap();
+    for (key, left) in [("pb_second", "2"), ("pb_seldom", "0"), (OTHER_KEY, "2"), (OPERATOR_KEY, "2")] {
+        let reply = house.ask("GET", EMAILS, &[("Authorization", &format!("Bearer {key}"))], b"").await;
+        assert_eq!((reply.status, reply.field("ratelimit-remaining")), (200, left), "{key}");
     }
     // Refused requests are told too what is left, and cost what others cost.
     house.clock.advance(Duration::from_secs(20));
     let bad = house.mailtura("POST", EMAILS, "{}").await;
     assert_eq!((bad.status, bad.field("ratelimit-remaining")), (422, "0"));
     assert_eq!(house.messages().await, 3);
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_has_so_many_with_all_its_keys_together() {
+    let house = House::with(Settings { requests_per_minute_max: Some(3), ..Settings::default() }, |_| {}).await;
+    let limit = r#"{"settings":{"rateLimit":4}}"#;
+    assert_eq!(house.operator("ours", "PATCH", "/api/v1/tenants/ours", limit).await.status, 200);
+    let second = credential(&IdSource::seeded(9), &house.ours.1, CredentialKind::ApiKey, "pb_second");
+    house.store.add_credential(second).await.unwrap();
+    let ask = async |key: &str| {
+        let reply = house.ask("GET", EMAILS, &[("Authorization", &format!("Bearer {key}"))], b"").await;
+        let told = ["ratelimit-limit", "ratelimit-remaining", "retry-after"].map(|name| reply.field(name).to_owned());
+        (reply.status, told)
+    };
+    let told = |status, [limit, left, wait]: [&str; 3]| (status, [limit, left, wait].map(str::to_owned));
+    // What is told is the limit that is nearer.
+    assert_eq!(ask(KEY).await, told(200, ["3", "2", ""]));
+    assert_eq!(ask("pb_second").await, told(200, ["3", "2", ""]));
+    assert_eq!(ask("pb_second").await, told(200, ["3", "1", ""]));
+    assert_eq!(ask(KEY).await, told(200, ["4", "0", ""]));
+    assert_eq!(ask("pb_second").await, told(429, ["4", "0", "15"]));
+    // An operator's key is nobody's, and another tenant is another.
+    assert_eq!(ask(OPERATOR_KEY).await, told(200, ["3", "1", ""]));
+    assert_eq!(ask(OTHER_KEY).await, told(200, ["3", "2", ""]));
     house.shut().await;
 }
 

@@ -31,7 +31,7 @@ async fn mails_page_newest_first() {
     for (query, expected) in [
         ("limit=0", "querystring/limit: must be from 1 to 100"),
         ("limit=x", "querystring/limit must be integer"),
-        ("after=evt_1", "querystring/after must be email id"),
+        ("after=evt_1", r#"querystring/after must match format \"email id\""#),
     ] {
         let refused = house.mailtura("GET", &format!("/api/v1/emails?{query}"), "").await;
         assert!(refused.status == 422 && refused.text().contains(expected), "{}", refused.text());

@@ -35,21 +35,24 @@ struct Person<'h> {
     house: &'h House,
     address: String,
     cookie: String,
+    /// What the proxy says that they speak.
+    proto: &'static str,
 }
 
 impl<'h> Person<'h> {
     fn at(house: &'h House, address: &str) -> Self {
-        Self { house, address: address.into(), cookie: String::new() }
+        Self { house, address: address.into(), cookie: String::new(), proto: "http" }
     }
 
     /// A form, as a proxy that the house trusts hands it in.
     fn request(&self, path: &str, form: &[(&str, &str)]) -> String {
         let mut body = form_urlencoded::Serializer::new(String::new());
         let body = body.extend_pairs(form).finish();
-        let (house, cookie, address) = (self.house.address, &self.cookie, &self.address);
+        let Self { house, cookie, address, proto } = self;
+        let house = house.address;
         format!(
             "POST /console/{path} HTTP/1.1\r\nHost: {house}\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\n\
-             Cookie: {cookie}\r\nX-Forwarded-For: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Cookie: {cookie}\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -244,4 +247,38 @@ async fn the_console_refuses_what_the_apis_refuse() {
     let put = house.ask("PUT", "/console/ours/", &[], b"").await;
     assert_eq!((put.status, put.field("allow")), (405, "GET, HEAD, POST"));
     house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_and_warnings_are_as_the_way_is() {
+    let house = house(false).await;
+    for (proto, address, name, is_secure, is_exposed) in [
+        ("https", "198.51.100.1", "__Host-postback=", true, false),
+        ("http", "198.51.100.1", "postback=", false, true),
+        ("http", "127.0.0.1", "postback=", false, false),
+    ] {
+        let mut ann = Person { proto, ..Person::at(&house, address) };
+        let wrong = ann.post("sign-in", &[("email", "ann@example.com"), ("password", "no")]).await;
+        let is_told = |reply: &Reply| String::from_utf8_lossy(&reply.body).contains("Others can read this.");
+        assert_eq!(is_told(&wrong), is_exposed, "{proto} {address}");
+        let right = [("email", "ann@example.com"), ("password", PASSWORD)];
+        let cookie = ann.post("sign-in", &right).await.field("set-cookie").to_owned();
+        let check = |cookie: &str| {
+            let flags = cookie.starts_with(name) && cookie.contains("; Path=/; HttpOnly; SameSite=Lax; Max-Age=");
+            assert!(flags && cookie.ends_with("; Secure") == is_secure && !cookie.contains("Domain"), "{cookie}");
+        };
+        check(&cookie);
+        ann.cookie = cookie.split(';').next().unwrap().to_owned();
+        let page = ann.post("account/password", &[("old", "no"), ("new", "no")]).await;
+        assert_eq!(told(&page), "The old password is wrong.", "{proto} {address}");
+        assert_eq!(is_told(&page), is_exposed, "{proto} {address}");
+        // A cookie that came in the clear is none over TLS, nor the other way round.
+        let other = Person { proto: if is_secure { "http" } else { "https" }, cookie: ann.cookie.clone(), ..ann };
+        assert_eq!(told(&other.post("account/password", &right).await), "/console/sign-in");
+        let gone = Person { proto, ..other }.post("sign-out", &[("x", "")]).await.field("set-cookie").to_owned();
+        check(&gone);
+        assert!(gone.contains("=; Path=/;") && gone.contains("Max-Age=0"), "{gone}");
+        // What was guessed wrong is forgotten.
+        house.clock.advance(Duration::from_secs(3600));
+    }
 }

@@ -17,7 +17,7 @@ fn ids(reply: &Reply) -> Vec<String> {
 async fn send(house: &House, subject: &str, more: &str) -> String {
     let mail = format!(
         r#"{{"from":"a@ours.example","to":["kim@there.example","lee@there.example"],"subject":"{subject}",
-            "html":"<p><a href=\"https://example.com/a\">x</a></p>"{more}}}"#
+            "html":"<p><a href=\"https://example.com/a\">x</a> <a href=\"mailto:a@b.example\">y</a></p>"{more}}}"#
     );
     // The newest has the last id.
     house.clock.advance(Duration::from_millis(1));
@@ -67,6 +67,11 @@ async fn a_mail_is_seen_closely_and_sent_again() {
     let tracking = house.mailtura("GET", &format!("{at}/tracking"), "").await.json();
     assert_eq!(tracking["links"][0]["target"], json!("https://example.com/a"), "{tracking}");
     assert!(tracking["pixel"].is_string() && tracking["untouched"].is_null(), "{tracking}");
+    let unseen = json!({ "total": 0, "unique": 0, "persons": { "total": 0, "unique": 0 }, "machines": 0 });
+    let email = house.mailtura("GET", &at, "").await.json();
+    assert_eq!((&email["opened"], &email["clicked"]), (&unseen, &unseen), "{email}");
+    let why = "it does not begin with http:// or https://";
+    assert_eq!(tracking["left"], json!([{ "original": "mailto:a@b.example", "reason": why }]), "{tracking}");
     assert_eq!(house.mailtura("GET", &format!("{at}/content?to=nobody%40there.example"), "").await.status, 404);
 
     let again = house.mailtura("POST", &format!("{at}/resend"), r#"{"to":"lee@there.example"}"#).await;

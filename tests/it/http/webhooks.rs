@@ -1,8 +1,11 @@
 //! Webhooks under `/api/v1`: the seed's calls, our fields, and tests that go the whole way.
 
+use postback::model::event::EventKind;
+use postback::model::preview::GOOD_FOR;
 use postback::model::webhook::{DispatchNext, DispatchState};
 use postback::model::webhook_attempt::Trace;
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
+use postback::webhooks::formats::{self, Attempt};
 use serde_json::{Value, json};
 
 use super::{House, NOW, OTHER_KEY, Reply};
@@ -253,6 +256,7 @@ async fn settled(
         wish: None,
         trace,
         bears: false,
+        given_up_beside: 0,
     };
     house.store.settle_dispatch(settlement).await.unwrap();
 }
@@ -422,6 +426,63 @@ async fn a_preview_is_what_would_be_posted() {
     let preview = house.mailtura("POST", "/api/v1/webhooks/preview", draft).await.json();
     assert!(preview["body"].as_str().unwrap().starts_with("event=%7B%22event_name%22"), "{preview}");
     house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_previewed_is_sent_byte_for_byte() {
+    let house = House::new().await;
+    for format in ["mailtura", "transmail", "transmail-json"] {
+        let hook = json!({ "url": "https://a.example.com/", "events": ["sent"], "format": format, "secret": "key" });
+        let id = house.added(&hook.to_string()).await;
+        let saved = format!("/api/v1/webhooks/{id}");
+        for (path, hook) in [(saved.as_str(), json!({})), ("/api/v1/webhooks", hook)] {
+            for kind in [EventKind::Sent, EventKind::Clicked, EventKind::HardBounced, EventKind::WebhookDisabled] {
+                exactly(&house, path, &hook, kind).await;
+            }
+        }
+    }
+    house.shut().await;
+}
+
+/// Previews a test, has it sent a while later, and sees that it is what was shown; and that nothing else is.
+async fn exactly(house: &House, path: &str, hook: &Value, kind: EventKind) {
+    let asked = |more: &[(&str, &Value)]| {
+        let mut body = hook.clone();
+        more.iter().for_each(|(name, value)| body[*name] = (*value).clone());
+        body.to_string()
+    };
+    let (preview, test) = (format!("{path}/preview"), format!("{path}/test"));
+    let shown = house.mailtura("POST", &preview, &asked(&[("eventType", &kind.as_str().into())])).await.json();
+    house.clock.advance(GOOD_FOR / 2);
+    let send = async |body: String| {
+        let deliver = async {
+            let dispatch = leased(house).await;
+            settled(house, dispatch.clone(), DispatchNext::Ends(DispatchState::Arrived), Some(200), None).await;
+            dispatch
+        };
+        tokio::join!(house.mailtura("POST", &test, &body), deliver)
+    };
+    let (reply, LeasedDispatch { event, message, webhook, lease, .. }) =
+        send(asked(&[("preview", &shown["preview"])])).await;
+    let attempt = Attempt { at: house.clock.now(), number: lease.attempt };
+    let posted = formats::build(&webhook, &event, &message, attempt);
+    assert_eq!(String::from_utf8_lossy(&posted.body), shown["body"].as_str().unwrap(), "{kind:?}");
+    assert_eq!((event.kind, &reply.json()["request"]["body"]), (kind, &shown["body"]));
+    // Once, soon, of that kind, and of the webhook as it was.
+    let stale = async |body: String, why: &str| {
+        let told = house.mailtura("POST", &test, &body).await;
+        assert!(told.status == 409 && told.text().contains(why), "{}", told.text());
+    };
+    stale(asked(&[("preview", &shown["preview"])]), "sent already").await;
+    let other = if kind == EventKind::Sent { "opened" } else { "sent" };
+    let shown = house.mailtura("POST", &preview, &asked(&[("eventType", &kind.as_str().into())])).await.json();
+    stale(asked(&[("preview", &shown["preview"]), ("eventType", &other.into())]), "would not be what").await;
+    if hook.get("url").is_some() {
+        let elsewhere = "https://b.example.com/".into();
+        stale(asked(&[("preview", &shown["preview"]), ("url", &elsewhere)]), "would not be what").await;
+    }
+    house.clock.advance(GOOD_FOR + std::time::Duration::from_millis(1));
+    stale(asked(&[("preview", &shown["preview"])]), "older than four minutes").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -159,7 +159,8 @@ async fn errors_byte_for_byte() {
     check(with(json!({ "subject": "ü".repeat(501) })), 422, "TM_8001", long, "Limit Exceeded").await;
     let many = detail("SM_127", "More than 500 entries", "cc", "");
     check(with(json!({ "cc": vec!["a@example.com"; 501] })), 422, "TM_8001", many, "Limit Exceeded").await;
-    let syntax = json!({ "code": "SM_101", "message": "Invalid JSON: EOF while parsing an object at line 1 column 1" });
+    let why = "EOF while parsing an object at line 1 column 1";
+    let syntax = json!({ "code": "SM_101", "message": "Invalid JSON", "description": why });
     check("{".into(), 400, "TM_3301", syntax, "Invalid JSON").await;
     assert_eq!(house.messages().await, 0);
     house.shut().await;

@@ -1,4 +1,7 @@
-//! What waits for a webhook: counted as paused, and let go when it is enabled.
+//! What waits for a webhook: counted as paused, let go when it is enabled, and given up when its receiver is gone.
+
+use postback::model::webhook::{Post, after};
+use postback::store::dispatches::LetGo;
 
 use super::*;
 
@@ -30,14 +33,55 @@ on_both_engines! {
         for settled in failed.collect::<Vec<_>>() {
             settled.await.unwrap().unwrap();
         }
-        assert_eq!(house.store.hurry_dispatches(webhook.id).await.unwrap(), 600);
-        assert_eq!(house.store.hurry_dispatches(webhook.id).await.unwrap(), 0);
+        let first = house.store.let_go_dispatches(webhook.id).await.unwrap();
+        assert_eq!(first, LetGo { hurried: 500, has_more: true });
+        // The rest is remembered, whoever takes it.
+        let other = engine.store("node-2", &house.clock).await;
+        assert_eq!(other.let_go_more().await.unwrap(), LetGo { hurried: 100, has_more: false });
+        for nothing in [other.let_go_more().await.unwrap(), house.store.let_go_dispatches(webhook.id).await.unwrap()] {
+            assert_eq!(nothing, LetGo { hurried: 0, has_more: false });
+        }
+        other.close().await;
         house.switch(webhook.id, Switch::On).await;
         let again = house.store.lease_dispatches(Lane::Retry, 2000, vec![]).await.unwrap();
         assert_eq!(again.len(), 600);
         assert!(again.iter().all(|again| again.id.webhook == webhook.id && again.id != under_way.id));
         let held = house.store.renew_dispatches(vec![(under_way.id, under_way.lease)]).await.unwrap();
         assert_eq!(held, [under_way.id]);
+    }
+
+    async fn who_is_gone_is_switched_off_however_much_waits_and_still_comes(engine: &Engine) {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let house = House::build(engine).await;
+        let (began, webhook) = (house.clock.now(), house.webhook(&[EventKind::Sent]));
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        let readers: Vec<String> = (0..300).map(|n| format!("reader{n}@example.com")).collect();
+        let readers: Vec<&str> = readers.iter().map(String::as_str).collect();
+        house.store.accept(house.plan(&readers)).await.unwrap();
+        let (mut given_up, mut first_attempts) = (0, 0);
+        let mut late = 0;
+        let is_on = async || house.store.webhook(house.tenant, webhook.id).await.unwrap().unwrap().switch == Switch::On;
+        while is_on().await {
+            assert!(house.clock.now().since(began) <= HOUR * 121, "not switched off");
+            house.store.accept(house.plan(&["late@example.com"])).await.unwrap();
+            late += 1;
+            // The lane of first attempts looks first, and may not take the one request from those that were tried.
+            for lane in [Lane::Fresh, Lane::Retry] {
+                for owed in house.store.lease_dispatches(lane, 5, vec![]).await.unwrap() {
+                    let post = Post::Failed { status: Some(503), error: "http_status", wait: None };
+                    let next = after(owed.id, owed.lease.attempt, &post, house.clock.now());
+                    given_up += u32::from(next.due_at().is_none());
+                    first_attempts += u32::from(lane == Lane::Fresh);
+                    let settled = DispatchSettlement { next, ..failure(&house, &owed, house.clock.now(), None) };
+                    house.store.settle_dispatch(settled).await.unwrap();
+                }
+            }
+            house.clock.advance(HOUR / 2);
+        }
+        assert!(house.clock.now().since(began) >= HOUR * 120);
+        assert!(given_up >= 3 && first_attempts < 60, "{given_up} given up, {first_attempts} tried at all");
+        let waiting = house.store.dispatches_waiting(webhook.id, 10_000).await.unwrap();
+        assert_eq!(waiting + given_up, 300 + late, "nothing is dropped");
     }
 
     async fn a_pause_that_the_receiver_asked_for_counts_while_it_lasts(engine: &Engine) {
@@ -68,5 +112,6 @@ fn failure(house: &House, owed: &LeasedDispatch, until: Timestamp, wish: Option<
         wish,
         trace: Trace::default(),
         bears: true,
+        given_up_beside: 0,
     }
 }

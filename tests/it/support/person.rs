@@ -25,6 +25,14 @@ impl Person {
         ask(self.http, &format!("GET {path}"), &[("Cookie", self.cookie.clone())], "").unwrap()
     }
 
+    /// The pages of a tenant's first mail agent.
+    pub fn agent_pages(&self, tenant: &str) -> String {
+        let page = self.get(&format!("/console/{tenant}/agents"));
+        let start = format!("/console/{tenant}/agents/");
+        let key = page.split(&start).nth(1).unwrap().split(['/', '"']).next().unwrap();
+        format!("{start}{key}")
+    }
+
     /// The whole answer to a form that one of our pages sends.
     pub fn post(&self, path: &str, form: &str) -> String {
         let fields = [

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -21,11 +21,6 @@ struct Told {
     recipient: String,
 }
 
-/// Where the samples that providers publish have been put, if they have (`tests/receivers/published`).
-pub fn samples() -> Option<PathBuf> {
-    std::env::var_os("POSTBACK_SAMPLES").map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
-}
-
 /// A running receiver. It ends when it is dropped, or by itself when we are gone.
 pub struct Receiver {
     name: String,
@@ -37,14 +32,11 @@ pub struct Receiver {
 
 impl Receiver {
     /// Starts the program that these words run in `tests/receivers`, to verify with `secret`. `{sdk}` stands for where
-    /// other people's packages are, `{samples}` for where published samples are.
+    /// other people's packages are.
     pub fn start(words: &str, secret: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (sdk, samples) = (root.join("target/sdk"), samples().unwrap_or_default());
-        let filled = words
-            .split(' ')
-            .map(|word| word.replace("{sdk}", &sdk.to_string_lossy()).replace("{samples}", &samples.to_string_lossy()));
-        let filled: Vec<String> = filled.collect();
+        let sdk = root.join("target/sdk");
+        let filled: Vec<String> = words.split(' ').map(|word| word.replace("{sdk}", &sdk.to_string_lossy())).collect();
         let mut command = Command::new(&filled[0]);
         command.args(&filled[1..]).current_dir(root.join("tests/receivers"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -2,6 +2,7 @@
 // no charset is named.
 import com.sun.net.httpserver.HttpServer;
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.lang.reflect.Proxy;
 import java.net.InetAddress;
@@ -12,9 +13,8 @@ import javax.servlet.http.HttpServletRequest;
 
 public class Servlet {
     public static void main(String[] arguments) throws Exception {
-        byte[] secret = System.getenv("MAILTURA_WEBHOOK_SECRET").getBytes(StandardCharsets.UTF_8);
-        int port = Integer.parseInt(System.getenv("PORT"));
-        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
+        byte[] secret = line();
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         server.createContext("/", exchange -> {
             var reader = new BufferedReader(new InputStreamReader(exchange.getRequestBody(), StandardCharsets.ISO_8859_1));
             HttpServletRequest request = (HttpServletRequest) Proxy.newProxyInstance(
@@ -39,8 +39,18 @@ public class Servlet {
             exchange.close();
         });
         server.start();
+        System.out.println(server.getAddress().getPort());
         while (System.in.read() >= 0) {
         }
         System.exit(0);
+    }
+
+    // The first line of standard input: environments have no letters beyond ASCII in some locales.
+    private static byte[] line() throws Exception {
+        ByteArrayOutputStream line = new ByteArrayOutputStream();
+        for (int next = System.in.read(); next >= 0 && next != '\n'; next = System.in.read()) {
+            line.write(next);
+        }
+        return line.toByteArray();
     }
 }

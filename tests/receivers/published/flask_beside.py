@@ -1,4 +1,4 @@
-"""Runs Flask's sample where it is told to listen, with the `import os` that it forgot."""
+"""Runs Flask's sample where there is room, with the `import os` that it forgot, and says where that is."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import sys
 import threading
 
 from flask import Flask
-from werkzeug.serving import run_simple
+from werkzeug.serving import make_server
 
 
 def end_with_input():
@@ -15,7 +15,13 @@ def end_with_input():
     os._exit(0)
 
 
+def run(app, **_):
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
 threading.Thread(target=end_with_input, daemon=True).start()
 logging.getLogger("werkzeug").disabled = True
-Flask.run = lambda app, **_: run_simple("127.0.0.1", int(os.environ["PORT"]), app, threaded=True)
+Flask.run = run
 runpy.run_path(sys.argv[1], init_globals={"os": os}, run_name="__main__")

@@ -15,7 +15,7 @@ async function sends() {
   const client = new zeptomail.SendMailClient({ url: `${base}/`, token: `Zoho-enczapikey ${token}` }, { useHttps: false });
   const accepted = (told) => {
     assert.deepEqual([told.data[0].code, told.message, told.object], ["EM_104", "OK", "email"]);
-    assert.match(told.request_id, /^2d6f\.[0-9a-f]{16}\.m1\./);
+    assert.match(told.request_id, /^2d6f\.[0-9a-f]{16}\.[mt]1\./);
     return told.request_id;
   };
   const one = accepted(

@@ -7,17 +7,23 @@
 /// Whoever looks at links for somebody's safety, or for a hole.
 #[rustfmt::skip]
 pub(super) const SCANNERS: &[&str] = &[
-    "acunetix", "antivirus", "arachni", "assetnote", "avanan", "barracuda", "binaryedge", "bitdefender", "bitsight",
-    "burp suite", "burpcollaborator", "censys", "checkpoint", "cisco secure", "clamav", "cloudmark", "criminalip",
-    "cyren", "defender", "detectify", "dirbuster", "emeraldshield", "expanse", "feroxbuster", "fireeye", "forcepoint",
-    "foregenix", "fortiguard", "fortimail", "fortinet", "fuzz faster", "gobuster", "hornetsecurity",
-    "internetmeasurement", "ironport", "ironscales", "jndi:", "kaspersky", "l9explore", "l9tcpid", "leakix",
-    "lightspeedsystems", "malware", "masscan", "messagelabs", "mimecast", "muhstik", "nessus", "netcraft",
-    "netsystemsresearch", "nikto", "nmap", "nuclei", "onyphe", "openvas", "owasp", "palo alto", "paloalto", "pentest",
+    "acunetix", "anti-spam", "antispam", "antivirus", "appriver", "arachni", "area1security", "assetnote", "avanan",
+    "barracuda", "binaryedge", "bitdefender", "bitsight", "burp suite", "burpcollaborator", "censys", "checkpoint",
+    "cisco email", "cisco secure", "cisco-secure", "clamav", "clearswift", "cloudmark", "cofense", "criminalip",
+    "crowdstrike", "cyren", "defender", "detectify", "detonat", "dirbuster", "email gateway", "email security",
+    "email-gateway", "email-security", "emailsecurity", "emeraldshield", "expanse", "feroxbuster", "fireeye",
+    "forcepoint", "foregenix", "fortiguard", "fortimail", "fortinet", "fuzz faster", "gobuster", "greathorn",
+    "hornetsecurity", "hybrid-analysis", "internetmeasurement", "ironport", "ironscales", "jndi:", "kaspersky",
+    "knowbe4", "l9explore", "l9tcpid", "leakix", "libraesva", "lightspeedsystems", "link protect", "linkprotect",
+    "mail gateway", "mail-gateway", "mailcleaner", "mailgateway", "mailguard", "mailmarshal", "malware", "masscan",
+    "messagelabs", "mimecast", "muhstik", "nessus", "netcraft", "netsystemsresearch", "nikto", "nmap", "nospamproxy",
+    "nuclei", "onyphe", "openvas", "owasp", "palo alto", "paloalto", "pentest", "perception point", "perceptionpoint",
     "phish", "probely", "proofpoint", "qualys", "quttera", "rapid7", "rspamd", "safebrowsing", "safelinks", "sandbox",
-    "securitytrails", "shodan", "sophos", "spamassassin", "sqlmap", "stretchoid", "sucuri", "symantec", "tenable",
-    "trellix", "trend micro", "trendmicro", "twinwave", "urldefense", "urlscan", "vade-retro", "vadesecure",
-    "virustotal", "w3af", "webinspector", "wfuzz", "wpscan", "xpanse", "zaproxy", "zgrab", "zmap", "zmeu", "zscaler",
+    "securitytrails", "sentinelone", "shodan", "slashnext", "sophos", "spamassassin", "spamexperts", "spamtitan",
+    "sqlmap", "stretchoid", "sucuri", "symantec", "tenable", "tessian", "threat", "time-of-click", "trellix",
+    "trend micro", "trendmicro", "trustwave", "twinwave", "url filter", "urldefense", "urlfilter", "urlscan",
+    "vade-retro", "vadesecure", "virustotal", "w3af", "webinspector", "wfuzz", "wpscan", "xpanse",
+    "zaproxy", "zgrab", "zixcorp", "zmap", "zmeu", "zscaler",
 ];
 
 /// Whoever asks whether links still work.
@@ -81,7 +87,7 @@ pub(super) const ENDINGS: &[&str] = &["bot", "bots", "scan", "scanner", "scannin
 /// Programs and libraries that fetch, in front or as `name/`.
 #[rustfmt::skip]
 pub(super) const PROGRAMS: &[&str] = &[
-    "ab", "aboundex", "admantx", "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "apachebench", "aria2",
+    ".net runtime", "ab", "aboundex", "admantx", "ahc", "aiohttp", "akka-http", "amaya", "apache-cxf", "apachebench", "aria2",
     "axios", "bitly", "boto3", "bubing", "bun", "cadaver", "cakephp", "cfschedule", "changedetection", "clj-http",
     "colly", "cpr", "curl", "dart", "datanyze", "davclnt", "deno", "discourse", "echoping", "electron-fetch",
     "elinks", "elixir", "embed", "evc-batch", "ezooms", "faraday", "fasthttp", "feign", "ffuf", "flipboard",

@@ -85,6 +85,8 @@ answer! {
         address "address": String,
         /// Version and cipher of TLS.
         tls "tls": Option<String>,
+        /// Only an exception of the operator's leads there, so that no more is kept of the answer than its status; else absent.
+        exception "operatorException": Option<bool>,
         /// Whether the connection had been used before.
         reused_connection "reusedConnection": bool,
         /// How long each part took.
@@ -150,7 +152,9 @@ fn some(text: &str) -> Option<String> {
 }
 
 pub(super) fn shown(attempt: &Attempted) -> Attempt {
-    let webhook_attempt::Trace { url, peer, is_reused, tls, phases, why, headers, body, together, .. } = &attempt.trace;
+    let webhook_attempt::Trace {
+        url, peer, is_reused, tls, is_exception, phases, why, headers, body, together, ..
+    } = &attempt.trace;
     // Of a field that came several times the values stand together (RFC 9110 §5.3).
     let mut fields: Map<String, Value> = Map::new();
     for (name, value) in headers {
@@ -171,6 +175,7 @@ pub(super) fn shown(attempt: &Attempted) -> Attempt {
         url: url.clone(),
         address: peer.clone(),
         tls: some(tls),
+        exception: is_exception.then_some(true),
         reused_connection: *is_reused,
         timings: phases.into(),
         response: AttemptResponse { headers: fields, body: body.clone() },
@@ -246,21 +251,22 @@ pub(in super::super) async fn dispatch(call: Call) -> Result<Answer, Problem> {
         None => Vec::new(),
     };
     let outward = &call.server.0.parts.outward;
-    let log = attempts.iter().map(|attempt| {
-        let (number, at) = (attempt.number, attempt.started_at);
-        let tell = |webhook: &Webhook| outward.told(webhook, &view.event, &view.message, number, at);
+    let mut log = Vec::with_capacity(attempts.len());
+    for attempt in &attempts {
+        let posted = store.posted(&view, attempt).await?;
+        let tell = |webhook: &Webhook| outward.told(webhook, &posted, attempt.started_at);
         let Again { webhook, told, is_exact } = Again::of(&webhook, &versions, attempt, tell);
         let url = attempt.trace.url.clone();
         let request = RequestView { url, exact: Some(is_exact), ..request_of(webhook, &told) };
-        Attempt { request: Some(request), ..shown(attempt) }
-    });
+        log.push(Attempt { request: Some(request), ..shown(attempt) });
+    }
     let told = DispatchLog {
         dispatch: standing(&view.standing),
         event_type: view.event.kind.as_str(),
         recipient: view.event.recipient.clone(),
         email_id: (!view.event.kind.is_notice()).then(|| view.message.id.to_string()),
         test: view.event.is_test,
-        log: log.collect(),
+        log,
     };
     Ok(json_answer(StatusCode::OK, &told))
 }

@@ -9,6 +9,7 @@ use super::super::super::shape::{
 use super::super::super::wire::{Flaw, Wrong, text_of};
 use super::{EVENT_WORDS, kinds};
 use crate::model::event::EventKind;
+use crate::model::preview::{BadPreview, Preview};
 use crate::model::webhook::{Format, Hits};
 use crate::model::webhook_options::{AT_ONCE_MAX, NOTIFY_MAX, TAGS_MAX};
 
@@ -97,6 +98,26 @@ request! {
     pub(in super::super) struct WebhookTest {
         /// The type of event; `email.delivered` unless given.
         event_type "eventType": Option<EventWord>,
+        /// What a preview gave: exactly what it showed is sent. Good for four minutes, once.
+        preview "preview": Option<PreviewText>,
+    }
+}
+
+/// What a preview gave.
+#[derive(Debug)]
+pub(in super::super) struct PreviewText(pub(super) Preview);
+
+impl Shape for PreviewText {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "string", "pattern": "^prv_[A-Za-z0-9_-]{54}[a-z_]+$" })
+    }
+}
+
+impl Read for PreviewText {
+    fn read(json: &Json<'_>, path: &str) -> Result<Self, Flaw> {
+        let text = text_of(json, path)?;
+        let bad = |bad: BadPreview| Flaw::at(path, Wrong::Other(bad.to_string())).showing(text);
+        text.parse().map(Self).map_err(bad)
     }
 }
 

@@ -20,9 +20,10 @@ use super::super::super::{Server, json_answer, query};
 use super::super::keys;
 use super::{Part, Query, success};
 use crate::model::address::Mailbox;
+use crate::model::delivery::State;
 use crate::model::event::{Detail, Event, EventKind};
 use crate::model::id::{MessageId, TenantId};
-use crate::model::message::Message;
+use crate::model::message::{Message, Way};
 use crate::model::search::Search;
 use crate::model::tenant::Grant;
 use crate::model::time::Timestamp;
@@ -149,7 +150,13 @@ pub(in super::super) async fn list(server: &Server, grant: &Grant, query: &query
         }
         None => newest(server, grant, &filter, &part).await?,
     };
-    let logs: Vec<Value> = found.iter().map(|message| told(message, Map::new(), Map::new())).collect();
+    let ids: Vec<MessageId> = found.iter().map(|message| message.id).collect();
+    let standings = server.store().standings(&ids).await?;
+    let told_of = |message: &Message| {
+        let states = standings.get(&message.id).into_iter().flatten().map(|(state, _)| *state);
+        told(message, status(states), Map::new(), Map::new())
+    };
+    let logs: Vec<Value> = found.iter().map(told_of).collect();
     let metadata = json!({ "offset": part.offset, "count": logs.len() });
     let told = json!({ "metadata": metadata, "data": { "logs": logs }, "status": "success" });
     Ok(json_answer(StatusCode::OK, &told))
@@ -158,7 +165,9 @@ pub(in super::super) async fn list(server: &Server, grant: &Grant, query: &query
 pub(in super::super) async fn detail(server: &Server, grant: &Grant, id: &str) -> Result<Answer, Problem> {
     let message = find(server, grant, id.trim_matches(['<', '>'])).await?.ok_or(Problem::NotFound("Email"))?;
     let events = server.store().events_of(message.id).await?;
-    Ok(success(StatusCode::OK, told(&message, tracked(&events), delivered(&events))))
+    let standings = server.store().standings(&[message.id]).await?;
+    let status = status(standings.into_values().flatten().map(|(state, _)| state));
+    Ok(success(StatusCode::OK, told(&message, status, tracked(&events), delivered(&events))))
 }
 
 /// This part of the mails that are wanted, newest first.
@@ -196,7 +205,7 @@ async fn with_outcome(server: &Server, filter: &Filter, messages: Vec<Message>) 
 }
 
 async fn of_request(server: &Server, grant: &Grant, request: &str) -> Result<Vec<Message>, Problem> {
-    match keys::uuid_of(request, keys::REQUEST, MessageId::PREFIX).map(MessageId::from_uuid) {
+    match keys::message_in(request) {
         Some(first) => Ok(server.store().messages_of_request(grant.tenant.id, first, request).await?),
         None => Ok(Vec::new()),
     }
@@ -207,9 +216,8 @@ async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Option<Message
     if let Some(message) = of_request(server, grant, id).await?.into_iter().next() {
         return Ok(Some(message));
     }
-    let digits = id.strip_prefix(MessageId::PREFIX).unwrap_or_else(|| id.split('@').next().unwrap_or_default());
-    let own = format!("{}{digits}", MessageId::PREFIX).parse::<MessageId>();
-    if let Ok(own) = own {
+    let local = id.split('@').next().unwrap_or_default();
+    if let Some(own) = keys::message_in(local) {
         let message = server.store().message(own).await?.filter(|message| message.tenant == grant.tenant.id);
         if let Some(message) = message.filter(|message| !id.contains('@') || message.facts.email_reference == id) {
             return Ok(Some(message));
@@ -220,11 +228,35 @@ async fn find(server: &Server, grant: &Grant, id: &str) -> Result<Option<Message
     Ok(named.messages.into_iter().find(|message| message.facts.email_reference == id))
 }
 
-fn told(message: &Message, tracked: Map<String, Value>, delivered: Map<String, Value>) -> Value {
+/// `queued` until a copy has left or come to nothing, then `processed`, whatever came of it; `process_failed` when none
+/// was so much as tried.
+fn status(states: impl Iterator<Item = State>) -> &'static str {
+    let (mut is_queued, mut is_tried) = (true, false);
+    for state in states {
+        is_queued &= state == State::Queued;
+        is_tried |= matches!(state, State::Delivered | State::Bounced | State::Expired | State::Queued);
+    }
+    match (is_queued, is_tried) {
+        (true, _) => "queued",
+        (false, true) => "processed",
+        (false, false) => "process_failed",
+    }
+}
+
+fn mail_type(way: Way) -> &'static str {
+    match way {
+        Way::Mail => "send-mail",
+        Way::Batch => "batch-mail",
+        Way::Template => "template-mail",
+        Way::TemplateBatch => "template-batch-mail",
+    }
+}
+
+fn told(message: &Message, status: &str, tracked: Map<String, Value>, delivered: Map<String, Value>) -> Value {
     let facts = &message.facts;
     let info = json!({
         "email_reference": facts.email_reference,
-        "mail_type": "send-mail",
+        "mail_type": mail_type(facts.way),
         "subject": facts.subject,
         "bounce_address": facts.bounce_address,
         "client_reference": facts.client_reference,
@@ -235,7 +267,7 @@ fn told(message: &Message, tracked: Map<String, Value>, delivered: Map<String, V
         "bcc": facts.bcc,
         "processed_time": message.accepted_at.rfc3339_seconds(),
         "mailagent_key": message.agent_key,
-        "status": "processed",
+        "status": status,
     });
     json!({
         "email_tracking_details": tracked,

@@ -13,7 +13,7 @@ use super::{Query, agent, name, needed_name, templates_told};
 use crate::mail::template::Compiled;
 use crate::model::id::TemplateId;
 use crate::model::template::{NAME_RULE, Template, Texts, is_name};
-use crate::model::tenant::Grant;
+use crate::model::tenant::{Grant, MailAgent};
 use crate::store::StoreError;
 use crate::store::templates::{TEMPLATES_MAX, TemplateView};
 
@@ -31,14 +31,14 @@ pub(in super::super) async fn list(
     let agent = agent(server, grant, of).await?;
     let part = Query(query).part(LIST, TEMPLATES_MAX as usize, TEMPLATES_MAX as usize)?;
     let templates = server.store().templates(agent.id, "", TEMPLATES_MAX).await?;
-    let data: Vec<Value> = templates.iter().skip(part.offset).take(part.limit).map(listed).collect();
+    let data: Vec<Value> = templates.iter().skip(part.offset).take(part.limit).map(|one| listed(one, &agent)).collect();
     let metadata = json!({ "offset": part.offset, "count": data.len(), "limit": part.limit });
     Ok(templates_told(StatusCode::OK, json!({ "metadata": metadata, "data": data })))
 }
 
 pub(in super::super) async fn show(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
-    let template = find(server, grant, of, key).await?;
-    Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template) })))
+    let (template, agent) = find(server, grant, of, key).await?;
+    Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template, &agent) })))
 }
 
 pub(in super::super) async fn add(server: &Server, grant: &Grant, of: &str, body: &[u8]) -> Result<Answer, Problem> {
@@ -69,7 +69,7 @@ pub(in super::super) async fn add(server: &Server, grant: &Grant, of: &str, body
     if !added {
         return Err(Problem::Full("The mail agent has as many templates as it may have"));
     }
-    Ok(templates_told(StatusCode::CREATED, json!({ "data": shown(&template) })))
+    Ok(templates_told(StatusCode::CREATED, json!({ "data": shown(&template, &agent) })))
 }
 
 pub(in super::super) async fn change(
@@ -79,7 +79,7 @@ pub(in super::super) async fn change(
     key: &str,
     body: &[u8],
 ) -> Result<Answer, Problem> {
-    let mut template = find(server, grant, of, key).await?;
+    let (mut template, agent) = find(server, grant, of, key).await?;
     {
         let json = json::read(body).map_err(Problem::Json)?;
         put(&wire::body(&json)?, &mut template)?;
@@ -87,11 +87,11 @@ pub(in super::super) async fn change(
     template.updated_at = server.clock().now();
     let version = server.store().change_template(template.clone()).await.map_err(|fault| taken(fault, &template))?;
     template.version = version.ok_or(Problem::NotFound("Template"))?;
-    Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template) })))
+    Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template, &agent) })))
 }
 
 pub(in super::super) async fn remove(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Answer, Problem> {
-    let template = find(server, grant, of, key).await?;
+    let (template, _) = find(server, grant, of, key).await?;
     match server.store().remove_template(grant.tenant.id, template.id).await? {
         true => Ok(no_content()),
         false => Err(Problem::NotFound("Template")),
@@ -106,7 +106,7 @@ pub(in super::super) async fn preview(
     key: &str,
     body: &[u8],
 ) -> Result<Answer, Problem> {
-    let template = find(server, grant, of, key).await?;
+    let (template, _) = find(server, grant, of, key).await?;
     let data = {
         let json = json::read(body).map_err(Problem::Json)?;
         send::merge_info(&wire::body(&json)?)?.unwrap_or_else(|| Value::Object(Map::new()))
@@ -122,9 +122,10 @@ pub(in super::super) async fn preview(
     Ok(templates_told(StatusCode::OK, json!({ "data": told })))
 }
 
-async fn find(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<Template, Problem> {
+async fn find(server: &Server, grant: &Grant, of: &str, key: &str) -> Result<(Template, MailAgent), Problem> {
     let agent = agent(server, grant, of).await?;
-    send::template_with_key(server, &agent, key).await?.ok_or(Problem::NotFound("Template"))
+    let template = send::template_with_key(server, &agent, key).await?.ok_or(Problem::NotFound("Template"))?;
+    Ok((template, agent))
 }
 
 /// Takes over what a request says about a template, and judges the whole.
@@ -168,24 +169,24 @@ fn alias(id: TemplateId, name: &str) -> Option<&str> {
     Some(name).filter(|name| **name != *id.to_string())
 }
 
-fn listed(template: &TemplateView) -> Value {
+fn listed(template: &TemplateView, agent: &MailAgent) -> Value {
     json!({
         "created_time": times::told(template.created_at),
         "template_name": template.title,
-        "template_key": keys::key(keys::TEMPLATE, template.id.uuid(), template.created_at),
+        "template_key": keys::key(&agent.key, keys::TEMPLATE, template.id.uuid(), template.created_at),
         "modified_time": times::told(template.updated_at),
         "subject": template.subject,
         "template_alias": alias(template.id, &template.name),
     })
 }
 
-fn shown(template: &Template) -> Value {
+fn shown(template: &Template, agent: &MailAgent) -> Value {
     json!({
         "htmlbody": template.texts.html,
         "textbody": template.texts.text,
         "created_time": times::told(template.created_at),
         "template_name": template.title,
-        "template_key": keys::key(keys::TEMPLATE, template.id.uuid(), template.created_at),
+        "template_key": keys::key(&agent.key, keys::TEMPLATE, template.id.uuid(), template.created_at),
         "modified_time": times::told(template.updated_at),
         "subject": template.texts.subject,
         "template_alias": alias(template.id, &template.name),

@@ -379,40 +379,4 @@ described! {
         /// `templates`.
         "object": String,
     }
-
-    /// A mail, as logs tell it.
-    pub(in super::super) struct ZeptoLog {
-        /// Openings and clicks; empty in lists.
-        "email_tracking_details": Values,
-        /// What came of each delivery; empty in lists.
-        "email_delivery_details": Values,
-        /// From whom, to whom, when, and under which references.
-        "email_info": Values,
-        /// What webhooks call it.
-        "request_id": String,
-    }
-
-    /// A mail, as logs tell it.
-    pub(in super::super) struct ZeptoLogAnswer {
-        /// The mail.
-        "data": ZeptoLog,
-        /// `success`.
-        "status": String,
-    }
-
-    /// Mails, as logs tell them.
-    pub(in super::super) struct ZeptoLogRows {
-        /// The mails.
-        "logs": Vec<ZeptoLog>,
-    }
-
-    /// Mails, as logs tell them.
-    pub(in super::super) struct ZeptoLogs {
-        /// Which part of them.
-        "metadata": ZeptoPart,
-        /// The mails.
-        "data": ZeptoLogRows,
-        /// `success`.
-        "status": String,
-    }
 }
