@@ -263,15 +263,27 @@ impl Certificates {
         &self.certificate
     }
 
-    /// What a listener shakes hands with; `protocols` are its ALPN names (RFC 7301), preferred first, or none.
-    pub fn acceptor(&self, protocols: &[&[u8]]) -> Acceptor {
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    /// What a web listener shakes hands with: HTTP/1.1 by ALPN (RFC 7301).
+    pub fn web_acceptor(&self) -> Acceptor {
+        let mut config = self.config();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Acceptor::new(config)
+    }
+
+    /// What an SMTP listener shakes hands with. It gives no tickets for a later session (RFC 8446 section 4.6.1): they
+    /// come before the client has said a word, and some (libesmtp) then wait for more of them until they give up.
+    pub fn mail_acceptor(&self) -> Acceptor {
+        let mut config = self.config();
+        config.send_tls13_tickets = 0;
+        Acceptor::new(config)
+    }
+
+    fn config(&self) -> rustls::ServerConfig {
+        rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("aws-lc-rs speaks the versions that rustls prefers")
             .with_no_client_auth()
-            .with_cert_resolver(self.current.clone());
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Acceptor(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+            .with_cert_resolver(self.current.clone())
     }
 }
 
@@ -280,6 +292,10 @@ impl Certificates {
 pub struct Acceptor(tokio_rustls::TlsAcceptor);
 
 impl Acceptor {
+    fn new(config: rustls::ServerConfig) -> Self {
+        Self(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+    }
+
     /// Shakes hands on `stream`. Waits as long as the client does; the caller sets the time limit.
     ///
     /// # Errors
@@ -367,6 +383,8 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn shown(certificates: &Certificates) -> CertificateDer<'static> {
@@ -424,5 +442,34 @@ mod tests {
         assert_eq!(shown(&certificates), shown(&replacement));
         assert_eq!(both(folder.path()), both(other.path()));
         assert!(certificates.validity().is_some());
+    }
+
+    /// Tickets that a client has got when the first byte arrives.
+    async fn tickets(acceptor: &Acceptor, certificate: CertificateDer<'static>) -> u32 {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let client = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = "mail.example.com".try_into().unwrap();
+        let (server, client) = tokio::join!(acceptor.accept(ours), client.connect(name, theirs));
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        server.write_all(b"2").await.unwrap();
+        server.flush().await.unwrap();
+        client.read_u8().await.unwrap();
+        client.get_ref().1.tls13_tickets_received()
+    }
+
+    #[tokio::test]
+    async fn only_the_web_gets_tickets() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::open(&Settings::default(), folder.path(), "mail.example.com").unwrap();
+        let shown = || shown(&certificates);
+        assert_eq!(tickets(&certificates.mail_acceptor(), shown()).await, 0);
+        assert!(tickets(&certificates.web_acceptor(), shown()).await > 0);
     }
 }

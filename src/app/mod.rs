@@ -199,7 +199,7 @@ impl App {
             doors.spawn(smtp.clone().serve(socket, listener, stop.clone()));
         }
         for (kind, socket) in sockets.http {
-            let tls = (kind == HttpKind::Tls).then(|| certificates.acceptor(&[b"http/1.1"]));
+            let tls = (kind == HttpKind::Tls).then(|| certificates.web_acceptor());
             let (http, stop) = (http.clone(), stop.clone());
             doors.spawn(async move { http.serve(socket, tls, stop).await });
         }
@@ -329,7 +329,7 @@ impl Ground {
 
     fn smtp(&self, certificates: &Certificates, intake: Intake) -> Arc<smtp::server::Server> {
         let settings = Arc::new(self.settings.smtp.clone());
-        smtp::server::Server::new(settings, Some(certificates.acceptor(&[])), intake, self.world.clock.clone())
+        smtp::server::Server::new(settings, Some(certificates.mail_acceptor()), intake, self.world.clock.clone())
     }
 
     fn http(&self, intake: Intake, certificates: &Certificates) -> anyhow::Result<http::Server> {

@@ -5,7 +5,7 @@ send() {
     subject=$1
     shift
     printf 'From: %s\nTo: %s\nSubject: msmtp %s\n\nhello\n.\n' "$FROM" "$TO" "$subject" |
-        msmtp --host="$HOST" --auth=on --user="$FROM" --passwordeval="echo $PASSWORD" --tls=on \
+        msmtp --host="$HOST" --domain=client.example --auth=on --user="$FROM" --passwordeval="echo $PASSWORD" --tls=on \
             --tls-trust-file="$CA_FILE" --from="$FROM" "$@" "$TO"
 }
 send starttls --port="$PORT_STARTTLS"

@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import assert from 'node:assert';
 import nodemailer from 'nodemailer';
 
-const { HOST: host, FROM: from, TO: to } = process.env;
-const tls = { ca: readFileSync(process.env.CA_FILE) };
+const { HOST: servername, FROM: from, TO: to } = process.env;
+// By its address: it asks name servers itself for any name, `localhost` too.
+const host = '127.0.0.1';
+const tls = { ca: readFileSync(process.env.CA_FILE), servername };
 
 const pool = nodemailer.createTransport({
     pool: true, maxConnections: 3, host, port: process.env.PORT_STARTTLS, requireTLS: true, tls,

@@ -10,6 +10,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 
 context = ssl.create_default_context(cafile=os.environ["CA_FILE"])
+NAME = "client.example"
 host, sender, to = os.environ["HOST"], os.environ["FROM"], os.environ["TO"]
 
 
@@ -21,7 +22,7 @@ def mail(subject):
     return message
 
 
-with smtplib.SMTP(host, int(os.environ["PORT_STARTTLS"])) as client:
+with smtplib.SMTP(host, int(os.environ["PORT_STARTTLS"]), NAME) as client:
     client.starttls(context=context)
     client.login("emailapikey", os.environ["API_KEY"])
     for number in range(3):
@@ -35,11 +36,11 @@ with smtplib.SMTP(host, int(os.environ["PORT_STARTTLS"])) as client:
     else:
         raise SystemExit("a foreign sender was taken")
 
-with smtplib.SMTP_SSL(host, int(os.environ["PORT_TLS"]), context=context) as client:
+with smtplib.SMTP_SSL(host, int(os.environ["PORT_TLS"]), NAME, context=context) as client:
     client.login(sender, os.environ["PASSWORD"])
     client.send_message(mail("tls"))
 
-with smtplib.SMTP(host, int(os.environ["PORT_CLEAR"])) as client:
+with smtplib.SMTP(host, int(os.environ["PORT_CLEAR"]), NAME) as client:
     client.ehlo()
     client.login("emailapikey", os.environ["API_KEY"])
     text = f"From: {sender}\nTo: {to}\nSubject: smtplib dsn\n\nhello\n.\n"

@@ -4,7 +4,7 @@ set -eu
 send() {
     subject=$1
     shift
-    swaks --silent 2 --server "$HOST" --from "$FROM" --to "$TO" --header "Subject: swaks $subject" --body "hello
+    swaks --silent 2 --helo client.example --server "$HOST" --from "$FROM" --to "$TO" --header "Subject: swaks $subject" --body "hello
 .
 a dot above" "$@"
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,15 +13,19 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use postback::clock::Stopwatch;
 use postback::model::network::Network;
 use sqlx::{Connection, SqliteConnection};
 
 use crate::mailers::exim;
+use crate::support::RESOLVER;
 use crate::support::agent::{self, Agent};
 use crate::support::postfix::Postfix;
 
 const FROM: &str = "app@ours.example";
 const TO: &str = "reader@example.com";
+/// A client, or a relay, that takes longer hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The true program with a listener of each kind.
 struct House {
@@ -67,12 +72,14 @@ impl House {
         self.folder.path().join(name)
     }
 
-    /// Runs a client of `tests/clients` to its end.
+    /// Runs a client of `tests/clients` to its end. One that hangs is ended, or nobody would know which it was.
     fn run(&self, program: &str, arguments: &[&str]) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let packages = root.join("target/clients");
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(root.join("tests/clients")).stdin(Stdio::null());
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).arg(program).args(arguments);
+        command.current_dir(root.join("tests/clients")).stdin(Stdio::null());
+        command.env(RESOLVER.0, RESOLVER.1);
         command.env("HOST", "localhost").env("FROM", FROM).env("TO", TO);
         for (name, address) in [("CLEAR", self.clear), ("STARTTLS", self.starttls), ("TLS", self.tls)] {
             command.env(format!("PORT_{name}"), address.port().to_string());
@@ -83,7 +90,8 @@ impl House {
         command.env("GOCACHE", packages.join("go")).env("GO111MODULE", "off");
         let output = command.output().unwrap_or_else(|fault| panic!("{program}: {fault}; tests/run installs it"));
         let (told, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{program} {arguments:?}\n{told}\n{failed}\n{}", self.agent.log());
+        let end = output.status;
+        assert!(end.success(), "{program} {arguments:?}: {end}\n{told}\n{failed}\n{}", self.agent.log());
     }
 
     async fn lettre(&self) {
@@ -174,8 +182,11 @@ impl House {
         String::from_utf8(body).unwrap()
     }
 
-    /// The subjects of all that was taken, once `is_done` is content with them.
-    async fn subjects(&self, is_done: impl Fn(&[String]) -> bool) -> Vec<String> {
+    /// The subjects of all that was taken, once Postfix has passed its mails on.
+    async fn subjects(&self, postfix: &Postfix) -> Vec<String> {
+        let stopwatch = Stopwatch::start();
+        let relayed =
+            |subjects: &[String]| subjects.iter().filter(|subject| subject.starts_with("postfix")).count() == 3;
         let url = format!("sqlite:{}", self.path("data/postback.db").display());
         let mut database = SqliteConnection::connect(&url).await.unwrap();
         // Some ask to be told of a success, and are.
@@ -187,9 +198,10 @@ impl House {
             let rows: Vec<(String,)> =
                 sqlx::query_as("select facts from messages").fetch_all(&mut database).await.unwrap();
             let subjects: Vec<String> = rows.into_iter().filter_map(subject).collect();
-            if is_done(&subjects) {
+            if relayed(&subjects) {
                 return subjects;
             }
+            assert!(stopwatch.elapsed() < PATIENCE, "{subjects:?}\n{}\n{}", postfix.log(), self.agent.log());
         }
     }
 }
@@ -293,8 +305,7 @@ async fn each_client_of_the_field_hands_in_its_mail() {
     }
     house.lettre().await;
     house.exim();
-    let relayed = |subjects: &[String]| subjects.iter().filter(|subject| subject.starts_with("postfix")).count() == 3;
-    let subjects = house.subjects(relayed).await;
+    let subjects = house.subjects(&postfix).await;
     drop(postfix);
     let found: BTreeSet<String> = subjects.iter().cloned().collect();
     assert_eq!(found, expected());

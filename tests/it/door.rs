@@ -75,7 +75,7 @@ impl House {
             settings,
         };
         let certificates = Certificates::open(&Default::default(), engine.folder(), "mail.example").unwrap();
-        let (intake, tls) = (Intake::start(parts), certificates.acceptor(&[]));
+        let (intake, tls) = (Intake::start(parts), certificates.mail_acceptor());
         let house =
             Self { engine, clock, ids, store, intake, certificates, tls, tenant: tenant.id, agent: agent.id, sealed };
         house.add_key(dialog::KEY, &[]).await;

@@ -14,3 +14,7 @@ pub mod root;
 pub mod submitter;
 pub mod telling;
 pub mod tls;
+
+/// A variable for other people's programs. Many look up this machine's own name, and a machine may have a name server
+/// that never answers: they ask it once, for a second (resolv.conf(5)).
+pub const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:1 attempts:1");

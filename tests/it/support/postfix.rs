@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use super::RESOLVER;
 use super::port::free;
 use super::root::as_root;
 
@@ -54,11 +55,15 @@ impl Postfix {
              setgid_group = postdrop\nmyhostname = relay.example\nmydestination =\nmynetworks = 127.0.0.0/8\n\
              inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nrelayhost = [127.0.0.1]:{relay_port}\n\
              alias_maps =\nalias_database =\nsmtp_dns_support_level = disabled\nsmtp_host_lookup = native\n\
-             maillog_file_prefixes = {root}\nmaillog_file = {log}\n{more}",
+             maillog_file_prefixes = {root}\nmaillog_file = {log}\n\
+             import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME {{ {name} = {value} }}\n\
+             {more}",
             queue.display(),
             data.display(),
             root = root.display(),
-            log = self.log().display(),
+            log = self.log_path().display(),
+            name = RESOLVER.0,
+            value = RESOLVER.1,
         );
         std::fs::write(config.join("main.cf"), main).unwrap();
         let services = std::fs::read_to_string(SERVICES).expect("tests/run installs Postfix");
@@ -92,7 +97,12 @@ impl Postfix {
         found.stdout.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn log(&self) -> PathBuf {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&as_root("cat").arg(self.log_path()).output().unwrap().stdout).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
@@ -100,8 +110,7 @@ impl Postfix {
         let mut command = as_root(PROGRAM);
         command.arg("-c").arg(self.folder.path().join("config")).arg(what);
         let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        let log = || String::from_utf8_lossy(&as_root("cat").arg(self.log()).output().unwrap().stdout).into_owned();
-        if done.success() { Ok(()) } else { Err(format!("postfix {what}: {done}\n{}", log())) }
+        if done.success() { Ok(()) } else { Err(format!("postfix {what}: {done}\n{}", self.log())) }
     }
 }
 
