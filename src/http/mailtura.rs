@@ -138,7 +138,8 @@ pub(super) async fn call(
     let (operation, places) = operation::find(TABLES, method, path)?;
     let (server, grant, body) = (server.clone(), grant.clone(), body::Read::of(body));
     let content_type = content_type.to_owned();
-    let call = Call { server, grant, places, query: Query::read(query), body, content_type, ticket: None };
+    let (peer, query) = (None, Query::read(query));
+    let call = Call { server, grant, peer, places, query, body, content_type, ticket: None };
     finish((operation.work)(call)).await
 }
 

@@ -3,6 +3,7 @@
 //! An [`Operation`] is a method, a path with `{places}`, who may ask, what it takes and gives, and the function that does
 //! it. A route that is not described cannot exist, nor a description of what is not there.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::server::Answer;
 use super::shape::{Schemas, Shape};
-use super::{SMALL_BYTES_MAX, Server, body, header};
+use super::{SMALL_BYTES_MAX, Server, body, client, header};
 use crate::model::permission::Permission;
 use crate::model::tenant::Grant;
 
@@ -26,6 +27,8 @@ use crate::model::tenant::Grant;
 pub(super) struct Call {
     pub server: Server,
     pub grant: Arc<Grant>,
+    /// From where a key is used; `None` for a person at the console.
+    pub peer: Option<IpAddr>,
     /// What stands in the places of the path, in order.
     pub places: Vec<String>,
     pub query: Query,
@@ -274,9 +277,10 @@ impl Operation {
     ) -> Result<Answer, Problem> {
         let content_type = header(request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
         let query = Query::read(request.uri().query().unwrap_or_default());
+        let peer = Some(client::of(request));
         let work = |body, ticket| {
             let (server, grant) = (server.clone(), grant.clone());
-            (self.work)(Call { server, grant, places, query, body, content_type, ticket })
+            (self.work)(Call { server, grant, peer, places, query, body, content_type, ticket })
         };
         once::carry_out(server, grant, request, self, left, work).await
     }

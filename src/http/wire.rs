@@ -239,6 +239,9 @@ pub(super) fn person(json: &Json<'_>, path: String) -> Read<Person> {
     };
     let word = if person.get("address").is_none() && person.get("email").is_some() { "email" } else { "address" };
     let text = person.text(word)?.ok_or_else(|| Flaw::at(person.path(word), Wrong::Missing))?;
+    if text.trim().is_empty() {
+        return Err(Flaw::at(person.path(word), Wrong::Empty));
+    }
     let address = text.trim().parse().map_err(|_| bad(text, &person.path(word)))?;
     let name = person.text("name")?.unwrap_or_default().to_owned();
     Ok(Person { address, name })
@@ -317,6 +320,7 @@ mod tests {
         flawed(r#""\"a\r\nRCPT TO:<x>\"@b.example""#, "/to", Wrong::Format("email"));
         flawed("[{}]", "/to/0/address", Wrong::Missing);
         flawed(r#"[{"email_address":{"address":null}}]"#, "/to/0/email_address/address", Wrong::Missing);
+        flawed(r#"[{"address":" "}]"#, "/to/0/address", Wrong::Empty);
         flawed(r#"[{"address":"nobody@"}]"#, "/to/0/address", Wrong::Format("email"));
         flawed(r#"[{"address":"a@b.example","name":7}]"#, "/to/0/name", Wrong::Type("string"));
     }

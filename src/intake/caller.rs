@@ -1,7 +1,8 @@
 //! Who is asking: a credential speaks for a tenant and a mail agent.
 //!
 //! Secrets have 256 bits, so a plain SHA-256 finds them and nothing is gained by a slow hash; a wrong one costs the same
-//! look-up as a right one, whoever it claims to be. A grant is remembered for five seconds: a revoked key dies that fast.
+//! look-up as a right one, whoever it claims to be. A grant is remembered for five seconds: a revoked key dies that fast,
+//! and at once on the node that revoked it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::Intake;
 use crate::model::access;
 use crate::model::address::Address;
-use crate::model::id::CredentialId;
+use crate::model::id::{CredentialId, TenantId};
 use crate::model::permission::Permission;
 use crate::model::tenant::{CredentialKind, Grant};
 use crate::model::time::Timestamp;
@@ -85,9 +86,15 @@ impl Intake {
     /// The grant as it is now: for sessions that outlive what they were granted.
     ///
     /// # Errors
-    /// `Wrong` when its credential is no more; `Unavailable`.
-    pub async fn renewed(&self, grant: &Grant) -> Result<Arc<Grant>, AuthFailure> {
-        self.grant(grant.digest).await
+    /// `Wrong` when its credential is no more; `NotFromHere` when it may not be used from `peer` any more; `Unavailable`.
+    pub async fn renewed(&self, grant: &Grant, peer: IpAddr) -> Result<Arc<Grant>, AuthFailure> {
+        admitted(self.grant(grant.digest).await?, peer)
+    }
+
+    /// Forgets what is known of a tenant's keys: what was changed of them, of the tenant or of its mail agents holds at once
+    /// on this node.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.0.callers.retain(|grant| grant.tenant.id != tenant);
     }
 
     fn names(&self, grant: &Grant, username: &str) -> bool {
@@ -202,8 +209,12 @@ impl Known {
     }
 
     pub(super) fn forget(&self, credential: CredentialId) {
+        self.retain(|grant| grant.credential != credential);
+    }
+
+    fn retain(&self, is_kept: impl Fn(&Grant) -> bool) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (_, grant)| grant.credential != credential);
+        known.retain(|_, (_, grant)| is_kept(grant));
     }
 
     fn remember(&self, digest: Digested, grant: Arc<Grant>, now: Timestamp) -> Arc<Grant> {
@@ -227,7 +238,7 @@ fn is_believed(at: Timestamp, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::{AgentId, TenantId};
+    use crate::model::id::AgentId;
     use crate::model::tenant::{MailAgent, Tenant};
 
     fn grant(at: Timestamp) -> Grant {

@@ -73,15 +73,16 @@ impl CredentialSettings {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// The same, made with a key that is set so: nothing more, and no longer.
+    /// The same, made with a key that is set so: nothing more, no faster, and no longer.
     pub fn bound_as(self, asking: &Self) -> Self {
         let permissions = match (self.permissions, &asking.permissions) {
             (own, None) => own,
             (None, Some(theirs)) => Some(theirs.clone()),
             (Some(own), Some(_)) => Some(own.into_iter().filter(|one| asking.may(*one)).collect()),
         };
+        let rate_limit = [self.rate_limit, asking.rate_limit].into_iter().flatten().min();
         let expires_at = [self.expires_at, asking.expires_at].into_iter().flatten().min();
-        Self { permissions, expires_at, ..self }
+        Self { permissions, rate_limit, expires_at }
     }
 }
 
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_more_and_no_longer() {
+    fn nothing_more_no_faster_and_no_longer() {
         let at = |millis| Some(Timestamp::from_millis(millis));
         let check = |own: (Option<&[Permission]>, _),
                      asking: (Option<&[Permission]>, _),
@@ -108,6 +109,12 @@ mod tests {
         check((None, None), (Some(&both), at(5)), (Some(&both), at(5)));
         check((Some(&both), at(7)), (Some(&send), at(5)), (Some(&send), at(5)));
         check((Some(&send), at(3)), (Some(&both), at(5)), (Some(&send), at(3)));
+        let fast = |rate_limit| CredentialSettings { rate_limit, ..Default::default() };
+        for (own, asking, expected) in
+            [(None, None, None), (Some(9), None, Some(9)), (None, Some(3), Some(3)), (Some(9), Some(3), Some(3))]
+        {
+            assert_eq!(fast(own).bound_as(&fast(asking)), fast(expected));
+        }
     }
 
     #[test]

@@ -261,12 +261,8 @@ impl fmt::Display for Reason {
 
 /// The word names no reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a reason; there are {words}", words = words())]
+#[error("{0:?} is not a reason; there are {words}", words = Reason::WORDS.join(", "))]
 pub struct BadReason(pub String);
-
-fn words() -> String {
-    Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
-}
 
 impl FromStr for Reason {
     type Err = BadReason;

@@ -49,8 +49,9 @@ pub const LEASE: Duration = secs(90);
 const JITTER_MAX: Duration = mins(15);
 const JITTER_MIN: Duration = secs(1);
 
-/// The wait after attempt number `attempt` (counted from 1), with up to 10 % on top, within [`JITTER_MIN`] and
-/// [`JITTER_MAX`]; `None` when a schedule that does not repeat is at its end. `seed` makes the jitter: the same seed and attempt give the same wait.
+/// The wait after attempt number `attempt` (counted from 1), with up to 10 % on top, or a second where that is less, and no
+/// more than 15 min; `None` when a schedule that does not repeat is at its end. `seed` makes the jitter: the same seed and
+/// attempt give the same wait.
 pub fn wait(schedule: &[Duration], repeats: bool, attempt: u32, seed: u64) -> Option<Duration> {
     let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
     let base = match schedule.get(step) {

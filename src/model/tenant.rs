@@ -278,7 +278,8 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The same, made with another: good from where that one is, for what and for as long as that one is, and no more.
+    /// The same, made with another: good from where that one is, for what, as fast and for as long as that one is, and no
+    /// more.
     pub fn bound_as(self, asking: &Grant) -> Self {
         let settings = self.settings.bound_as(&asking.settings);
         Self { networks: asking.networks.clone(), settings, ..self }

@@ -296,7 +296,7 @@ impl Talk<'_> {
             return Err(NotNow::NoRoom);
         }
         let Some(grant) = grant else { return Ok(None) };
-        let grant = match intake.renewed(&grant).await {
+        let grant = match intake.renewed(&grant, self.peer.ip()).await {
             Ok(grant) => grant,
             Err(AuthFailure::Wrong | AuthFailure::NotFromHere) => return Err(NotNow::Revoked),
             Err(AuthFailure::Unavailable) => return Err(NotNow::Unavailable),

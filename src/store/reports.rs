@@ -7,7 +7,7 @@
 use super::db::{Result, Store, Tx};
 use super::value::{Row, Value, json};
 use super::writer::Work;
-use super::{address_history, deliveries, suppressions};
+use super::{address_history, deliveries, listen, suppressions};
 use crate::model::bearing::Bearing;
 use crate::model::delivery::{Delivery, State};
 use crate::model::event::Event;
@@ -180,9 +180,10 @@ impl Store {
     /// # Errors
     /// `LostLease` when the delivery's state has moved since it was read. `Unavailable`.
     pub async fn settle_unreported(&self, settlement: ReportSettlement) -> Result<()> {
-        let dispatches = self.wakes().dispatches.clone();
-        self.transaction(move |tx| Box::pin(async move { settle_alone(tx, &settlement).await })).await?;
-        dispatches.ring();
+        let is_owed = self.transaction(move |tx| Box::pin(async move { settle_alone(tx, &settlement).await })).await?;
+        if is_owed {
+            self.wakes().dispatches.ring();
+        }
         Ok(())
     }
 
@@ -309,13 +310,17 @@ async fn apply(tx: &mut Tx, change: Option<&ReportChange>) -> Result<bool> {
     Ok(tx.run(SQL, row).await? > 0)
 }
 
-/// Makes a change, and tells of it.
-async fn settle_alone(tx: &mut Tx, settlement: &ReportSettlement) -> Result<()> {
+/// Makes a change, and tells of it; whether any dispatch is owed.
+async fn settle_alone(tx: &mut Tx, settlement: &ReportSettlement) -> Result<bool> {
     if !apply(tx, settlement.change.as_ref()).await? {
         return Err(super::StoreError::LostLease);
     }
     address_history::bear(tx, [&settlement.bearing]).await?;
-    super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await.map(drop)
+    let is_owed = super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await?;
+    if tx.is_shared() {
+        listen::announce(tx, false, is_owed.then_some("")).await?;
+    }
+    Ok(is_owed)
 }
 
 async fn rewrite(tx: &mut Tx, rejudged: Rejudged) -> Result<()> {

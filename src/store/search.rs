@@ -134,9 +134,13 @@ impl Store {
                 where message_id > $1
                 order by message_id desc
                 limit $2) as newest
-            where lower(address) = $3";
-        let (since, reached) = (MessageId::first_at(since), self.searched_to().await?);
-        let fresh = self.rows(FRESH, vec![reached.into(), ADDRESSES_MAX.into(), address.folded().into()]).await?;
+            where lower(address) = $3 or address = $4";
+        let since = MessageId::first_at(since);
+        let unsearched = self.searched_to().await?.max(since.as_bytes().to_vec());
+        // SQLite lowers ASCII alone.
+        let (folded, exact) = (address.folded(), address.to_string());
+        let values = vec![unsearched.into(), ADDRESSES_MAX.into(), folded.into(), exact.into()];
+        let fresh = self.rows(FRESH, values).await?;
         let tenants = self.rows("select id from tenants order by id limit 100000", vec![]).await?;
         let tenants = tenants.iter().map(|row| row.id("id").map(TenantId::from_bytes));
         let asked = |tenant| vec![Search::recipient(tenant, &address.to_string()).0.into(), since.into()];

@@ -97,7 +97,7 @@ request! {
     /// What to change of a mail agent.
     pub(super) struct AgentChange {
         /// Its settings.
-        settings "settings": AgentChanges,
+        settings "settings": Option<AgentChanges>,
     }
 
     /// What to change of a mail agent's settings; null takes a setting back.
@@ -229,9 +229,11 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 /// `PATCH` and `PUT /api/v1/agents/{name}`: what is named changes.
 pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
     let found = find(&call).await?;
-    let change: AgentChange = shape::read(&call.body.bytes)?;
-    let apply = |agent: &mut MailAgent| apply(change.settings, &mut agent.settings).map_err(Problem::from);
+    let AgentChange { settings } = shape::read(&call.body.bytes)?;
+    let settings = settings.ok_or(Problem::EmptyChange)?;
+    let apply = |agent: &mut MailAgent| apply(settings, &mut agent.settings).map_err(Problem::from);
     let changed = call.server.store().change_agent(found.tenant, found.id, apply).await?;
+    call.server.intake().forget_tenant(found.tenant);
     let agent = changed.ok_or(Problem::NotFound("Mail agent"))?;
     Ok(json_answer(StatusCode::OK, &view(&call, agent).await?))
 }

@@ -11,7 +11,7 @@ use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::shape::{self, Email, Nullable, Schemas, Shape, answer, request};
 use super::super::{bytes_answer, json_answer, once, query};
-use super::emails::{accepted, find};
+use super::emails::{accepted, find, sending_as};
 use super::recipients::KeptMail;
 use crate::intake::submission::{Content, Receipt, Submission, Switches};
 use crate::mail::headers;
@@ -20,7 +20,6 @@ use crate::mail::rewrite;
 use crate::model::address::Address;
 use crate::model::id::DeliveryId;
 use crate::model::message::Message;
-use crate::model::tenant::Grant;
 
 request! {
     /// To whom a mail is sent again.
@@ -175,8 +174,7 @@ pub(super) async fn resend(call: Call) -> Result<Answer, Problem> {
     }
     let agents = super::all_agents(&call.server, &call.grant).await?;
     let agent = agents.into_iter().find(|agent| agent.id == message.agent).ok_or(Problem::NotFound("Mail agent"))?;
-    let domains = store.domains(agent.id).await?;
-    let grant = Grant { agent, domains, ..Grant::clone(&call.grant) };
+    let grant = sending_as(&call, agent).await?;
     let to: Vec<String> = recipients.iter().map(ToString::to_string).collect();
     let told = |receipts: &[Receipt]| receipts.first().map(|receipt| accepted(receipt, to.clone())).unwrap_or_default();
     let mut new = again(&message, &content, recipients);

@@ -12,7 +12,7 @@ use super::super::problem::Problem;
 use super::super::server::Answer;
 use super::super::shape::{self, List, Nullable, Text, When, Word, answer, vocabulary};
 use super::super::wire::{Flaw, Wrong};
-use super::super::{Server, json_answer, once, query};
+use super::super::{json_answer, once, query};
 use super::agent;
 use super::copies::TrackedCopy;
 use super::new_email::{NewEmail, Writing};
@@ -26,7 +26,7 @@ use crate::model::id::MessageId;
 use crate::model::message::Message;
 use crate::model::once::Answered;
 use crate::model::search::Search;
-use crate::model::tenant::Grant;
+use crate::model::tenant::{Grant, MailAgent};
 use crate::store::search::Found;
 use crate::store::views::DeliveryView;
 
@@ -88,16 +88,16 @@ pub(super) async fn send(call: Call) -> Result<Answer, Problem> {
 
 /// What a request hands in and for which mail agent, and the addresses that it is to go to.
 async fn handed_in(call: &Call) -> Result<(Arc<Grant>, Submission, Vec<String>), Problem> {
-    let Call { server, grant, body, query, .. } = call;
+    let Call { server, body, query, .. } = call;
     if call.is_mail() {
-        let grant = sending_grant(server, grant, query.text("mailAgent")).await?;
+        let grant = sending_grant(call, query.text("mailAgent")).await?;
         let submission = Submission::of_raw(&body.bytes, Switches::default()).map_err(Problem::Rejected)?;
         let to = submission.recipients.iter().map(ToString::to_string).collect();
         return Ok((grant, submission, to));
     }
     let new: NewEmail = shape::read(&body.bytes)?;
     let named = new.mail_agent.as_ref().map(|Text(name)| name.as_str());
-    let grant = sending_grant(server, grant, named.or(query.text("mailAgent"))).await?;
+    let grant = sending_grant(call, named.or(query.text("mailAgent"))).await?;
     let (submission, to) = Writing::new(server, &grant).submission(new, "").await?;
     Ok((grant, submission, to))
 }
@@ -114,17 +114,18 @@ pub(super) async fn preview(call: Call) -> Result<Answer, Problem> {
 
 /// `POST /api/v1/emails/batch`: all of them are accepted, in one commit, or none.
 pub(super) async fn send_batch(call: Call) -> Result<Answer, Problem> {
-    let Call { server, grant, body, ticket, query, .. } = call;
+    let server = call.server.clone();
     let _turn = server.intake().batch_turn().await;
-    let List(news): Batch = shape::read(&body.bytes)?;
-    let _share = body.freed();
+    let List(news): Batch = shape::read(&call.body.bytes)?;
     let agent = |new: &NewEmail| new.mail_agent.as_ref().map(|Text(name)| name.clone());
     let named = news.first().and_then(agent);
     if let Some(at) = news.iter().position(|new| agent(new) != named) {
         let wrong = Wrong::Other("must be the same in all mails of a batch".into());
         return Err(Flaw::at(format!("/{at}/mailAgent"), wrong).into());
     }
-    let grant = sending_grant(&server, &grant, named.as_deref().or(query.text("mailAgent"))).await?;
+    let grant = sending_grant(&call, named.as_deref().or(call.query.text("mailAgent"))).await?;
+    let Call { body, ticket, .. } = call;
+    let _share = body.freed();
     let mut writing = Writing::new(&server, &grant);
     let (mut submissions, mut addresses) = (Vec::with_capacity(news.len()), Vec::with_capacity(news.len()));
     let mut recipients = 0;
@@ -169,11 +170,25 @@ fn accepted_email(receipt: &Receipt, to: Vec<String>) -> AcceptedEmail {
 }
 
 /// The caller's grant, or the one that it would have as the mail agent that the request names.
-async fn sending_grant(server: &Server, grant: &Arc<Grant>, name: Option<&str>) -> Result<Arc<Grant>, Problem> {
-    let Some(name) = name.filter(|name| *name != grant.agent.name) else { return Ok(grant.clone()) };
-    let agent = agent(server, grant, name).await?;
-    let domains = server.store().domains(agent.id).await?;
-    Ok(Arc::new(Grant { agent, domains, ..Grant::clone(grant) }))
+async fn sending_grant(call: &Call, name: Option<&str>) -> Result<Arc<Grant>, Problem> {
+    match name.filter(|name| *name != call.grant.agent.name) {
+        None => admitted(call, call.grant.clone()),
+        Some(name) => sending_as(call, agent(&call.server, &call.grant, name).await?).await,
+    }
+}
+
+/// The caller's grant as this mail agent, with the domains that it has now.
+///
+/// # Errors
+/// `AddressForbidden`; `Unavailable`, `Corrupt`.
+pub(super) async fn sending_as(call: &Call, agent: MailAgent) -> Result<Arc<Grant>, Problem> {
+    let domains = call.server.store().domains(agent.id).await?;
+    admitted(call, Arc::new(Grant { agent, domains, ..Grant::clone(&call.grant) }))
+}
+
+/// The networks of a mail agent bind whoever sends in its name.
+fn admitted(call: &Call, grant: Arc<Grant>) -> Result<Arc<Grant>, Problem> {
+    if call.peer.is_none_or(|peer| grant.admits(peer)) { Ok(grant) } else { Err(Problem::AddressForbidden) }
 }
 
 answer! {

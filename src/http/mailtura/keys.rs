@@ -12,6 +12,7 @@ use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
 use super::super::shape::{self, Count, Line, List, When, Word, answer, request, vocabulary};
+use super::super::wire::{Flaw, Wrong};
 use super::{agent_or_own, all_agents, made, no_content};
 use crate::intake::provision;
 use crate::model::id::CredentialId;
@@ -97,6 +98,9 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
         rate_limit: rate_limit.map(|Count(limit)| u32::try_from(limit).unwrap_or(u32::MAX)),
         expires_at: expires_at.map(|When(at)| at),
     };
+    if settings.is_over(call.server.clock().now()) {
+        return Err(Flaw::at("/expiresAt", Wrong::Other("must be in the future".into())).into());
+    }
     if let Some(more) = settings.permissions.iter().flatten().find(|one| !call.grant.may(**one)) {
         return Err(Problem::NotPermitted(*more));
     }
@@ -130,10 +134,12 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 
 /// `DELETE /api/v1/keys/{id}`: it stops working within five seconds.
 pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
-    match call.server.store().remove_credential(call.grant.tenant.id, find(&call).await?.id).await? {
-        true => Ok(no_content()),
-        false => Err(Problem::NotFound("Key")),
+    let tenant = call.grant.tenant.id;
+    if !call.server.store().remove_credential(tenant, find(&call).await?.id).await? {
+        return Err(Problem::NotFound("Key"));
     }
+    call.server.intake().forget_tenant(tenant);
+    Ok(no_content())
 }
 
 /// The tenant's keys that the caller may know of.

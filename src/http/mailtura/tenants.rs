@@ -79,7 +79,7 @@ answer! {
         from_name "fromName": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
         daily_limit "dailyLimit": Nullable<u64>,
-        /// Requests a minute of its API keys together; null for what the installation says.
+        /// Requests a minute of its API keys together; null for as many as come.
         rate_limit "rateLimit": Nullable<u32>,
     }
 }
@@ -144,6 +144,7 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
         apply(&grant, settings, tenant, of_agent)
     };
     let changed = call.server.store().change_tenant(found.id, apply).await?;
+    call.server.intake().forget_tenant(found.id);
     let tenant = changed.ok_or(Problem::NotFound("Tenant"))?;
     Ok(json_answer(StatusCode::OK, &view(&call, tenant).await?))
 }

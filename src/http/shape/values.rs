@@ -227,9 +227,8 @@ pub(in crate::http) struct When(pub Timestamp);
 impl When {
     /// What `text` means: RFC 3339, with any offset.
     pub(in crate::http) fn parse(text: &str, path: &str) -> Result<Self, Flaw> {
-        let at: Result<jiff::Timestamp, _> = text.parse();
-        at.map(|at| Self(Timestamp::from_millis(at.as_millisecond())))
-            .map_err(|_| Flaw::at(path, Wrong::Format("date-time")).showing(text))
+        let bad = || Flaw::at(path, Wrong::Format("date-time")).showing(text);
+        Timestamp::from_rfc3339(text).map(Self).ok_or_else(bad)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tenants, mail agents, domains and keys over Mailtura's surface: whose they are, and what each answer says.
 
+use postback::intake::caller::AuthFailure;
 use serde_json::{Value, json};
 
 use super::{House, KEY, OTHER_KEY, Reply};
@@ -162,8 +163,8 @@ async fn keys_are_told_once_and_revoked() {
     let page = house.mailtura("GET", "/api/v1/keys?limit=2", "").await;
     assert_eq!(page.json().as_array().unwrap().len(), 2);
     assert!(page.field("link").contains("rel=\"next\"") && !page.text().contains("\"secret\""));
+    assert_eq!(ask(&secret, "GET", "/api/v1/emails").await.status, 200);
     assert_eq!(house.mailtura("DELETE", &path, "").await.status, 204);
-    house.clock.advance(std::time::Duration::from_secs(6));
     assert_eq!(ask(&secret, "GET", "/api/v1/emails").await.status, 401);
     assert_eq!(ask(KEY, "GET", "/api/v1/emails").await.status, 200);
     house.shut().await;
@@ -224,7 +225,18 @@ on_both_engines! {
         assert_eq!(made(keepers, r#"{"permissions":["send_emails"]}"#).await.status, 403);
         let child = made(keepers, "{}").await.json();
         assert_eq!(child["permissions"], json!(["administer_api", "view_analytics_api"]));
-        for bad in [r#"{"permissions":[]}"#, r#"{"permissions":["all"]}"#, r#"{"rateLimit":0}"#, r#"{"expiresAt":"x"}"#] {
+        // Nor does a slow one make faster ones.
+        let slow: &'static str = secret(&made(KEY, r#"{"rateLimit":60}"#).await).leak();
+        for (body, expected) in [("{}", 60), (r#"{"rateLimit":600}"#, 60), (r#"{"rateLimit":6}"#, 6)] {
+            assert_eq!(made(slow, body).await.json()["rateLimit"], expected, "{body}");
+        }
+        for bad in [
+            r#"{"permissions":[]}"#,
+            r#"{"permissions":["all"]}"#,
+            r#"{"rateLimit":0}"#,
+            r#"{"expiresAt":"x"}"#,
+            r#"{"expiresAt":"2026-03-02T08:15:00Z"}"#,
+        ] {
             assert_eq!(made(KEY, bad).await.status, 422, "{bad}");
         }
 
@@ -248,7 +260,10 @@ on_both_engines! {
             assert_eq!(set(bad).await.status, 422, "{bad}");
         }
         let theirs = r#"{"settings":{"networks":["10.0.0.0/8"]}}"#;
+        let session = house.intake.authenticate("emailapikey", OTHER_KEY, house.address.ip()).await.unwrap();
         assert_eq!(house.operator("theirs", "PATCH", "/api/v1/agents/default", theirs).await.status, 200);
+        assert_eq!(house.intake.renewed(&session, house.address.ip()).await.err(), Some(AuthFailure::NotFromHere));
+        assert!(house.intake.renewed(&session, "10.0.0.1".parse().unwrap()).await.is_ok());
         let token = format!("Bearer {OTHER_KEY}");
         let refused = house.ask("GET", "/api/v1/emails", &[("Authorization", &token)], b"").await;
         refused.is(403, r#"{"message":"The API key may not be used from this address"}"#);
@@ -259,6 +274,56 @@ on_both_engines! {
         let form = format!("grant_type=refresh_token&client_id=x&client_secret={OTHER_KEY}&refresh_token={OTHER_KEY}");
         assert_eq!(house.ask("POST", "/oauth/v2/token", &[], form.as_bytes()).await.json()["error"], "invalid_client");
         assert!(house.intake.authenticate("emailapikey", OTHER_KEY, house.address.ip()).await.is_err());
+        house.close().await;
+    }
+
+    async fn who_sends_as_another_mail_agent_is_bound_by_its_networks(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let (near, far) = (r#"["127.0.0.0/8"]"#, r#"["10.0.0.0/8"]"#);
+        assert_eq!(house.mailtura("POST", "/api/v1/agents", r#"{"name":"news"}"#).await.status, 201);
+        let domain = r#"{"name":"proved.example","mailAgent":"news"}"#;
+        assert_eq!(house.mailtura("POST", "/api/v1/domains", domain).await.status, 201);
+        assert_eq!(house.mailtura("POST", "/api/v1/domains/proved.example/verify?mailAgent=news", "").await.status, 200);
+        let mail = r#"{"from":"a@proved.example","to":"b@example.com","subject":"s","text":"t","mailAgent":"news"}"#;
+        let sent = house.mailtura("POST", "/api/v1/emails", mail).await.json();
+        let again = format!("/api/v1/emails/{}/resend", sent["id"].as_str().unwrap());
+        let batch = format!("[{mail}]");
+        for (networks, expected) in [(far, 403), (near, 201)] {
+            let body = format!(r#"{{"settings":{{"networks":{networks}}}}}"#);
+            assert_eq!(house.mailtura("PATCH", "/api/v1/agents/news", &body).await.status, 200);
+            for (path, body) in [
+                ("/api/v1/emails", mail),
+                ("/api/v1/emails/batch", &batch),
+                (&again, ""),
+                ("/api/v1/emails/preview", mail),
+            ] {
+                let reply = house.mailtura("POST", path, body).await;
+                let expected = if path.ends_with("preview") && expected == 201 { 200 } else { expected };
+                assert_eq!(reply.status, expected, "{path}: {}", reply.text());
+            }
+        }
+        // An operator's key acts as the tenant's first mail agent, from where that one's are used.
+        let body = format!(r#"{{"settings":{{"networks":{far}}}}}"#);
+        assert_eq!(house.operator("theirs", "PATCH", "/api/v1/agents/default", &body).await.status, 200);
+        let mail = r#"{"from":"a@theirs.example","to":"b@example.com","subject":"s","text":"t"}"#;
+        assert_eq!(house.operator("theirs", "POST", "/api/v1/emails", mail).await.status, 403);
+        house.close().await;
+    }
+
+    async fn what_is_set_holds_at_once(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let mail = r#"{"to":"b@example.com","subject":"s","text":"t"}"#;
+        let refused = house.mailtura("POST", "/api/v1/emails", mail).await;
+        assert_eq!((refused.status, &refused.json()["validation"][0]["params"]["missingProperty"]), (422, &json!("from")));
+        for (path, address) in [("/api/v1/agents/default", "a@ours.example"), ("/api/v1/tenants/ours", "b@ours.example")] {
+            let body = format!(r#"{{"settings":{{"fromEmail":"{address}"}}}}"#);
+            assert_eq!(house.mailtura("PATCH", path, &body).await.status, 200);
+            house.clock.advance(std::time::Duration::from_millis(1));
+            assert_eq!(house.mailtura("POST", "/api/v1/emails", mail).await.status, 201);
+            let sent = house.mailtura("GET", "/api/v1/emails?limit=1", "").await.json();
+            assert_eq!(sent[0]["from"]["address"], address);
+        }
+        house.mailtura("PATCH", "/api/v1/agents/default", "{}").await.is(400, r#"{"message":"Nothing to change"}"#);
         house.close().await;
     }
 

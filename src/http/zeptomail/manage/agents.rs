@@ -93,6 +93,7 @@ pub(in super::super) async fn change(
         Ok(())
     };
     let changed = server.store().change_agent(agent.tenant, agent.id, change).await;
+    server.intake().forget_tenant(agent.tenant);
     let changed = changed.map_err(|fault| taken(fault, wanted))?;
     Ok(success(StatusCode::OK, shown(&changed.ok_or(Problem::NotFound("Mail agent"))?)))
 }
@@ -169,7 +170,11 @@ pub(in super::super) async fn remove_key(
     let agent = agent(server, grant, key).await?;
     let id: CredentialId = id.parse().map_err(|_| nothing.clone())?;
     let is_own = credentials(server, &agent, kind).await?.iter().any(|credential| credential.id == id);
-    if is_own && server.store().remove_credential(grant.tenant.id, id).await? { Ok(no_content()) } else { Err(nothing) }
+    if !is_own || !server.store().remove_credential(grant.tenant.id, id).await? {
+        return Err(nothing);
+    }
+    server.intake().forget_tenant(agent.tenant);
+    Ok(no_content())
 }
 
 async fn credentials(server: &Server, agent: &MailAgent, kind: CredentialKind) -> Result<Vec<Credential>, Problem> {

@@ -234,7 +234,10 @@ fn status(states: impl Iterator<Item = State>) -> &'static str {
     let (mut is_queued, mut is_tried) = (true, false);
     for state in states {
         is_queued &= state == State::Queued;
-        is_tried |= matches!(state, State::Delivered | State::Bounced | State::Expired | State::Queued);
+        is_tried |= match state {
+            State::Queued | State::HandedOver | State::Delivered | State::Bounced | State::Expired => true,
+            State::Suppressed | State::Cancelled => false,
+        };
     }
     match (is_queued, is_tried) {
         (true, _) => "queued",
@@ -342,6 +345,20 @@ fn delivered(events: &[Event]) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_a_mail_stands() {
+        let check = |states: &[State], expected: &str| {
+            assert_eq!(status(states.iter().copied()), expected, "{states:?}");
+        };
+        check(&[State::Queued, State::Queued], "queued");
+        check(&[State::Suppressed, State::Queued], "processed");
+        for state in [State::HandedOver, State::Delivered, State::Bounced, State::Expired] {
+            check(&[state], "processed");
+            check(&[State::Suppressed, state], "processed");
+        }
+        check(&[State::Suppressed, State::Cancelled], "process_failed");
+    }
 
     #[tokio::test]
     async fn a_tenant_has_one_walk_at_a_time() {
