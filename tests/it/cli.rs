@@ -18,7 +18,7 @@ fn a_first_run_needs_no_settings_and_shows_its_credentials_once() {
     let folder = tempfile::tempdir().unwrap();
     let first = Agent::start(folder.path(), &[]);
     assert_eq!(first.credential("tenant"), "default");
-    assert_eq!(first.credential("API key").len(), "pb_".len() + 43);
+    assert_eq!(first.credential("API key").len(), "pb_".len() + 44);
     assert_eq!(first.credential("SMTP password").len(), 24);
     assert!(first.stop().success());
     let second = Agent::start(folder.path(), &[]);
@@ -311,7 +311,7 @@ on_both_engines! {
         assert!(history.contains("added    complaint") && history.contains("removed  complaint  suppress  command line"));
 
         let secret = ok("key add --tenant acme --name ci");
-        assert_eq!(secret.trim_end().len(), "pb_".len() + 43);
+        assert_eq!(secret.trim_end().len(), "pb_".len() + 44);
         assert_eq!(ok("key add --tenant acme --smtp --name printer").trim_end().len(), 24);
         let keys = ok("key list --tenant acme");
         assert!(keys.contains("api_key") && !keys.contains(secret.trim_end()));
