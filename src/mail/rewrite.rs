@@ -423,7 +423,8 @@ fn attribute_text(charset: &Charset, raw: &[u8], value: &[u8]) -> Option<String>
     };
     let quote = ['"', '\''].into_iter().find(|quote| !text.contains(*quote))?;
     let tag = format!("<a href={quote}{text}{quote}>");
-    let href = html::scan(tag.as_bytes()).hrefs.pop()?;
+    // In UTF-8 it may be longer than what the scanner reads.
+    let href = html::scan(tag.as_bytes()).hrefs.pop().filter(|href| !href.is_overlong)?;
     String::from_utf8(href.value).ok()
 }
 

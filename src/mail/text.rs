@@ -30,7 +30,8 @@ pub(super) struct TextLink {
 /// Finds the links, in order. Linear in the size of `text`.
 pub(super) fn scan(text: &[u8], joins_lines: bool) -> Vec<TextLink> {
     let mut links = Vec::new();
-    let mut done = 0;
+    // Where the last link ended; up to where line ends were looked for, and where the line there began.
+    let (mut done, mut seen, mut line) = (0, 0, 0);
     for colon in memmem::find_iter(text, b"://") {
         if colon < done {
             continue;
@@ -38,7 +39,9 @@ pub(super) fn scan(text: &[u8], joins_lines: bool) -> Vec<TextLink> {
         let scheme = text[done..colon].iter().rev().take_while(|byte| is_scheme(**byte)).count();
         let start = colon - scheme;
         let is_bracketed = start > 0 && text[start - 1] == b'<';
-        let run = Run::read(text, start, joins_lines);
+        line = memrchr(b'\n', &text[seen..start]).map_or(line, |at| seen + at + 1);
+        seen = start;
+        let run = Run::read(text, start, joins_lines && text.get(line) != Some(&b'>'));
         done = run.end.max(colon + 3);
         let is_closed = is_bracketed && text.get(run.end) == Some(&b'>');
         if scheme == 0 || run.bytes.len() >= RUN_BYTES_MAX {
@@ -62,9 +65,7 @@ struct Run {
 }
 
 impl Run {
-    fn read(text: &[u8], start: usize, joins_lines: bool) -> Self {
-        let line = memrchr(b'\n', &text[..start]).map_or(0, |at| at + 1);
-        let joins = joins_lines && text.get(line) != Some(&b'>');
+    fn read(text: &[u8], start: usize, joins: bool) -> Self {
         let mut run = Self { bytes: Vec::new(), places: Vec::new(), end: start };
         while let Some(byte) = text.get(run.end) {
             match byte {

@@ -159,6 +159,11 @@ fn why_links_stay() {
     let text = why(&ALL, "\r\nhttps://a.example/{x} http://b.example/[[data-msys-clicktrack=\"0\"]] ftp://c.example");
     let out = "OptedOut(OptOut { mark: \"[[data-msys-clicktrack=\\\"0\\\"]]\", service: \"SparkPost\" })";
     assert_eq!(text, format!("https://a.example/{{x}} UnclearEnd\nhttp://b.example/ {out}\nftp://c.example NotWeb"));
+    // Longer in UTF-8 than what is read of a link; its beginning is another one.
+    let umlauts = [b"<a href='https://a.example/&amp;".to_vec(), vec![0xe9; 40 << 10], b"'>".to_vec()].concat();
+    let latin = [b"Content-Type: text/html; charset=iso-8859-1\r\n\r\n".to_vec(), umlauts].concat();
+    let out = rewritten(&latin, &CLICKS);
+    assert_eq!((&*out.bytes, out.left[0].why), (&latin[..], LeftAlone::Unclear));
     let many = html(&"<a href='#x'>".repeat(LEFT_MAX + 1));
     assert_eq!(rewritten(many.as_bytes(), &CLICKS).left.len(), LEFT_MAX);
 }
@@ -273,6 +278,7 @@ fn hostile_mails_come_back() {
         format!("\r\n{}", "https://".repeat(n)),
         format!("\r\n{}", "(".repeat(n)),
         format!("\r\n{}", "https://a.example/(((,,,".repeat(n)),
+        format!("Content-Type: text/plain; format=flowed; delsp=yes\r\n\r\n{}", "http://a ".repeat(10 * n)),
         format!("Content-Type: text/html; {}\r\n\r\n<p>", "a=b;".repeat(n)),
         "X: y\r\n".repeat(n),
         format!("Content-Transfer-Encoding: quoted-printable\r\nContent-Type: text/html\r\n\r\n{}", "=20".repeat(n)),
