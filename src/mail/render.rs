@@ -201,7 +201,7 @@ pub fn author_domain(facts: &Facts) -> String {
 }
 
 /// Whether one is the other or a domain above it: the relaxed alignment of RFC 7489 §3.1.1, siblings aside.
-fn is_aligned(one: &str, other: &str) -> bool {
+pub fn is_aligned(one: &str, other: &str) -> bool {
     let is_above =
         |above: &str, below: &str| below.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     is_above(one, other) || is_above(other, one)

@@ -89,8 +89,8 @@ pub struct ReportSettlement {
     pub change: Option<ReportChange>,
     /// What to tell.
     pub events: Vec<Event>,
-    /// What it means for the address.
-    pub bearing: Bearing,
+    /// What it means for the addresses.
+    pub bearings: Vec<Bearing>,
     /// The mail that tells the submitter of one of the events. Left out where a report is judged again.
     pub letter: Option<Letter>,
 }
@@ -128,8 +128,8 @@ pub struct Rejudged {
     pub report: KeptReport,
     /// What is to be done that was not.
     pub settlement: ReportSettlement,
-    /// The delivery whose address was suppressed for it and should not have been.
-    pub lift: Option<Delivery>,
+    /// The deliveries whose addresses were suppressed for it and should not have been.
+    pub lift: Vec<Delivery>,
 }
 
 /// A kept report and what it changes, on its way in.
@@ -315,7 +315,7 @@ async fn settle_alone(tx: &mut Tx, settlement: &ReportSettlement) -> Result<bool
     if !apply(tx, settlement.change.as_ref()).await? {
         return Err(super::StoreError::LostLease);
     }
-    address_history::bear(tx, [&settlement.bearing]).await?;
+    address_history::bear(tx, &settlement.bearings).await?;
     let is_owed = super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await?;
     if tx.is_shared() {
         listen::announce(tx, false, is_owed.then_some("")).await?;
@@ -332,10 +332,10 @@ async fn rewrite(tx: &mut Tx, rejudged: Rejudged) -> Result<()> {
     if !apply(tx, settlement.change.as_ref()).await? {
         return Err(super::StoreError::LostLease);
     }
-    if let Some(delivery) = &lift {
+    for delivery in &lift {
         suppressions::lift(tx, delivery, report.received_at).await?;
     }
-    address_history::bear(tx, [&settlement.bearing]).await?;
+    address_history::bear(tx, &settlement.bearings).await?;
     super::events::tell(tx, &settlement.events.iter().collect::<Vec<_>>()).await?;
     if let (Some(id), Some(cause), Effect::Bounced) = (report.delivery, &report.cause, report.effect) {
         let sql = "update deliveries set reason = $1 where message_id = $2 and recipient = $3 and state = 'bounced'";

@@ -283,7 +283,7 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     written.has_notices = !notices.is_empty();
     let reported = settle_reports(&mut tx, works, &mut written).await?;
     let bearings = settled.iter().map(|settlement| &settlement.bearing);
-    let bearings = bearings.chain(reported.iter().map(|arrived| &arrived.settlement.bearing));
+    let bearings = bearings.chain(reported.iter().flat_map(|arrived| &arrived.settlement.bearings));
     address_history::bear(&mut tx, bearings).await?;
     let recorded: Vec<&HitBatch> = works
         .iter()

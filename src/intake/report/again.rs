@@ -8,12 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::judge::{self, Judged};
-use super::link::Returned;
+use super::link::{Link, Returned};
 use super::{Intake, ReportTo};
 use crate::mail::reply::Stage;
 use crate::mail::report;
 use crate::model::bearing::{Bearing, Naming};
-use crate::model::delivery::State;
+use crate::model::delivery::{Delivery, State};
 use crate::model::id::{BadId, DeliveryId, EventId, MessageId, ReportId};
 use crate::model::reason::{Cause, Class};
 use crate::model::time::Timestamp;
@@ -167,7 +167,7 @@ impl Intake {
             // It gave an address alone, and what was the latest delivery to it is so no more.
             link.delivery = then;
         }
-        let delivery = link.as_ref().ok().map(|link| link.delivery.clone());
+        let linked: Vec<Delivery> = link.iter().flat_map(Link::deliveries).cloned().collect();
         let was_settled = matches!(kept.effect, Effect::Bounced | Effect::Complained);
         if let Some(link) = link.as_mut().ok().filter(|link| was_settled && link.delivery.state == State::Bounced) {
             // As it stood before this very report.
@@ -185,8 +185,9 @@ impl Intake {
         }
         let replayed = Replayed { delivery: fresh.delivery, before, after };
         if apply {
-            let lift = delivery.filter(|_| was_settled && !matches!(judged.settlement.bearing, Bearing::Suppressed(_)));
-            let settlement = if was_settled { only_bearing(judged) } else { judged.settlement };
+            let suppresses = judged.settlement.bearings.iter().any(|one| matches!(one, Bearing::Suppressed(_)));
+            let lift = if was_settled && !suppresses { linked } else { Vec::new() };
+            let settlement = if was_settled { only_bearings(judged) } else { judged.settlement };
             self.0.store.rejudge_report(Rejudged { report: fresh, settlement, lift }).await?;
         }
         Ok(Some(replayed))
@@ -221,7 +222,7 @@ impl Intake {
     }
 }
 
-/// What was told stays told: only what follows for the address is made anew.
-fn only_bearing(judged: Judged) -> ReportSettlement {
-    ReportSettlement { bearing: judged.settlement.bearing, ..ReportSettlement::default() }
+/// What was told stays told: only what follows for the addresses is made anew.
+fn only_bearings(judged: Judged) -> ReportSettlement {
+    ReportSettlement { bearings: judged.settlement.bearings, ..ReportSettlement::default() }
 }

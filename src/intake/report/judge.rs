@@ -6,7 +6,7 @@
 //! | bounce | names one other address, and nothing speaks against it | the same, but it takes several to suppress |
 //! | delayed | the delivery had left us | events tell of it |
 //! | success, relayed | | the delivery has arrived; mostly that was known, but to who waits for this report |
-//! | complaint | abuse, or the wish to leave | an event tells of it, and the address is left alone |
+//! | complaint | abuse, or the wish to leave | an event tells of it, and the address is left alone; of each that it is about |
 //! | complaint | `not-spam` | nothing |
 //! | complaint | anything in it is sealed for another copy | nothing, and it waits for a person |
 //! | anything else | | nothing, and it waits for a person |
@@ -60,7 +60,7 @@ pub(super) fn judge(
     let judged = match (report.kind, about) {
         _ if report.cut => Judged::open("it is longer, or has more recipients, than a program should judge"),
         (Kind::Complaint, _) if link.message == Returned::OtherCopy => Judged::open("it is about another message"),
-        (Kind::Complaint, _) => case.complained(report.complaint.as_ref(), link.proof),
+        (Kind::Complaint, _) => case.complained(report.complaint.as_ref(), &link),
         (Kind::Autoreply, _) => Judged::open("an automatic reply"),
         (Kind::Ordinary, _) => Judged::open("a mail from a person or program"),
         _ if link.proof != Proof::Sealed => Judged::open("it returns nothing that proves it was sent by us"),
@@ -79,7 +79,7 @@ pub(super) fn unreported(delivery: &Delivery, now: Timestamp, event: EventId) ->
     ReportSettlement {
         change: Some(change),
         events: vec![delivery.tells(event, EventKind::Delivered, delivery::unreported(), now)],
-        bearing: Policy::success(delivery, now),
+        bearings: vec![Policy::success(delivery, now)],
         letter: None,
     }
 }
@@ -131,7 +131,7 @@ impl<D: Fn() -> EventId> Case<'_, D> {
         let settlement = ReportSettlement {
             change: Some(self.change(state, Some(cause.reason))),
             events: vec![self.told(kind, detail)],
-            bearing: self.policy.bearing(self.delivery, cause, naming, self.now),
+            bearings: vec![self.policy.bearing(self.delivery, cause, naming, self.now)],
             letter: None,
         };
         let outcome = format!("bounced: {} ({})", cause.reason, cause.class.as_str());
@@ -163,20 +163,20 @@ impl<D: Fn() -> EventId> Case<'_, D> {
         let settlement = ReportSettlement {
             change,
             events: vec![self.told(EventKind::Delivered, detail)],
-            bearing: Policy::success(self.delivery, self.now),
+            bearings: vec![Policy::success(self.delivery, self.now)],
             letter: None,
         };
         Judged { effect: Effect::Delivered, settlement, ..Judged::noted("delivered") }
     }
 
-    fn complained(&self, complaint: Option<&Complaint>, proof: Proof) -> Judged {
+    fn complained(&self, complaint: Option<&Complaint>, link: &Link) -> Judged {
         let Some(complaint) = complaint else { return Judged::open("a complaint without a word") };
         let reason = match complaint.wish() {
             Wish::Nothing => return Judged::noted("it says that the mail was no spam"),
             Wish::Attention => {
                 return Judged::open(&format!("a report of {}, which is no wish to leave", complaint.feedback_type));
             }
-            _ if proof == Proof::Weak => return Judged::open("everybody who got the mail could have written it"),
+            _ if link.proof == Proof::Weak => return Judged::open("everybody who got the mail could have written it"),
             Wish::Peace => Reason::Complaint,
             Wish::Leave => Reason::Unsubscribed,
         };
@@ -186,13 +186,17 @@ impl<D: Fn() -> EventId> Case<'_, D> {
             return_path: complaint.return_path.clone().unwrap_or_default(),
             source_ip: complaint.source_ip.clone().unwrap_or_default(),
         };
+        let tells = |one: &Delivery| one.tells((self.draw)(), EventKind::Complained, detail.clone(), self.now);
+        let leaves = |one| Bearing::Suppressed(Suppression::for_good(one, reason, self.now));
         let settlement = ReportSettlement {
             change: None,
-            events: vec![self.told(EventKind::Complained, detail)],
-            bearing: Bearing::Suppressed(Suppression::for_good(self.delivery, reason, self.now)),
+            events: link.deliveries().map(tells).collect(),
+            bearings: link.deliveries().map(leaves).collect(),
             letter: None,
         };
-        Judged { effect: Effect::Complained, settlement, ..Judged::noted(&format!("complained: {reason}")) }
+        let others: Vec<String> = link.others.iter().map(|other| other.address.to_string()).collect();
+        let also = if others.is_empty() { String::new() } else { format!("; so did {}", others.join(", ")) };
+        Judged { effect: Effect::Complained, settlement, ..Judged::noted(&format!("complained: {reason}{also}")) }
     }
 
     fn change(&self, to: State, reason: Option<Reason>) -> ReportChange {

@@ -2,14 +2,16 @@
 //!
 //! The sealed return path decides. Where a report came elsewhere, the recipient that it names, the Message-ID that it
 //! gives and our own header in what it returns are asked in this order; each narrows down what the one before it left,
-//! and one that contradicts is told of. A complaint with nothing but an address is linked to the latest delivery to it,
-//! when it was handed in by somebody who is believed.
+//! and one that contradicts is told of. A complaint with nothing but addresses is linked to the latest delivery to each,
+//! when somebody who is believed handed it in and it names nobody else's message or domain. Of a message that several got,
+//! whose name is left out cannot be told: its header says the same to all.
 
 use std::time::Duration;
 
 use url::Url;
 
 use super::{Intake, ReportTo};
+use crate::mail::render::{author_domain, is_aligned};
 use crate::mail::report::{Kind, Report};
 use crate::model::address::Address;
 use crate::model::delivery::{Delivery, State};
@@ -17,7 +19,7 @@ use crate::model::id::{DeliveryId, MessageId};
 use crate::model::key;
 use crate::model::message::Message;
 use crate::model::time::Timestamp;
-use crate::model::token;
+use crate::model::token::{self, Reference};
 use crate::store::StoreError;
 
 /// How far a message's `Date` may be from its acceptance where nothing else leads to it.
@@ -43,6 +45,8 @@ pub(super) struct Link {
     pub(super) proof: Proof,
     /// What the report says of the message that it returns.
     pub(super) message: Returned,
+    /// Whose else it is about, by the word of somebody who is believed; only of a complaint.
+    pub(super) others: Vec<Delivery>,
 }
 
 /// Whether the message that a report tells of is the delivery's.
@@ -79,10 +83,30 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Result<Link, Unlinked>, StoreError> {
         let sealed: Vec<DeliveryId> = report.references.iter().filter_map(|text| self.opened(text, now)).collect();
-        match to {
-            ReportTo::Delivery(id) => self.by_return_path(*id, &sealed, report).await,
-            ReportTo::Complaints | ReportTo::Postmaster => self.by_its_words(&sealed, report, is_vouched, now).await,
+        let link = match to {
+            ReportTo::Delivery(id) => self.by_return_path(*id, &sealed, report).await?,
+            ReportTo::Complaints | ReportTo::Postmaster => self.by_its_words(&sealed, report, is_vouched, now).await?,
+        };
+        match link {
+            Ok(link) if is_vouched && link.message != Returned::OtherCopy => {
+                let others = self.beside(link, report).await?;
+                Ok(Ok(others))
+            }
+            link => Ok(link),
         }
+    }
+
+    /// A link with the other recipients of its message that a complaint names.
+    async fn beside(&self, link: Link, report: &Report) -> Result<Link, StoreError> {
+        let addresses = stated(report);
+        if report.complaint.is_none() || addresses.len() < 2 {
+            return Ok(link);
+        }
+        let all = self.0.store.deliveries(link.delivery.id.message).await?.into_iter().map(|view| view.delivery);
+        let is_new = |one: &Delivery| link.deliveries().all(|known| known.address != one.address);
+        let beside: Vec<Delivery> =
+            all.filter(|one| has_left(one) && is_new(one) && is_named(one, &addresses)).collect();
+        Ok(Link { others: [link.others, beside].concat(), ..link })
     }
 
     async fn by_return_path(
@@ -97,7 +121,7 @@ impl Intake {
             () if !sealed.is_empty() => Returned::Same,
             () => self.compared(id.message, report).await?,
         };
-        Ok(Ok(Link { delivery, proof: Proof::Sealed, message }))
+        Ok(Ok(Link::new(delivery, Proof::Sealed, message)))
     }
 
     /// By the recipient that a report names, the Message-ID, and what is sealed.
@@ -113,8 +137,8 @@ impl Intake {
             None => Vec::new(),
         };
         let told: Vec<Delivery> = told.into_iter().map(|view| view.delivery).collect();
-        let (is_sole, stated) = (told.len() == 1, stated(report));
-        let meant = narrowed(told, stated);
+        let is_sole = told.len() == 1;
+        let mut meant = narrowed(told, &stated(report)).into_iter();
         let by_seal = match sealed.first() {
             Some(id) => self.0.store.delivery(*id).await?,
             None => None,
@@ -122,27 +146,22 @@ impl Intake {
         if let Some(delivery) = by_seal {
             let is_another = |other: &DeliveryId| *other != delivery.id;
             let contradicts = sealed.iter().any(is_another)
-                || (!meant.is_empty() && meant.iter().map(|meant| &meant.id).all(is_another));
+                || (!meant.as_slice().is_empty() && meant.as_slice().iter().map(|meant| &meant.id).all(is_another));
             let message = if contradicts { Returned::OtherCopy } else { Returned::Same };
-            return Ok(Ok(Link { delivery, proof: Proof::Sealed, message }));
+            return Ok(Ok(Link::new(delivery, Proof::Sealed, message)));
         }
-        if meant.is_empty() {
-            return self.by_address(report, is_vouched, now).await;
-        }
+        let Some(first) = meant.next() else { return self.by_address(report, is_vouched, now).await };
         let proof = match () {
             () if is_sole => Proof::SoleRecipient,
             () if is_vouched => Proof::Vouched,
             () => Proof::Weak,
         };
-        let presumed: Vec<&str> = report.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
-        Ok(match <[Delivery; 1]>::try_from(narrowed(meant, presumed)) {
-            Ok([delivery]) => Ok(Link { delivery, proof, message: Returned::Same }),
-            Err(_) => Err(Unlinked::Several),
-        })
+        // Of several, each is meant that is named by somebody who is believed.
+        let is_clear = meant.as_slice().is_empty() || (is_vouched && is_named(&first, &stated(report)));
+        Ok(if is_clear { Ok(Link::new(first, proof, Returned::Same)) } else { Err(Unlinked::Several) })
     }
 
-    /// A complaint by its address alone: the latest delivery to it that had left us. Of several mail agents that wrote to
-    /// it, the one whose domain the complaint names.
+    /// A complaint by its addresses alone: the latest delivery to each that had left us.
     async fn by_address(
         &self,
         report: &Report,
@@ -154,41 +173,45 @@ impl Intake {
         if !is_vouched && !addresses.is_empty() {
             return Ok(Err(Unlinked::NotVouched));
         }
+        // We know each of our messages by its id: this one is somebody else's.
+        if report.original_message_id.is_some() {
+            return Ok(Err(Unlinked::Nothing));
+        }
+        let (mut found, mut why): (Vec<Delivery>, _) = (Vec::new(), Unlinked::Nothing);
         for address in addresses {
-            let written = self.0.store.written_to(&address, now - token::COMPLAINT_AGE_MAX).await?;
-            let mut latest: Vec<Delivery> = Vec::new();
-            for delivery in written.into_iter().filter(|one| has_left(one) && one.accepted_at <= now) {
-                if latest.iter().all(|known| known.agent != delivery.agent) {
-                    latest.push(delivery);
-                }
-            }
-            if latest.len() > 1 {
-                latest = self.of_reported_domain(latest, report).await?;
-            }
-            match <[Delivery; 1]>::try_from(latest) {
-                Ok([delivery]) => {
-                    return Ok(Ok(Link { delivery, proof: Proof::Vouched, message: Returned::Untold }));
-                }
+            match <[Delivery; 1]>::try_from(self.latest_to(&address, report, now).await?) {
+                Ok([delivery]) => found.push(delivery),
                 Err(none) if none.is_empty() => {}
-                Err(_) => return Ok(Err(Unlinked::Several)),
+                Err(_) => why = Unlinked::Several,
             }
         }
-        Ok(Err(Unlinked::Nothing))
+        let mut found = found.into_iter();
+        let Some(first) = found.next() else { return Ok(Err(why)) };
+        let link = Link::new(first, Proof::Vouched, Returned::Untold);
+        Ok(Ok(Link { others: found.collect(), ..link }))
     }
 
-    /// Those whose message is from the domain that a complaint is about; all where it names none.
-    async fn of_reported_domain(&self, all: Vec<Delivery>, report: &Report) -> Result<Vec<Delivery>, StoreError> {
+    /// The latest delivery to an address that had left us, of each mail agent that wrote to it as the domain that the
+    /// complaint names. The domain of our return paths is everybody's.
+    async fn latest_to(&self, address: &Address, report: &Report, now: Timestamp) -> Result<Vec<Delivery>, StoreError> {
         let domain = report.complaint.as_ref().and_then(|complaint| complaint.reported_domain.as_deref());
-        let Some(domain) = domain else { return Ok(all) };
-        let mut fits = Vec::new();
-        for delivery in all {
-            let message = self.0.store.message(delivery.id.message).await?;
-            let from = message.map(|message| message.facts.from.address.to_ascii_lowercase()).unwrap_or_default();
-            if from.strip_suffix(domain).is_some_and(|before| before.ends_with(['@', '.'])) {
-                fits.push(delivery);
+        let domain = domain.filter(|domain| *domain != self.0.settings.return_path_domain);
+        let written = self.0.store.written_to(address, now - token::COMPLAINT_AGE_MAX).await?;
+        let mut latest: Vec<Delivery> = Vec::new();
+        for delivery in written.into_iter().filter(|one| has_left(one) && one.accepted_at <= now) {
+            let is_new = latest.iter().all(|known| known.agent != delivery.agent);
+            if is_new && self.is_from(&delivery, domain).await? {
+                latest.push(delivery);
             }
         }
-        Ok(fits)
+        Ok(latest)
+    }
+
+    /// Whether a delivery's message is from a domain, where one is named.
+    async fn is_from(&self, delivery: &Delivery, domain: Option<&str>) -> Result<bool, StoreError> {
+        let Some(domain) = domain else { return Ok(true) };
+        let message = self.0.store.message(delivery.id.message).await?;
+        Ok(message.is_some_and(|message| is_aligned(domain, &author_domain(&message.facts))))
     }
 
     /// The delivery of something sealed: the local part of a return path, or a link to unsubscribe.
@@ -197,8 +220,10 @@ impl Intake {
             let link = Url::parse(reference).ok()?;
             let host = link.host_str()?;
             let host = link.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-            let (delivery, _) = token::open(&self.0.ring, &host, link.path_segments()?.next_back()?)?;
-            return Some(delivery).filter(|id| now.since(id.message.drawn_at()) <= token::COMPLAINT_AGE_MAX);
+            let (delivery, reference) = token::open(&self.0.ring, &host, link.path_segments()?.next_back()?)?;
+            // Other links of a mail are passed on to friends, and known to whom they lead to.
+            let of_reader = Some(delivery).filter(|_| reference == Reference::Unsubscribe);
+            return of_reader.filter(|id| now.since(id.message.drawn_at()) <= token::COMPLAINT_AGE_MAX);
         }
         let local_part = reference.split('@').next().unwrap_or(reference);
         token::open_return_path(&self.0.ring, local_part, now, token::COMPLAINT_AGE_MAX)
@@ -225,6 +250,17 @@ impl Intake {
     }
 }
 
+impl Link {
+    fn new(delivery: Delivery, proof: Proof, message: Returned) -> Self {
+        Self { delivery, proof, message, others: Vec::new() }
+    }
+
+    /// All that it is about.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        std::iter::once(&self.delivery).chain(&self.others)
+    }
+}
+
 /// The recipients that a report states in fields of its own; where a complaint leaves them out, none.
 fn stated(report: &Report) -> Vec<&str> {
     match &report.complaint {
@@ -235,10 +271,13 @@ fn stated(report: &Report) -> Vec<&str> {
 
 /// The deliveries to one of these addresses; all where there is none of them: addresses are blanked, and mail is
 /// forwarded.
-fn narrowed(all: Vec<Delivery>, addresses: Vec<&str>) -> Vec<Delivery> {
-    let is_named = |delivery: &Delivery| addresses.iter().any(|address| is_same(&delivery.address, address));
-    let (named, others): (Vec<Delivery>, Vec<Delivery>) = all.into_iter().partition(is_named);
+fn narrowed(all: Vec<Delivery>, addresses: &[&str]) -> Vec<Delivery> {
+    let (named, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|delivery| is_named(delivery, addresses));
     if named.is_empty() { others } else { named }
+}
+
+fn is_named(delivery: &Delivery, addresses: &[&str]) -> bool {
+    addresses.iter().any(|address| is_same(&delivery.address, address))
 }
 
 /// Whether somebody can have read it.

@@ -72,8 +72,11 @@ fn complaint(case: &Case<'_>) -> Option<Report> {
         complaint.original_recipients.extend(addresses::first(&case.from).map(str::to_owned));
     }
     complaint.original_recipients.extend(complained.filter(|_| complaint.original_recipients.is_empty()));
-    // Who complains without a name is likely whom the mail was for.
-    let presumed = case.returned_to().first().filter(|_| complaint.original_recipients.is_empty());
+    // Who complains without a name is likely whom the mail was for, when that was one.
+    let presumed = match case.returned_to() {
+        [only] if complaint.original_recipients.is_empty() => Some(only),
+        _ => None,
+    };
     Some(Report {
         kind: Kind::Complaint,
         recipients: complaint.original_recipients.iter().chain(presumed).map(|address| complainant(address)).collect(),

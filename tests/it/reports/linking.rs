@@ -7,7 +7,7 @@ use postback::intake::report::{Origin, ReportTo};
 use postback::model::event::EventKind;
 use postback::model::reason::Reason;
 use postback::model::token::{Reference, Sealer};
-use postback::store::reports::Effect;
+use postback::store::reports::{Effect, KeptReport};
 
 use super::{House, KIM, Returned, STRANGER, arf, unknown};
 use crate::support::engines::on_both_engines;
@@ -80,6 +80,55 @@ on_both_engines! {
         assert_eq!(kept.effect, Effect::Complained);
     }
 
+    async fn a_complaint_of_several_is_about_each_that_is_proven(engine: &Engine) {
+        let house = House::build(engine).await;
+        let (to, pat, lou) = (ReportTo::Complaints, "pat@there.example", "lou@there.example");
+        let ids = house.delivered(&[KIM, pat, "sam@there.example"]).await;
+        let id = house.reference(ids[0]).await;
+        let named = format!("{KIM}\r\nOriginal-Rcpt-To: {pat}\r\nOriginal-Rcpt-To: gone@there.example");
+        let by_id = arf("abuse", &named, &Returned { message_id: &id, ..Returned::default() });
+        let check = async |kept: KeptReport, expected: [bool; 3]| {
+            let of = async |address: &str| house.suppressed(address).await == Some(Reason::Complaint);
+            let mut seen = [of(KIM).await, of(pat).await, of("sam@there.example").await];
+            assert_eq!(seen, expected, "{}", kept.outcome);
+            for (seen, id) in seen.iter_mut().zip(&ids) {
+                *seen = house.told(*id).await.contains(&EventKind::Complained);
+            }
+            assert_eq!(seen, expected, "{}", kept.outcome);
+        };
+        check(house.report(&to, &by_id).await, [false, false, false]).await;
+        // What is sealed proves one; the others are the word of whoever handed it in.
+        check(house.home(ids[0], &arf("abuse", &named, &Returned::default())).await, [true, false, false]).await;
+        let kept = house.report_from(LOOP, &to, &by_id).await;
+        assert_eq!((kept.delivery, kept.outcome.as_str()), (Some(ids[0]), "complained: complaint; so did pat@there.example"));
+        check(kept.clone(), [true, true, false]).await;
+        assert!(house.intake.replay_report(kept.id, true).await.unwrap().is_none());
+        // By their addresses alone: the latest to each.
+        let other = house.delivered(&[lou]).await[0];
+        let alone = arf("abuse", &format!("nobody@there.example\r\nOriginal-Rcpt-To: {lou}\r\nOriginal-Rcpt-To: sam@there.example"), &Returned::default());
+        let kept = house.report_from(LOOP, &to, &alone).await;
+        assert_eq!((kept.delivery, house.suppressed(lou).await), (Some(other), Some(Reason::Complaint)));
+        check(kept, [true, true, true]).await;
+    }
+
+    async fn a_complaint_about_somebody_elses_mail_changes_nothing(engine: &Engine) {
+        let house = House::build(engine).await;
+        house.delivered(&[KIM]).await;
+        let alone = arf("abuse", KIM, &Returned::default());
+        let foreign = arf("abuse", KIM, &Returned { message_id: "1@elsewhere.example", ..Returned::default() });
+        let of_another = alone.replace("Version: 1", "Version: 1\r\nReported-Domain: elsewhere.example");
+        for mail in [foreign, of_another] {
+            let kept = house.report_from(LOOP, &ReportTo::Complaints, &mail).await;
+            assert_eq!((kept.delivery, kept.effect, kept.is_open), (None, Effect::Nothing, true), "{mail}");
+        }
+        assert_eq!(house.suppressed(KIM).await, None);
+        for domain in ["mail.acme.example", "ACME.example", "bounces.acme.example"] {
+            let mail = alone.replace("Version: 1", &format!("Version: 1\r\nReported-Domain: {domain}"));
+            let kept = house.report_from(LOOP, &ReportTo::Complaints, &mail).await;
+            assert_eq!(kept.effect, Effect::Complained, "{domain}");
+        }
+    }
+
     async fn of_several_agents_a_complaint_is_about_the_one_that_it_names(engine: &Engine) {
         let house = House::build(engine).await;
         let shop = house.delivered(&[KIM]).await[0];
@@ -112,6 +161,8 @@ on_both_engines! {
             (LOOP, complaints.clone(), arf("abuse", "pat@there.example", &of("", &id)), Some(ids[1]), hits),
             (STRANGER, complaints.clone(), arf("abuse", "pat@there.example", &of("", &id)), Some(ids[1]), open),
             (LOOP, complaints.clone(), arf("abuse", "gone@there.example", &of("", &id)), None, open),
+            // The header of a mail says the same to all who got it: nobody tells which of them complains.
+            (LOOP, complaints.clone(), arf("abuse", "", &Returned { to: KIM, ..of("", &id) }), None, open),
             // Then the Message-ID, where it leads to one.
             (STRANGER, complaints.clone(), arf("abuse", "", &of("", &other_id)), Some(other), hits),
             // Then our own header: alone, for a blanked address, and against the others.
@@ -153,6 +204,11 @@ on_both_engines! {
         let field = format!("List-Unsubscribe: <{link}>,\r\n <mailto:x@acme.example>\r\nSubject: hello");
         let kept = house.report(&ReportTo::Complaints, &blanked.replace("Subject: hello", &field)).await;
         assert_eq!((kept.delivery, kept.effect), (Some(id), Effect::Complained));
+        // A link that is passed on to friends proves nothing, wherever it stands.
+        let followed = Reference::Click { link: 0, target: "https://acme.example/".to_owned() };
+        let passed_on = format!("https://track.acme.example/u/{}", sealer.seal(id, &followed));
+        let kept = house.report(&ReportTo::Complaints, &blanked.replace("Subject: hello", &field.replace(&link, &passed_on))).await;
+        assert_eq!((kept.delivery, kept.effect), (None, Effect::Nothing));
         let forged = field.replace("/u/", "/u/A");
         let kept = house.report(&ReportTo::Complaints, &blanked.replace("Subject: hello", &forged)).await;
         assert_eq!((kept.delivery, kept.effect), (None, Effect::Nothing));
