@@ -255,7 +255,8 @@ async fn ask_all(http: SocketAddr, secret: &str, some: &MessageId) -> anyhow::Re
     let cookie = joined.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next());
     let cookie = cookie.with_context(|| format!("not signed in: {joined}"))?.to_owned();
     let agents = ask(http, "GET /console/default/agents", &cookie, "").await?;
-    let key = agents.split("/agents/").nth(1).and_then(|rest| rest.get(..16)).context("there is no mail agent")?;
+    let key =
+        agents.split("/agents/").nth(1).and_then(|rest| rest.split('/').next()).context("there is no mail agent")?;
     let mut slow = 0;
     say(&format!("{:<52} {:>9} {:>9} {:>8}", "page", "median", "worst", "bytes"));
     for path in [

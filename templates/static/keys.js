@@ -59,7 +59,7 @@ const click = (selector) => () => [...document.querySelectorAll(selector)].at(-1
 const KEYS = {
   '?': () => dialog.showModal(),
   '/': () => {
-    const field = document.querySelector('main [role=search] input');
+    const field = document.querySelector('main [role=search] input:not([type=hidden])');
     if (field) { field.focus(); field.select(); } else places.get('m')?.click();
   },
   j: () => move(1),

@@ -33,6 +33,9 @@ struct FactorPage {
     picture: Option<(String, i32)>,
 }
 
+/// Characters of a second factor's secret.
+const SECRET_CHARS_MAX: usize = 64;
+
 /// What a person asks for.
 pub(super) async fn answer(person: &SignedIn<'_>, path: &[&str], is_change: bool, form: &Form) -> Page {
     match (path, is_change) {
@@ -100,6 +103,9 @@ async fn offer(person: &SignedIn<'_>, secret: &Secret, notice: Option<Notice>) -
 async fn begin(person: &SignedIn<'_>, form: &Form) -> Page {
     let SignedIn { server, browser, user } = person;
     let secret = Secret::new(form.get("secret"));
+    if secret.reveal().len() > SECRET_CHARS_MAX {
+        return Err(Fault::NotFound);
+    }
     let Some(step) = totp::step_of(&secret, form.get("code"), server.clock().now()) else {
         return offer(person, &secret, Notice::bad("This is not the code of that secret. Look again.")).await;
     };

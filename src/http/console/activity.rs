@@ -16,8 +16,9 @@ use crate::store::reports::{KeptReport, ReportFilter};
 const ROWS_MAX: usize = 10;
 /// Reports that are listed.
 const REPORTS_MAX: u32 = 50;
-/// Bytes of a report that are shown.
+/// Bytes of a report that are shown, and of a name or sentence in a list.
 const REPORT_BYTES_MAX: usize = 40_000;
+const TEXT_BYTES_MAX: usize = 200;
 
 /// A row of bars: a name, and how often by whom.
 struct Row {
@@ -99,7 +100,7 @@ fn bars(title: &'static str, rows: Option<&Value>, (first, second): (&str, &str)
     }
     let longest = rows.iter().map(|(_, first, second)| first + second).max().unwrap_or(1).max(1);
     let rows = rows.into_iter().map(|(name, first, second)| Row {
-        name,
+        name: page::cut(&name, TEXT_BYTES_MAX),
         first: number(first),
         second: number(second),
         first_width: first * 100 / longest,
@@ -109,7 +110,7 @@ fn bars(title: &'static str, rows: Option<&Value>, (first, second): (&str, &str)
 }
 
 fn line(report: KeptReport) -> ReportLine {
-    let cut = |text: &str| page::beginning(text, 200).0.to_owned();
+    let cut = |text: &str| page::cut(text, TEXT_BYTES_MAX);
     ReportLine {
         id: report.id,
         at: shown(report.received_at),

@@ -21,8 +21,10 @@ const SMTP_PASSWORD: &str = "SMTP password";
 const ROWS_MAX: u32 = 100;
 /// Domains that are named of each.
 const DOMAINS_MAX: usize = 3;
-/// Keys that are listed, the newest.
-const KEYS_MAX: usize = 100;
+/// Bytes of a list, and what a mail agent and a key take of it besides their names.
+const LIST_BYTES_MAX: usize = 100_000;
+const AGENT_BYTES: usize = 400;
+const KEY_BYTES: usize = 600;
 
 /// A mail agent in the list.
 struct Row {
@@ -50,7 +52,6 @@ pub(super) async fn list(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
     let mut found = store.agents(visit.tenant.id, visit.query.get("after"), ROWS_MAX + 1).await?;
     let has_more = found.len() > ROWS_MAX as usize;
     found.truncate(ROWS_MAX as usize);
-    let next = found.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.name)));
     let mut agents = Vec::new();
     for agent in found {
         let mut domains = store.domains(agent.id).await?;
@@ -59,6 +60,9 @@ pub(super) async fn list(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         let webhooks = webhooks.iter().filter(|webhook| webhook.agent.is_none_or(|id| id == agent.id)).count();
         agents.push(Row { name: agent.name, key: agent.key, domains, more, webhooks });
     }
+    let bytes = |row: &Row| AGENT_BYTES + page::written(&row.name) + page::written(&row.domains.concat());
+    let has_more = page::fit(&mut agents, LIST_BYTES_MAX, bytes) > 0 || has_more;
+    let next = agents.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.name)));
     let frame = visit.frame("Mail agents", Section::Agents, notice).here(visit.path("agents"));
     page::page(&AgentsPage { frame, agents, next })
 }
@@ -154,9 +158,9 @@ async fn tab_with(
     match tab {
         "setup" => {
             let keys = store.credentials(visit.tenant.id).await?;
-            let own: Vec<&Credential> = keys.iter().filter(|key| key.agent == agent.id).collect();
-            page.keys = own.iter().rev().take(KEYS_MAX).map(|key| shown_key(key)).collect();
-            page.more_keys = own.len().saturating_sub(KEYS_MAX);
+            page.keys = keys.iter().rev().filter(|key| key.agent == agent.id).map(shown_key).collect();
+            let bytes = |key: &Key| KEY_BYTES + 3 * page::written(&key.name);
+            page.more_keys = page::fit(&mut page.keys, LIST_BYTES_MAX, bytes);
         }
         "settings" => {}
         _ => return Err(Fault::NotFound),

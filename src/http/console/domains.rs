@@ -15,6 +15,11 @@ use crate::model::signing_key::KeyState;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 
+/// Domains on one page.
+const ROWS_MAX: usize = 50;
+/// Bytes of what a lookup has found.
+const FOUND_BYTES_MAX: usize = 3_000;
+
 #[derive(Template)]
 #[template(path = "console/domains.html")]
 struct DomainsPage<'t> {
@@ -22,12 +27,16 @@ struct DomainsPage<'t> {
     agent: &'t MailAgent,
     tab: &'static str,
     domains: Vec<(String, &'static str, &'static str)>,
+    /// The query of the next page.
+    next: Option<String>,
 }
 
 /// All of them.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let path = format!("/api/v1/domains?limit=100&mailAgent={}", encoded(&agent.name));
+    let after = Some(visit.query.get("after")).filter(|after| !after.is_empty());
+    let after = after.map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
+    let path = format!("/api/v1/domains?limit={ROWS_MAX}&mailAgent={}{after}", encoded(&agent.name));
     let claimed = visit.api(&agent, Method::GET, &path, &Value::Null).await?;
     let mut domains = Vec::new();
     for domain in claimed.as_array().into_iter().flatten() {
@@ -48,7 +57,9 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
     }
     let here = visit.path(&format!("agents/{key}/domains"));
     let frame = visit.frame(&agent.name, Section::Agents, notice).here(here);
-    page::page(&DomainsPage { frame, agent: &agent, tab: "domains", domains })
+    let last = domains.last().filter(|_| domains.len() == ROWS_MAX);
+    let next = last.map(|(name, ..)| format!("after={}", encoded(name)));
+    page::page(&DomainsPage { frame, agent: &agent, tab: "domains", domains, next })
 }
 
 /// What is at a domain in the API, as the agent's.
@@ -153,7 +164,7 @@ fn record(found: &Value) -> Record {
         },
         verdict,
         advice: text(found, "/advice"),
-        found: texts.collect::<Vec<_>>().join("\n"),
+        found: page::cut(&texts.collect::<Vec<_>>().join("\n"), FOUND_BYTES_MAX),
         publish: text(found, "/publish"),
     }
 }

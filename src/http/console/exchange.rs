@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::page;
 
-/// Bytes of a body that are shown.
+/// Bytes of a body that are shown, of what stands before it, and of an explanation.
 const BODY_BYTES_MAX: usize = 6_000;
+const HEAD_BYTES_MAX: usize = 6_000;
+const EXPLANATION_BYTES_MAX: usize = 1_000;
 
 /// What went out, and what came back.
 #[derive(Default)]
@@ -52,8 +54,8 @@ impl Exchange {
                 status if status.is_empty() => String::new(),
                 status => message(status, attempt.get("response").unwrap_or(&Value::Null)),
             },
-            explanation: text(attempt, "/explanation"),
-            connection: connection.join(" ").trim().to_owned(),
+            explanation: page::cut(&text(attempt, "/explanation"), EXPLANATION_BYTES_MAX),
+            connection: page::cut(connection.join(" ").trim(), EXPLANATION_BYTES_MAX),
             phases: phases(attempt),
         }
     }
@@ -75,6 +77,7 @@ fn message(first: String, value: &Value) -> String {
     let fields = value.get("headers").and_then(Value::as_object).into_iter().flatten();
     let fields = fields.map(|(name, value)| format!("{name}: {}", value.as_str().unwrap_or_default()));
     let head = std::iter::once(first).chain(fields).collect::<Vec<_>>().join("\n");
+    let head = page::cut(&head, HEAD_BYTES_MAX);
     let body = text(value, "/body");
     let (start, is_cut) = page::beginning(&body, BODY_BYTES_MAX);
     format!("{head}\n\n{start}{}", if is_cut { "\n…" } else { "" })
@@ -100,5 +103,11 @@ mod tests {
         let refused =
             Exchange::of(&json!({ "exact": false }), &json!({ "statusCode": null, "explanation": "refused" }));
         assert_eq!((refused.answer.as_str(), refused.explanation.as_str(), refused.is_exact), ("", "refused", false));
+        // As large as an answer is kept, and all of it written as entities.
+        let large = json!({ "headers": { "A": "<".repeat(16 << 10) }, "body": "<".repeat(16 << 10) });
+        let attempt = json!({ "statusCode": 500, "response": large, "explanation": "<".repeat(16 << 10) });
+        let shown = Exchange::of(&large, &attempt);
+        let bytes = [shown.request, shown.answer, shown.explanation].map(|text| page::written(&text));
+        assert!(bytes.iter().sum::<usize>() < 26_000, "{bytes:?}");
     }
 }

@@ -3,17 +3,21 @@
 
 use askama::Template;
 
-use super::messages::{Line, find};
+use super::messages::{Line, TYPED_BYTES_MAX, find};
 use super::page::{self, Frame, Section};
 use super::{Fault, Page, Visit};
+use crate::http::query::encoded;
 use crate::mail::view;
 use crate::model::id::MessageId;
 use crate::model::search::Search;
 
 /// Mails on one page.
 const MAILS_MAX: u32 = 40;
-/// Recipients of one mail that can be chosen.
+/// Recipients of one mail that can be chosen, and attachments that are listed.
 const RECIPIENTS_MAX: usize = 100;
+const FILES_MAX: usize = 50;
+/// Bytes of a name or address.
+const TEXT_BYTES_MAX: usize = 120;
 
 /// The mail that is open.
 struct Open {
@@ -42,7 +46,7 @@ struct InboxPage {
 /// Mails, newest first, and the one that is open.
 pub(super) async fn list(visit: &Visit<'_>) -> Page {
     let store = visit.server.store();
-    let q = visit.query.get("q");
+    let q = page::beginning(visit.query.get("q"), TYPED_BYTES_MAX).0;
     let mut search = Search::all_of(visit.tenant.id);
     search.add(q);
     if !visit.server.house().is_capture {
@@ -59,7 +63,9 @@ pub(super) async fn list(visit: &Visit<'_>) -> Page {
         q: q.to_owned(),
         mails: found.messages.iter().map(|mail| (Line::of(mail), is_open(mail.id))).collect(),
         open,
-        next: found.next.map(|next| visit.query.with("before", &next.to_string())),
+        next: found.next.map(|next| {
+            format!("{}before={next}", if q.is_empty() { String::new() } else { format!("q={}&", encoded(q)) })
+        }),
     };
     page::page(&page)
 }
@@ -71,7 +77,9 @@ async fn open(visit: &Visit<'_>, id: &str) -> Result<Open, Fault> {
     let recipients: Vec<(u32, String)> = deliveries
         .iter()
         .take(RECIPIENTS_MAX)
-        .map(|view| (u32::from(view.delivery.id.recipient), view.delivery.address.to_string()))
+        .map(|view| {
+            (u32::from(view.delivery.id.recipient), page::cut(&view.delivery.address.to_string(), TEXT_BYTES_MAX))
+        })
         .collect();
     let wanted = visit.query.get("to").parse().unwrap_or(0);
     let reader = recipients.iter().find(|(number, _)| *number == wanted).or(recipients.first());
@@ -80,12 +88,14 @@ async fn open(visit: &Visit<'_>, id: &str) -> Result<Open, Fault> {
     let content = store.content(message.id).await?;
     let seen = content.as_deref().map(view::view).unwrap_or_default();
     let facts = &message.facts;
-    let attachments = seen.attachments.iter().map(|file| (file.name.clone(), page::size(file.content.len() as u64)));
+    let attachments = seen.attachments.iter().take(FILES_MAX);
+    let attachments =
+        attachments.map(|file| (page::cut(&file.name, TEXT_BYTES_MAX), page::size(file.content.len() as u64)));
     Ok(Open {
         line: Line::of(&message),
         from: match facts.from.name.as_str() {
-            "" => facts.from.address.clone(),
-            name => format!("{name} <{}>", facts.from.address),
+            "" => page::cut(&facts.from.address, TEXT_BYTES_MAX),
+            name => page::cut(&format!("{name} <{}>", facts.from.address), 2 * TEXT_BYTES_MAX),
         },
         recipients,
         reader,

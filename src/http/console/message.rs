@@ -10,7 +10,7 @@ use super::page::{self, Frame, Notice, Section, shown, size};
 use super::tracked::TrackedView;
 use super::{Fault, Page, Visit, go};
 use crate::mail::render::Signature;
-use crate::mail::view::{self, View};
+use crate::mail::view::{self, Attachment, View};
 use crate::model::delivery::State;
 use crate::model::event::{Detail, Event};
 use crate::model::hit::{Hit, HitKind};
@@ -25,14 +25,26 @@ use crate::store::dispatches::DispatchStanding;
 use crate::store::hits::counts::Figures;
 use crate::store::views::DeliveryView;
 
-/// Recipients of a message that are told in full.
-const COPIES_MAX: usize = 20;
-/// Steps that are told of one recipient.
+/// Recipients of a message on one page.
+const COPIES_MAX: usize = 10;
+/// Steps that are told of one recipient, at most and at least.
 const STEPS_MAX: usize = 60;
-/// Bytes of dialogues and words of others on one page.
-const TIMELINE_BYTES_MAX: usize = 40_000;
-/// Bytes of the mail on one page.
+const STEPS_MIN: usize = 4;
+/// Bytes of what happened on one page, what a recipient and a step take of it, and the longest text of one.
+const TIMELINE_BYTES_MAX: usize = 50_000;
+const COPY_BYTES: usize = 700;
+const STEP_BYTES: usize = 350;
+const TEXT_BYTES_MAX: usize = 8_000;
+/// Bytes of the mail on one page, and what a field of its header takes besides its words.
 const MAIL_BYTES_MAX: usize = 40_000;
+const FIELD_BYTES: usize = 50;
+/// Bytes of a subject or Message-ID, of an address, and of metadata.
+const LINE_BYTES_MAX: usize = 1_000;
+const ADDRESS_BYTES_MAX: usize = 200;
+const METADATA_BYTES_MAX: usize = 5_000;
+/// Attachments that are listed, and bytes of a name of one.
+const FILES_MAX: usize = 50;
+const FILE_BYTES_MAX: usize = 100;
 /// Bytes of a mail that is rewritten once more to tell what was changed.
 const REWRITTEN_BYTES_MAX: usize = 1 << 20;
 /// Webhooks whose addresses are known.
@@ -78,7 +90,9 @@ struct MessagePage {
     /// Its opens and clicks in figures, where there were any.
     looks: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
+    /// Recipients that come after, and the place of the next.
     more: usize,
+    next: usize,
     can_retry: bool,
     can_cancel: bool,
     can_resend: bool,
@@ -86,6 +100,9 @@ struct MessagePage {
     views: [(&'static str, &'static str); 5],
     view: &'static str,
     seen: View,
+    /// Name, type and size of attachments, and how many more there are.
+    files: Vec<(String, String, usize)>,
+    more_files: usize,
     /// The text that the view shows.
     text: String,
     is_cut: bool,
@@ -96,18 +113,25 @@ struct MessagePage {
 pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) -> Page {
     let message = find(visit, id).await?;
     let store = visit.server.store();
+    let _room = visit.room(message.size_bytes)?;
     let deliveries = store.deliveries(message.id).await?;
     let now = visit.server.clock().now();
     let content = store.content(message.id).await?;
     let webhooks = store.webhooks(visit.tenant.id, None, WEBHOOKS_MAX).await?;
     let figures = store.hit_figures(message.id).await?;
     let signature = visit.server.intake().signature(&message).await?;
+    let from = visit.query.get("from").parse().unwrap_or(0).min(deliveries.len());
+    let shown = deliveries.iter().skip(from).take(COPIES_MAX);
     let mut copies = Vec::new();
     let mut budget = TIMELINE_BYTES_MAX;
-    for view in deliveries.iter().take(COPIES_MAX) {
+    for (place, view) in shown.clone().enumerate() {
+        // What one does not need, the next ones have.
+        let mut share = budget / (shown.len() - place);
+        budget -= share;
         let rewritten =
             content.as_deref().and_then(|content| rewritten(visit, content, (&message, signature), view.delivery.id));
-        copies.push(copy(visit, (&message, &webhooks), view, (now, rewritten), &mut budget).await?);
+        copies.push(copy(visit, (&message, &webhooks), view, (now, rewritten), &mut share).await?);
+        budget += share;
     }
     let mut seen = content.as_deref().map(view::view).unwrap_or_default();
     let is_header_cut = shorten(&mut seen.header);
@@ -134,15 +158,16 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
     let notice = notice.or_else(|| again.and_then(|_| Notice::good("Sent again; this is the new message.")));
     let is_queued = |view: &DeliveryView| view.delivery.state == State::Queued;
     let mut line = Line::of(&message);
-    line.subject.clone_from(&message.facts.subject);
+    line.subject = page::cut(&message.facts.subject, LINE_BYTES_MAX);
     let page = MessagePage {
         frame: visit.frame("Message", Section::Messages, notice).here(visit.path(&format!("messages/{}", message.id))),
-        message_id: message.facts.email_reference.clone(),
+        message_id: page::cut(&message.facts.email_reference, LINE_BYTES_MAX),
         source: message.source.as_str(),
         size: size(message.size_bytes),
-        metadata: message.facts.metadata.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        metadata: metadata(&message),
         looks: ["Opened", "Links followed"].into_iter().zip(figures).filter_map(counted).collect(),
-        more: deliveries.len().saturating_sub(COPIES_MAX),
+        more: deliveries.len() - from - shown.len(),
+        next: from + shown.len(),
         can_retry: deliveries.iter().any(|view| is_queued(view) && !view.is_leased),
         can_cancel: deliveries.iter().any(is_queued),
         can_resend: content.is_some(),
@@ -155,6 +180,8 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str, notice: Option<Notice>) ->
             || content.is_some_and(|content| view == "source" && content.len() > MAIL_BYTES_MAX),
         message: line,
         copies,
+        files: seen.attachments.iter().take(FILES_MAX).map(shown_file).collect(),
+        more_files: seen.attachments.len().saturating_sub(FILES_MAX),
         seen,
         tracked,
     };
@@ -171,17 +198,30 @@ fn counted((what, of): (&'static str, Figures)) -> Option<(&'static str, String)
 /// A message, and whether its copies are signed.
 type Signed<'a> = (&'a Message, Signature);
 
+fn metadata(message: &Message) -> Vec<(String, String)> {
+    let text = |text: &str| page::cut(text, LINE_BYTES_MAX);
+    let pairs = message.facts.metadata.iter().map(|(name, value)| (text(name), text(&value.to_string())));
+    let mut pairs: Vec<_> = pairs.collect();
+    page::fit(&mut pairs, METADATA_BYTES_MAX, |(name, value)| page::written(name) + page::written(value));
+    pairs
+}
+
+fn shown_file(file: &Attachment) -> (String, String, usize) {
+    let text = |text: &str| page::cut(text, FILE_BYTES_MAX);
+    (text(&file.name), text(&file.content_type), file.content.len())
+}
+
 /// Cuts a header to what a page has room for; whether anything was cut.
-fn shorten(header: &mut [(String, String)]) -> bool {
-    let (mut left, mut is_cut) = (MAIL_BYTES_MAX, false);
+fn shorten(header: &mut Vec<(String, String)>) -> bool {
+    let mut is_cut = false;
     for text in header.iter_mut().flat_map(|(name, value)| [name, value]) {
-        let (start, is_long) = page::beginning(text, left);
+        let (start, is_long) = page::beginning(text, MAIL_BYTES_MAX / 4);
         let bytes = start.len();
-        left -= page::written(start);
         text.truncate(bytes);
         is_cut |= is_long;
     }
-    is_cut
+    let bytes = |(name, value): &(String, String)| FIELD_BYTES + page::written(name) + page::written(value);
+    page::fit(header, MAIL_BYTES_MAX, bytes) > 0 || is_cut
 }
 
 /// What tracking made of a copy, as a step; unsaid of a mail that is too large to be rewritten for this.
@@ -211,7 +251,7 @@ async fn copy(
     (message, webhooks): (&Message, &[Webhook]),
     view: &DeliveryView,
     (now, rewritten): (Timestamp, Option<Step>),
-    budget: &mut usize,
+    room: &mut usize,
 ) -> Result<Copy, Fault> {
     let store = visit.server.store();
     let delivery = &view.delivery;
@@ -230,25 +270,25 @@ async fn copy(
     steps.extend(rewritten);
     let place = |step: &Step| STORY.iter().position(|class| *class == step.class).unwrap_or(STORY.len());
     steps.sort_by_key(|step| (step.at, place(step)));
-    let omitted = steps.len().saturating_sub(STEPS_MAX);
+    let kept = (*room / (2 * STEP_BYTES)).clamp(STEPS_MIN, STEPS_MAX);
+    let omitted = steps.len().saturating_sub(kept);
     // The first steps say how it began, the last how it ended.
     if omitted > 0 {
-        steps.drain(STEPS_MAX / 2..STEPS_MAX / 2 + omitted);
+        steps.drain(kept / 2..kept / 2 + omitted);
     }
+    *room = room.saturating_sub(COPY_BYTES + STEP_BYTES * steps.len());
     for step in steps.iter_mut().rev() {
         for text in [&mut step.what, &mut step.more, &mut step.dialogue] {
-            let (start, is_cut) = page::beginning(text, (*budget).min(8_000));
-            let kept = start.len();
+            let (start, is_cut) = page::beginning(text, (*room).min(TEXT_BYTES_MAX));
+            *room -= page::written(start);
             if is_cut {
-                text.truncate(kept);
-                text.push_str(" …");
+                *text = format!("{start} …");
             }
-            *budget -= kept;
         }
     }
     Ok(Copy {
         id: delivery.id,
-        address: delivery.address.to_string(),
+        address: page::cut(&delivery.address.to_string(), ADDRESS_BYTES_MAX),
         state: delivery.state.as_str(),
         standing: standing(view, now),
         steps,

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::page::{self, Frame, Section, shown};
+use super::visit::choices;
 use super::{Fault, Page, Visit, go};
 use crate::model::delivery::State;
 use crate::model::id::{DeliveryId, MessageId};
@@ -13,8 +14,14 @@ use crate::store::{Store, StoreError};
 
 /// Messages on one page.
 const MESSAGES_MAX: u32 = 50;
-/// Bytes of a subject or address in a list.
+/// Bytes of a subject, an address and a tag in a list.
 const TEXT_BYTES_MAX: usize = 200;
+const ADDRESS_BYTES_MAX: usize = 120;
+const TAG_BYTES_MAX: usize = 60;
+/// Tags that are shown of one message.
+const TAGS_MAX: usize = 5;
+/// Bytes of what somebody looks for.
+pub(super) const TYPED_BYTES_MAX: usize = 300;
 
 /// A message in a list.
 pub(super) struct Line {
@@ -35,14 +42,14 @@ impl Line {
         let mut to = facts.to.iter().chain(&facts.cc).chain(&facts.bcc).map(|mailbox| mailbox.address.clone());
         let first = to.next().unwrap_or_default();
         let more = to.count();
-        let cut = |text: &str| page::beginning(text, TEXT_BYTES_MAX).0.to_owned();
+        let first = page::cut(&first, ADDRESS_BYTES_MAX);
         Self {
             id: message.id,
             at: shown(message.accepted_at),
-            from: cut(&facts.from.address),
-            to: if more == 0 { cut(&first) } else { format!("{} and {more} more", cut(&first)) },
-            subject: cut(&facts.subject),
-            tags: facts.tags.iter().take(5).map(|tag| cut(tag)).collect(),
+            from: page::cut(&facts.from.address, ADDRESS_BYTES_MAX),
+            to: if more == 0 { first } else { format!("{first} and {more} more") },
+            subject: page::cut(&facts.subject, TEXT_BYTES_MAX),
+            tags: facts.tags.iter().take(TAGS_MAX).map(|tag| page::cut(tag, TAG_BYTES_MAX)).collect(),
             states: Vec::new(),
         }
     }
@@ -77,6 +84,17 @@ struct Typed {
     agent: String,
 }
 
+impl Typed {
+    /// The query of the page that goes on before a message.
+    fn query(&self, before: &str) -> String {
+        let Self { q, tag, status, from, until, agent } = self;
+        let fields = [("q", q), ("tag", tag), ("status", status), ("from", from), ("until", until), ("agent", agent)];
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(fields.into_iter().filter(|(_, value)| !value.is_empty()));
+        query.append_pair("before", before).finish()
+    }
+}
+
 #[derive(Template)]
 #[template(path = "console/messages.html")]
 struct MessagesPage {
@@ -94,7 +112,7 @@ struct MessagesPage {
 
 /// A tenant's messages, newest first: all, or those that were searched for.
 pub(super) async fn list(visit: &Visit<'_>) -> Page {
-    let text = |name: &str| visit.query.get(name).to_owned();
+    let text = |name: &str| page::beginning(visit.query.get(name), TYPED_BYTES_MAX).0.to_owned();
     let typed = Typed {
         q: text("q"),
         tag: text("tag"),
@@ -123,9 +141,9 @@ pub(super) async fn list(visit: &Visit<'_>) -> Page {
     let page = MessagesPage {
         frame: visit.frame("Messages", Section::Messages, None),
         states: State::ALL.map(State::as_str),
-        agents: agents.into_iter().map(|agent| (agent.key, agent.name)).collect(),
+        agents: choices(agents),
         messages: Line::of_all(store, &found.messages).await?,
-        next: found.next.map(|next| visit.query.with("before", &next.to_string())),
+        next: found.next.map(|next| typed.query(&next.to_string())),
         is_cut: found.is_cut,
         is_search: fields.iter().any(|field| !field.is_empty()),
         is_first: before.is_none(),

@@ -46,7 +46,7 @@ use super::{SMALL_BYTES_MAX, Server, body, header, tell_more};
 use form::Form;
 use visit::{SignedIn, Visit, visit};
 
-/// Tenants that are shown to a person who sees them all.
+/// Tenants that a page may have room for; 250 bytes are the least that one takes.
 const TENANTS_MAX: u32 = 500;
 /// Largest body of a request that carries files or long texts, in bytes.
 const LARGE_BYTES_MAX: usize = 16 << 20;
@@ -123,8 +123,8 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
     let path = request.uri().path().to_owned();
     let path = path.strip_prefix("/console").unwrap_or_default().trim_matches('/');
     let segments: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
-    if let ["static", name] = segments.as_slice() {
-        return statics::answer(name).ok_or(Fault::NotFound);
+    if let ["static", digest, name] = segments.as_slice() {
+        return statics::answer(digest, name).ok_or(Fault::NotFound);
     }
     let method = request.method().clone();
     let is_change = match method {
@@ -156,7 +156,7 @@ async fn respond(server: &Server, request: &mut Request<Incoming>, peer: Peer) -
     let person = SignedIn { server, browser: &browser, user };
     let answer = match (segments.as_slice(), is_change) {
         (["sign-out"], true) => session::sign_out(server, &browser).await,
-        ([], false) => first_page(&person).await,
+        ([], false) => first_page(&person, query.get("after")).await,
         (["people", rest @ ..], _) => people::answer(&person, rest, is_change, &query, &form).await,
         (["account", rest @ ..], _) => account::answer(&person, rest, is_change, &form).await,
         ([slug, ..], _) => {
@@ -190,18 +190,15 @@ async fn door_page(
 }
 
 /// Where a person arrives: at the one tenant that there is for them, or at the list.
-async fn first_page(person: &SignedIn<'_>) -> Page {
+async fn first_page(person: &SignedIn<'_>, after: &str) -> Page {
     let store = person.server.store();
-    let mut own: Vec<_> = match person.user.tenant {
+    let own: Vec<_> = match person.user.tenant {
         Some(own) => store.tenant_with_id(own).await?.into_iter().collect(),
-        None => store.tenants("", TENANTS_MAX).await?,
+        None => store.tenants(after, TENANTS_MAX).await?,
     };
     match own.as_slice() {
-        [one] => Ok(go(&format!("/console/{}/", one.slug))),
-        _ => {
-            own.sort_by(|a, b| a.name.cmp(&b.name));
-            overview::tenants(person, &own)
-        }
+        [one] if after.is_empty() => Ok(go(&format!("/console/{}/", one.slug))),
+        _ => overview::tenants(person, own),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::exchange::text;
 use super::page::{self, Frame, Notice, Section, number, shown, span};
-use super::visit::main_agent;
+use super::visit::{choices, main_agent};
 use super::{Fault, Page, Visit};
 use crate::http::certificates::{self, Shown, Standing};
 use crate::http::problem::Problem;
@@ -30,8 +30,13 @@ const LOOKED_MAX: u32 = 20_000;
 const COUNTED_MAX: u32 = 100_000;
 /// Mail agents whose suppressions are linked to.
 const LISTS_MAX: usize = 20;
-/// Certificates, and tracking hosts, that are listed: those in trouble first.
-const HOSTS_MAX: usize = 50;
+/// Bytes of a text that others wrote.
+const TEXT_BYTES_MAX: usize = 200;
+/// Bytes of the rows of a list, and what a row takes besides its words.
+const LIST_BYTES_MAX: usize = 30_000;
+const WAITING_BYTES_MAX: usize = 50_000;
+const ROW_BYTES: usize = 300;
+const WAITING_ROW_BYTES: usize = 900;
 /// A node that has not been seen for so long may be gone.
 const QUIET_SECS: u64 = 120;
 
@@ -46,7 +51,7 @@ struct WaitingRow {
 
 struct PauseRow {
     whose: String,
-    /// The mail agent's name; empty: it is of all.
+    /// The mail agent's key; empty: it is of all.
     agent: String,
     domain: String,
     since: String,
@@ -87,23 +92,25 @@ struct CertificateRow {
 }
 
 /// A host of the tenant's own that links lead through.
-struct TrackingRow {
-    host: String,
-    domain: String,
-    class: &'static str,
-    standing: &'static str,
-    fault: String,
-    checked: String,
+pub(super) struct TrackingRow {
+    pub(super) host: String,
+    pub(super) domain: String,
+    pub(super) class: &'static str,
+    pub(super) standing: &'static str,
+    pub(super) fault: String,
+    pub(super) checked: String,
 }
 
 /// What those see who look after the installation.
 struct Installation {
     nodes: Vec<NodeRow>,
+    nodes_more: usize,
     certificates: Vec<CertificateRow>,
     certificates_more: usize,
     places: Vec<String>,
     places_of: String,
     settings: Vec<(String, String)>,
+    settings_more: usize,
     warnings: Vec<String>,
 }
 
@@ -112,15 +119,18 @@ struct Installation {
 struct OperationsPage {
     frame: Frame,
     waiting: Vec<WaitingRow>,
+    waiting_more: usize,
     /// How many wait, and how many of them were looked at, when those are fewer.
     all: Option<(String, String)>,
     pauses: Vec<PauseRow>,
-    agents: Vec<String>,
+    pauses_more: usize,
+    agents: Vec<(String, String)>,
     /// Where the list of all mail agents is, and those of each.
     suppressions: String,
     lists: Vec<(String, String)>,
     is_paused: bool,
     tracking_hosts: Vec<TrackingRow>,
+    tracking_hosts_more: usize,
     installation: Option<Installation>,
 }
 
@@ -137,10 +147,10 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         Scope::Tenant(tenant) => (tenant == visit.tenant.id).then(|| ("all mail agents".to_owned(), String::new())),
         Scope::Agent(_, id) => {
             let agent = agents.iter().find(|agent| agent.id == id)?;
-            Some((agent.name.clone(), agent.name.clone()))
+            Some((page::cut(&agent.name, TEXT_BYTES_MAX), agent.key.clone()))
         }
     };
-    let pauses: Vec<PauseRow> = pauses
+    let mut pauses: Vec<PauseRow> = pauses
         .iter()
         .filter_map(|pause| Some((whose(pause)?, pause)))
         .map(|((whose, agent), pause)| PauseRow {
@@ -148,25 +158,35 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
             agent,
             domain: pause.domain.clone().unwrap_or_default(),
             since: shown(pause.created_at),
-            note: pause.note.clone(),
+            note: page::cut(&pause.note, TEXT_BYTES_MAX),
             is_own: pause.scope.tenant() == Some(visit.tenant.id),
         })
         .collect();
     let mut hosts = store.tracking_hosts().await?;
     hosts.retain(|host| host.tenant == visit.tenant.id);
     hosts.sort_by_key(TrackingHost::is_ready);
+    let mut tracking_hosts: Vec<TrackingRow> = hosts.into_iter().map(tracking_row).collect();
     let is_paused = pauses.iter().any(|pause| pause.is_of_all_agents() && pause.domain.is_empty());
+    let mut waiting: Vec<WaitingRow> = waiting.iter().map(|waiting| row(waiting, &pauses, now)).collect();
+    let words = |texts: &[&String]| texts.iter().map(|text| page::written(text)).sum::<usize>();
     let of = |agent: &MailAgent| visit.path(&format!("agents/{}/suppressions", agent.key));
     let page = OperationsPage {
         suppressions: main_agent(&agents).map(of).unwrap_or_default(),
-        lists: agents.iter().take(LISTS_MAX).map(|agent| (agent.name.clone(), of(agent))).collect(),
+        lists: agents.iter().take(LISTS_MAX).map(|agent| (page::cut(&agent.name, TEXT_BYTES_MAX), of(agent))).collect(),
         frame: visit.frame("Operations", Section::Operations, notice).here(visit.path("operations")),
-        waiting: waiting.iter().map(|waiting| row(waiting, &pauses, now)).collect(),
+        waiting_more: page::fit(&mut waiting, WAITING_BYTES_MAX, |row| WAITING_ROW_BYTES + 7 * words(&[&row.domain])),
+        waiting,
         all: (all > LOOKED_MAX.into()).then(|| (shown_count(all), number(LOOKED_MAX.into()))),
+        pauses_more: page::fit(&mut pauses, LIST_BYTES_MAX / 2, |row| {
+            ROW_BYTES + words(&[&row.whose, &row.domain, &row.domain, &row.note])
+        }),
         pauses,
-        agents: agents.into_iter().map(|agent| agent.name).collect(),
+        agents: choices(agents),
         is_paused,
-        tracking_hosts: hosts.into_iter().take(HOSTS_MAX).map(tracking_row).collect(),
+        tracking_hosts_more: page::fit(&mut tracking_hosts, LIST_BYTES_MAX / 2, |row| {
+            ROW_BYTES + words(&[&row.host, &row.domain, &row.fault])
+        }),
+        tracking_hosts,
         installation: if visit.is_for_all() { Some(installation(visit, now).await?) } else { None },
     };
     page::page(&page)
@@ -190,6 +210,7 @@ fn row(waiting: &Waiting, pauses: &[PauseRow], now: Timestamp) -> WaitingRow {
 
 async fn installation(visit: &Visit<'_>, now: Timestamp) -> Result<Installation, Fault> {
     let house = visit.server.house();
+    let words = |texts: &[&String]| texts.iter().map(|text| page::written(text)).sum::<usize>();
     let nodes = visit.server.store().nodes().await?;
     let nodes = nodes.into_iter().map(|node| NodeRow {
         hostname: node.facts.hostname,
@@ -199,30 +220,43 @@ async fn installation(visit: &Visit<'_>, now: Timestamp) -> Result<Installation,
         since: span(now.since(node.started_at)),
         is_quiet: now.since(node.seen_at).as_secs() > QUIET_SECS,
     });
+    let mut nodes: Vec<NodeRow> = nodes.collect();
     let mut certificates = certificates::shown(visit.server).await?;
     // The doors' own stay on top.
     certificates.sort_by_key(|shown| (shown.host.is_some(), !shown.is_in_trouble(now)));
-    let certificates_more = certificates.len().saturating_sub(HOSTS_MAX);
+    let mut certificates: Vec<CertificateRow> =
+        certificates.into_iter().map(|shown| certificate_row(shown, now)).collect();
+    let mut settings: Vec<(String, String)> =
+        house.settings.iter().map(|(key, value)| (key.clone(), page::cut(value, TEXT_BYTES_MAX))).collect();
+    let mut warnings = house.warnings.clone();
+    page::fit(&mut warnings, LIST_BYTES_MAX / 3, |warning| words(&[warning]));
     let (places, made_at) = (house.places)();
     Ok(Installation {
-        nodes: nodes.collect(),
-        certificates: certificates.into_iter().take(HOSTS_MAX).map(|shown| certificate_row(shown, now)).collect(),
-        certificates_more,
+        nodes_more: page::fit(&mut nodes, LIST_BYTES_MAX / 3, |row| {
+            ROW_BYTES + words(&[&row.hostname, &row.roles, &row.doors.concat()])
+        }),
+        nodes,
+        certificates_more: page::fit(&mut certificates, LIST_BYTES_MAX / 2, |row| {
+            2 * ROW_BYTES + words(&[&row.host, &row.names, &row.issuer, &row.file, &row.order, &row.fault])
+        }),
+        certificates,
         places: places.lines().map(str::to_owned).collect(),
         places_of: shown(made_at),
-        settings: house.settings.clone(),
-        warnings: house.warnings.clone(),
+        settings_more: page::fit(&mut settings, LIST_BYTES_MAX, |(key, value)| ROW_BYTES / 3 + words(&[key, value])),
+        settings,
+        warnings,
     })
 }
 
-fn tracking_row(host: TrackingHost) -> TrackingRow {
+pub(super) fn tracking_row(host: TrackingHost) -> TrackingRow {
     let (class, standing) = match (host.checked_at, host.is_ready()) {
         (_, true) => ("good", "links lead through it"),
         (Some(_), false) => ("bad", "mail goes untracked"),
         (None, false) => ("fair", "not checked yet"),
     };
     let checked = host.checked_at.filter(|at| *at != TrackingHost::DUE).map(shown).unwrap_or_default();
-    TrackingRow { host: host.host, domain: host.domain, class, standing, fault: host.fault, checked }
+    let fault = page::cut(&host.fault, TEXT_BYTES_MAX);
+    TrackingRow { host: host.host, domain: host.domain, class, standing, fault, checked }
 }
 
 fn certificate_row(certificate: Shown, now: Timestamp) -> CertificateRow {
@@ -238,19 +272,22 @@ fn certificate_row(certificate: Shown, now: Timestamp) -> CertificateRow {
     let has_order_failed = order.as_ref().is_some_and(|order| order.fault.is_some());
     let told = |Order { at, fault }: Order| match fault {
         None => format!("got at {}", shown(at)),
-        Some((fault, next)) => format!("failed at {}: {fault}; again at {}", shown(at), shown(next)),
+        Some((fault, next)) => {
+            let fault = page::cut(&fault, TEXT_BYTES_MAX);
+            format!("failed at {}: {fault}; again at {}", shown(at), shown(next))
+        }
     };
     CertificateRow {
         host: host.unwrap_or_default(),
         class,
         standing,
-        names: leaf.as_ref().map(|leaf| leaf.names.join(", ")).unwrap_or_default(),
+        names: leaf.as_ref().map(|leaf| page::cut(&leaf.names.join(", "), TEXT_BYTES_MAX)).unwrap_or_default(),
         until: leaf.as_ref().map(|leaf| shown(leaf.validity.until)).unwrap_or_default(),
         issuer: leaf.map(|leaf| leaf.issuer).unwrap_or_default(),
         file,
         order: order.map(told).unwrap_or_default(),
         has_order_failed,
-        fault: tracking.map(|host| host.fault).unwrap_or_default(),
+        fault: tracking.map(|host| page::cut(&host.fault, TEXT_BYTES_MAX)).unwrap_or_default(),
     }
 }
 
@@ -259,11 +296,23 @@ fn given<'v>(visit: &'v Visit<'_>, name: &str) -> Option<&'v str> {
     Some(visit.form.get(name)).filter(|text| !text.is_empty())
 }
 
-/// The domain that a form names, and in words whose mail it means.
-fn meant<'v>(visit: &'v Visit<'_>) -> (Option<&'v str>, String) {
+/// What a form means: whose mail, to which domain, and both in words.
+struct Meant<'v> {
+    domain: Option<&'v str>,
+    /// The mail agent's name; `None`: of all.
+    agent: Option<String>,
+    words: String,
+}
+
+async fn meant<'v>(visit: &'v Visit<'_>) -> Result<Meant<'v>, Fault> {
     let domain = given(visit, "domain");
     let name = domain.unwrap_or("all domains");
-    (domain, given(visit, "agent").map_or_else(|| name.to_owned(), |agent| format!("{agent} to {name}")))
+    let agent = match given(visit, "agent") {
+        Some(key) => Some(visit.agent(key).await?.name),
+        None => None,
+    };
+    let words = agent.as_ref().map_or_else(|| name.to_owned(), |agent| format!("{agent} to {name}"));
+    Ok(Meant { domain, agent, words })
 }
 
 /// The page, with how a change went.
@@ -278,7 +327,7 @@ async fn told(visit: &Visit<'_>, done: Result<String, Problem>) -> Page {
 /// Tries at once what waits for a domain, or for all.
 pub(super) async fn retry(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let (domain, name) = meant(visit);
+    let Meant { domain, words: name, .. } = meant(visit).await?;
     let retried = visit.api_of_tenant(Method::POST, "/api/v1/queue/retry", &json!({ "domain": domain })).await;
     if retried.is_ok() {
         visit.note("retried queue", &name).await?;
@@ -290,8 +339,8 @@ pub(super) async fn retry(visit: &Visit<'_>) -> Page {
 /// Stops this tenant's mail, or one mail agent's, to a domain, or to all.
 pub(super) async fn pause(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let (domain, name) = meant(visit);
-    let body = json!({ "domain": domain, "mailAgent": given(visit, "agent"), "note": given(visit, "note") });
+    let Meant { domain, agent, words: name } = meant(visit).await?;
+    let body = json!({ "domain": domain, "mailAgent": agent, "note": given(visit, "note") });
     let paused = visit.api_of_tenant(Method::POST, "/api/v1/queue/pauses", &body).await;
     if paused.is_ok() {
         visit.note("paused queue", &name).await?;
@@ -302,9 +351,9 @@ pub(super) async fn pause(visit: &Visit<'_>) -> Page {
 /// Lets it go on.
 pub(super) async fn resume(visit: &Visit<'_>) -> Page {
     visit.may(Deed::Manage)?;
-    let (domain, name) = meant(visit);
+    let Meant { domain, agent, words: name } = meant(visit).await?;
     let domain = domain.map(|domain| format!("domain={}&", encoded(domain))).unwrap_or_default();
-    let agent = given(visit, "agent").map(|agent| format!("mailAgent={}", encoded(agent))).unwrap_or_default();
+    let agent = agent.map(|agent| format!("mailAgent={}", encoded(&agent))).unwrap_or_default();
     let path = format!("/api/v1/queue/pauses?{domain}{agent}");
     let resumed = visit.api_of_tenant(Method::DELETE, &path, &Value::Null).await;
     if resumed.is_ok() {

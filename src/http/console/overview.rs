@@ -17,18 +17,28 @@ use crate::model::webhook::Switch;
 const LATEST: u32 = 8;
 /// How far waiting mail is counted.
 const COUNTED_MAX: u32 = 100_000;
-/// Webhooks whose health is looked at.
+/// Webhooks whose health is looked at, those in trouble that are named, and bytes of a URL.
 const WEBHOOKS_MAX: u32 = 200;
+const FAILING_MAX: usize = 10;
+const URL_BYTES_MAX: usize = 300;
+/// Tenants on one page, by their bytes, and what one takes besides its name.
+const TENANTS_BYTES_MAX: usize = 100_000;
+const TENANT_BYTES: usize = 250;
 
 #[derive(Template)]
 #[template(path = "console/tenants.html")]
-struct TenantsPage<'t> {
+struct TenantsPage {
     frame: Frame,
-    tenants: &'t [Tenant],
+    tenants: Vec<Tenant>,
+    /// The query of the next page.
+    next: Option<String>,
 }
 
-pub(super) fn tenants(person: &SignedIn<'_>, tenants: &[Tenant]) -> Page {
-    page::page(&TenantsPage { frame: Frame::new(person, "Tenants", Section::None), tenants })
+/// The tenants after those on the page before, by their slugs.
+pub(super) fn tenants(person: &SignedIn<'_>, mut tenants: Vec<Tenant>) -> Page {
+    let more = page::fit(&mut tenants, TENANTS_BYTES_MAX, |tenant| TENANT_BYTES + page::written(&tenant.name));
+    let next = tenants.last().filter(|_| more > 0).map(|last| format!("after={}", last.slug));
+    page::page(&TenantsPage { frame: Frame::new(person, "Tenants", Section::None), tenants, next })
 }
 
 /// Something that a new installation still lacks.
@@ -75,6 +85,7 @@ struct OverviewPage {
     waiting: String,
     oldest: Option<String>,
     failing: Vec<Failing>,
+    failing_more: usize,
     webhooks: usize,
     steps: Vec<Step>,
     is_new: bool,
@@ -89,7 +100,9 @@ pub(super) async fn show(visit: &Visit<'_>) -> Page {
     let waiting = store.count_in_state(visit.tenant.id, State::Queued, COUNTED_MAX).await?;
     let oldest = store.oldest_in_state(visit.tenant.id, State::Queued).await?;
     let steps = steps(visit, !latest.is_empty()).await?;
-    let (webhooks, failing) = failing(visit, now).await?;
+    let (webhooks, mut failing) = failing(visit, now).await?;
+    let failing_more = failing.len().saturating_sub(FAILING_MAX);
+    failing.truncate(FAILING_MAX);
     let page = OverviewPage {
         frame: visit.frame("Overview", Section::Overview, None),
         span,
@@ -99,6 +112,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Page {
         waiting: number(waiting),
         oldest: oldest.map(|oldest| page::span(now.since(oldest))),
         failing,
+        failing_more,
         webhooks,
         is_new: steps.iter().any(|step| !step.is_done && step.is_needed),
         steps,
@@ -198,7 +212,7 @@ async fn failing(visit: &Visit<'_>, now: Timestamp) -> Result<(usize, Vec<Failin
         let own = agents.iter().find(|agent| Some(agent.id) == webhook.agent).or_else(|| main_agent(&agents));
         let key = own.map(|agent| agent.key.as_str()).unwrap_or_default();
         let path = visit.path(&format!("agents/{key}/webhooks/{}/log?status=failed", webhook.id));
-        failing.push(Failing { url: webhook.url.clone(), trouble, path });
+        failing.push(Failing { url: page::cut(&webhook.url, URL_BYTES_MAX), trouble, path });
     }
     Ok((webhooks.len(), failing))
 }

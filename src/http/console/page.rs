@@ -21,6 +21,9 @@ use crate::model::user::Deed;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Bytes of what is told on top of a page.
+const NOTICE_BYTES_MAX: usize = 2_000;
+
 /// Where in the console a page belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
@@ -59,12 +62,12 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    pub(super) fn good(text: impl Into<String>) -> Option<Self> {
-        Some(Self { text: text.into(), is_bad: false })
+    pub(super) fn good(text: impl AsRef<str>) -> Option<Self> {
+        Some(Self { text: cut(text.as_ref(), NOTICE_BYTES_MAX), is_bad: false })
     }
 
-    pub(super) fn bad(text: impl Into<String>) -> Option<Self> {
-        Some(Self { text: text.into(), is_bad: true })
+    pub(super) fn bad(text: impl AsRef<str>) -> Option<Self> {
+        Some(Self { text: cut(text.as_ref(), NOTICE_BYTES_MAX), is_bad: true })
     }
 }
 
@@ -322,6 +325,30 @@ pub(super) fn beginning(text: &str, bytes_max: usize) -> (&str, bool) {
     end.map_or((text, false), |(at, _)| (&text[..at], true))
 }
 
+/// The same with a mark where it was cut.
+pub(super) fn cut(text: &str, bytes_max: usize) -> String {
+    match beginning(text, bytes_max) {
+        (start, true) => format!("{start}…"),
+        (_, false) => text.to_owned(),
+    }
+}
+
+/// Keeps the first rows, as many as take so many bytes in a page, and one in any case; how many went.
+pub(super) fn fit<T>(rows: &mut Vec<T>, bytes_max: usize, bytes: impl Fn(&T) -> usize) -> usize {
+    let mut left = bytes_max;
+    let fits = |row: &&T| match left.checked_sub(bytes(row)) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let kept = rows.iter().take_while(fits).count().max(1);
+    let more = rows.len().saturating_sub(kept);
+    rows.truncate(kept);
+    more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,5 +368,12 @@ mod tests {
         assert_eq!(beginning("añb", 4), ("añb", false));
         assert_eq!((beginning("a<b", 6), beginning("a<b", 7)), (("a<", true), ("a<b", false)));
         assert_eq!((beginning("<", 4), written("a<ñ")), (("", true), 8));
+        assert_eq!((cut("abc", 2), cut("abc", 3)), ("ab…".to_owned(), "abc".to_owned()));
+        let fitted = |bytes_max| {
+            let mut rows = vec![3, 2, 1];
+            (fit(&mut rows, bytes_max, |row| *row), rows)
+        };
+        assert_eq!((fitted(6), fitted(5), fitted(4)), ((0, vec![3, 2, 1]), (1, vec![3, 2]), (2, vec![3])));
+        assert_eq!((fitted(0), fit(&mut Vec::<usize>::new(), 0, |row| *row)), ((2, vec![3]), 0));
     }
 }

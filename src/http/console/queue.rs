@@ -6,6 +6,7 @@ use askama::Template;
 
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section, number, shown};
+use super::visit::choices;
 use super::{Fault, Page, Visit};
 use crate::model::address::domain_name;
 use crate::model::delivery::Delivery;
@@ -16,8 +17,10 @@ use crate::model::suppression::Scope;
 use crate::model::user::Deed;
 use crate::store::views::DeliveryView;
 
-/// Deliveries on one page.
+/// Deliveries on one page, bytes of an address in the list, and of what is chosen.
 const ROWS_MAX: u32 = 100;
+const ADDRESS_BYTES_MAX: usize = 200;
+const CHOSEN_BYTES_MAX: usize = 330;
 
 /// The fields of a choice, as they were typed.
 const FIELDS: [&str; 6] = ["agent", "domain", "to", "reason", "older", "held"];
@@ -43,7 +46,7 @@ struct Row {
 #[template(path = "console/queue.html")]
 struct QueuePage {
     frame: Frame,
-    agents: Vec<String>,
+    agents: Vec<(String, String)>,
     /// The fields that say less than everything, to be handed on.
     chosen: Vec<(&'static str, String)>,
     agent: String,
@@ -71,9 +74,9 @@ async fn filter(visit: &Visit<'_>) -> Result<Result<QueueFilter, String>, Fault>
     let fields = fields(visit);
     let given = |name: &str| Some(fields.get(name)).filter(|text| !text.is_empty());
     let mut filter = QueueFilter::all_of(Scope::Tenant(visit.tenant.id));
-    if let Some(name) = given("agent") {
+    if let Some(key) = given("agent") {
         let agents = visit.agents().await?;
-        let agent = agents.iter().find(|agent| agent.name == name).ok_or(Fault::NotFound)?;
+        let agent = agents.iter().find(|agent| agent.key == key).ok_or(Fault::NotFound)?;
         filter.scope = Scope::Agent(visit.tenant.id, agent.id);
     }
     let read = || {
@@ -114,14 +117,17 @@ pub(super) async fn show(visit: &Visit<'_>, notice: Option<Notice>) -> Page {
         Err(why) => (Vec::new(), Notice::bad(why)),
     };
     let is_full = found.len() == ROWS_MAX as usize;
-    let next = found.last().filter(|_| is_full).map(|last| fields.with("after", &last.delivery.id.to_string()));
-    let chosen = FIELDS.iter().map(|name| (*name, fields.get(name).to_owned()));
-    let [agent, domain, to, reason, older, held] = FIELDS.map(|name| fields.get(name).to_owned());
-    let here = visit.path(&format!("operations/queue?{}", fields.with("verb", "")));
+    let field = |name: &str| page::beginning(fields.get(name), CHOSEN_BYTES_MAX).0.to_owned();
+    let chosen: Vec<(&str, String)> =
+        FIELDS.iter().map(|name| (*name, field(name))).filter(|(_, value)| !value.is_empty()).collect();
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&chosen).finish();
+    let next = found.last().filter(|_| is_full).map(|last| format!("{query}&after={}", last.delivery.id));
+    let [agent, domain, to, reason, older, held] = FIELDS.map(field);
+    let here = visit.path(&format!("operations/queue?{query}"));
     let page = QueuePage {
         frame: visit.frame("Queue", Section::Operations, notice).here(here),
-        agents: visit.agents().await?.into_iter().map(|agent| agent.name).collect(),
-        chosen: chosen.filter(|(_, value)| !value.is_empty()).collect(),
+        agents: choices(visit.agents().await?),
+        chosen,
         agent,
         domain,
         to,
@@ -151,7 +157,7 @@ fn row(view: &DeliveryView) -> Row {
     };
     Row {
         message: view.delivery.id.message.to_string(),
-        to: view.delivery.address.to_string(),
+        to: page::cut(&view.delivery.address.to_string(), ADDRESS_BYTES_MAX),
         tried: view.delivery.attempts,
         reason: view.reason.map_or(String::new(), |reason| reason.as_str().replace('_', " ")),
         next,

@@ -7,6 +7,7 @@ use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
 
+use super::messages::TYPED_BYTES_MAX;
 use super::page::{self, Frame, Notice, Section, shown, whole};
 use super::{Fault, Page, Visit};
 use crate::model::reason::Reason;
@@ -17,6 +18,9 @@ use crate::store::suppressions::{Filter, Lists};
 
 /// Suppressions on one page.
 const ROWS_MAX: u32 = 100;
+/// Bytes of them, and what one takes besides its words.
+const LIST_BYTES_MAX: usize = 100_000;
+const ROW_BYTES: usize = 800;
 /// Suppressions read or written in one go.
 const BITE: u32 = 500;
 /// Addresses that one form may add.
@@ -69,12 +73,19 @@ fn scope(visit: &Visit<'_>, agent: &MailAgent) -> (Scope, &'static str) {
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
     let (scope, word) = scope(visit, &agent);
-    let q = visit.query.get("q");
+    let q = page::beginning(visit.query.get("q"), TYPED_BYTES_MAX).0;
     let after = visit.query.get("after").to_lowercase();
     let filter = Filter { contains: q.to_owned(), after, ..Filter::default() };
     let found = visit.server.store().suppressions(Lists::Of(scope), &filter, ROWS_MAX).await?;
     let is_full = found.len() == ROWS_MAX as usize;
-    let next = found.last().filter(|_| is_full).map(|last| visit.query.with("after", last.target.as_str()));
+    let mut rows: Vec<Row> = found.iter().map(row).collect();
+    let bytes = |row: &Row| ROW_BYTES + 4 * page::written(&row.target) + page::written(&row.note);
+    let has_more = page::fit(&mut rows, LIST_BYTES_MAX, bytes) > 0 || is_full;
+    let last = rows.len().checked_sub(1).and_then(|last| found.get(last)).filter(|_| has_more);
+    let next = last.map(|last| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs([("list", word), ("q", q), ("after", last.target.as_str())]).finish()
+    });
     let here = visit.path(&format!("agents/{key}/suppressions?list={word}"));
     let page = SuppressionsPage {
         frame: visit.frame(&agent.name, Section::Agents, notice).here(here),
@@ -82,7 +93,7 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
         tab: "suppressions",
         list: word,
         q: q.to_owned(),
-        rows: found.iter().map(row).collect(),
+        rows,
         next,
         actions: ACTIONS,
     };

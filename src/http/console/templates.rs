@@ -19,8 +19,10 @@ use crate::store::StoreError;
 const TEMPLATES_MAX: u32 = 50;
 /// Characters of what people call one.
 const TITLE_CHARS_MAX: usize = 250;
-/// Bytes of texts that are edited here, as they stand in the page.
+/// Bytes of all that is edited here, as it stands in the page.
 const EDITED_BYTES_MAX: usize = 120_000;
+/// Bytes of a subject or title in a list.
+const LINE_BYTES_MAX: usize = 200;
 /// Versions that are listed.
 const VERSIONS_MAX: usize = 20;
 /// Data of a preview, to begin with.
@@ -54,8 +56,8 @@ pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -
     let next = found.last().filter(|_| has_more).map(|last| format!("after={}", encoded(&last.name)));
     let rows = found.into_iter().map(|view| Row {
         name: view.name,
-        title: view.title,
-        subject: page::beginning(&view.subject, 200).0.to_owned(),
+        title: page::cut(&view.title, LINE_BYTES_MAX),
+        subject: page::cut(&view.subject, LINE_BYTES_MAX),
         version: view.version,
         at: shown(view.updated_at),
     });
@@ -73,6 +75,15 @@ struct Typed {
     text: String,
     data: String,
     to: String,
+}
+
+impl Typed {
+    /// What a page has room for of one that is too long: its name, and how it begins.
+    fn shortened(&self) -> Self {
+        let line = |text: &str| page::beginning(text, LINE_BYTES_MAX).0.to_owned();
+        let data = line(&self.data);
+        Self { name: line(&self.name), title: line(&self.title), subject: line(&self.subject), data, ..Self::default() }
+    }
 }
 
 #[derive(Template)]
@@ -103,7 +114,8 @@ async fn form_page(
         versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         versions.truncate(VERSIONS_MAX);
     }
-    let is_too_long = page::written(&typed.html) + page::written(&typed.text) > EDITED_BYTES_MAX;
+    let texts = [&typed.html, &typed.text, &typed.subject, &typed.title, &typed.data, &typed.name, &typed.to];
+    let is_too_long = texts.into_iter().map(|text| page::written(text)).sum::<usize>() > EDITED_BYTES_MAX;
     let name = template.map_or("new", |template| template.name.as_str());
     let here = format!("agents/{}/templates/{name}", agent.key);
     let page = TemplatePage {
@@ -112,7 +124,7 @@ async fn form_page(
         saved: template.map_or_else(String::new, |template| template.name.clone()),
         version: template.map_or(0, |template| template.version),
         versions,
-        typed: if is_too_long { Typed { html: String::new(), text: String::new(), ..typed } } else { typed },
+        typed: if is_too_long { typed.shortened() } else { typed },
         is_too_long,
     };
     page::page(&page)

@@ -6,11 +6,12 @@ use super::exchange::text;
 use super::page;
 
 /// Links that are listed, of either kind.
-const LINKS_MAX: usize = 60;
-/// Bytes of a link.
-const LINK_BYTES_MAX: usize = 300;
+const LINKS_MAX: usize = 30;
+/// Bytes of a link, and of where the pixel stands.
+const LINK_BYTES_MAX: usize = 200;
+const PLACE_BYTES_MAX: usize = 2_000;
 /// Parts that are listed.
-const PARTS_MAX: usize = 50;
+const PARTS_MAX: usize = 20;
 /// Bytes of HTML before the pixel, to see where it stands.
 const BEFORE_BYTES: usize = 100;
 
@@ -45,11 +46,7 @@ pub(super) struct TrackedView {
 }
 
 fn cut(value: &Value, path: &str) -> String {
-    let text = text(value, path);
-    match page::beginning(&text, LINK_BYTES_MAX) {
-        (start, true) => format!("{start}…"),
-        (_, false) => text,
-    }
+    page::cut(&text(value, path), LINK_BYTES_MAX)
 }
 
 impl TrackedView {
@@ -88,7 +85,7 @@ impl TrackedView {
             let end = at + html.get(at..)?.find('>')? + 1;
             html.get(from..end).map(|shown| if from > 0 { format!("…{shown}") } else { shown.to_owned() })
         });
-        Self { place: place.unwrap_or_default(), ..self }
+        Self { place: page::cut(&place.unwrap_or_default(), PLACE_BYTES_MAX), ..self }
     }
 }
 

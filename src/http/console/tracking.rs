@@ -5,7 +5,8 @@ use askama::Template;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::exchange::{text, when};
+use super::exchange::text;
+use super::operations::{TrackingRow, tracking_row};
 use super::page::{self, Frame, Notice, Section};
 use super::tracked::TrackedView;
 use super::{Fault, Page, Visit};
@@ -14,22 +15,17 @@ use crate::http::query::encoded;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 
-/// Bytes of what was typed that stand in the form again.
-const TYPED_BYTES_MAX: usize = 40_000;
-/// Templates to choose from, and hosts that are listed.
+/// Bytes of what was typed that stand in the form again, and of the data among it.
+const TYPED_BYTES_MAX: usize = 24_000;
+const DATA_BYTES_MAX: usize = 8_000;
+/// Templates and domains to choose from.
 const TEMPLATES_MAX: u32 = 100;
-const HOSTS_MAX: usize = 50;
+const DOMAINS_MAX: usize = 50;
+/// Bytes of the hosts that are listed, and what one takes besides its words.
+const HOSTS_BYTES_MAX: usize = 30_000;
+const HOST_BYTES: usize = 700;
 /// Whom a mail of a preview is to.
 const READER: &str = "reader@example.com";
-
-struct HostRow {
-    host: String,
-    domain: String,
-    class: &'static str,
-    status: String,
-    fault: String,
-    checked: String,
-}
 
 /// What stands in the form.
 #[derive(Default)]
@@ -51,7 +47,8 @@ struct TrackingPage<'t> {
     typed: Typed,
     templates: Vec<String>,
     tracked: Option<TrackedView>,
-    hosts: Vec<HostRow>,
+    hosts: Vec<TrackingRow>,
+    hosts_more: usize,
     domains: Vec<String>,
 }
 
@@ -70,8 +67,12 @@ async fn tab(
 ) -> Page {
     let store = visit.server.store();
     let templates = store.templates(agent.id, "", TEMPLATES_MAX).await?;
-    let hosts = visit.api(agent, Method::GET, "/api/v1/tracking-hosts?limit=100", &Value::Null).await?;
-    let is_its = |host: &&Value| host.get("mailAgent").and_then(Value::as_str) == Some(agent.name.as_str());
+    let hosts = store.tracking_hosts().await?;
+    let mut hosts: Vec<TrackingRow> =
+        hosts.into_iter().filter(|host| host.agent == agent.id).map(tracking_row).collect();
+    let bytes = |row: &TrackingRow| HOST_BYTES + 6 * page::written(&row.host) + page::written(&row.fault);
+    let mut domains = store.domains(agent.id).await?;
+    domains.truncate(DOMAINS_MAX);
     let page = TrackingPage {
         frame: visit
             .frame(&agent.name, Section::Agents, notice)
@@ -82,26 +83,11 @@ async fn tab(
         typed,
         templates: templates.into_iter().map(|template| template.name).collect(),
         tracked,
-        hosts: hosts.as_array().into_iter().flatten().filter(is_its).take(HOSTS_MAX).map(host_row).collect(),
-        domains: store.domains(agent.id).await?,
+        hosts_more: page::fit(&mut hosts, HOSTS_BYTES_MAX, bytes),
+        hosts,
+        domains,
     };
     page::page(&page)
-}
-
-fn host_row(host: &Value) -> HostRow {
-    let status = text(host, "/status");
-    HostRow {
-        host: text(host, "/host"),
-        domain: text(host, "/domain"),
-        class: match status.as_str() {
-            "ready" => "good",
-            "failed" => "bad",
-            _ => "fair",
-        },
-        status,
-        fault: text(host, "/fault"),
-        checked: when(host, "/checkedAt"),
-    }
 }
 
 /// What would become of a mail: as it is handed in, by the same way, but for being sent.
@@ -171,7 +157,7 @@ fn typed(visit: &Visit<'_>, content: &str) -> Typed {
         kind: visit.form.get("kind").to_owned(),
         content: start.to_owned(),
         template: visit.form.get("template").to_owned(),
-        data: page::beginning(&visit.form.lines("data"), TYPED_BYTES_MAX).0.to_owned(),
+        data: page::beginning(&visit.form.lines("data"), DATA_BYTES_MAX).0.to_owned(),
         is_cut,
     }
 }

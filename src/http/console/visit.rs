@@ -20,6 +20,9 @@ use crate::model::user::{AuditEntry, Deed, User};
 /// Mail agents that are shown of one tenant.
 pub(super) const AGENTS_MAX: u32 = 500;
 
+/// Bytes of a mail agent's name where one is chosen.
+const CHOICE_BYTES_MAX: usize = 60;
+
 /// Somebody who is signed in.
 pub(super) struct SignedIn<'s> {
     pub(super) server: &'s Server,
@@ -212,6 +215,11 @@ impl Visit<'_> {
     pub(super) async fn note(&self, action: &str, object: &str) -> Result<(), Fault> {
         self.person.note_at(Some(self.tenant.id), action, object).await
     }
+}
+
+/// Key and name of agents to choose from, names cut to what a page has room for.
+pub(super) fn choices(agents: Vec<MailAgent>) -> Vec<(String, String)> {
+    agents.into_iter().map(|agent| (agent.key, page::cut(&agent.name, CHOICE_BYTES_MAX))).collect()
 }
 
 /// The agent that most pages mean when they name none.

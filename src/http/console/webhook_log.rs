@@ -15,6 +15,8 @@ use crate::model::user::Deed;
 
 /// Attempts of one dispatch that are shown in full.
 const ATTEMPTS_MAX: usize = 4;
+/// Bytes of what went wrong, or of an address.
+const TEXT_BYTES_MAX: usize = 200;
 
 struct Line {
     event: String,
@@ -34,7 +36,7 @@ impl Line {
             event: text(attempt, "/eventId"),
             at: when(attempt, "/startedAt"),
             status: text(attempt, "/statusCode"),
-            error: text(attempt, "/error"),
+            error: page::cut(&text(attempt, "/error"), TEXT_BYTES_MAX),
             took: format!("{} ms", micros / 1_000),
             number: text(attempt, "/number"),
             is_good: attempt.get("delivered").and_then(Value::as_bool).unwrap_or(false),
@@ -153,7 +155,7 @@ pub(super) async fn show(visit: &Visit<'_>, key: &str, id: &str, event: &str, no
         event: event.to_owned(),
         kind: text(&told, "/eventType"),
         state: text(&told, "/dispatch/state"),
-        recipient: text(&told, "/recipient"),
+        recipient: page::cut(&text(&told, "/recipient"), TEXT_BYTES_MAX),
         message: text(&told, "/emailId"),
         is_test: told.get("test").and_then(Value::as_bool).unwrap_or(false),
         next: when(&told, "/dispatch/nextAttemptAt"),

@@ -9,7 +9,6 @@ use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
 use super::{Fault, Page, Visit, go};
 use crate::http::problem::Problem;
-use crate::http::query::encoded;
 use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::model::webhook::Format;
@@ -33,10 +32,15 @@ const NOTIFICATIONS: [(&str, &str); 15] = [
     ("webhook.disabled", "Webhook switched off"),
     ("webhook.secret_rotated", "Webhook secret rotated"),
 ];
-/// Webhooks on one page.
-const ROWS_MAX: usize = 50;
-/// Bytes of a URL in a list.
-const URL_BYTES_MAX: usize = 300;
+/// Webhooks that a tenant can have.
+const WEBHOOKS_MAX: usize = 100;
+/// Bytes of a list of them, and what one takes of it besides its words.
+const LIST_BYTES_MAX: usize = 100_000;
+const ROW_BYTES: usize = 1_400;
+/// Bytes of a URL, a description or a sentence in a list.
+const TEXT_BYTES_MAX: usize = 200;
+/// Bytes of what was typed into a field, as they stand in the form again.
+const TYPED_BYTES_MAX: usize = 10_000;
 /// How many of these stand in view.
 const USUAL: usize = 9;
 
@@ -116,8 +120,13 @@ impl Shown {
     }
 
     /// The URL, as far as a list has room.
-    fn place(&self) -> &str {
-        page::beginning(&self.url, URL_BYTES_MAX).0
+    pub(super) fn place(&self) -> &str {
+        page::beginning(&self.url, TEXT_BYTES_MAX).0
+    }
+
+    /// The description, as far as a list has room.
+    fn about(&self) -> &str {
+        page::beginning(&self.description, TEXT_BYTES_MAX).0
     }
 
     fn notifications(&self) -> String {
@@ -137,7 +146,7 @@ fn trouble(webhook: &Value) -> String {
         "1" => "1 failure".to_owned(),
         more => format!("{more} failures"),
     };
-    let error = text(health, "/lastError");
+    let error = page::cut(&text(health, "/lastError"), TEXT_BYTES_MAX);
     let mut told = format!("{failures} since {}: {error}", minutes(webhook, "/health/failingSince"));
     let until = minutes(webhook, "/health/pausedUntil");
     if !until.is_empty() {
@@ -161,17 +170,17 @@ struct WebhooksPage<'t> {
 /// The webhooks of a mail agent, those for all agents included.
 pub(super) async fn list(visit: &Visit<'_>, key: &str, notice: Option<Notice>) -> Page {
     let agent = visit.agent(key).await?;
-    let after = Some(visit.query.get("after")).filter(|after| !after.is_empty());
-    let after = after.map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
-    let path = format!("/api/v1/webhooks?limit={ROWS_MAX}{after}");
-    let all = visit.api(&agent, Method::GET, &path, &Value::Null).await?;
-    let last = all.as_array().filter(|all| all.len() == ROWS_MAX).and_then(|all| all.last());
-    let next = last.map(|last| format!("after={}", encoded(&text(last, "/id"))));
+    let after = visit.query.get("after");
+    let all = visit.api(&agent, Method::GET, &format!("/api/v1/webhooks?limit={WEBHOOKS_MAX}"), &Value::Null).await?;
     let is_its = |webhook: &&Value| match webhook.get("mailAgent").and_then(Value::as_str) {
         Some(name) => name == agent.name,
         None => true,
     };
-    let webhooks = all.as_array().into_iter().flatten().filter(is_its).map(Shown::of).collect();
+    let its = all.as_array().into_iter().flatten().filter(is_its).map(Shown::of);
+    let mut webhooks: Vec<Shown> = its.skip_while(|webhook| webhook.id.as_str() <= after).collect();
+    let bytes = |webhook: &Shown| ROW_BYTES + 3 * page::written(webhook.place()) + page::written(webhook.about());
+    let more = page::fit(&mut webhooks, LIST_BYTES_MAX, bytes);
+    let next = webhooks.last().filter(|_| more > 0).map(|last| format!("after={}", last.id));
     let here = visit.path(&format!("agents/{key}/webhooks"));
     let frame = visit.frame(&agent.name, Section::Agents, notice).here(here);
     let has_key = !agent.settings.authentication_key.is_empty();
@@ -245,11 +254,13 @@ fn form_page(visit: &Visit<'_>, agent: &MailAgent, webhook: Shown, beside: Besid
     let place = if is_new { "new" } else { webhook.id.as_str() };
     let here = visit.path(&format!("agents/{}/webhooks/{place}", agent.key));
     let frame = visit.frame(title, Section::Agents, beside.notice).here(here);
+    let typed = |text: &str| page::beginning(text, TYPED_BYTES_MAX).0.to_owned();
+    let webhook = Shown { url: typed(&webhook.url), description: typed(&webhook.description), ..webhook };
     let offered = match visit.form.get("offered") {
         "" if is_new => visit.server.ids().webhook_secret(),
-        offered => offered.to_owned(),
+        offered => typed(offered),
     };
-    let event = visit.form.get("event").to_owned();
+    let event = typed(visit.form.get("event"));
     let Beside { secret, tested, .. } = beside;
     page::page(&WebhookPage { frame, agent, webhook, is_new, secret, offered, event, tested })
 }
