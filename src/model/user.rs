@@ -97,6 +97,25 @@ pub struct Invitation {
     pub expires_at: Timestamp,
 }
 
+impl Invitation {
+    /// How it is named where it is listed: its digest in hexadecimal, from which nobody learns the secret.
+    pub fn id(&self) -> String {
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The digest of the one that is named so.
+    pub fn digest_of(id: &str) -> Option<[u8; 32]> {
+        let mut digest = [0; 32];
+        if id.len() != 2 * digest.len() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (at, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(id.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(digest)
+    }
+}
+
 /// One line of the audit log. Written with what it tells of, never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {

@@ -24,6 +24,15 @@ pub struct Session {
     pub is_waiting: bool,
 }
 
+/// An invitation, and whom it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invited {
+    /// The invitation.
+    pub invitation: Invitation,
+    /// With which they sign in who are to choose a new password; `None` for somebody new.
+    pub email: Option<String>,
+}
+
 macro_rules! select_users {
     ($($rest:literal)*) => {
         concat!(
@@ -50,21 +59,56 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn invitation(&self, digest: &[u8; 32]) -> Result<Option<Invitation>> {
-        let sql = "select role, tenant_id, user_id, expires_at from invitations where digest = $1 and expires_at > $2";
-        let row = self.row(sql, vec![digest.to_vec().into(), self.now().into()]).await?;
-        let read = |row: Row| {
-            Ok(Invitation {
-                digest: *digest,
-                role: row.word("role", Role::from_word)?,
-                tenant: tenant(&row)?,
-                user: match row.maybe_bytes("user_id")? {
-                    None => None,
-                    Some(_) => Some(UserId::from_bytes(row.id("user_id")?)),
-                },
-                expires_at: row.time("expires_at")?,
+        const SQL: &str = "
+            select digest, role, tenant_id, user_id, expires_at
+            from invitations
+            where digest = $1 and expires_at > $2";
+        let row = self.row(SQL, vec![digest.to_vec().into(), self.now().into()]).await?;
+        row.as_ref().map(read_invitation).transpose()
+    }
+
+    /// The invitations that hold, to one tenant or to all, those that end first first, after the one with this end and
+    /// digest, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn invitations(
+        &self,
+        of: Option<TenantId>,
+        after: Option<(Timestamp, [u8; 32])>,
+        limit: u32,
+    ) -> Result<Vec<Invited>> {
+        const SQL: &str = "
+            select digest, invitations.role, invitations.tenant_id, user_id, expires_at, email
+            from invitations
+            left join users on users.id = invitations.user_id
+            where ($1 is null or invitations.tenant_id = $1) and expires_at > $2 and (expires_at, digest) > ($3, $4)
+            order by expires_at, digest
+            limit $5";
+        let (end, digest) = after.map_or((self.now(), Vec::new()), |(end, digest)| (end, digest.to_vec()));
+        let values = vec![of.into(), self.now().into(), end.into(), digest.into(), limit.into()];
+        self.rows(SQL, values).await?.iter().map(read_invited).collect()
+    }
+
+    /// Has an invitation, to one tenant or to any, lead nowhere; which it was, if it was there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn revoke_invitation(&self, of: Option<TenantId>, digest: [u8; 32]) -> Result<Option<Invited>> {
+        const SQL: &str = "
+            select digest, invitations.role, invitations.tenant_id, user_id, expires_at, email
+            from invitations
+            left join users on users.id = invitations.user_id
+            where digest = $2 and ($1 is null or invitations.tenant_id = $1)";
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let row = tx.row(SQL, vec![of.into(), digest.to_vec().into()]).await?;
+                let sql = "delete from invitations where digest = $1";
+                let was_there = row.is_some() && tx.run(sql, vec![digest.to_vec().into()]).await? > 0;
+                row.as_ref().filter(|_| was_there).map(read_invited).transpose()
             })
-        };
-        row.map(read).transpose()
+        })
+        .await
     }
 
     /// Adds a user and uses up the invitation that they followed; whether that was still there.
@@ -288,29 +332,51 @@ impl Store {
         self.run(SQL, values).await.map(drop)
     }
 
-    /// The newest lines of the audit log, of one tenant or of all, at most `limit`.
+    /// The newest lines of the audit log before one, of one tenant or of all, at most `limit`.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn audit_log(&self, of: Option<TenantId>, limit: u32) -> Result<Vec<AuditEntry>> {
+    pub async fn audit_log(
+        &self,
+        of: Option<TenantId>,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<(EventId, AuditEntry)>> {
         const SQL: &str = "
-            select at, actor, action, object, address, tenant_id
+            select id, at, actor, action, object, address, tenant_id
             from audit
-            where $1 is null or tenant_id = $1
+            where ($1 is null or tenant_id = $1) and id < $2
             order by id desc
-            limit $2";
+            limit $3";
         let read = |row: &Row| {
-            Ok(AuditEntry {
+            let entry = AuditEntry {
                 at: row.time("at")?,
                 actor: row.text("actor")?,
                 action: row.text("action")?,
                 object: row.text("object")?,
                 address: row.text("address")?,
                 tenant: tenant(row)?,
-            })
+            };
+            Ok((EventId::from_bytes(row.id("id")?), entry))
         };
-        self.rows(SQL, vec![of.into(), limit.into()]).await?.iter().map(read).collect()
+        let before = before.unwrap_or(EventId::from_bytes([0xff; 16]));
+        self.rows(SQL, vec![of.into(), before.into(), limit.into()]).await?.iter().map(read).collect()
     }
+}
+
+fn read_invitation(row: &Row) -> Result<Invitation> {
+    let user = row.maybe_bytes("user_id")?;
+    Ok(Invitation {
+        digest: row.array("digest")?,
+        role: row.word("role", Role::from_word)?,
+        tenant: tenant(row)?,
+        user: if user.is_some() { Some(UserId::from_bytes(row.id("user_id")?)) } else { None },
+        expires_at: row.time("expires_at")?,
+    })
+}
+
+fn read_invited(row: &Row) -> Result<Invited> {
+    Ok(Invited { invitation: read_invitation(row)?, email: row.maybe_text("email")? })
 }
 
 fn tenant(row: &Row) -> Result<Option<TenantId>> {

@@ -201,6 +201,7 @@ await page.getByText('None. Reports that are understood').waitFor();
 await toTab('Templates');
 await look('templates-empty', { picture: false });
 await page.getByRole('link', { name: 'Add Template' }).click();
+await look('template-new');
 await page.getByLabel('Name, as mails call it').fill('welcome');
 await page.getByLabel('Subject').fill('Welcome, {{name}}');
 await page.getByLabel('HTML').fill('<p>Hello {{name}} of {{city}}</p><script>alert(41)</script>');
@@ -384,10 +385,14 @@ await enter();
 
 // People, and what they did.
 await page.getByRole('link', { name: 'People' }).click();
+await page.getByRole('link', { name: 'All of it' }).click();
 await page.getByRole('cell', { name: 'deleted webhook' }).waitFor();
+await page.locator('.crumbs').getByRole('link', { name: 'People' }).click();
 await page.getByRole('button', { name: 'Make a link' }).click();
 await page.getByText('Pass this link on; it works once.').waitFor();
 await look('people');
+await page.getByRole('button', { name: /Revoke the link until/ }).click();
+await page.getByText('The link leads nowhere any more.').waitFor();
 
 // Each page there is.
 await page.goto(`${base}/console/default/`);
@@ -409,10 +414,12 @@ for (const route of JSON.parse(routes)) {
   await look(route, { picture: false, closely: true });
   if (route in shot) await lookOnATelephone(`phone-${shot[route]}`);
 }
-for (const path of ['default/nowhere', 'sign-in', 'people', 'account', '']) {
+for (const path of ['sign-in', 'people', 'people/audit', 'account', '']) {
   await page.goto(`${base}/console/${path}`);
   await look(path, { picture: false, closely: true });
 }
+await page.goto(`${base}/console/default/nowhere`);
+await look('not-found', { closely: true });
 
 // On a telephone there is a menu, and by keyboard alone one gets to the content.
 await page.setViewportSize({ width: 360, height: 740 });

@@ -116,6 +116,42 @@ on_both_engines! {
         store.close().await;
     }
 
+    async fn links_that_wait_are_listed_and_revoked(engine: &Engine) {
+        let Node { store, clock, ids, tenant: one, .. } = Node::build(engine, 0, AgentSettings::default()).await;
+        let now = clock.now();
+        let ann = user(&ids, "ann@example.com");
+        let invited = |digest: u8, tenant, user, secs| {
+            let expires_at = now + Duration::from_secs(secs);
+            Invitation { digest: [digest; 32], role: Role::Support, tenant, user, expires_at }
+        };
+        store.invite(invited(1, None, None, 30)).await.unwrap();
+        assert!(store.join([1; 32], ann.clone()).await.unwrap());
+        let (soon, late, hers) = (invited(9, Some(one), None, 5), invited(2, Some(one), None, 50), invited(3, None, Some(ann.id), 50));
+        for invitation in [&late, &hers, &soon, &invited(4, None, None, 1)] {
+            store.invite(invitation.clone()).await.unwrap();
+        }
+        clock.advance(Duration::from_secs(2));
+        let listed = async |of, after: Option<&Invitation>, limit| {
+            let after = after.map(|after| (after.expires_at, after.digest));
+            store.invitations(of, after, limit).await.unwrap().into_iter().map(|one| one.invitation).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(None, None, 10).await, [soon.clone(), late.clone(), hers.clone()]);
+        assert_eq!(listed(None, Some(&late), 10).await, [hers.clone()]);
+        assert_eq!(listed(Some(one), None, 1).await, [soon.clone()]);
+        assert_eq!(listed(Some(one), Some(&soon), 10).await, [late.clone()]);
+        assert_eq!(store.revoke_invitation(Some(one), hers.digest).await.unwrap(), None, "it is not theirs");
+        let revoked = store.revoke_invitation(None, hers.digest).await.unwrap().unwrap();
+        assert_eq!((revoked.invitation, revoked.email.as_deref()), (hers.clone(), Some("ann@example.com")));
+        assert!(store.revoke_invitation(Some(one), late.digest).await.unwrap().is_some());
+        assert!(store.revoke_invitation(Some(one), late.digest).await.unwrap().is_none(), "once");
+        assert_eq!((listed(None, None, 10).await, store.invitation(&late.digest).await.unwrap()), (vec![soon], None));
+        assert_eq!(Invitation::digest_of(&hers.id()), Some(hers.digest));
+        for id in ["", "zz", &hers.id()[1..], &hers.id().replace('0', "+")] {
+            assert_eq!(Invitation::digest_of(id), None, "{id}");
+        }
+        store.close().await;
+    }
+
     async fn a_second_factor_is_good_once(engine: &Engine) {
         let (clock, ids) = (Clock::standing(START), IdSource::seeded(1));
         let store = engine.store("node-1", &clock).await;
@@ -181,9 +217,14 @@ on_both_engines! {
             store.audit(EventId::from_uuid(ids.uuid(clock.now())), line).await.unwrap();
             clock.advance(Duration::from_millis(1));
         }
-        let actors = |lines: Vec<AuditEntry>| lines.into_iter().map(|line| line.actor).collect::<Vec<_>>();
-        assert_eq!(actors(store.audit_log(None, 10).await.unwrap()), ["bob", "ann"]);
-        assert_eq!(actors(store.audit_log(Some(tenant), 10).await.unwrap()), ["bob"]);
+        let actors = async |of, before, limit| {
+            let lines = store.audit_log(of, before, limit).await.unwrap();
+            lines.into_iter().map(|(_, line)| line.actor).collect::<Vec<_>>()
+        };
+        assert_eq!(actors(None, None, 10).await, ["bob", "ann"]);
+        assert_eq!(actors(Some(tenant), None, 10).await, ["bob"]);
+        let last = store.audit_log(None, None, 1).await.unwrap()[0].0;
+        assert_eq!((actors(None, Some(last), 10).await, actors(Some(tenant), Some(last), 10).await), (vec!["ann".to_owned()], vec![]));
         store.close().await;
     }
 }

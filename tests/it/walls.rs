@@ -123,7 +123,8 @@ fn nobody_sees_through_the_walls() {
     for path in ["/console/people", "/console/account"] {
         assert_eq!(nobody.walk("GET", path), "303", "{path}");
     }
-    for (method, path) in [("GET", ""), ("POST", ""), ("POST", "/role"), ("POST", "/renew"), ("POST", "/remove")] {
+    let deeds = ["", "/role", "/renew", "/remove", "/revoke"].map(|path| ("POST", path));
+    for (method, path) in [("GET", ""), ("GET", "/audit")].into_iter().chain(deeds) {
         let path = format!("/console/people{path}");
         assert_eq!((reader.walk(method, &path), watcher.walk(method, &path)), ("403".into(), "403".into()), "{path}");
     }
@@ -177,11 +178,39 @@ fn an_owner_of_one_tenant_looks_after_its_people_and_nobody_else() {
         (role("landlord", "support"), does("/remove", "email=landlord%40example.com")),
         ("403".into(), "403".into())
     );
+    // Whoever finds a browser signed in does not get past the second factor, or to a new password, without the old one.
+    assert_eq!(does("/renew", "email=landlord%40example.com&second_factor=remove"), "403");
     let link = landlord.post("/console/people/renew", "email=helper%40example.com").replace('<', " ");
     let path = link.split_whitespace().find_map(|word| Some(&word[word.find("/console/join/")?..])).unwrap();
     assert!(helper.post(path, "password=another+horse+battery").contains("The password is set."));
     assert_eq!(does("/remove", "email=helper%40example.com"), "200");
     assert!(!landlord.get("/console/people").contains("value=\"helper@example.com\""));
+
+    // Links that wait can be seen, and revoked, by whoever may make them.
+    let mut links = [&owner, &landlord].map(|person| {
+        let link = person.post("/console/people", "role=owner&tenant=other").replace('<', " ");
+        link.split_whitespace().find_map(|word| Some(word[word.find("/console/join/")?..].to_owned())).unwrap()
+    });
+    links.sort();
+    let waiting = |person: &Person| -> Vec<String> {
+        let page = person.get("/console/people");
+        let ids = page.split("name=\"id\" value=\"").skip(1);
+        ids.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let ids = waiting(&landlord);
+    assert_eq!((ids.len(), waiting(&owner).len()), (2, 2));
+    assert_eq!(status(stranger.post("/console/people/revoke", &format!("id={}", ids[0]))), "404");
+    assert_eq!(
+        (does("/revoke", "id=00"), does("/revoke", &format!("id={}", "0".repeat(64)))),
+        ("404".into(), "404".into())
+    );
+    let followed = |link: &String| stranger.walk("GET", link);
+    assert_eq!(links.each_ref().map(followed), ["200", "200"]);
+    assert_eq!(does("/revoke", &format!("id={}", ids[0])), "200");
+    assert_eq!((does("/revoke", &format!("id={}", ids[0])), waiting(&landlord)), ("404".into(), vec![ids[1].clone()]));
+    let mut left = links.each_ref().map(followed);
+    left.sort();
+    assert_eq!(left, ["200", "404"]);
 }
 
 #[test]

@@ -15,10 +15,9 @@ use crate::intake::provision;
 use crate::model::id::{EventId, TenantId};
 use crate::model::secret::Secret;
 use crate::model::tenant;
+use crate::model::time::Timestamp;
 use crate::model::user::{self, AuditEntry, Invitation, Role};
-
-/// Tenants whose names are looked up.
-const TENANTS_MAX: u32 = 1_000;
+use crate::store::users::Invited;
 
 vocabulary! { Role:
     "owner" Role::Owner,
@@ -74,8 +73,24 @@ answer! {
         expires_at "expiresAt": When,
     }
 
+    /// A link that nobody has followed yet.
+    pub(super) struct Waiting {
+        /// Its id.
+        id "id": String,
+        /// What whoever follows it may do.
+        role "role": Word<Role>,
+        /// The one tenant that they see; null for all of them.
+        tenant "tenant": Nullable<String>,
+        /// Who is to choose a new password; null for somebody new.
+        email "email": Nullable<String>,
+        /// Until when it works.
+        expires_at "expiresAt": When,
+    }
+
     /// Something that was done.
     pub(super) struct AuditLine {
+        /// Its id.
+        id "id": String,
         /// When.
         at "at": When,
         /// Who did it.
@@ -96,7 +111,7 @@ pub(super) async fn list(call: Call) -> Result<Answer, Problem> {
     operator(&call.grant)?;
     let (limit, after) = (call.query.limit()?, call.query.text("after").unwrap_or_default());
     let users = call.server.store().users(tenant_of(&call).await?, after, limit + 1).await?;
-    let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
+    let tenants = tenants(&call, users.iter().map(|user| user.tenant).collect()).await?;
     let shown = |user| shown(user, &tenants);
     query::page(("/api/v1/users", &call.query), users, |user| user.email.clone(), shown)
 }
@@ -110,6 +125,17 @@ fn shown(user: user::User, tenants: &[tenant::Tenant]) -> User {
         second_factor: user.second_factor.is_some(),
         created_at: When(user.created_at),
     }
+}
+
+/// The tenants with these ids.
+async fn tenants(call: &Call, ids: Vec<Option<TenantId>>) -> Result<Vec<tenant::Tenant>, Problem> {
+    let mut tenants: Vec<tenant::Tenant> = Vec::new();
+    for id in ids.into_iter().flatten() {
+        if tenants.iter().all(|known| known.id != id) {
+            tenants.extend(call.server.store().tenant_with_id(id).await?);
+        }
+    }
+    Ok(tenants)
 }
 
 /// The one tenant that is asked about; `None` for all.
@@ -160,7 +186,7 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
     }
     let user = store.user(&email).await?.ok_or(nobody)?;
     note(&call, user.tenant, &format!("made {}", role.as_str()), &email).await?;
-    let tenants = store.tenants("", TENANTS_MAX).await?;
+    let tenants = tenants(&call, vec![user.tenant]).await?;
     Ok(json_answer(StatusCode::OK, &shown(user, &tenants)))
 }
 
@@ -176,12 +202,47 @@ pub(super) async fn remove(call: Call) -> Result<Answer, Problem> {
     Ok(no_content())
 }
 
-/// `GET /api/v1/audit`, newest first: the last thousand lines at most.
+/// `GET /api/v1/users/invitations`, those that end first first.
+pub(super) async fn invitations(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let key = |one: &Invited| format!("{}_{}", one.invitation.expires_at.as_millis(), one.invitation.id());
+    let read = |text: &str| {
+        let (end, id) = text.split_once('_')?;
+        Some((Timestamp::from_millis(end.parse().ok()?), Invitation::digest_of(id)?))
+    };
+    let after = call.query.text("after").and_then(read);
+    let limit = call.query.limit()?;
+    let found = call.server.store().invitations(tenant_of(&call).await?, after, limit + 1).await?;
+    let tenants = tenants(&call, found.iter().map(|one| one.invitation.tenant).collect()).await?;
+    let shown = |Invited { invitation, email }: Invited| Waiting {
+        id: invitation.id(),
+        role: Word(invitation.role),
+        tenant: Nullable(slug(&tenants, invitation.tenant)),
+        email: Nullable(email),
+        expires_at: When(invitation.expires_at),
+    };
+    query::page(("/api/v1/users/invitations", &call.query), found, key, shown)
+}
+
+/// `DELETE /api/v1/users/invitations/{id}`.
+pub(super) async fn revoke(call: Call) -> Result<Answer, Problem> {
+    operator(&call.grant)?;
+    let nothing = Problem::NotFound("Invitation");
+    let digest = Invitation::digest_of(call.place()).ok_or(nothing.clone())?;
+    let Invited { invitation, email } = call.server.store().revoke_invitation(None, digest).await?.ok_or(nothing)?;
+    note(&call, invitation.tenant, "revoked link", email.as_deref().unwrap_or(invitation.role.as_str())).await?;
+    Ok(no_content())
+}
+
+/// `GET /api/v1/audit`, newest first.
 pub(super) async fn audit(call: Call) -> Result<Answer, Problem> {
     operator(&call.grant)?;
-    let lines = call.server.store().audit_log(tenant_of(&call).await?, call.query.limit()?).await?;
-    let tenants = call.server.store().tenants("", TENANTS_MAX).await?;
-    let shown = |entry: AuditEntry| AuditLine {
+    let limit = call.query.limit()?;
+    let before = call.query.value("after", "id")?;
+    let lines = call.server.store().audit_log(tenant_of(&call).await?, before, limit + 1).await?;
+    let tenants = tenants(&call, lines.iter().map(|(_, entry)| entry.tenant).collect()).await?;
+    let shown = |(id, entry): (EventId, AuditEntry)| AuditLine {
+        id: id.to_string(),
         at: When(entry.at),
         actor: entry.actor,
         action: entry.action,
@@ -189,7 +250,7 @@ pub(super) async fn audit(call: Call) -> Result<Answer, Problem> {
         address: entry.address,
         tenant: Nullable(slug(&tenants, entry.tenant)),
     };
-    Ok(json_answer(StatusCode::OK, &lines.into_iter().map(shown).collect::<Vec<_>>()))
+    query::page(("/api/v1/audit", &call.query), lines, |(id, _)| id.to_string(), shown)
 }
 
 fn slug(tenants: &[tenant::Tenant], id: Option<TenantId>) -> Option<String> {

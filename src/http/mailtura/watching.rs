@@ -12,7 +12,7 @@ use super::installation::{Installation, Report};
 use super::new_email::NewEmail;
 use super::recipients::KeptMail;
 use super::records::FoundRecord;
-use super::users::{AuditLine, Link, NewInvitation, NewPassword, User, UserChange};
+use super::users::{AuditLine, Link, NewInvitation, NewPassword, User, UserChange, Waiting};
 use super::{activity, copies, emails, installation, records, users};
 use crate::model::pulse::Span;
 
@@ -109,6 +109,20 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
     Operation::post("/api/v1/users/invitations", "inviteUser", "Make a link for somebody new", work!(users::invite))
         .takes::<NewInvitation>()
         .gives::<Link>(),
+    Operation::get(
+        "/api/v1/users/invitations",
+        "listInvitations",
+        "List links that nobody has followed yet",
+        work!(users::invitations),
+    )
+    .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, OF_TENANT])
+    .gives::<Vec<Waiting>>(),
+    Operation::delete(
+        "/api/v1/users/invitations/{id}",
+        "revokeInvitation",
+        "Have a link lead nowhere",
+        work!(users::revoke),
+    ),
     Operation::post(
         "/api/v1/users/{email}/password",
         "renewPassword",
@@ -122,6 +136,6 @@ pub(in crate::http) const OPERATIONS: &[Operation] = &[
         .gives::<User>(),
     Operation::delete("/api/v1/users/{email}", "removeUser", "Take a person's way in", work!(users::remove)),
     Operation::get("/api/v1/audit", "listAudit", "List what was done, newest first", work!(users::audit))
-        .query(&[LIMIT_PARAMETER, OF_TENANT])
+        .query(&[LIMIT_PARAMETER, AFTER_PARAMETER, OF_TENANT])
         .gives::<Vec<AuditLine>>(),
 ];

@@ -25,6 +25,8 @@ mod recipients;
 
 mod sending;
 
+mod sizes;
+
 mod signing_in;
 
 mod suppressing;

@@ -195,8 +195,8 @@ async fn a_password_link_that_is_used_is_noted_and_ends_the_others() {
     let mut browser = Person::at(&house, "198.51.100.7");
     let form = [("password", "another horse of this colour")];
     assert_eq!(told(&browser.post("join/first", &form).await), "The password is set. Sign in with it.");
-    let log = house.store.audit_log(None, 10).await.unwrap();
-    let noted = log.iter().find(|entry| entry.action == "used password link").unwrap();
+    let log = house.store.audit_log(None, None, 10).await.unwrap();
+    let (_, noted) = log.iter().find(|(_, entry)| entry.action == "used password link").unwrap();
     assert_eq!((noted.actor.as_str(), noted.address.as_str()), ("ann@example.com", "198.51.100.7"));
     assert_eq!(browser.post("join/second", &form).await.status, 404);
     assert_eq!(browser.sign_in("another horse of this colour").await, "/console/");

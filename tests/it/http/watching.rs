@@ -166,6 +166,8 @@ async fn an_operator_sees_the_installation_and_its_people() {
         ("POST", "users/a%40b.example/password", ""),
         ("DELETE", "users/a%40b.example", ""),
         ("GET", "audit", ""),
+        ("GET", "users/invitations", ""),
+        ("DELETE", "users/invitations/00", ""),
     ] {
         let reply = house.mailtura(method, &format!("/api/v1/{path}"), body).await;
         assert_eq!(reply.status, 403, "{method} {path}");
@@ -191,7 +193,27 @@ async fn an_operator_sees_the_installation_and_its_people() {
     assert_eq!(operator("DELETE", "users/kim%40theirs.example", "").await.status, 204);
     assert_eq!(operator("DELETE", "users/kim%40theirs.example", "").await.status, 404);
     assert_eq!(operator("POST", "users/invitations", r#"{"role":"king"}"#).await.status, 422);
+    for role in ["owner", "support"] {
+        let body = format!(r#"{{"role":"{role}","tenant":"theirs"}}"#);
+        let invited = house.operator("ours", "POST", "/api/v1/users/invitations", &body).await;
+        assert_eq!(invited.status, 201);
+        house.clock.advance(Duration::from_secs(1));
+    }
+    let first = operator("GET", "users/invitations?limit=1", "").await;
+    let second = first.field("link").split(['<', '>']).nth(1).unwrap().trim_start_matches("/api/v1/").to_owned();
+    let (first, second) = (first.json(), operator("GET", &second, "").await.json());
+    assert_eq!((&first[0]["role"], &second[0]["role"]), (&json!("owner"), &json!("support")));
+    assert_eq!((&first[0]["tenant"], &first[0]["email"]), (&json!("theirs"), &Value::Null));
+    let path = format!("users/invitations/{}", first[0]["id"].as_str().unwrap());
+    assert_eq!((operator("DELETE", &path, "").await.status, operator("DELETE", &path, "").await.status), (204, 404));
+    assert_eq!(operator("GET", "users/invitations?tenant=theirs", "").await.json(), second);
+    assert_eq!(operator("GET", "users/invitations?tenant=ours", "").await.json(), json!([]));
     let audit = operator("GET", "audit", "").await.json();
+    let page = operator("GET", "audit?limit=2", "").await;
+    let next = page.field("link").split(['<', '>']).nth(1).unwrap().trim_start_matches("/api/v1/").to_owned();
+    let pages = [page.json()[0].clone(), page.json()[1].clone(), operator("GET", &next, "").await.json()[0].clone()];
+    assert_eq!(pages.as_slice(), &audit.as_array().unwrap()[..3]);
+    assert_eq!(operator("GET", "audit?after=x", "").await.status, 422);
     let actions: Vec<&str> = audit.as_array().unwrap().iter().map(|line| line["action"].as_str().unwrap()).collect();
     assert!(
         actions.contains(&"removed user") && actions.contains(&"invited") && actions.contains(&"joined"),
