@@ -71,8 +71,11 @@ impl<T: DeserializeOwned> Layers<T> {
         let layer = toml::from_str::<T>(text).and_then(|_| text.parse::<Table>());
         let layer = layer.map_err(|fault| {
             let line = fault.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
-            let by_key = text.parse().ok().and_then(|table| T::deserialize(Value::Table(table)).err());
-            Problem(format!("{}:{line}: {}", path.display(), explain(&by_key.unwrap_or(fault))))
+            let tree = text.parse().map(Value::Table).ok();
+            let by_key = tree.clone().and_then(|tree| T::deserialize(tree).err());
+            let fault = by_key.unwrap_or(fault);
+            let choices = tree.and_then(|tree| choices::<T>(tree, &fault)).unwrap_or_default();
+            Problem(format!("{}:{line}: {}{choices}", path.display(), explain(&fault)))
         })?;
         let layer = Value::Table(layer);
         for (key, _) in flattened(&layer) {
@@ -107,15 +110,23 @@ impl<T: DeserializeOwned> Layers<T> {
 
     /// What was meant by a variable whose name would be a key's with two underscores where it has one.
     fn misspelt(&self, name: &str) -> Option<Problem> {
-        const WORDS_MAX: usize = 8;
         let rest = name.strip_prefix(PREFIX_OF_SOMEBODY).filter(|_| !name.starts_with(PREFIX))?.to_lowercase();
-        let rest = rest.strip_suffix(FILE_SUFFIX).filter(|key| !self.is_key(key)).unwrap_or(&rest);
-        let words: Vec<&str> = rest.split('_').collect();
+        let of_file = rest.strip_suffix(FILE_SUFFIX).map(|words| (words, FILE_SUFFIX));
+        let readings = [Some((rest.as_str(), "")), of_file].into_iter().flatten();
+        let (key, end) = readings.into_iter().find_map(|(words, end)| Some((self.key_of(words)?, end)))?;
+        let meant = format!("{PREFIX}{}{end}", key.replace('.', "__")).to_uppercase();
+        Some(Problem(format!("{name}: nobody reads this variable; did you mean `{meant}`?")))
+    }
+
+    /// The key that has these words.
+    fn key_of(&self, text: &str) -> Option<String> {
+        const WORDS_MAX: usize = 8;
+        let words: Vec<&str> = text.split('_').collect();
         if words.len() > WORDS_MAX || words.contains(&"") {
             return None;
         }
         // Every way to read each underscore, as a part of a word or as the end of one.
-        let keys = (0..1_u32 << (words.len() - 1)).map(|ends| {
+        let mut keys = (0..1_u32 << (words.len() - 1)).map(|ends| {
             let mut key = words[0].to_owned();
             for (place, word) in words[1..].iter().enumerate() {
                 key.push(if ends >> place & 1 == 1 { '.' } else { '_' });
@@ -123,9 +134,7 @@ impl<T: DeserializeOwned> Layers<T> {
             }
             key
         });
-        let key = keys.into_iter().find(|key| self.is_key(key))?;
-        let meant = format!("{PREFIX}{}", key.replace('.', "__")).to_uppercase();
-        Some(Problem(format!("{name}: nobody reads this variable; did you mean `{meant}`?")))
+        keys.find(|key| self.is_key(key))
     }
 
     /// Whether there is such a setting.
@@ -259,6 +268,27 @@ fn explain(fault: &toml::de::Error) -> String {
     }
 }
 
+/// Where a key is missing that has a choice of words: which.
+fn choices<T: DeserializeOwned>(mut tree: Value, fault: &toml::de::Error) -> Option<String> {
+    let key = fault.message().strip_prefix("missing field `")?.strip_suffix('`')?.to_owned();
+    let told = fault.to_string();
+    let place = told.lines().last()?.strip_prefix("in `")?.strip_suffix('`')?;
+    let section = place.split('.').try_fold(&mut tree, |at, part| at.get_mut(part))?;
+    // No word is the empty one, so that whoever reads it says which there are.
+    let empty = || Value::String(String::new());
+    match section {
+        Value::Table(table) => drop(table.insert(key, empty())),
+        Value::Array(entries) => {
+            let lacking = entries.iter_mut().filter_map(Value::as_table_mut).find(|entry| !entry.contains_key(&key));
+            lacking?.insert(key, empty());
+        }
+        _ => return None,
+    }
+    let asked = T::deserialize(tree).err()?;
+    let words = asked.message().strip_prefix("unknown variant ``, expected ")?.replace('`', "");
+    Some(format!("; it is {}", words.strip_prefix("one of ").unwrap_or(&words)))
+}
+
 /// A fault that serde tells in Rust's words, in those of people.
 pub fn plain(fault: &str) -> String {
     let Some((told, wanted)) = fault.rsplit_once("expected ") else { return fault.to_owned() };
@@ -389,7 +419,9 @@ mod tests {
         };
         check("POSTBACK_NAME", Some("POSTBACK__NAME"));
         check("POSTBACK_DOOR_WIDTH", Some("POSTBACK__DOOR__WIDTH"));
-        check("POSTBACK_DOOR_CODE_FILE", Some("POSTBACK__DOOR__CODE"));
+        // The value is no path, and the path no value.
+        check("POSTBACK_DOOR_CODE_FILE", Some("POSTBACK__DOOR__CODE_FILE"));
+        check("POSTBACK_NAME_FILE", Some("POSTBACK__NAME_FILE"));
         for foreign in [
             "POSTBACK_DOOR",
             "POSTBACK_PORT",
@@ -401,6 +433,14 @@ mod tests {
         ] {
             check(foreign, None);
         }
+    }
+
+    #[test]
+    fn a_missing_word_is_told_with_those_there_are() {
+        let file =
+            "[[smtp.listeners]]\naddress = '[::]:25'\nkind = 'inbound'\n[[smtp.listeners]]\naddress = '[::]:587'\n";
+        let told = Layers::<crate::config::Settings>::default().file(Path::new("file"), file).unwrap_err();
+        assert_eq!(told.to_string(), "file:4: smtp.listeners: missing key `kind`; it is submission or inbound");
     }
 
     #[test]
