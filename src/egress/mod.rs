@@ -33,7 +33,7 @@ const FOR_TESTS: [&str; 3] = ["test", "invalid", "example"];
 
 /// An operator must say twice that this is meant.
 const OPENS_EVERYTHING: &str =
-    "lets webhooks reach every address behind your walls; where that is meant, set egress.i_understand_open_egress too";
+    "lets webhooks reach all that is behind your walls; where that is meant, set egress.i_understand_open_egress too";
 
 /// Why a URL or an address is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,7 +120,8 @@ pub struct Settings {
     pub deny: Vec<String>,
     /// Let `allow` also cover the metadata services of clouds.
     pub allow_metadata: bool,
-    /// Said beside an `allow` of everything (`0.0.0.0/0`, `::/0`), which is refused without it.
+    /// Said beside an entry of `allow` that is wider than any private network (`0.0.0.0/0`, `::/0`, or half of them), which
+    /// is refused without it.
     pub i_understand_open_egress: bool,
     /// PEM file of further roots to believe when others answer over TLS.
     pub ca_file: Option<PathBuf>,
@@ -180,7 +181,7 @@ impl Policy {
             ..Self::default()
         };
         let networks = settings.allow.iter().filter(|entry| !is_name(entry));
-        let opens = networks.zip(&policy.allow).find(|(_, entry)| entry.network.is_everything());
+        let opens = networks.zip(&policy.allow).find(|(_, entry)| entry.network.is_wide());
         match opens.filter(|_| !settings.i_understand_open_egress) {
             Some((entry, _)) => Err(BadEntry { entry: entry.clone(), problem: OPENS_EVERYTHING }),
             None => Ok(policy),

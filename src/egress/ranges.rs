@@ -113,9 +113,13 @@ impl Network {
         differing >= self.prefix
     }
 
-    /// Whether these are all addresses of their family.
-    pub(super) fn is_everything(&self) -> bool {
-        self.prefix == 0
+    /// Whether these are more addresses than the largest private network of their family has (10.0.0.0/8, fc00::/7), or
+    /// as many of IPv4 by a name of IPv6: two halves of everything are everything, too.
+    pub(super) fn is_wide(&self) -> bool {
+        match self.base {
+            IpAddr::V4(_) => self.prefix < 8,
+            base @ IpAddr::V6(_) => self.prefix < if embedded(base).is_some() { 96 + 8 } else { 7 },
+        }
     }
 }
 
@@ -208,6 +212,18 @@ mod tests {
         check("10.0.0.0/8:http", Err("has a port that is not a number up to 65535"));
         check("billing.corp", Err("is neither an address nor a network"));
         check("", Err("is neither an address nor a network"));
+    }
+
+    #[test]
+    fn what_is_wider_than_a_private_network() {
+        let check = |entries: &[&str], expected: bool| {
+            for entry in entries {
+                assert_eq!(entry.parse::<Entry>().unwrap().network.is_wide(), expected, "{entry}");
+            }
+        };
+        check(&["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "8.0.0.0/7:443", "::/0", "8000::/1", "2000::/3"], true);
+        check(&["::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "::ffff:10.0.0.0/103"], true);
+        check(&["10.0.0.0/8", "192.0.2.7", "fc00::/7", "2001:db8::/32", "::ffff:10.0.0.0/104", "::1"], false);
     }
 
     #[test]

@@ -211,6 +211,10 @@ fn exceptions() {
     check("http://box:8081/", Err(Rule::Name));
     check("https://other.corp.internal/", Err(Rule::Name));
 
+    for allow in [["0.0.0.0/1", "128.0.0.0/1"], ["name:x.corp", "::ffff:0:0/96"]] {
+        let halves = Settings { allow: allow.map(str::to_owned).to_vec(), ..Settings::default() };
+        assert!(Policy::new(&halves).unwrap_err().to_string().contains("i_understand_open_egress"), "{allow:?}");
+    }
     let allow = ["0.0.0.0/0", "::/0"].map(str::to_owned).to_vec();
     let everything = Settings { allow, i_understand_open_egress: true, ..Settings::default() };
     let everything = Policy::new(&everything).unwrap();
