@@ -112,7 +112,7 @@ pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
 /// program may be running.
 pub(super) fn rehearse(settings: &Settings) -> anyhow::Result<()> {
     check(settings)?;
-    let (smtp, http) = (&settings.smtp.listeners, &settings.http);
+    let (smtp, http, all) = (&settings.smtp.listeners, &settings.http, all(settings));
     let mut doors: Vec<(String, SocketAddr)> = vec![("admin.address".to_owned(), settings.admin.address)];
     if settings.roles.contains(&Role::Doors) {
         let smtp = smtp.iter().enumerate();
@@ -121,8 +121,9 @@ pub(super) fn rehearse(settings: &Settings) -> anyhow::Result<()> {
         doors.extend(http.tls_address.map(|address| ("http.tls_address".to_owned(), address)));
     }
     for (key, address) in doors {
-        let bound = std::net::TcpListener::bind((address.ip(), 0));
-        bound.with_context(|| format!("{key}: listen on {address}"))?;
+        let mut at_any_port = address;
+        at_any_port.set_port(0);
+        listen(at_any_port, families(address, &all)).with_context(|| format!("{key}: listen on {address}"))?;
     }
     Ok(())
 }
