@@ -199,7 +199,7 @@ async fn tell_delivery(guest: &Guest, mode: Mode, view: &DeliveryView, now: Time
 async fn tell_silence(guest: &Guest, mode: Mode, delivery: &Delivery) -> anyhow::Result<()> {
     // A smarthost is the same for all.
     let domain = (mode != Mode::Smarthost).then(|| delivery.address.domain());
-    let met = guest.store.latest_deferral(domain).await.context("look for what others met there")?;
+    let met = guest.store.latest_silence(domain).await.context("look for what others met there")?;
     if let Some((other, attempt)) = met.filter(|(other, _)| *other != delivery.id) {
         say(format!("  at {} {other} met there: {}", attempt.ended_at, printable(&attempt.diagnostic)));
     }

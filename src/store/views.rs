@@ -88,12 +88,12 @@ impl Store {
         rows.iter().map(|row| Ok((row.small("number")?, read_attempt(row)?))).collect()
     }
 
-    /// What the newest attempt met at a mail that waits to be tried again, and at which mail; of those to this domain, or
-    /// of all where none is named.
+    /// What the newest attempt met that nobody replied to, of a mail that waits to be tried again, and at which mail; of
+    /// those to this domain, or of all where none is named.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn latest_deferral(&self, domain: Option<&str>) -> Result<Option<(DeliveryId, Attempt)>> {
+    pub async fn latest_silence(&self, domain: Option<&str>) -> Result<Option<(DeliveryId, Attempt)>> {
         const SQL: &str = "
             select attempts.message_id, attempts.recipient, attempts.started_at, attempts.ended_at, attempts.route,
                 attempts.peer, attempts.tls, attempts.outcome, attempts.code, attempts.diagnostic, attempts.rule,
@@ -102,6 +102,7 @@ impl Store {
             join attempts on attempts.message_id = deliveries.message_id and attempts.recipient = deliveries.recipient
                 and attempts.number = deliveries.attempts
             where deliveries.state = 'queued' and deliveries.attempts > 0 and ($1 = '' or deliveries.domain = $1)
+                and attempts.code is null
             order by attempts.ended_at desc
             limit 1";
         let row = self.row(SQL, vec![domain.unwrap_or_default().into()]).await?;
