@@ -214,14 +214,10 @@ impl House<'_> {
 
     async fn enable(&self, which: &Which) -> anyhow::Result<()> {
         self.set(which, |webhook| webhook.switch = Switch::On).await?;
-        let mut let_go = self.guest.store.let_go_dispatches(which.id).await.context("let go what waits")?;
-        let mut hurried = let_go.hurried;
-        while let_go.has_more {
-            let_go = self.guest.store.let_go_more().await.context("let go what waits")?;
-            hurried += let_go.hurried;
-        }
-        if hurried > 0 {
-            say(format!("due now that waited for another attempt: {hurried}"));
+        let let_go = self.guest.store.let_go_dispatches(which.id).await.context("let go what waits")?;
+        if let_go.hurried > 0 {
+            let more = if let_go.has_more { ", and more by and by" } else { "" };
+            say(format!("due now that waited for another attempt: {}{more}", let_go.hurried));
         }
         Ok(())
     }
