@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 use memchr::memchr;
@@ -35,10 +36,10 @@ impl<'a> Field<'a> {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
-    /// The value unfolded and trimmed, encoded words as they stand; bytes that are not UTF-8 are replaced.
+    /// The value unfolded and trimmed, encoded words as they stand.
     pub fn text(&self) -> String {
         let unfolded: Vec<u8> = self.clipped().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-        String::from_utf8_lossy(&unfolded).trim().to_owned()
+        legible(&unfolded).trim().to_owned()
     }
 
     /// The value for people: unfolded, encoded words decoded.
@@ -64,7 +65,21 @@ impl<'a> Field<'a> {
 
     /// The value with the line end that mail-parser stops at.
     fn ended(&self) -> Vec<u8> {
-        [self.clipped(), b"\n"].concat()
+        [legible(self.clipped()).as_bytes(), b"\n"].concat()
+    }
+}
+
+/// Bytes of a header as text: UTF-8 where they are that. Any other byte is taken for one of Windows-1252, which old programs
+/// write without saying so; Latin-1 is a part of it. The bytes between them keep their meaning: text that somebody cut within
+/// a letter is common, too.
+pub fn legible(bytes: &[u8]) -> Cow<'_, str> {
+    match (std::str::from_utf8(bytes), charset_decoder(b"windows-1252")) {
+        (Ok(text), _) => Cow::Borrowed(text),
+        (Err(_), None) => String::from_utf8_lossy(bytes),
+        (Err(_), Some(decoded)) => {
+            let chunks = bytes.utf8_chunks();
+            Cow::Owned(chunks.map(|chunk| chunk.valid().to_owned() + &decoded(chunk.invalid())).collect())
+        }
     }
 }
 
@@ -222,6 +237,23 @@ mod tests {
         assert!(unsigned.starts_with(b"Subject: =?") && MESSAGE.ends_with(&unsigned));
         assert!(matches!(without_signatures(MESSAGE, |signer| signer == "third.example"), Cow::Borrowed(_)));
         assert_eq!(with_on_top(b"X: y\r\n", b"a: b\r\n"), b"X: y\r\na: b\r\n");
+    }
+
+    #[test]
+    fn bytes_of_older_charsets_are_letters() {
+        let check = |bytes: &[u8], expected: &str| {
+            let message =
+                [b"Subject: ".as_slice(), bytes, b"\r\nContent-Type: a/b; name=\"", bytes, b"\"\r\n"].concat();
+            let subject = first(&message, "Subject").unwrap();
+            assert_eq!((subject.decoded().as_str(), subject.text().as_str()), (expected, expected));
+            let content_type = first(&message, "Content-Type").unwrap().content_type().unwrap();
+            assert_eq!(content_type.attribute("name"), Some(expected));
+        };
+        check(b"gr\xfcn", "grün");
+        check("grün".as_bytes(), "grün");
+        check(b"5 \x80", "5 €");
+        // What was cut within a letter stays legible up to there.
+        check(b"gr\xc3\xbcn \xc3", "grün Ã");
     }
 
     #[test]

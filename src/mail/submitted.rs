@@ -319,7 +319,7 @@ fn truth(field: &Field<'_>) -> Option<bool> {
 
 /// The mailboxes of an address field, groups flattened; what has no address is left out.
 pub(super) fn mailboxes(field: &Field<'_>) -> Vec<Mailbox> {
-    let line = [field.value, b"\n"].concat();
+    let line = [headers::legible(field.value).as_bytes(), b"\n"].concat();
     let parsed = match MessageStream::new(&line).parse_address() {
         HeaderValue::Address(Parsed::List(list)) => list,
         HeaderValue::Address(Parsed::Group(groups)) => groups.into_iter().flat_map(|group| group.addresses).collect(),
@@ -414,6 +414,8 @@ mod tests {
         assert_eq!(submitted.switches.metadata.keys().collect::<Vec<_>>(), ["z", "a"]);
         let kept = String::from_utf8(kept(mail, &submitted, &ADDITIONS)).unwrap();
         assert!(kept.starts_with("Received: by mail.example\r\nDate: Mon"));
+        let old = read(b"To: Ren\xe9e <r@x.example>\r\nSubject: Gr\xfc\xdfe\r\n\r\n", "mail.example").unwrap();
+        assert_eq!((old.to[0].name.as_str(), old.subject.as_str()), ("Renée", "Grüße"));
         assert!(!kept.to_lowercase().contains("x-tm-") && !kept.to_lowercase().contains("x-postback-"));
         assert!(kept.contains("Message-ID: <7@acme.example>\r\n\r\nHi\r\n"));
     }
