@@ -11,14 +11,17 @@ export function serve(verify) {
   });
 }
 
-/// Answers requests with the handler that `handler(secret)` makes.
-export function listen(handler) {
+/// Answers requests with the handler that `handler(secret)` makes. Before the end there is what `ended` has to do.
+export function listen(handler, ended = () => {}) {
   const lines = createInterface({ input: process.stdin });
   lines.once('line', async (secret) => {
     const server = createServer(await handler(secret));
     server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));
   });
-  lines.on('close', () => process.exit());
+  lines.on('close', async () => {
+    await ended();
+    process.exit();
+  });
 }
 
 export async function read(stream) {

@@ -21,13 +21,13 @@ struct Told {
     recipient: String,
 }
 
-/// A running receiver. It ends when it is dropped, or by itself when we are gone.
+/// A running receiver. It ends when it is dropped, with whatever it started, or by itself when we are gone.
 pub struct Receiver {
     name: String,
     port: u16,
     heard: mpsc::Receiver<Told>,
     child: Child,
-    _stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
 }
 
 impl Receiver {
@@ -54,7 +54,7 @@ impl Receiver {
             }
         });
         let name = words.to_owned();
-        Self { name, port: u16::try_from(hello["port"].as_u64().unwrap()).unwrap(), heard, child, _stdin: stdin }
+        Self { name, port: u16::try_from(hello["port"].as_u64().unwrap()).unwrap(), heard, child, stdin: Some(stdin) }
     }
 
     /// Where it listens.
@@ -77,7 +77,9 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The end of its input is its own. What it says ends with it and with whatever it started.
+        drop(self.stdin.take());
+        while self.heard.recv_timeout(PATIENCE).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -16,7 +16,8 @@ const started = {
   servlet: () => ['java', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', [...jars, `${packages}/java`].join(':'), 'Servlet'],
 };
 
-listen(async (secret) => {
+let child;
+const start = async (secret) => {
   const [program, ...words] = started[kind]();
   const env = {
     ...process.env,
@@ -24,8 +25,10 @@ listen(async (secret) => {
     NODE_PATH: `${packages}/node/node_modules`,
     PYTHONPATH: `${packages}/python/flask`,
   };
-  // The end of its standard input is its own, so that it does not outlive us, however we end.
-  const child = spawn(program, words, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  // The end of its standard input is its own, so that it does not outlive us, however we end. We do not outlive it, either.
+  child = spawn(program, words, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  child.once('exit', (status) => process.exit(status || 1));
+  child.stdin.on('error', () => {});
   child.stdin.write(`${secret}\n`);
   const lines = createInterface({ input: child.stdout });
   // The first line says where it listens; the others are the sample's own.
@@ -38,6 +41,13 @@ listen(async (secret) => {
       return JSON.parse(json(request.headers['content-type'], body));
     });
   };
+};
+
+listen(start, () => {
+  if (!child) return;
+  child.removeAllListeners('exit');
+  child.stdin.end();
+  return new Promise((resolve) => child.once('exit', resolve));
 });
 
 function json(type, body) {
