@@ -5,11 +5,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use postback::app;
 use postback::config::Loaded;
 use postback::http::admin::report_json;
 use postback::intake::report::{Replayed, Verdict};
+use postback::mail::report::Kind;
 use postback::model::id::ReportId;
 use postback::model::reason::{Reason, Suppress};
 use postback::store::reports::{KeptReport, ReportFilter};
@@ -24,8 +26,8 @@ pub(super) enum BouncesCommand {
         /// Those that are understood, or were seen, too
         #[arg(long)]
         all: bool,
-        /// Only of this kind: bounce, delayed, success, relayed, complaint, autoreply or ordinary
-        #[arg(long)]
+        /// Only of this kind
+        #[arg(long, value_parser = kinds())]
         kind: Option<String>,
         /// Only those after this one, for what does not fit one list
         #[arg(long, value_name = "ID")]
@@ -47,7 +49,7 @@ pub(super) enum BouncesCommand {
         /// Which: ids that `list` shows
         ids: Vec<ReportId>,
         /// All of this kind
-        #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
+        #[arg(long, conflicts_with = "ids", required_unless_present = "ids", value_parser = kinds())]
         kind: Option<String>,
     },
     /// Judge reports and refusals of the past by the rules of today, and show what would be different
@@ -62,6 +64,10 @@ pub(super) struct Reclassify {
     /// Put it right: suppressions, reasons, and what was not understood before
     #[arg(long)]
     apply: bool,
+}
+
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::as_str))
 }
 
 pub(super) async fn run(loaded: &Loaded, command: BouncesCommand) -> anyhow::Result<()> {

@@ -49,6 +49,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 7] =
+        [Kind::Bounce, Kind::Delayed, Kind::Success, Kind::Relayed, Kind::Complaint, Kind::Autoreply, Kind::Ordinary];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -141,6 +141,33 @@ fn why_says_that_nobody_answers_and_what_was_met() {
 }
 
 #[test]
+fn the_log_says_what_was_read_again_and_that_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    agent.signal("HUP");
+    for told in ["the databases of places are as they were", "the certificates were read again"] {
+        while !agent.log().contains(told) {
+            std::thread::yield_now();
+        }
+    }
+    assert!(!agent.log().contains("stopped"), "{}", agent.log());
+    assert!(agent.stop().success());
+    let log = std::fs::read_to_string(folder.path().join("stderr.log")).unwrap();
+    assert!(log.lines().next_back().is_some_and(|last| last.contains("stopped")), "{log}");
+}
+
+#[test]
+fn a_word_that_is_none_is_told_with_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["list", "close"] {
+        let output = run(folder.path(), &["bounces", command, "--kind", "bounces"]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        let words = "bounce, delayed, success, relayed, complaint, autoreply, ordinary";
+        assert!(output.status.code() == Some(2) && told.contains(words), "{told}");
+    }
+}
+
+#[test]
 fn a_mistyped_folder_is_not_an_empty_installation() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["tenant", "list", "--data", "dta"]);
