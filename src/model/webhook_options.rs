@@ -3,6 +3,8 @@
 //!
 //! Headers that frame the request, route it, or carry what receivers verify stay ours.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
@@ -15,6 +17,8 @@ pub struct Options {
     pub at_once: Option<u16>,
     /// Requests a second, from each node; `None`: as many as there are.
     pub per_second: Option<u16>,
+    /// Seconds that a receiver has for its whole answer, at most [`TIMEOUT_SECS_MAX`]; `None`: [`TIMEOUT_SECS`].
+    pub timeout_secs: Option<u16>,
     /// An event waits until those before it about the same message have arrived or been given up.
     pub in_order: bool,
     /// Events that are due together go in one request, as a JSON array.
@@ -29,6 +33,10 @@ pub struct Options {
 
 /// Requests to one webhook at one time.
 pub const AT_ONCE_MAX: u16 = 64;
+/// Seconds that a receiver has for its whole answer, unless its webhook says otherwise.
+pub const TIMEOUT_SECS: u16 = 15;
+/// The most that a webhook may say: a request must end well within its lease.
+pub const TIMEOUT_SECS_MAX: u16 = 30;
 /// Addresses that are told of one webhook's failing.
 pub const NOTIFY_MAX: usize = 10;
 /// Tags that a webhook may choose.
@@ -118,6 +126,11 @@ pub enum BadOption {
 }
 
 impl Options {
+    /// How long a receiver has for its whole answer.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs.unwrap_or(TIMEOUT_SECS).into())
+    }
+
     /// Whether they can be set, with a client key or without. Whether PEM texts hold what they should is not asked
     /// here.
     ///
@@ -129,6 +142,9 @@ impl Options {
         }
         if self.per_second == Some(0) {
             return Err(BadOption::Number("per second", u16::MAX));
+        }
+        if self.timeout_secs.is_some_and(|secs| !(1..=TIMEOUT_SECS_MAX).contains(&secs)) {
+            return Err(BadOption::Number("timeout", TIMEOUT_SECS_MAX));
         }
         if self.notify.len() > NOTIFY_MAX {
             return Err(BadOption::Notify);
@@ -263,6 +279,11 @@ mod tests {
         for count in [0, 65] {
             check(Options { at_once: Some(count), ..plain() }, "", Err(BadOption::Number("at once", 64)));
         }
+        check(Options { timeout_secs: Some(30), ..plain() }, "", Ok(()));
+        for secs in [0, 31] {
+            check(Options { timeout_secs: Some(secs), ..plain() }, "", Err(BadOption::Number("timeout", 30)));
+        }
+        assert_eq!(plain().timeout(), Duration::from_secs(15));
         check(Options { per_second: Some(0), ..plain() }, "", Err(BadOption::Number("per second", u16::MAX)));
         check(Options { notify: vec!["a@b.example".into(); 11], ..plain() }, "", Err(BadOption::Notify));
         check(Options { notify: vec!["a b".into()], ..plain() }, "", Err(BadOption::Address("a b".into())));

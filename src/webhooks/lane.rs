@@ -184,7 +184,10 @@ impl Dispatches {
         };
         let is_signed = !signing.signing_secrets(started_at).0.is_empty();
         let answer = match is_signed {
-            true => self.parts.client.post(Destination { url: &webhook.url, identity }, &request).await,
+            true => {
+                let to = Destination { url: &webhook.url, identity, timeout: webhook.options.timeout() };
+                self.parts.client.post(to, &request).await
+            }
             false => self.parts.client.kept_back(Fault::Unsigned),
         };
         let at = self.parts.clock.now();

@@ -51,6 +51,9 @@ pub(in crate::cli) struct Fields {
     /// Requests a second
     #[arg(long, value_name = "COUNT")]
     per_second: Option<u16>,
+    /// Seconds that the receiver has for its whole answer, 1 to 30 [default: 15]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u16>,
     /// An event waits until those before it about the same message have arrived
     #[arg(long, value_name = "BOOL")]
     in_order: Option<bool>,
@@ -98,6 +101,7 @@ impl Fields {
         let options = &mut webhook.options;
         options.at_once = at_once.or(options.at_once);
         options.per_second = per_second.or(options.per_second);
+        options.timeout_secs = self.timeout.or(options.timeout_secs);
         options.in_order = self.in_order.unwrap_or(options.in_order);
         options.batch = self.batch.unwrap_or(options.batch);
         if let Some(notify) = listed(&self.notify) {

@@ -63,6 +63,7 @@ impl House<'_> {
         line("headers", webhook.headers.iter().map(|(name, _)| format!("{name}: ***")).collect::<Vec<_>>().join(", "));
         line("at once", webhook.options.at_once.map_or(String::new(), |count| count.to_string()));
         line("per second", webhook.options.per_second.map_or(String::new(), |count| count.to_string()));
+        line("timeout", format!("{} s", webhook.options.timeout().as_secs()));
         line("in order", if webhook.options.in_order { "yes".into() } else { String::new() });
         line("batch", if webhook.options.batch { "yes".into() } else { String::new() });
         if webhook.format == Format::Transmail {

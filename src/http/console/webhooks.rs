@@ -65,6 +65,8 @@ pub(super) struct Shown {
     description: String,
     pub(super) format: String,
     hits: String,
+    /// Seconds; empty for the usual.
+    timeout: String,
     events: Vec<String>,
     is_enabled: bool,
     is_off_by_us: bool,
@@ -91,6 +93,7 @@ impl Shown {
             description: text("description"),
             format: text("format"),
             hits: text("hits"),
+            timeout: text("timeoutSeconds"),
             events: events.map(str::to_owned).collect(),
             is_enabled: webhook.get("enabled").and_then(Value::as_bool).unwrap_or(true),
             is_off_by_us: webhook.get("disabledBy").and_then(Value::as_str) == Some("postback"),
@@ -109,6 +112,7 @@ impl Shown {
             description: form.get("description").to_owned(),
             format: form.get("format").to_owned(),
             hits: form.get("hits").to_owned(),
+            timeout: form.get("timeout").to_owned(),
             events: form.all("events").map(str::to_owned).collect(),
             is_enabled: id.is_none() || form.has("enabled"),
             ..Self::default()
@@ -316,6 +320,12 @@ fn body_of(visit: &Visit<'_>, typed: &Shown) -> Value {
         "format": typed.format,
         "hits": typed.hits,
         "events": typed.events,
+        // What is no number is told as the API tells it.
+        "timeoutSeconds": match (typed.timeout.as_str(), typed.timeout.parse::<u16>()) {
+            ("", _) => Value::Null,
+            (_, Ok(secs)) => secs.into(),
+            (text, Err(_)) => text.into(),
+        },
     });
     if let secret @ [_, ..] = visit.form.raw("secret").as_bytes() {
         body["secret"] = String::from_utf8_lossy(secret).into();
@@ -408,8 +418,8 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: 
         }
         Some(saved) => {
             let path = path_of(&saved.id);
-            let Shown { description, hits, events, is_enabled, .. } = typed;
-            (path, json!({ "eventType": event }), Shown { description, hits, events, is_enabled, ..saved })
+            let Shown { description, hits, timeout, events, is_enabled, .. } = typed;
+            (path, json!({ "eventType": event }), Shown { description, hits, timeout, events, is_enabled, ..saved })
         }
         None => {
             let mut body = draft_of(visit, &agent, &typed);

@@ -35,6 +35,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::egress::{Access, Guard, Identity, Trust, Vetted};
 use crate::model::webhook::Post;
 use crate::model::webhook_attempt::ARRIVED_BODY_KEPT_BYTES_MAX;
+use crate::model::webhook_options::TIMEOUT_SECS_MAX;
 
 /// What one POST may take.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             tls: Duration::from_secs(5),
-            total: Duration::from_secs(15),
+            total: Duration::from_secs(TIMEOUT_SECS_MAX.into()),
             head_bytes: 32 * 1024,
             body_bytes: 16 * 1024,
             idle: Duration::from_secs(30),
@@ -122,6 +123,8 @@ pub struct Destination<'d> {
     pub url: &'d str,
     /// What its TLS wants.
     pub identity: Identity<'d>,
+    /// How long it has for everything; [`Limits::total`] where that is less.
+    pub timeout: Duration,
 }
 
 impl Answer {
@@ -150,10 +153,11 @@ impl Client {
         Self { guard, identities: Identities::new(trust), pool, clock, limits }
     }
 
-    /// Posts `request`. Always answers, within [`Limits::total`].
+    /// Posts `request`. Always answers, within the destination's time.
     pub async fn post(&self, to: Destination<'_>, request: &Request) -> Answer {
         let mut course = Course::default();
-        let fault = match timeout(self.limits.total, self.exchange(to, request, &mut course)).await {
+        let limit = to.timeout.min(self.limits.total);
+        let fault = match timeout(limit, self.exchange(to, request, &mut course)).await {
             Ok(Ok(())) => None,
             Ok(Err(fault)) => Some(fault),
             Err(_) => Some(course.phase.overrun()),

@@ -31,7 +31,8 @@ async fn the_life_of_a_webhook() {
             r#""state":"ok","#,
             secret,
             r#""format":"mailtura","description":"","mailAgent":null,"hits":"first","tags":[],"formField":"event","headers":{},"#,
-            r#""keepsTimestamp":false,"atOnce":null,"perSecond":null,"inOrder":false,"batch":false,"notify":[],"ca":"","#,
+            r#""keepsTimestamp":false,"atOnce":null,"perSecond":null,"timeoutSeconds":15,"inOrder":false,"#,
+            r#""batch":false,"notify":[],"ca":"","#,
             r#""clientCertificate":"","#,
             r#""createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
         ]
@@ -90,14 +91,14 @@ async fn fields_of_ours() {
         "url": "https://example.com/hook", "events": ["hardbounce", "email_open"], "format": "transmail",
         "secret": "my key", "description": "Test", "mailAgent": "default", "hits": "persons", "formField": "payload",
         "headers": {"Authorization": "Basic eDp5"}, "keepsTimestamp": true, "tags": ["a", "b"], "atOnce": 2,
-        "perSecond": 50, "inOrder": true, "batch": true, "notify": ["ops@example.com"]
+        "perSecond": 50, "timeoutSeconds": 30, "inOrder": true, "batch": true, "notify": ["ops@example.com"]
     }"#;
     let added = house.mailtura("POST", "/api/v1/webhooks", body).await.json();
     let expected = json!({
         "events": ["opened", "hard_bounced"], "format": "transmail", "secret": "my key", "description": "Test",
         "mailAgent": "default", "hits": "persons", "formField": "payload",
         "headers": { "Authorization": "***" }, "keepsTimestamp": true, "tags": ["a", "b"], "atOnce": 2,
-        "perSecond": 50, "inOrder": true, "batch": true, "notify": ["ops@example.com"],
+        "perSecond": 50, "timeoutSeconds": 30, "inOrder": true, "batch": true, "notify": ["ops@example.com"],
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&added[name], value, "{name}");
@@ -148,6 +149,7 @@ async fn bad_webhooks() {
     check(r#"{"headers":{"X-A":"x\r\nHost: y"}}"#, 422, "has a control character").await;
     check(r#"{"headers":{"Webhook-Id":"x"}}"#, 422, "cannot be set").await;
     check(r#"{"atOnce":65}"#, 422, "body/atOnce: must be from 1 to 64").await;
+    check(r#"{"timeoutSeconds":31}"#, 422, "body/timeoutSeconds: must be from 1 to 30").await;
     check(r#"{"perSecond":0}"#, 422, "body/perSecond: must be from 1 to").await;
     check(r#"{"notify":["nobody"]}"#, 422, "body/notify: \"nobody\" is not a mail address").await;
     check(r#"{"tags":[""]}"#, 422, "body/tags/0 must NOT have fewer").await;

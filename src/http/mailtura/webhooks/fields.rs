@@ -18,8 +18,8 @@ use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::webhook::{Format, Hits, Switch, Webhook};
 use crate::model::webhook_options::{
-    AT_ONCE_MAX, BadOption, NOTIFY_MAX, PEM_BYTES_MAX, SECRET_BYTES_MAX, TAG_CHARS_MAX, TAGS_MAX, check_form_field,
-    check_headers,
+    AT_ONCE_MAX, BadOption, NOTIFY_MAX, PEM_BYTES_MAX, SECRET_BYTES_MAX, TAG_CHARS_MAX, TAGS_MAX, TIMEOUT_SECS_MAX,
+    check_form_field, check_headers,
 };
 
 /// Characters of a description.
@@ -163,6 +163,9 @@ fn set_options(fields: &Fields<'_, '_>, webhook: &mut Webhook) -> Result<(), Fla
     }
     if fields.names("perSecond") {
         options.per_second = count(fields, "perSecond", u16::MAX)?;
+    }
+    if fields.names("timeoutSeconds") {
+        options.timeout_secs = count(fields, "timeoutSeconds", TIMEOUT_SECS_MAX)?;
     }
     options.in_order = fields.flag("inOrder")?.unwrap_or(options.in_order);
     options.batch = fields.flag("batch")?.unwrap_or(options.batch);

@@ -11,7 +11,7 @@ use super::{EVENT_WORDS, kinds};
 use crate::model::event::EventKind;
 use crate::model::preview::{BadPreview, Preview};
 use crate::model::webhook::{Format, Hits};
-use crate::model::webhook_options::{AT_ONCE_MAX, NOTIFY_MAX, TAGS_MAX};
+use crate::model::webhook_options::{AT_ONCE_MAX, NOTIFY_MAX, TAGS_MAX, TIMEOUT_SECS_MAX};
 
 vocabulary! { Format:
     "mailtura" Format::Mailtura,
@@ -56,6 +56,8 @@ described! {
         "atOnce": Change<Count<1, { AT_ONCE_MAX as u64 }>>,
         /// Requests a second; null for as many as there are.
         "perSecond": Change<Count<1, 65_535>>,
+        /// Seconds that the receiver has for its whole answer, 15 unless given; null for those.
+        "timeoutSeconds": Change<Count<1, { TIMEOUT_SECS_MAX as u64 }>>,
         /// An event waits until those before it about the same message have arrived or been given up.
         "inOrder": Option<bool>,
         /// Events that are due together go in one request, as a JSON array.

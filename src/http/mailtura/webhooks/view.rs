@@ -9,6 +9,7 @@ use crate::model::tenant::MailAgent;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{self, Format, Hits, Switch};
 use crate::model::webhook_health;
+use crate::model::webhook_options::TIMEOUT_SECS;
 
 answer! {
     /// A webhook.
@@ -49,6 +50,8 @@ answer! {
         at_once "atOnce": Nullable<u16>,
         /// Requests a second; null for as many as there are.
         per_second "perSecond": Nullable<u16>,
+        /// Seconds that the receiver has for its whole answer.
+        timeout "timeoutSeconds": u16,
         /// An event waits until those before it about the same message have arrived or been given up.
         in_order "inOrder": bool,
         /// Events that are due together go in one request, as a JSON array.
@@ -138,6 +141,7 @@ pub(super) fn shown(webhook: &webhook::Webhook, context: Context<'_>, telling: T
         keeps_timestamp: webhook.keeps_timestamp,
         at_once: Nullable(webhook.options.at_once),
         per_second: Nullable(webhook.options.per_second),
+        timeout: webhook.options.timeout_secs.unwrap_or(TIMEOUT_SECS),
         in_order: webhook.options.in_order,
         batch: webhook.options.batch,
         notify: webhook.options.notify.clone(),
