@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::model::time::Timestamp;
+use crate::model::webhook_key::{self, PRIVATE_PREFIX};
 
 /// Where ids and secrets come from. Cheap to clone; clones share their source.
 #[derive(Clone, Debug)]
@@ -76,6 +77,16 @@ impl IdSource {
         format!("whsec_{}", STANDARD.encode(self.bytes::<32>()))
     }
 
+    /// The secret that somebody gave a webhook: `whsk_` alone stands for a fresh Ed25519 key.
+    pub fn given_secret(&self, text: &str) -> String {
+        if text == PRIVATE_PREFIX { webhook_key::private(&self.bytes()) } else { text.to_owned() }
+    }
+
+    /// A fresh secret of the kind of another.
+    pub fn secret_like(&self, other: &str) -> String {
+        if webhook_key::is_private(other) { self.given_secret(PRIVATE_PREFIX) } else { self.webhook_secret() }
+    }
+
     /// An Ed25519 key in PKCS#8.
     pub fn ed25519_key(&self) -> Vec<u8> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&self.bytes::<32>()).expect("any 32 bytes are a seed");
@@ -122,5 +133,8 @@ mod tests {
         assert_eq!(IdSource::system().secret("pb_").len(), 47);
         assert_eq!(IdSource::system().password().len(), 24);
         assert_eq!(IdSource::system().webhook_secret().len(), "whsec_".len() + 44);
+        let key = IdSource::system().given_secret("whsk_");
+        assert!(webhook_key::WebhookKey::of(&key).is_some() && IdSource::system().secret_like(&key) != key);
+        assert_eq!(IdSource::system().given_secret("own"), "own");
     }
 }

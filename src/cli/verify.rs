@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -90,7 +91,7 @@ fn producer(secret: &str, signature: &str, json: &[u8], now: Option<Timestamp>) 
     if is_right { Ok(()) } else { Err("it was made with another key, or over another text") }
 }
 
-/// As the Standard Webhooks libraries do: one good `v1` among those listed will do.
+/// As the Standard Webhooks libraries do: one good `v1` among those listed will do, or `v1a` for who has a public key.
 fn standard(
     secret: &str,
     listed: &str,
@@ -99,14 +100,26 @@ fn standard(
     body: &[u8],
     now: Option<Timestamp>,
 ) -> Result<(), &'static str> {
-    let key = secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-    let Some(key) = key.filter(|key| !key.is_empty()) else { return Err("the secret is not a whsec_ one") };
+    let key = |prefix: &str| secret.strip_prefix(prefix).and_then(|text| STANDARD.decode(text).ok());
+    let (public, key) = (key("whpk_"), key("whsec_").filter(|key| !key.is_empty()));
     let Ok(secs) = at.parse::<i64>() else { return Err("webhook-timestamp is not a number") };
     if is_old(secs.saturating_mul(1000), now) {
         return Err("it is older than five minutes");
     }
-    let expected = STANDARD.encode(mac(&key, &[id.as_bytes(), b".", at.as_bytes(), b".", body]));
-    let is_right = listed.split(' ').any(|each| each.strip_prefix("v1,") == Some(expected.as_str()));
+    let text = [id.as_bytes(), b".", at.as_bytes(), b".", body];
+    let is_right = match (public, key) {
+        (Some(public), _) => {
+            let key = UnparsedPublicKey::new(&ED25519, public);
+            let given = listed.split(' ').filter_map(|each| STANDARD.decode(each.strip_prefix("v1a,")?).ok());
+            let text = text.concat();
+            given.into_iter().any(|given| key.verify(&text, &given).is_ok())
+        }
+        (None, Some(key)) => {
+            let expected = STANDARD.encode(mac(&key, &text));
+            listed.split(' ').any(|each| each.strip_prefix("v1,") == Some(expected.as_str()))
+        }
+        (None, None) => return Err("the secret is neither a whsec_ one nor a whpk_ key"),
+    };
     if is_right { Ok(()) } else { Err("none of those listed was made with this secret over this body") }
 }
 

@@ -44,5 +44,6 @@ pub mod user;
 pub mod webhook;
 pub mod webhook_attempt;
 pub mod webhook_health;
+pub mod webhook_key;
 pub mod webhook_options;
 mod words;

@@ -19,6 +19,7 @@ use super::id::{AgentId, EventId, TenantId, WebhookId};
 use super::retry;
 use super::secret::Secret;
 use super::time::Timestamp;
+use super::webhook_key::is_private;
 use super::webhook_options::{FORM_FIELD, Options};
 
 /// Body and headers that a webhook gets.
@@ -239,6 +240,12 @@ impl Webhook {
         if let Some(old) = &mut self.old_secret {
             old.signs_alone = false;
         }
+    }
+
+    /// Whether there is anything to sign with at this time: nothing is posted unsigned.
+    pub fn signs(&self, at: Timestamp) -> bool {
+        let (secret, _) = self.signing_secrets(at);
+        !secret.is_empty() && (self.format != Format::Transmail || !is_private(secret))
     }
 
     /// The secrets that sign at this time: first the one for requests with one signature, then the other, if any.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use super::webhook::Format;
+use super::webhook_key::{PRIVATE_PREFIX, WebhookKey, is_private};
 
 /// How requests are made. Kept as JSON; every field has a default, so that old rows stay readable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +104,14 @@ pub enum BadOption {
     /// None, too long, or with a control character; it is not told.
     #[error("a secret has from 1 to {SECRET_BYTES_MAX} bytes, and no control characters")]
     Secret,
+    /// It begins like a key and is none; it is not told.
+    #[error(
+        "what begins with whsk_ is the base64 of an Ed25519 key, of 32 or 64 bytes, or nothing more for a fresh one"
+    )]
+    Key,
+    /// A form has no header for such a signature.
+    #[error("a whsk_ key signs JSON bodies: of the formats mailtura and transmail-json")]
+    KeyOfForm,
     /// Too many, an empty one, or one too long.
     #[error("a webhook has at most {TAGS_MAX} tags, each of 1 to {TAG_CHARS_MAX} characters")]
     Tags,
@@ -202,13 +212,25 @@ pub fn check_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) 
     Ok(())
 }
 
-/// Whether this can be a webhook's secret.
+/// Whether this can be a webhook's secret, or stands for a key that is still to be made.
 ///
 /// # Errors
-/// [`BadOption::Secret`].
+/// [`BadOption::Secret`], [`BadOption::Key`].
 pub fn check_secret(text: &str) -> Result<(), BadOption> {
-    let is_good = (1..=SECRET_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-    if is_good { Ok(()) } else { Err(BadOption::Secret) }
+    let is_key = !is_private(text) || text == PRIVATE_PREFIX || WebhookKey::of(text).is_some();
+    match (1..=SECRET_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control) {
+        true if is_key => Ok(()),
+        true => Err(BadOption::Key),
+        false => Err(BadOption::Secret),
+    }
+}
+
+/// Whether bodies of this format can be signed with such a secret.
+///
+/// # Errors
+/// [`BadOption::KeyOfForm`].
+pub fn check_signing(format: Format, secret: &str) -> Result<(), BadOption> {
+    if format == Format::Transmail && is_private(secret) { Err(BadOption::KeyOfForm) } else { Ok(()) }
 }
 
 /// Whether a webhook can choose mail by these tags.
@@ -315,6 +337,10 @@ mod tests {
         check(&"x".repeat(SECRET_BYTES_MAX), true);
         check(&"x".repeat(SECRET_BYTES_MAX + 1), false);
         assert_eq!(check_secret("a\nb"), Err(BadOption::Secret));
+        assert_eq!(check_secret("whsk_"), Ok(()));
+        assert_eq!(check_secret("whsk_AAAA"), Err(BadOption::Key));
+        assert_eq!(check_signing(Format::Transmail, "whsk_"), Err(BadOption::KeyOfForm));
+        assert_eq!(check_signing(Format::TransmailJson, "whsk_"), check_signing(Format::Transmail, "whsec_"));
         assert_eq!(check_tags(&vec!["x".to_owned(); TAGS_MAX + 1]), Err(BadOption::Tags));
         assert_eq!(check_tags(&[]), Ok(()));
     }

@@ -182,7 +182,7 @@ impl Dispatches {
             certificate: &webhook.options.client_certificate,
             key: webhook.client_key.reveal(),
         };
-        let is_signed = !signing.signing_secrets(started_at).0.is_empty();
+        let is_signed = signing.signs(started_at);
         let answer = match is_signed {
             true => {
                 let to = Destination { url: &webhook.url, identity, timeout: webhook.options.timeout() };

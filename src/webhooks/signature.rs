@@ -1,4 +1,4 @@
-//! Signatures of webhook requests: three schemes, all HMAC-SHA256. Pure.
+//! Signatures of webhook requests: three schemes, all HMAC-SHA256, one with Ed25519 beside it. Pure.
 //!
 //! They differ in key, input and spelling, and receivers compare byte for byte, so each is written once, here. All
 //! sign the exact text that is sent. Whether a scheme applies to a webhook is decided in `formats`.
@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::model::time::Timestamp;
+use crate::model::webhook_key::WebhookKey;
 
 /// How secrets of Standard Webhooks begin.
 pub const STANDARD_PREFIX: &str = "whsec_";
@@ -30,15 +31,19 @@ pub fn producer(authentication_key: &str, json: &[u8], attempt_at: Timestamp) ->
     format!("ts={};s={code};s-algorithm=HmacSHA256", attempt_at.as_millis())
 }
 
-/// `webhook-signature` of Standard Webhooks 1.0.0: `v1,` and the base64 over id, seconds of the attempt, and body. The
-/// key is what the secret's base64 stands for. `None` when the secret is not a `whsec_` one or has no key in it, or
-/// when the id has a dot, which separates the signed parts.
+/// `webhook-signature` of Standard Webhooks 1.0.0: `v1,` and the base64 of an HMAC over id, seconds of the attempt, and
+/// body, where the secret is a `whsec_` one; `v1a,` and that of an Ed25519 signature, where it is a `whsk_` one. The key is
+/// what the secret's base64 stands for. `None` for any other secret or one that has no key in it, or when the id has a dot,
+/// which separates the signed parts.
 pub fn standard(secret: &str, id: &str, attempt_at_secs: i64, body: &[u8]) -> Option<String> {
-    let key = STANDARD.decode(secret.strip_prefix(STANDARD_PREFIX)?).ok()?;
-    if key.is_empty() || id.contains('.') {
+    if id.contains('.') {
         return None;
     }
     let head = format!("{id}.{attempt_at_secs}.");
+    if let Some(key) = WebhookKey::of(secret) {
+        return Some(format!("v1a,{}", STANDARD.encode(key.sign(&[head.as_bytes(), body].concat()))));
+    }
+    let key = STANDARD.decode(secret.strip_prefix(STANDARD_PREFIX)?).ok().filter(|key| !key.is_empty())?;
     Some(format!("v1,{}", STANDARD.encode(mac(&key, &[head.as_bytes(), body]))))
 }
 
@@ -97,6 +102,14 @@ mod tests {
             1_614_265_330,
             r#"{"test": 2432232314}"#,
             Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        );
+        // Made with Python's cryptography.
+        check(
+            "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            r#"{"test": 2432232314}"#,
+            Some("v1a,7anDmyOh9LNskt5GJUTacHmbvyUkT0/S1jnxFAp+h2hcVXnQLWhtWA2+wP6vO0AUwEYP23IIZVuneGRhNj7hDQ=="),
         );
         check("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_1", 1, "", None);
         check("whsec_", "msg_1", 1, "", None);

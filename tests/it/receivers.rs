@@ -17,6 +17,7 @@ use postback::model::id::{DeliveryId, MessageId};
 use postback::model::reason::Reason;
 use postback::model::suppression::{Action, Scope, Suppression};
 use postback::model::webhook::Format;
+use postback::model::webhook_key::WebhookKey;
 use postback::store::Store;
 use postback::store::db::{ANSWER_WITHIN, Options, Sync};
 use postback::webhooks::formats::event_name;
@@ -33,8 +34,11 @@ const SECRET: &str = "whsec_1Yw0u3mDq5uTpGk8vJb2o+Z/4cQX7hRzNfLsEa9iMtU=";
 /// One that somebody typed.
 const TYPED: &str = "clé & schlüssel += 50%; \u{1f511}";
 
+/// The key of RFC 8032 §7.1, test 2.
+const KEY: &str = "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=";
+
 /// The programs, each with the format that it is for and its secret.
-const RECEIVERS: [(&str, Format, &str); 10] = [
+const RECEIVERS: [(&str, Format, &str); 12] = [
     ("node mailtura.mjs {sdk}/node", Format::Mailtura, SECRET),
     ("node mailtura.mjs {sdk}/node", Format::Mailtura, TYPED),
     ("python3 -B mailtura.py {sdk}/python/flask", Format::Mailtura, SECRET),
@@ -42,6 +46,8 @@ const RECEIVERS: [(&str, Format, &str); 10] = [
     ("node standard.mjs {sdk}/node svix", Format::TransmailJson, SECRET),
     ("python3 -B standard.py {sdk}/python/standard", Format::TransmailJson, SECRET),
     ("{sdk}/rust/debug/standard-webhooks-receiver", Format::Mailtura, SECRET),
+    ("node public_key.mjs", Format::Mailtura, KEY),
+    ("node public_key.mjs", Format::TransmailJson, KEY),
     ("node transmail-json.mjs", Format::TransmailJson, SECRET),
     ("java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 transmail/Receiver.java", Format::Transmail, TYPED),
     ("java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 transmail/Receiver.java", Format::Transmail, SECRET),
@@ -99,7 +105,8 @@ impl House {
         let key = agent.credential("API key");
         let (mut receivers, mut webhooks) = (Vec::new(), Vec::new());
         for &(words, format, secret) in RECEIVERS.iter().chain(&SAMPLES) {
-            let receiver = Receiver::start(words, secret);
+            let public = WebhookKey::of(secret).map(|key| key.public());
+            let receiver = Receiver::start(words, public.as_deref().unwrap_or(secret));
             let events: Vec<_> = about_mail().map(EventKind::as_str).collect();
             let webhook = json!({
                 "url": receiver.url(), "format": format, "secret": secret, "events": events, "hits": "all",

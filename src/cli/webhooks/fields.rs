@@ -8,7 +8,7 @@ use postback::config::nearest;
 use postback::model::event::{EventKind, EventSet};
 use postback::model::secret::Secret;
 use postback::model::webhook::{Format, Hits, Webhook};
-use postback::model::webhook_options::{check_form_field, check_headers, check_secret, check_tags};
+use postback::model::webhook_options::{check_form_field, check_headers, check_secret, check_signing, check_tags};
 use postback::webhooks::formats::event_name;
 
 use super::{format_from, hits_from};
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Fields {
     /// Only events about mail with this tag, or '' for any mail; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// The secret to sign with [default: a fresh one]
+    /// The secret to sign with, or whsk_ for a fresh Ed25519 key [default: a fresh secret]
     #[arg(long)]
     secret: Option<String>,
     /// What people call it
@@ -118,6 +118,7 @@ impl Fields {
         }
         check_headers(webhook.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         check_form_field(&webhook.form_field)?;
+        check_signing(webhook.format, webhook.secret.reveal())?;
         webhook.options.check(webhook.client_key.reveal())?;
         Ok(webhook)
     }

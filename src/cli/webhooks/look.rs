@@ -9,6 +9,7 @@ use postback::model::time::Timestamp;
 use postback::model::webhook::{DispatchId, Format, Switch, Webhook};
 use postback::model::webhook_attempt::{self, Attempted, Phases};
 use postback::model::webhook_health::Health;
+use postback::model::webhook_key::WebhookKey;
 
 use super::House;
 use crate::cli::{printable, say, say_table};
@@ -57,6 +58,7 @@ impl House<'_> {
         line("state", state(webhook, health.as_ref(), now).to_owned());
         line("format", webhook.format.as_str().to_owned());
         line("events", webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(", "));
+        line("public key", WebhookKey::of(webhook.secret.reveal()).map_or(String::new(), |key| key.public()));
         line("hits", webhook.hits.as_str().to_owned());
         line("mail agent", self.agent_name(webhook).await?);
         line("tags", if webhook.tags.is_empty() { "any".into() } else { webhook.tags.join(", ") });

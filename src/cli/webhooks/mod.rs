@@ -17,7 +17,8 @@ use postback::model::event::EventKind;
 use postback::model::id::{EventId, WebhookId};
 use postback::model::secret::Secret;
 use postback::model::webhook::{Format, Hits, Switch, Webhook};
-use postback::model::webhook_options::check_secret;
+use postback::model::webhook_key::WebhookKey;
+use postback::model::webhook_options::{check_secret, check_signing};
 
 use super::database::Guest;
 use super::{LIST_MAX, printable, removed, say, say_table};
@@ -179,7 +180,7 @@ impl House<'_> {
         self.guest.store.add_webhook(webhook.clone()).await.context("add the webhook")?;
         say(match webhook.secret.reveal() {
             "" => format!("{}  signed with the authentication key of the mail agent", webhook.id),
-            secret => format!("{}  secret {secret}", webhook.id),
+            secret => format!("{}  secret {secret}{}", webhook.id, public_key(&webhook)),
         });
         Ok(())
     }
@@ -206,6 +207,8 @@ impl House<'_> {
             Some(name) => Some(self.guest.agent(tenant, name).await?.id),
         };
         let webhook = fields.set(Webhook { agent, ..webhook })?;
+        let secret = Secret::new(self.guest.ids.given_secret(webhook.secret.reveal()));
+        let webhook = Webhook { secret, ..webhook };
         match self.outward()?.admit(&webhook).await {
             Ok(url) => Ok(Webhook { url, ..webhook }),
             Err(unusable) => bail!("{}: {}; see [egress] in the settings", printable(&webhook.url), unusable.why),
@@ -245,13 +248,16 @@ impl House<'_> {
     }
 
     async fn rotate(&self, which: &Which, secret: Option<String>, overlap: u16) -> anyhow::Result<()> {
-        secret.as_deref().map_or(Ok(()), check_secret)?;
-        let Webhook { tenant, id, .. } = self.webhook(which).await?;
+        let Webhook { tenant, id, format, secret: before, .. } = self.webhook(which).await?;
+        let given = secret.as_deref().unwrap_or_default();
+        secret.as_deref().map_or(Ok(()), check_secret).and_then(|()| check_signing(format, given))?;
         let until = self.guest.clock.now() + std::time::Duration::from_secs(u64::from(overlap) * HOUR_SECS);
-        let fresh = secret.map_or_else(|| self.fresh_secret(), Secret::new);
+        let ids = &self.guest.ids;
+        let fresh = secret.map_or_else(|| ids.secret_like(before.reveal()), |secret| ids.given_secret(&secret));
+        let fresh = Secret::new(fresh);
         let rotated = self.guest.store.rotate_secret(tenant, id, fresh, until).await;
         let webhook = changed(which, rotated.map_err(anyhow::Error::from))?;
-        say(format!("secret {}", webhook.secret.reveal()));
+        say(format!("secret {}{}", webhook.secret.reveal(), public_key(&webhook)));
         if webhook.old_secret.is_some() {
             say(format!("the old one is good until {until}, and signs alone until then or `activate`"));
         }
@@ -280,6 +286,12 @@ impl House<'_> {
             webhook.events.kinds().map(EventKind::as_str).collect::<Vec<_>>().join(","),
         ])
     }
+}
+
+/// What receivers verify with, where that is not the secret.
+fn public_key(webhook: &Webhook) -> String {
+    let key = WebhookKey::of(webhook.secret.reveal());
+    key.map_or(String::new(), |key| format!("  public key {}", key.public()))
 }
 
 fn changed(which: &Which, done: anyhow::Result<Option<Webhook>>) -> anyhow::Result<Webhook> {

@@ -49,11 +49,11 @@ const PRODUCER: (&str, &str) = (
 );
 const TEST: (&str, &str) = ("X-Postback-Test", "`true` when this is a test.");
 const STANDARD: [(&str, &str); 3] = [
-    ("webhook-id", "Standard Webhooks, where the secret is a `whsec_` one: the same in every attempt."),
+    ("webhook-id", "Standard Webhooks, where the secret is a `whsec_` or `whsk_` one: the same in every attempt."),
     ("webhook-timestamp", "When this attempt was made, in seconds."),
     (
         "webhook-signature",
-        "`v1,` and the signature in base64; two of them, with a space between, while a secret changes.",
+        "`v1,` and the HMAC in base64, or `v1a,` and the Ed25519 signature where the secret is a `whsk_` one; two of them, with a space between, while a secret changes.",
     ),
 ];
 

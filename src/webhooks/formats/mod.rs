@@ -1,6 +1,6 @@
 //! From an event to the request that tells of it: body and headers of each format. Pure.
 //!
-//! | format | body | signed with | and with a `whsec_` secret |
+//! | format | body | signed with, but for `whsk_` | and with a `whsec_` or `whsk_` secret |
 //! |---|---|---|---|
 //! | `mailtura` | JSON | `X-Mailtura-Signature` | Standard Webhooks |
 //! | `transmail` | a form with one field of JSON | `producer-signature` | |
@@ -26,6 +26,7 @@ use crate::model::message::Message;
 use crate::model::reason::Cause;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{Format, Webhook};
+use crate::model::webhook_key::is_private;
 use crate::model::webhook_options::{BATCH_BYTES_MAX, FORM_FIELD, check_form_field, check_header};
 
 /// Longest body of one event.
@@ -144,13 +145,13 @@ fn signatures(webhook: &Webhook, id: &str, attempt: Attempt, json: &[u8]) -> Vec
     if secret.is_empty() {
         return Vec::new();
     }
-    let own = match webhook.format {
+    let own = |secret: &&str| match webhook.format {
         Format::Mailtura => ("X-Mailtura-Signature".to_owned(), signature::mailtura(secret, json)),
         Format::Transmail | Format::TransmailJson => {
             ("producer-signature".to_owned(), signature::producer(secret, json, attempt.at))
         }
     };
-    let mut headers = vec![own];
+    let mut headers: Vec<_> = Some(secret).filter(|secret| !is_private(secret)).iter().map(own).collect();
     let secrets = std::iter::once(secret).chain(other);
     let standard: Vec<String> =
         secrets.filter_map(|secret| signature::standard(secret, id, attempt.at.as_secs(), json)).collect();

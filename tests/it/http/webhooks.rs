@@ -4,6 +4,7 @@ use postback::model::event::EventKind;
 use postback::model::preview::GOOD_FOR;
 use postback::model::webhook::{DispatchNext, DispatchState};
 use postback::model::webhook_attempt::Trace;
+use postback::model::webhook_key::WebhookKey;
 use postback::store::dispatches::{DispatchSettlement, Lane, LeasedDispatch};
 use postback::webhooks::formats::{self, Attempt};
 use serde_json::{Value, json};
@@ -507,6 +508,39 @@ async fn a_secret_is_replaced_with_time_to_learn_it() {
     for bad in [r#"{"overlapHours":169}"#, r#"{"secret":""}"#] {
         assert_eq!(house.mailtura("POST", &format!("{path}/secret/rotate"), bad).await.status, 422, "{bad}");
     }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_may_hold_a_public_key_alone() {
+    let house = House::new().await;
+    let hook = |format: &str, secret: &str| {
+        json!({ "url": "https://example.com/", "events": ["sent"], "format": format, "secret": secret }).to_string()
+    };
+    let added = house.mailtura("POST", "/api/v1/webhooks", &hook("mailtura", "whsk_")).await.json();
+    let [secret, public] = ["secret", "publicKey"].map(|name| added[name].as_str().unwrap().to_owned());
+    assert_eq!(WebhookKey::of(&secret).unwrap().public(), public);
+    let path = format!("/api/v1/webhooks/{}", added["id"].as_str().unwrap());
+    let shown = house.mailtura("GET", &path, "").await.json();
+    assert_eq!((shown["publicKey"].as_str(), shown.get("secret")), (Some(public.as_str()), None));
+    let look = house.mailtura("POST", &format!("{path}/preview"), r#"{"eventType":"sent"}"#).await.json();
+    let names: Vec<&String> = look["headers"].as_object().unwrap().keys().collect();
+    assert!(look["headers"]["webhook-signature"].as_str().unwrap().starts_with("v1a,"), "{look}");
+    assert!(!names.iter().any(|name| name.eq_ignore_ascii_case("x-mailtura-signature")), "{look}");
+    // A fresh one is of the same kind, and both are listed while the old one counts.
+    let rotated = house.mailtura("POST", &format!("{path}/secret/rotate"), "").await.json();
+    assert!(rotated["publicKey"].as_str().is_some_and(|fresh| fresh.starts_with("whpk_") && fresh != public));
+    let look = house.mailtura("POST", &format!("{path}/preview"), r#"{"eventType":"sent"}"#).await.json();
+    assert_eq!(look["headers"]["webhook-signature"].as_str().unwrap().matches("v1a,").count(), 2);
+    // A form has no header for such a signature, and what is no key is refused.
+    let refused = house.mailtura("PATCH", &path, r#"{"format":"transmail"}"#).await;
+    assert!(refused.status == 422 && refused.text().contains("signs JSON bodies"), "{}", refused.text());
+    for (format, secret) in [("transmail", "whsk_"), ("mailtura", "whsk_AAAA")] {
+        let refused = house.mailtura("POST", "/api/v1/webhooks", &hook(format, secret)).await;
+        assert!(refused.status == 422 && !refused.text().contains("AAAA"), "{}", refused.text());
+    }
+    let rotate = house.mailtura("POST", &format!("{path}/secret/rotate"), r#"{"secret":"whsk_AAAA"}"#).await;
+    assert_eq!(rotate.status, 422);
     house.shut().await;
 }
 

@@ -17,9 +17,10 @@ use crate::model::id::AgentId;
 use crate::model::secret::Secret;
 use crate::model::tenant::Grant;
 use crate::model::webhook::{Format, Hits, Switch, Webhook};
+use crate::model::webhook_key::PRIVATE_PREFIX;
 use crate::model::webhook_options::{
     AT_ONCE_MAX, BadOption, NOTIFY_MAX, PEM_BYTES_MAX, SECRET_BYTES_MAX, TAG_CHARS_MAX, TAGS_MAX, TIMEOUT_SECS_MAX,
-    check_form_field, check_headers,
+    check_form_field, check_headers, check_secret, check_signing,
 };
 
 /// Characters of a description.
@@ -43,6 +44,8 @@ pub(super) struct Wish {
     agent: Option<Option<AgentId>>,
     /// As it was read, which is not always as it was written.
     url: Option<String>,
+    /// What stands for a key that is to be made.
+    key: String,
 }
 
 impl Wish {
@@ -50,6 +53,9 @@ impl Wish {
     pub(super) fn set(&self, webhook: &mut Webhook) -> Result<(), Problem> {
         let json = json::read(&self.body).map_err(Problem::Json)?;
         set(&wire::body(&json)?, webhook, self.wanted)?;
+        if webhook.secret.reveal() == PRIVATE_PREFIX {
+            webhook.secret = Secret::new(self.key.as_str());
+        }
         webhook.agent = self.agent.unwrap_or(webhook.agent);
         if let Some(url) = &self.url {
             url.clone_into(&mut webhook.url);
@@ -78,7 +84,8 @@ pub(super) async fn apply(
     if wanted == Wanted::WhatIsNamed && fields.raw().is_empty() {
         return Err(Problem::EmptyChange);
     }
-    let mut wish = Wish { body: body.clone(), wanted, agent: None, url: None };
+    let key = fields.text("secret")?.map(|given| server.ids().given_secret(given)).unwrap_or_default();
+    let mut wish = Wish { body: body.clone(), wanted, agent: None, url: None, key };
     wish.set(webhook)?;
     if fields.names("mailAgent") {
         webhook.agent = match fields.text("mailAgent")? {
@@ -153,6 +160,8 @@ fn set(fields: &Fields<'_, '_>, webhook: &mut Webhook, wanted: Wanted) -> Result
     if fields.names("tags") {
         webhook.tags = tags(fields)?;
     }
+    let bad = |why: BadOption| Flaw::at("/secret", Wrong::Other(why.to_string()));
+    check_signing(webhook.format, webhook.secret.reveal()).map_err(bad)?;
     set_options(fields, webhook)
 }
 
@@ -259,7 +268,10 @@ pub(super) fn secret(fields: &Fields<'_, '_>) -> Result<Option<Secret>, Flaw> {
         "" => Wrong::Empty,
         _ if text.len() > SECRET_BYTES_MAX => Wrong::TooLong(SECRET_BYTES_MAX),
         _ if text.chars().any(char::is_control) => Wrong::Other("control characters are not allowed here".into()),
-        _ => return Ok(Some(Secret::new(text))),
+        _ => match check_secret(text) {
+            Ok(()) => return Ok(Some(Secret::new(text))),
+            Err(bad) => Wrong::Other(bad.to_string()),
+        },
     };
     Err(Flaw::at("/secret", wrong))
 }

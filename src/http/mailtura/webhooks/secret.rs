@@ -10,9 +10,12 @@ use super::super::super::operation::Call;
 use super::super::super::problem::Problem;
 use super::super::super::server::Answer;
 use super::super::super::shape::{self, Count, Line, When, answer, request};
+use super::super::super::wire::{Flaw, Wrong};
 use super::{keep, named};
 use crate::model::secret::Secret;
 use crate::model::webhook::Webhook;
+use crate::model::webhook_key::WebhookKey;
+use crate::model::webhook_options::{BadOption, check_secret, check_signing};
 
 /// Hours for which the old secret is good when nobody says otherwise.
 const OVERLAP_HOURS: u64 = 24;
@@ -22,7 +25,7 @@ const OVERLAP_HOURS_MAX: u64 = 7 * 24;
 request! {
     /// How to give a webhook a new secret.
     pub(in super::super) struct SecretRotation {
-        /// The new one; made unless given.
+        /// The new one; made unless given, of the kind of the old one. `whsk_` alone: a fresh Ed25519 key.
         secret "secret": Option<Line<1, 256>>,
         /// For how long the old one is good; 24 unless given.
         overlap_hours "overlapHours": Option<Count<0, OVERLAP_HOURS_MAX>>,
@@ -36,6 +39,8 @@ answer! {
         id "id": String,
         /// The new secret; only in this answer.
         secret "secret": Option<String>,
+        /// What receivers verify with, where the secret is a `whsk_` key.
+        public_key "publicKey": Option<String>,
         /// Until when the old one is good.
         old_secret_expires_at "oldSecretExpiresAt": Option<When>,
     }
@@ -43,11 +48,19 @@ answer! {
 
 /// `POST /api/v1/webhooks/{id}/secret/rotate`.
 pub(in super::super) async fn rotate(call: Call) -> Result<Answer, Problem> {
-    let Webhook { tenant, id, .. } = named(&call).await?;
+    let Webhook { tenant, id, format, secret: before, .. } = named(&call).await?;
     let is_bare = call.body.bytes.iter().all(u8::is_ascii_whitespace);
     let body: &[u8] = if is_bare { b"{}" } else { &call.body.bytes };
     let SecretRotation { secret, overlap_hours } = shape::read(body)?;
-    let fresh = secret.map_or_else(|| call.server.ids().webhook_secret(), |Line(secret)| secret);
+    let ids = call.server.ids();
+    let fresh = match secret {
+        Some(Line(given)) => {
+            let bad = |why: BadOption| Flaw::at("/secret", Wrong::Other(why.to_string()));
+            check_secret(&given).and_then(|()| check_signing(format, &given)).map_err(bad)?;
+            ids.given_secret(&given)
+        }
+        None => ids.secret_like(before.reveal()),
+    };
     let hours = overlap_hours.map_or(OVERLAP_HOURS, |Count(hours)| hours);
     let until = call.server.clock().now() + Duration::from_secs(hours * 3600);
     let rotated = call.server.store().rotate_secret(tenant, id, Secret::new(fresh), until).await?;
@@ -55,6 +68,7 @@ pub(in super::super) async fn rotate(call: Call) -> Result<Answer, Problem> {
     let told = |secret| RotatedSecret {
         id: webhook.id.to_string(),
         secret,
+        public_key: WebhookKey::of(webhook.secret.reveal()).map(|key| key.public()),
         old_secret_expires_at: webhook.old_secret.as_ref().map(|old| When(old.until)),
     };
     let mut answer = json_answer(StatusCode::OK, &told(Some(webhook.secret.reveal().to_owned())));

@@ -34,7 +34,8 @@ described! {
         "events": Option<List<EventWord, 1, 100>>,
         /// Whether it is told anything.
         "enabled": Option<bool>,
-        /// What bodies are signed with; made unless given.
+        /// What bodies are signed with; made unless given. `whsk_` and an Ed25519 key sign JSON bodies as `v1a`; alone, a
+        /// fresh key is made.
         "secret": Option<Line<1, 256>>,
         /// In whose format.
         "format": Option<Word<Format>>,

@@ -9,6 +9,7 @@ use crate::model::tenant::MailAgent;
 use crate::model::time::Timestamp;
 use crate::model::webhook::{self, Format, Hits, Switch};
 use crate::model::webhook_health;
+use crate::model::webhook_key::WebhookKey;
 use crate::model::webhook_options::TIMEOUT_SECS;
 
 answer! {
@@ -28,6 +29,8 @@ answer! {
         state "state": &'static str,
         /// What bodies are signed with; only in the answer that made it.
         secret "secret": Option<String>,
+        /// What receivers verify with, where bodies are signed with a `whsk_` key.
+        public_key "publicKey": Option<String>,
         /// The secret before, during a rotation.
         old_secret "oldSecret": Option<OldSecret>,
         /// In whose format.
@@ -130,6 +133,7 @@ pub(super) fn shown(webhook: &webhook::Webhook, context: Context<'_>, telling: T
         },
         state: state(webhook, health, now),
         secret: (telling == Telling::Secret).then(|| webhook.secret.reveal().to_owned()),
+        public_key: WebhookKey::of(webhook.secret.reveal()).map(|key| key.public()),
         old_secret: old_secret.map(|old| OldSecret { expires_at: When(old.until), signs_alone: old.signs_alone }),
         format: Word(webhook.format),
         description: webhook.description.clone(),
