@@ -77,11 +77,7 @@ impl Outward {
     pub async fn admit(&self, webhook: &Webhook) -> Result<String, Unusable> {
         let admitted = self.guard.admit(&webhook.url).await;
         let url = admitted.map_err(|refused| Unusable { part: Part::Url, why: refused.to_string() })?;
-        let identity = Identity {
-            ca: &webhook.options.ca,
-            certificate: &webhook.options.client_certificate,
-            key: webhook.client_key.reveal(),
-        };
+        let identity = Identity::from(webhook);
         let bad = if identity.is_usual() { None } else { self.trust.client_for(identity).err() };
         bad.map_or(Ok(url.into()), |bad| {
             let part = match bad {

@@ -25,6 +25,8 @@ pub struct Options {
     pub in_order: bool,
     /// Events that are due together go in one request, as a JSON array.
     pub batch: bool,
+    /// Whoever answers over TLS is believed, whatever certificate they show: an operator has said so.
+    pub believes_anybody: bool,
     /// PEM of further roots that the receiver's certificate may come from; empty for none.
     pub ca: String,
     /// PEM of the certificate that we show the receiver, with its chain; empty for none.

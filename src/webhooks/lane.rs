@@ -177,15 +177,11 @@ impl Dispatches {
             (formats::build(&signing, &first.event, &first.message, attempt), 1)
         };
         self.give_back(together.split_off(count)).await;
-        let identity = Identity {
-            ca: &webhook.options.ca,
-            certificate: &webhook.options.client_certificate,
-            key: webhook.client_key.reveal(),
-        };
         let is_signed = signing.signs(started_at);
         let answer = match is_signed {
             true => {
-                let to = Destination { url: &webhook.url, identity, timeout: webhook.options.timeout() };
+                let (identity, timeout) = (Identity::from(webhook), webhook.options.timeout());
+                let to = Destination { url: &webhook.url, identity, timeout };
                 self.parts.client.post(to, &request).await
             }
             false => self.parts.client.kept_back(Fault::Unsigned),

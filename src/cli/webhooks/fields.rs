@@ -60,6 +60,9 @@ pub(in crate::cli) struct Fields {
     /// Events that are due together go in one request, as a JSON array
     #[arg(long, value_name = "BOOL")]
     batch: Option<bool>,
+    /// Whether who answers over TLS must show to be it [default: true]
+    #[arg(long, value_name = "BOOL")]
+    verify_tls: Option<bool>,
     /// PEM file of the root that the receiver's certificate comes from
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Fields {
         if let Some(notify) = listed(&self.notify) {
             options.notify = notify.to_vec();
         }
+        options.believes_anybody = self.verify_tls.map_or(options.believes_anybody, |flag| !flag);
         if let Some(path) = &self.ca {
             options.ca = text_of(path)?;
         }

@@ -74,6 +74,9 @@ impl House<'_> {
         if webhook.format == Format::Mailtura {
             line("timestamp", if webhook.keeps_timestamp { "the event's" } else { "the attempt's" }.into());
         }
+        if webhook.options.believes_anybody {
+            line("tls", "not verified: whoever answers is believed".into());
+        }
         line("ca", certificates(&webhook.options.ca));
         line("certificate", certificates(&webhook.options.client_certificate));
         line("notify", webhook.options.notify.join(", "));

@@ -71,6 +71,8 @@ pub(super) struct Shown {
     is_enabled: bool,
     is_off_by_us: bool,
     is_for_all: bool,
+    /// Whoever answers over TLS is believed.
+    believes_anybody: bool,
     /// `ok`, `failing`, `paused`, `off` or `switched_off`.
     pub(super) state: String,
     /// How it fares, when it fares badly.
@@ -98,6 +100,7 @@ impl Shown {
             is_enabled: webhook.get("enabled").and_then(Value::as_bool).unwrap_or(true),
             is_off_by_us: webhook.get("disabledBy").and_then(Value::as_str) == Some("postback"),
             is_for_all: webhook.get("mailAgent").is_none_or(Value::is_null),
+            believes_anybody: webhook.get("verifyTls").and_then(Value::as_bool) == Some(false),
             state: text("state"),
             trouble: trouble(webhook),
             old_secret_until: minutes(webhook, "/oldSecret/expiresAt"),

@@ -60,6 +60,7 @@ pub(super) fn digest(identity: Identity<'_>) -> Option<[u8; 32]> {
         return None;
     }
     let mut digest = Sha256::new();
+    digest.update([u8::from(identity.is_anybody)]);
     for part in [identity.ca, identity.certificate, identity.key] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);

@@ -231,7 +231,8 @@ impl Client {
         let handshake = timeout(self.limits.tls, connector.connect(name, stream)).await;
         let stream = handshake.map_err(|_| Fault::TlsTimeout)?.map_err(|error| outcome::tls_fault(&error))?;
         course.timings.tls = Some(split());
-        let line = Line { tls: connection::tls_spoken(stream.get_ref().1), ..line };
+        let unproved = if identity.is_anybody { ", unproved" } else { "" };
+        let line = Line { tls: connection::tls_spoken(stream.get_ref().1) + unproved, ..line };
         Connection::open(stream, line, self.limits.head_bytes).await
     }
 

@@ -33,7 +33,7 @@ async fn the_life_of_a_webhook() {
             secret,
             r#""format":"mailtura","description":"","mailAgent":null,"hits":"first","tags":[],"formField":"event","headers":{},"#,
             r#""keepsTimestamp":false,"atOnce":null,"perSecond":null,"timeoutSeconds":15,"inOrder":false,"#,
-            r#""batch":false,"notify":[],"ca":"","#,
+            r#""batch":false,"notify":[],"verifyTls":true,"ca":"","#,
             r#""clientCertificate":"","#,
             r#""createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
         ]
@@ -508,6 +508,34 @@ async fn a_secret_is_replaced_with_time_to_learn_it() {
     for bad in [r#"{"overlapHours":169}"#, r#"{"secret":""}"#] {
         assert_eq!(house.mailtura("POST", &format!("{path}/secret/rotate"), bad).await.status, 422, "{bad}");
     }
+    house.shut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_alone_believes_whoever_answers() {
+    let house = House::new().await;
+    let id = house.added(r#"{"url":"https://example.com/","events":["sent"]}"#).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let refused = house.mailtura("PATCH", &path, r#"{"verifyTls":false}"#).await;
+    assert!(
+        refused.status == 422 && refused.text().contains("body/verifyTls: only who looks after"),
+        "{}",
+        refused.text()
+    );
+    let verifies = async |method: &str, by_operator: bool, body: &str| {
+        let changed = match by_operator {
+            true => house.operator("ours", method, &path, body).await,
+            false => house.mailtura(method, &path, body).await,
+        };
+        changed.json()["verifyTls"].as_bool().unwrap()
+    };
+    assert!(!verifies("PATCH", true, r#"{"verifyTls":false}"#).await);
+    assert!(!verifies("PATCH", false, r#"{"url":"https://example.com/","description":"x"}"#).await);
+    assert!(!verifies("PATCH", true, r#"{"url":"https://example.net/"}"#).await);
+    // It was said of one place.
+    assert!(verifies("PATCH", false, r#"{"url":"https://example.org/"}"#).await);
+    assert!(!verifies("PATCH", true, r#"{"verifyTls":false}"#).await);
+    assert!(verifies("PATCH", false, r#"{"verifyTls":true}"#).await);
     house.shut().await;
 }
 

@@ -15,7 +15,7 @@ use crate::http::outward::Part;
 use crate::model::event::EventSet;
 use crate::model::id::AgentId;
 use crate::model::secret::Secret;
-use crate::model::tenant::Grant;
+use crate::model::tenant::{CredentialKind, Grant};
 use crate::model::webhook::{Format, Hits, Switch, Webhook};
 use crate::model::webhook_key::PRIVATE_PREFIX;
 use crate::model::webhook_options::{
@@ -46,13 +46,25 @@ pub(super) struct Wish {
     url: Option<String>,
     /// What stands for a key that is to be made.
     key: String,
+    /// An operator asks.
+    is_operator: bool,
 }
 
 impl Wish {
     /// Sets what is asked for.
     pub(super) fn set(&self, webhook: &mut Webhook) -> Result<(), Problem> {
         let json = json::read(&self.body).map_err(Problem::Json)?;
-        set(&wire::body(&json)?, webhook, self.wanted)?;
+        let (fields, before) = (wire::body(&json)?, webhook.url.clone());
+        set(&fields, webhook, self.wanted)?;
+        match fields.flag("verifyTls")? {
+            Some(false) if !self.is_operator => {
+                let why = "only who looks after the installation may switch this off";
+                return Err(Flaw::at("/verifyTls", Wrong::Other(why.to_owned())).into());
+            }
+            Some(flag) => webhook.options.believes_anybody = !flag,
+            // Who was believed, was believed at one place.
+            None => webhook.options.believes_anybody &= self.is_operator || webhook.url == before,
+        }
         if webhook.secret.reveal() == PRIVATE_PREFIX {
             webhook.secret = Secret::new(self.key.as_str());
         }
@@ -85,7 +97,8 @@ pub(super) async fn apply(
         return Err(Problem::EmptyChange);
     }
     let key = fields.text("secret")?.map(|given| server.ids().given_secret(given)).unwrap_or_default();
-    let mut wish = Wish { body: body.clone(), wanted, agent: None, url: None, key };
+    let is_operator = grant.kind == CredentialKind::OperatorKey;
+    let mut wish = Wish { body: body.clone(), wanted, agent: None, url: None, key, is_operator };
     wish.set(webhook)?;
     if fields.names("mailAgent") {
         webhook.agent = match fields.text("mailAgent")? {

@@ -65,6 +65,9 @@ described! {
         "batch": Option<bool>,
         /// Who is told by mail when it fails for long or is switched off.
         "notify": Option<List<Email, 0, NOTIFY_MAX>>,
+        /// Whether who answers over TLS must show to be it, which it must unless an operator says otherwise; another URL by
+        /// anybody else ends that.
+        "verifyTls": Option<bool>,
         /// PEM of a root that the receiver's certificate comes from; empty or null for the usual ones.
         "ca": Change<String>,
         /// PEM of the certificate that is shown to the receiver, with its chain; empty or null for none.

@@ -61,6 +61,8 @@ answer! {
         batch "batch": bool,
         /// Who is told by mail when it fails for long or is switched off.
         notify "notify": Vec<String>,
+        /// Whether who answers over TLS must show to be it; an operator may have switched that off.
+        verifies_tls "verifyTls": bool,
         /// PEM of a root that the receiver's certificate comes from; empty for the usual ones.
         ca "ca": String,
         /// PEM of the certificate that is shown to the receiver; empty for none.
@@ -149,6 +151,7 @@ pub(super) fn shown(webhook: &webhook::Webhook, context: Context<'_>, telling: T
         in_order: webhook.options.in_order,
         batch: webhook.options.batch,
         notify: webhook.options.notify.clone(),
+        verifies_tls: !webhook.options.believes_anybody,
         ca: webhook.options.ca.clone(),
         client_certificate: webhook.options.client_certificate.clone(),
         health: health.filter(|health| health.failing_since.is_some()).map(|health| fares(health, now)),
