@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use url::{Host, Url};
 
+use super::proxy::{self, Proxy};
 use super::{Access, Policy, Refused, Rule, Vetted, is_at_or_under};
 use crate::dns::{self, DnsError, Resolver};
 
@@ -47,6 +48,9 @@ pub enum Failure {
     /// No way there, or it broke at once.
     #[error("the connection could not be made")]
     ConnectFailed,
+    /// The proxy is not there, or will not lead on.
+    #[error("the proxy leads nowhere")]
+    ProxyFailed,
 }
 
 /// How long a look-up and a connection may take.
@@ -78,6 +82,15 @@ pub struct Pinned<'v> {
     vetted: &'v Vetted,
     addresses: Vec<SocketAddr>,
     access: Access,
+}
+
+/// A connection, and whom it leads to.
+#[derive(Debug)]
+pub struct Reached {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Who is at its other end, behind the proxy if there is one.
+    pub peer: SocketAddr,
 }
 
 impl Pinned<'_> {
@@ -170,7 +183,7 @@ impl Guard {
     /// # Errors
     /// The last address's failure, or that the limit was reached.
     pub async fn connect(&self, pinned: &Pinned<'_>) -> Result<TcpStream, Failure> {
-        self.connect_reading(pinned, None).await
+        self.connect_reading(pinned, None).await.map(|reached| reached.stream)
     }
 
     /// The same; the system takes in no more than about `bytes` that nobody has read yet, when there is a number. Who
@@ -178,14 +191,41 @@ impl Guard {
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub async fn connect_reading(&self, pinned: &Pinned<'_>, bytes: Option<u32>) -> Result<TcpStream, Failure> {
-        let limit = self.limits.connect;
-        let stream = timeout(limit, first(&pinned.addresses, bytes)).await.map_err(|_| Failure::ConnectTimeout)??;
+    pub async fn connect_reading(&self, pinned: &Pinned<'_>, bytes: Option<u32>) -> Result<Reached, Failure> {
+        let proxy = self.policy.load().proxy.clone().filter(|_| pinned.access == Access::Public);
+        let way = async {
+            match &proxy {
+                Some(proxy) => self.through(proxy, &pinned.addresses, bytes).await,
+                None => self.directly(pinned, bytes).await,
+            }
+        };
+        let reached = timeout(self.limits.connect, way).await.map_err(|_| Failure::ConnectTimeout)??;
+        reached.stream.set_nodelay(true).map_err(|_| Failure::ConnectFailed)?;
+        Ok(reached)
+    }
+
+    async fn directly(&self, pinned: &Pinned<'_>, bytes: Option<u32>) -> Result<Reached, Failure> {
+        let stream = first(&pinned.addresses, bytes).await?;
         // Who we are connected to is judged once more: something between us and them may have other ideas.
         let peer = stream.peer_addr().map_err(|_| Failure::ConnectFailed)?;
         self.policy.load().judge_for(pinned.vetted, peer.ip())?;
-        stream.set_nodelay(true).map_err(|_| Failure::ConnectFailed)?;
-        Ok(stream)
+        Ok(Reached { stream, peer })
+    }
+
+    /// To the first of the addresses that the proxy leads to.
+    async fn through(&self, proxy: &Proxy, to: &[SocketAddr], bytes: Option<u32>) -> Result<Reached, Failure> {
+        let found = match proxy.host.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.look_up(&proxy.host).await.map_err(|_| Failure::ProxyFailed)?,
+        };
+        let places: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, proxy.port)).collect();
+        for peer in to {
+            let mut stream = first(&places, bytes).await.map_err(|_| Failure::ProxyFailed)?;
+            if proxy::tunnel(&mut stream, *peer).await.is_ok() {
+                return Ok(Reached { stream, peer: *peer });
+            }
+        }
+        Err(Failure::ProxyFailed)
     }
 
     async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Failure> {

@@ -8,6 +8,7 @@
 //! `allow` over the rules for strangers. Lists belong to the operator and never to a tenant.
 
 mod guard;
+mod proxy;
 mod ranges;
 mod target;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-pub use guard::{ADDRESSES_MAX, CONNECT_MAX, Failure, Guard, Limits, Pinned};
+pub use guard::{ADDRESSES_MAX, CONNECT_MAX, Failure, Guard, Limits, Pinned, Reached};
+use proxy::Proxy;
 use ranges::Entry;
 pub use target::URL_BYTES_MAX;
 pub use trust::{BadIdentity, Identity, Trust, TrustError};
@@ -123,6 +125,9 @@ pub struct Settings {
     /// Said beside an entry of `allow` that is wider than any private network (`0.0.0.0/0`, `::/0`, or half of them), which
     /// is refused without it.
     pub i_understand_open_egress: bool,
+    /// The proxy that leads to public addresses, for webhooks and whatever else is fetched: `http://proxy.corp.example:3128`.
+    /// Empty for none. Mail goes its own way.
+    pub proxy: String,
     /// PEM file of further roots to believe when others answer over TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -147,6 +152,7 @@ pub struct Policy {
     allow_metadata: bool,
     is_capturing: bool,
     own: Vec<SocketAddr>,
+    proxy: Option<Proxy>,
     generation: u64,
 }
 
@@ -178,6 +184,7 @@ impl Policy {
             allow_names: settings.allow.iter().filter(is_name).map(|e| named(e)).collect::<Result<_, _>>()?,
             deny: settings.deny.iter().map(|entry| entry.parse()).collect::<Result<_, _>>()?,
             allow_metadata: settings.allow_metadata,
+            proxy: if settings.proxy.is_empty() { None } else { Some(settings.proxy.parse()?) },
             ..Self::default()
         };
         let networks = settings.allow.iter().filter(|entry| !is_name(entry));

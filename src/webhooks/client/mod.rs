@@ -32,7 +32,7 @@ use self::identities::Identities;
 use self::pool::{Key, Pool};
 use super::formats::Request;
 use crate::clock::{Clock, Stopwatch};
-use crate::egress::{Access, Guard, Identity, Trust, Vetted};
+use crate::egress::{Access, Guard, Identity, Reached, Trust, Vetted};
 use crate::model::webhook::Post;
 use crate::model::webhook_attempt::ARRIVED_BODY_KEPT_BYTES_MAX;
 use crate::model::webhook_options::TIMEOUT_SECS_MAX;
@@ -218,9 +218,9 @@ impl Client {
         let pinned = self.guard.pin(vetted).await?;
         course.timings.dns = Some(split());
         course.phase = Phase::Connect;
-        let stream = self.guard.connect_reading(&pinned, Some(UNREAD_BYTES_MAX)).await?;
+        let Reached { stream, peer } = self.guard.connect_reading(&pinned, Some(UNREAD_BYTES_MAX)).await?;
         course.timings.connect = Some(split());
-        let line = Line { peer: stream.peer_addr().ok(), access: pinned.access(), tls: String::new() };
+        let line = Line { peer: Some(peer), access: pinned.access(), tls: String::new() };
         course.peer = line.peer;
         if !vetted.is_https() {
             return Connection::open(stream, line, self.limits.head_bytes).await;

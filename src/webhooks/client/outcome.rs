@@ -41,6 +41,9 @@ pub enum Fault {
     /// No way there.
     #[error("the connection could not be made")]
     ConnectFailed,
+    /// The operator's proxy is not there, or will not lead on.
+    #[error("the proxy on our side leads nowhere")]
+    ProxyFailed,
     /// No common protocol version or cipher.
     #[error("the receiver offers no TLS version or cipher that we use")]
     TlsNoCommonCipher,
@@ -125,6 +128,7 @@ impl Fault {
             Fault::ConnectRefused => "connect_refused",
             Fault::ConnectTimeout => "connect_timeout",
             Fault::ConnectFailed => "connect_failed",
+            Fault::ProxyFailed => "proxy_failed",
             Fault::TlsNoCommonCipher => "tls_no_common_cipher",
             Fault::TlsBadCertificate(_) => "tls_bad_certificate",
             Fault::TlsRefusesUs => "tls_client_certificate",
@@ -149,6 +153,7 @@ impl From<Failure> for Fault {
             Failure::ConnectRefused => Fault::ConnectRefused,
             Failure::ConnectTimeout => Fault::ConnectTimeout,
             Failure::ConnectFailed => Fault::ConnectFailed,
+            Failure::ProxyFailed => Fault::ProxyFailed,
         }
     }
 }
