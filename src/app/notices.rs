@@ -65,6 +65,10 @@ fn tell(notice: &Event) {
     let Detail::Webhook { webhook, failures, error, .. } = &notice.detail else { return };
     let what = match notice.kind {
         EventKind::WebhookDisabled => "a webhook was switched off; `postback webhook enable` when its receiver is back",
+        EventKind::WebhookExhausted => "an event for a webhook was given up; `postback webhook replay` tells it again",
+        EventKind::WebhookRecovered => {
+            return tracing::info!(webhook.id = %webhook, failures, error, "a webhook that failed is well again");
+        }
         _ => "a webhook fails; `postback webhook log` says how",
     };
     tracing::warn!(webhook.id = %webhook, failures, error, "{what}");
@@ -122,6 +126,10 @@ fn letter(webhook: &Webhook, notice: &Event) -> (String, String) {
     };
     let (subject, headline) = match notice.kind {
         EventKind::WebhookDisabled => ("A webhook was switched off", "was switched off"),
+        EventKind::WebhookExhausted => {
+            ("An event for a webhook was given up", "was not told of an event, after all attempts")
+        }
+        EventKind::WebhookRecovered => ("A webhook is well again", "works again"),
         _ => ("A webhook fails", "has failed for a day"),
     };
     let since = since.map_or_else(|| notice.at.rfc3339_seconds(), |since| since.rfc3339_seconds());
@@ -132,6 +140,14 @@ fn letter(webhook: &Webhook, notice: &Event) -> (String, String) {
              postback webhook enable {id}\n",
             id = webhook.id
         ),
+        EventKind::WebhookExhausted => format!(
+            "The event is kept, and can be told again, with whatever else is given up until the receiver is back:\n\n    \
+             postback webhook replay {id} --since 7d\n",
+            id = webhook.id
+        ),
+        EventKind::WebhookRecovered => {
+            "What waits for another attempt goes out by itself. What was given up is told by a replay.\n".to_owned()
+        }
         _ => "Attempts go on, farther and farther apart. If nothing arrives for five days, the webhook is switched\n\
               off; nothing that it is owed is dropped.\n"
             .to_owned(),
@@ -166,6 +182,10 @@ mod tests {
         for part in ["https://a.example/hook", "2027-01-15T08:00:00Z", " 20\n", "http_status", "webhook enable wh_"] {
             assert!(text.contains(part), "{part:?} in {text}");
         }
+        let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookExhausted, &health, at));
+        assert!(subject.starts_with("An event ") && text.contains("webhook replay wh_"), "{text}");
+        let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookRecovered, &health, at));
+        assert!(subject.starts_with("A webhook is well again") && text.contains("works again"), "{text}");
         let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookFailing, &health, at));
         assert!(subject.starts_with("A webhook fails: ") && text.contains("for five days"), "{text}");
     }

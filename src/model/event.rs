@@ -41,11 +41,15 @@ pub enum EventKind {
     SecretRotated,
     /// It will be hours late; told once. Opt-in.
     Delayed,
+    /// A webhook was not told of an event after all attempts, the first since something arrived.
+    WebhookExhausted,
+    /// A webhook that failed is well again.
+    WebhookRecovered,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 15] = [
+    pub const ALL: [EventKind; 17] = [
         EventKind::Sent,
         EventKind::Delivered,
         EventKind::Deferred,
@@ -61,6 +65,8 @@ impl EventKind {
         EventKind::WebhookDisabled,
         EventKind::SecretRotated,
         EventKind::Delayed,
+        EventKind::WebhookExhausted,
+        EventKind::WebhookRecovered,
     ];
 
     /// Its word, as stored and logged.
@@ -81,12 +87,15 @@ impl EventKind {
             EventKind::WebhookDisabled => "webhook_disabled",
             EventKind::SecretRotated => "webhook_secret_rotated",
             EventKind::Delayed => "delayed",
+            EventKind::WebhookExhausted => "webhook_exhausted",
+            EventKind::WebhookRecovered => "webhook_recovered",
         }
     }
 
     /// Whether it tells of a webhook and not of mail. These go only to webhooks that name them.
     pub const fn is_notice(self) -> bool {
-        matches!(self, EventKind::WebhookFailing | EventKind::WebhookDisabled | EventKind::SecretRotated)
+        use EventKind::{SecretRotated, WebhookDisabled, WebhookExhausted, WebhookFailing, WebhookRecovered};
+        matches!(self, WebhookFailing | WebhookDisabled | SecretRotated | WebhookExhausted | WebhookRecovered)
     }
 
     /// The kind with this word.

@@ -103,7 +103,11 @@ fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
                 rule: "test".into(),
             },
         },
-        EventKind::WebhookFailing | EventKind::WebhookDisabled | EventKind::SecretRotated => Detail::Webhook {
+        EventKind::WebhookFailing
+        | EventKind::WebhookDisabled
+        | EventKind::SecretRotated
+        | EventKind::WebhookExhausted
+        | EventKind::WebhookRecovered => Detail::Webhook {
             webhook: webhook.id,
             url: webhook.url.clone(),
             description: webhook.description.clone(),

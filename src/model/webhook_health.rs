@@ -4,8 +4,9 @@
 //! |---|---|
 //! | failures outweigh arrivals two to one, and there were ten more | a pause; then one request at a time finds out |
 //! | 24 h without an arrival | a warning |
+//! | a dispatch given up, the first since an arrival | that is told |
 //! | 120 h without an arrival, 20 failures, and three dispatches given up, all of it | switched off, nothing dropped |
-//! | one arrival | all is forgotten but the score, which falls |
+//! | one arrival | all is forgotten but the score, which falls; who was told of anything is told of this |
 //!
 //! While a webhook is paused its dispatches wait; no attempt is counted. A webhook that is well has no health.
 
@@ -73,20 +74,26 @@ pub struct Failure<'e> {
 pub enum News {
     /// Its owner should know.
     Warning,
+    /// Nobody tries any more to tell it of an event, and it is the first that this is so of.
+    Exhausted,
+    /// It works again, and its owner knows that it did not.
+    Recovered,
     /// It is to be switched off.
     Off,
 }
 
 impl Health {
-    /// An event arrived. Whether nothing is left to be known.
-    pub fn arrived(&mut self) -> bool {
+    /// An event arrived.
+    pub fn arrived(&mut self) -> Option<News> {
+        let was_told = self.is_warned || self.exhausted > 0;
         *self = Self { score: self.score.saturating_sub(2), ..Self::default() };
-        self.score == 0
+        was_told.then_some(News::Recovered)
     }
 
     /// An event did not arrive.
-    pub fn failed(&mut self, failure: Failure<'_>) -> Option<News> {
+    pub fn failed(&mut self, failure: Failure<'_>) -> Vec<News> {
         let since = *self.failing_since.get_or_insert(failure.at);
+        let is_first_given_up = self.exhausted == 0 && failure.given_up > 0;
         self.failures = self.failures.saturating_add(1);
         self.exhausted = self.exhausted.saturating_add(failure.given_up);
         self.last_failure_at = Some(failure.at);
@@ -102,7 +109,8 @@ impl Health {
             failure.at + pause.min(PAUSE_MAX)
         });
         self.paused_until = self.paused_until.max(own).max(wish);
-        self.news(failure.at.since(since))
+        let first = is_first_given_up.then_some(News::Exhausted);
+        first.into_iter().chain(self.news(failure.at.since(since))).collect()
     }
 
     fn news(&mut self, failing: Duration) -> Option<News> {
@@ -142,7 +150,7 @@ mod tests {
     fn ten_failures_pause_and_pauses_grow() {
         let mut health = Health::default();
         for _ in 0..9 {
-            assert_eq!(health.failed(failure(0)), None);
+            assert_eq!(health.failed(failure(0)), []);
             assert!(!health.is_paused(at(0)) && !health.is_sick());
         }
         let mut now = 0;
@@ -156,9 +164,12 @@ mod tests {
             now += pause;
             assert!(!health.is_paused(at(now)));
         }
-        assert!(!health.arrived(), "the score falls step by step");
-        assert_eq!(health, Health { score: 8, ..Health::default() });
-        assert!((0..4).any(|_| health.arrived()));
+        assert_eq!(health.arrived(), None);
+        assert_eq!(health, Health { score: 8, ..Health::default() }, "the score falls step by step");
+        for _ in 0..4 {
+            assert_eq!(health.arrived(), None);
+        }
+        assert_eq!(health, Health::default());
     }
 
     #[test]
@@ -171,10 +182,10 @@ mod tests {
         }
         assert!(!health.is_sick());
         for round in 0..10 {
-            (0..3).for_each(|_| assert_eq!(health.failed(failure(round)), None));
+            (0..3).for_each(|_| assert_eq!(health.failed(failure(round)), []));
             health.arrived();
         }
-        assert!(health.failed(failure(0)).is_none() && health.score >= SICK - 1, "{health:?}");
+        assert!(health.failed(failure(0)).is_empty() && health.score >= SICK - 1, "{health:?}");
     }
 
     #[test]
@@ -195,13 +206,14 @@ mod tests {
             for hour in (0..200).step_by(usize::try_from(each).unwrap()) {
                 let exhausted = health.exhausted;
                 let given_up = given_up.saturating_sub(exhausted).min(1);
-                match health.failed(Failure { given_up, ..failure(hour * HOUR) }) {
-                    Some(News::Warning) => warnings.push(hour),
-                    Some(News::Off) => {
-                        ended = Some(hour);
-                        break;
-                    }
-                    None => {}
+                let news = health.failed(Failure { given_up, ..failure(hour * HOUR) });
+                assert_eq!(news.contains(&News::Exhausted), given_up > 0 && exhausted == 0, "{hour}");
+                if news.contains(&News::Warning) {
+                    warnings.push(hour);
+                }
+                if news.contains(&News::Off) {
+                    ended = Some(hour);
+                    break;
                 }
             }
             assert_eq!((warnings.as_slice(), ended), (warned, off), "{given_up} given up, each {each} h");
@@ -213,9 +225,19 @@ mod tests {
         check(3, 50, &[50], None);
         let mut health = Health::default();
         health.failed(failure(0));
-        assert_eq!(health.failed(failure(24 * HOUR)), Some(News::Warning));
-        health.arrived();
-        assert_eq!(health.failed(failure(25 * HOUR)), None);
-        assert_eq!(health.failed(failure(49 * HOUR)), Some(News::Warning));
+        assert_eq!(health.failed(failure(24 * HOUR)), [News::Warning]);
+        assert_eq!(health.arrived(), Some(News::Recovered));
+        assert_eq!(health.failed(failure(25 * HOUR)), []);
+        assert_eq!(health.failed(failure(49 * HOUR)), [News::Warning]);
+    }
+
+    #[test]
+    fn who_was_told_of_trouble_is_told_of_its_end() {
+        let mut health = Health::default();
+        assert_eq!((health.failed(failure(0)), health.arrived()), (vec![], None));
+        let given_up = |secs| Failure { given_up: 2, ..failure(secs) };
+        assert_eq!(health.failed(given_up(1)), [News::Exhausted]);
+        assert_eq!(health.failed(given_up(2)), [], "the first is enough");
+        assert_eq!((health.arrived(), health.arrived()), (Some(News::Recovered), None));
     }
 }

@@ -49,6 +49,8 @@ impl Tally {
             | EventKind::WebhookFailing
             | EventKind::WebhookDisabled
             | EventKind::SecretRotated
+            | EventKind::WebhookExhausted
+            | EventKind::WebhookRecovered
             | EventKind::Delayed => return,
         };
         if !event.is_test {

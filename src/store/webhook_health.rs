@@ -105,16 +105,16 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
     for (id, settlements) in by_webhook {
         let before = known.remove(&id);
         let mut health = before.clone().unwrap_or_default();
-        let mut news = None;
+        let mut told = Vec::new();
         for settlement in settlements {
-            news = graver(news, take(&mut health, settlement));
+            told.extend(take(&mut health, settlement));
         }
         if health.is_sick() && !before.as_ref().is_some_and(Health::is_sick) {
             tracing::warn!(webhook.id = %id, failures = health.failures, error = health.last_error,
                 "a webhook is paused; one request at a time finds out whether its receiver is back");
         }
-        if let Some((news, at)) = news {
-            notices.extend(tell(tx, id, news, &mut health, at, master).await?);
+        for told in told {
+            notices.extend(tell(tx, id, &told, master).await?);
         }
         match before {
             Some(before) if before == health && health != Health::default() => {}
@@ -127,15 +127,23 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
     Ok(notices)
 }
 
+/// News of a webhook, and how it fared then.
+struct Told {
+    news: News,
+    at: Timestamp,
+    health: Health,
+}
+
 /// What one settlement does to a webhook's health.
-fn take(health: &mut Health, settlement: &DispatchSettlement) -> Option<(News, Timestamp)> {
+fn take(health: &mut Health, settlement: &DispatchSettlement) -> Vec<Told> {
+    let at = settlement.at;
     let Some(error) = &settlement.error else {
-        health.arrived();
-        return None;
+        let before = health.clone();
+        return health.arrived().map(|news| Told { news, at, health: before }).into_iter().collect();
     };
     if error == REFUSED {
         // It works, and does not want this one.
-        return None;
+        return Vec::new();
     }
     let failure = Failure {
         at: settlement.at,
@@ -143,33 +151,22 @@ fn take(health: &mut Health, settlement: &DispatchSettlement) -> Option<(News, T
         given_up: settlement.given_up_beside + u32::from(settlement.is_given_up()),
         wish: settlement.wish,
     };
-    let news = health.failed(failure);
-    let is_off = matches!(settlement.next, DispatchNext::WaitsSwitchedOff(_));
-    if is_off { Some((News::Off, settlement.at)) } else { news.map(|news| (news, settlement.at)) }
+    let mut news = health.failed(failure);
+    if matches!(settlement.next, DispatchNext::WaitsSwitchedOff(_)) {
+        news = vec![News::Off];
+    }
+    news.into_iter().map(|news| Told { news, at, health: health.clone() }).collect()
 }
 
-fn graver(one: Option<(News, Timestamp)>, other: Option<(News, Timestamp)>) -> Option<(News, Timestamp)> {
-    match (one, other) {
-        (Some((News::Off, _)), _) | (Some(_), None) => one,
-        (_, other) => other,
-    }
-}
-
-async fn tell(
-    tx: &mut Tx,
-    id: WebhookId,
-    news: News,
-    health: &mut Health,
-    at: Timestamp,
-    master: &MasterKey,
-) -> Result<Option<Event>> {
-    match news {
-        News::Off => webhooks::switch_off(tx, id, health, at, master).await,
-        News::Warning => {
-            let webhook = webhooks::find(tx, id, master).await?;
-            Ok(webhook.map(|webhook| notice(&webhook, EventKind::WebhookFailing, health, at)))
-        }
-    }
+async fn tell(tx: &mut Tx, id: WebhookId, told: &Told, master: &MasterKey) -> Result<Option<Event>> {
+    let kind = match told.news {
+        News::Off => return webhooks::switch_off(tx, id, &told.health, told.at, master).await,
+        News::Warning => EventKind::WebhookFailing,
+        News::Exhausted => EventKind::WebhookExhausted,
+        News::Recovered => EventKind::WebhookRecovered,
+    };
+    let webhook = webhooks::find(tx, id, master).await?;
+    Ok(webhook.map(|webhook| notice(&webhook, kind, &told.health, told.at)))
 }
 
 /// One request is on its way to find out; the next may be made when it has had its time.

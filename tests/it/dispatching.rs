@@ -761,7 +761,7 @@ on_both_engines! {
         let failing = house.webhook("/dead", Format::Mailtura, "s").await;
         // What is counted is settled: nobody looks too early for what comes next.
         let failures = async || house.store.webhook_health(failing).await.unwrap().map_or(0, |health| health.failures);
-        let notices = [EventKind::WebhookFailing, EventKind::WebhookDisabled];
+        let notices = [EventKind::WebhookFailing, EventKind::WebhookExhausted, EventKind::WebhookDisabled];
         let change = |webhook| Webhook { events: notices.into_iter().collect(), ..webhook };
         house.webhook_with("/told", change).await;
         house.receiver.always_answer("/dead", Answer::Status(500, ""));
@@ -792,15 +792,15 @@ on_both_engines! {
                     told.push(event);
                 }
             }
-            if told.len() == 2 {
+            if told.len() == notices.len() {
                 break told;
             }
             tokio::task::yield_now().await;
         };
         let types: Vec<_> = told.iter().map(|event| event["type"].as_str().unwrap()).collect();
-        assert_eq!(types, ["webhook.failing", "webhook.disabled"]);
-        assert_eq!(told[1]["data"]["webhookId"], failing.to_string());
-        assert_eq!(told[1]["data"]["error"], "http_status");
+        assert_eq!(types, ["webhook.failing", "webhook.exhausted", "webhook.disabled"]);
+        assert_eq!(told[2]["data"]["webhookId"], failing.to_string());
+        assert_eq!(told[2]["data"]["error"], "http_status");
         let mailed: Vec<_> = house.store.notices().await.unwrap().into_iter().map(|event| event.kind).collect();
         assert_eq!(mailed, notices);
         // Nothing is dropped, and what happens meanwhile is kept too.
@@ -813,7 +813,7 @@ on_both_engines! {
         };
         house.store.change_webhook(off.tenant, off.id, Secret::new("made"), on).await.unwrap();
         house.clock.advance(HOUR * 12);
-        house.until_count(|counters| &counters.arrived, 43 - given_up).await;
+        house.until_count(|counters| &counters.arrived, 44 - given_up).await;
         drain(workers).await;
     }
 }

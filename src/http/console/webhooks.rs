@@ -13,9 +13,8 @@ use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::model::webhook::Format;
 
-/// What a webhook can be told of: the API's word, and ours for people. The first four are those of most, the next ones
-/// those of many.
-const NOTIFICATIONS: [(&str, &str); 15] = [
+/// What a webhook can be told of: the API's word, and ours. The first four are those of most, the next of many.
+const NOTIFICATIONS: [(&str, &str); 17] = [
     ("soft_bounced", "Soft bounced"),
     ("hard_bounced", "Hard bounced"),
     ("opened", "Open"),
@@ -31,6 +30,8 @@ const NOTIFICATIONS: [(&str, &str); 15] = [
     ("webhook.failing", "Webhook is failing"),
     ("webhook.disabled", "Webhook switched off"),
     ("webhook.secret_rotated", "Webhook secret rotated"),
+    ("webhook.exhausted", "Webhook event given up"),
+    ("webhook.recovered", "Webhook is well again"),
 ];
 /// Webhooks that a tenant can have.
 const WEBHOOKS_MAX: usize = 100;
@@ -65,7 +66,6 @@ pub(super) struct Shown {
     description: String,
     pub(super) format: String,
     hits: String,
-    /// Seconds; empty for the usual.
     timeout: String,
     events: Vec<String>,
     is_enabled: bool,
@@ -317,18 +317,14 @@ pub(super) fn path_of(id: &str) -> String {
 
 /// What a form says of a webhook, in the API's words.
 fn body_of(visit: &Visit<'_>, typed: &Shown) -> Value {
+    let timeout = typed.timeout.parse::<u16>().map_or_else(|_| json!(typed.timeout), Value::from);
     let mut body = json!({
         "url": typed.url,
         "description": typed.description,
         "format": typed.format,
         "hits": typed.hits,
         "events": typed.events,
-        // What is no number is told as the API tells it.
-        "timeoutSeconds": match (typed.timeout.as_str(), typed.timeout.parse::<u16>()) {
-            ("", _) => Value::Null,
-            (_, Ok(secs)) => secs.into(),
-            (text, Err(_)) => text.into(),
-        },
+        "timeoutSeconds": if typed.timeout.is_empty() { Value::Null } else { timeout },
     });
     if let secret @ [_, ..] = visit.form.raw("secret").as_bytes() {
         body["secret"] = String::from_utf8_lossy(secret).into();

@@ -91,6 +91,7 @@ impl Shape for EventBody {
                         "email.sent", "email.delivered", "email.deferred", "email.delayed", "email.opened", "email.clicked",
                         "email.bounced", "email.complained", "email.failed", "email.opened_reclassified",
                         "email.clicked_reclassified", "webhook.failing", "webhook.disabled", "webhook.secret_rotated",
+                        "webhook.exhausted", "webhook.recovered",
                     ] },
                     "timestamp": { "type": "string", "format": "date-time", "description": "When it happened; in a webhook, when it was posted." },
                     "data": { "anyOf": [of_mail(), of_webhook()] },

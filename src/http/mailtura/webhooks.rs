@@ -55,6 +55,8 @@ pub(super) const EVENT_WORDS: &[&str] = &[
     "webhook.failing",
     "webhook.disabled",
     "webhook.secret_rotated",
+    "webhook.exhausted",
+    "webhook.recovered",
 ];
 
 /// The kinds of event that a word names, in this API's words or TransMail's.
@@ -76,6 +78,8 @@ pub(super) fn kinds(word: &str) -> Option<&'static [EventKind]> {
         "webhook.failing" | "webhook_failing" => &[Kind::WebhookFailing],
         "webhook.disabled" | "webhook_disabled" => &[Kind::WebhookDisabled],
         "webhook.secret_rotated" | "webhook_secret_rotated" => &[Kind::SecretRotated],
+        "webhook.exhausted" | "webhook_exhausted" => &[Kind::WebhookExhausted],
+        "webhook.recovered" | "webhook_recovered" => &[Kind::WebhookRecovered],
         "delayed" => &[Kind::Delayed],
         _ => return None,
     })

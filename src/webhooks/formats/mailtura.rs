@@ -29,6 +29,8 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::WebhookFailing => "webhook.failing",
         EventKind::WebhookDisabled => "webhook.disabled",
         EventKind::SecretRotated => "webhook.secret_rotated",
+        EventKind::WebhookExhausted => "webhook.exhausted",
+        EventKind::WebhookRecovered => "webhook.recovered",
     }
 }
 

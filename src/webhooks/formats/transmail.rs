@@ -30,6 +30,8 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::WebhookFailing => "webhook_failing",
         EventKind::WebhookDisabled => "webhook_disabled",
         EventKind::SecretRotated => "webhook_secret_rotated",
+        EventKind::WebhookExhausted => "webhook_exhausted",
+        EventKind::WebhookRecovered => "webhook_recovered",
     }
 }
 

@@ -84,6 +84,30 @@ on_both_engines! {
         assert_eq!(waiting + given_up, 300 + late, "nothing is dropped");
     }
 
+    async fn what_was_given_up_is_told_and_so_is_the_end_of_it(engine: &Engine) {
+        let house = House::build(engine).await;
+        let webhook = house.webhook(&[EventKind::Sent]);
+        house.store.add_webhook(webhook.clone()).await.unwrap();
+        house.store.accept(house.plan(&["a@example.com", "b@example.com", "c@example.com"])).await.unwrap();
+        let owed = house.store.lease_dispatches(Lane::Fresh, 3, vec![]).await.unwrap();
+        let ends = async |place: usize, error: Option<&str>| {
+            house.clock.advance(Duration::from_secs(1));
+            let now = house.clock.now();
+            let state = if error.is_some() { DispatchState::Exhausted } else { DispatchState::Arrived };
+            let (next, error) = (DispatchNext::Ends(state), error.map(str::to_owned));
+            let settled = DispatchSettlement { next, error, ..failure(&house, &owed[place], now, None) };
+            house.store.settle_dispatch(settled).await.unwrap();
+        };
+        for (place, error) in [(0, Some("http_status")), (1, Some("http_status")), (2, None)] {
+            ends(place, error).await;
+        }
+        let told = house.store.notices().await.unwrap();
+        let kinds: Vec<EventKind> = told.iter().map(|notice| notice.kind).collect();
+        assert_eq!(kinds, [EventKind::WebhookExhausted, EventKind::WebhookRecovered]);
+        let Detail::Webhook { failures, error, .. } = &told[1].detail else { panic!("{told:?}") };
+        assert_eq!((*failures, error.as_str()), (2, "http_status"), "how it fared until then");
+    }
+
     async fn a_pause_that_the_receiver_asked_for_counts_while_it_lasts(engine: &Engine) {
         let house = House::build(engine).await;
         let webhook = house.webhook(&[EventKind::Sent]);
