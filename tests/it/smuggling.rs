@@ -1,8 +1,8 @@
 //! Smuggled mail, with Debian's Postfix as the next hop: whatever we take is one message there, never two.
 //!
 //! Every ending of a text that some server has taken for its end stands before a second mail, by DATA and by BDAT, on a
-//! listener that refuses a lone LF and on one that forgives it, and in the text of a mail by HTTP. What Postfix makes of what we send on comes out at an
-//! exchanger behind it, and must be as many mails as we promised, none to the smuggler's victim.
+//! listener that refuses a lone LF and on one that forgives it, and in the text of a mail by HTTP. What Postfix makes of what
+//! we send on comes out at an exchanger behind it, and must be as many mails as we promised, none to the smuggler's victim.
 
 use postback::smtp::settings::LineEndings;
 

@@ -1,8 +1,8 @@
 //! Connections that wait for their next request.
 //!
 //! Kept under scheme, host, port, the certificates that one side or the other brings, and the policy's generation: a
-//! connection made under an older policy is never used again. The one used last is taken first, so that surplus ones grow old. A sweeper closes what has waited too long;
-//! it runs only while something waits.
+//! connection made under an older policy is never used again. The one used last is taken first, so that surplus ones grow
+//! old. A sweeper closes what has waited too long; it runs only while something waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

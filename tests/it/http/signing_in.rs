@@ -52,7 +52,8 @@ impl<'h> Person<'h> {
         let house = house.address;
         format!(
             "POST /console/{path} HTTP/1.1\r\nHost: {house}\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\n\
-             Cookie: {cookie}\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Cookie: {cookie}\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
