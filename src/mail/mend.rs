@@ -216,18 +216,22 @@ pub fn can_be_short(field: &[u8]) -> bool {
     !has_long_line(&out)
 }
 
-/// Writes a whole field with its last line end, in lines that fit: folded at blanks; where that is not enough, written
-/// anew as its syntax allows. One that allows nothing keeps its long line.
+/// Writes a whole field with its last line end, in lines that fit: folded at blanks; where that is not enough, or blanks are
+/// delicate, written anew as its syntax allows. One that allows nothing keeps its long line.
 fn short(field: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     folded(field, out);
-    if !has_long_line(&out[start..]) {
+    let whole = headers::fields(field).next();
+    let is_delicate = whole.as_ref().is_some_and(fields::is_delicate);
+    if !has_long_line(if is_delicate { field } else { &out[start..] }) {
         return;
     }
-    let Some(anew) = headers::fields(field).next().and_then(|field| fields::shortened(&field)) else { return };
+    let Some((whole, anew)) = whole.and_then(|field| fields::shortened(&field).map(|anew| (field, anew))) else {
+        return;
+    };
     let mut lines = Vec::with_capacity(anew.len());
     folded(&anew, &mut lines);
-    if !has_long_line(&lines) {
+    if !has_long_line(&lines) && fields::says_the_same(&whole, &lines) {
         out.truncate(start);
         out.extend(lines);
     }
@@ -395,6 +399,27 @@ mod tests {
         let file = short(&format!("Content-Disposition:attachment;filename=\"{x}.pdf\""));
         let file = headers::fields(file.as_bytes()).next().unwrap().content_type().unwrap();
         assert_eq!(file.attribute("filename").map(str::len), Some(3_004));
+    }
+
+    /// What stands in a list is folded between its items, where readers can make nothing else of it.
+    #[test]
+    fn lists_are_folded_between_their_items() {
+        let items = |item: fn(usize) -> String| (0..60).map(item).collect::<Vec<_>>().join(", ");
+        let check = |field: String, begins: &[&str]| {
+            let mended = mended(format!("{field}\r\n\r\n").as_bytes(), Need::ShortLines).into_owned();
+            let text = String::from_utf8(mended).unwrap();
+            let lines: Vec<&str> = text.split("\r\n").skip(1).filter(|line| !line.is_empty()).collect();
+            assert!(!lines.is_empty() && text.replace("\r\n", "").trim() == field, "{text}");
+            for line in lines {
+                assert!(begins.iter().any(|begin| line.starts_with(begin)) && line.len() <= 998, "{line}");
+            }
+        };
+        let people = items(|place| format!("kim lee{place}@b.example, \"B,  C\" <c{place} d@b.example>"));
+        check(format!("To: {people}"), &[" kim lee", " \"B,"]);
+        let names = (0..90).map(|place| format!("x-field-{place}")).collect::<Vec<_>>().join(":");
+        let signature = format!("DKIM-Signature:v=1;h={names}");
+        let mended = mended(format!("{signature}\r\n\r\n").as_bytes(), Need::ShortLines).into_owned();
+        assert!(String::from_utf8(mended).unwrap().contains(":\r\n\tx-field-"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One field of a header, written in ASCII or in short lines: encoded words (RFC 2047), encoded parameters (RFC 2231),
 //! A-labels, folds where a field's syntax has blanks or might have them.
 
+use mail_parser::parsers::MessageStream;
+use mail_parser::{Addr, Address as Parsed, Group, HeaderValue};
+
 use super::LINE_BYTES_MAX;
 use crate::mail::compose::{encoded_words, is_token};
-use crate::mail::headers::Field;
-use crate::mail::submitted::mailboxes;
-use crate::model::address::{Address, Mailbox};
+use crate::mail::headers::{self, Field, legible};
+use crate::model::address::Address;
 
 /// Fields that hold addresses.
 const OF_ADDRESSES: &[&str] = &[
@@ -59,25 +61,16 @@ const FOLD: &str = "\r\n\t";
 
 /// The whole field with its last line end; `None` when ASCII cannot say it.
 pub(super) fn in_ascii(field: &Field<'_>) -> Option<Vec<u8>> {
-    let text = text(field);
-    let field = &Field { value: text.as_bytes(), ..field.clone() };
     let value = match () {
-        () if OF_ADDRESSES.iter().any(|name| field.is(name)) => addresses(field)?,
-        () if field.is("Content-Type") || field.is("Content-Disposition") => parameters(field)?,
-        () => unstructured(&text),
+        () if is_of_addresses(field) => addresses(field)?,
+        () if is_of_parameters(field) => parameters(field)?,
+        () => unstructured(field),
     };
     let name = std::str::from_utf8(field.name).ok()?;
     // Decoded text may hold line ends, which would begin another field.
     let is_one = value.split(FOLD).all(|item| item.is_ascii() && !has_controls(item));
-    is_one.then(|| format!("{name}: {value}\r\n").into_bytes())
-}
-
-fn text(field: &Field<'_>) -> String {
-    match std::str::from_utf8(field.value) {
-        Ok(text) => text.to_owned(),
-        // Not UTF-8: most likely Latin-1, whose bytes are its characters.
-        Err(_) => field.value.iter().map(|byte| char::from(*byte)).collect(),
-    }
+    let written = format!("{name}: {value}\r\n").into_bytes();
+    (is_one && says_the_same(field, &written)).then_some(written)
 }
 
 /// The whole field with its last line end, with blanks enough to be folded at; `None` when its syntax allows none.
@@ -85,22 +78,73 @@ pub(super) fn shortened(field: &Field<'_>) -> Option<Vec<u8>> {
     if field.value.len() > REWRITTEN_BYTES_MAX {
         return None;
     }
-    let is_of_addresses = OF_ADDRESSES.iter().any(|name| field.is(name));
-    if (is_of_addresses || is_structured(field))
-        && let Some(separated) = separated(field)
+    if (is_of_addresses(field) || is_structured(field))
+        && let Some(separated) = separated(field).filter(|separated| says_the_same(field, separated))
     {
         return Some(separated);
     }
-    let text = text(field);
-    let anew = &Field { value: text.as_bytes(), ..field.clone() };
     let value = match () {
-        () if is_of_addresses => addresses(anew)?,
-        () if field.is("Content-Type") || field.is("Content-Disposition") => parameters(anew)?,
+        () if is_of_addresses(field) => addresses(field)?,
+        () if is_of_parameters(field) => parameters(field)?,
         () if is_structured(field) => return None,
-        () => encoded_words(&anew.decoded()).replace(' ', "\r\n "),
+        () => encoded_words(&field.decoded()).replace(' ', "\r\n "),
     };
     let name = std::str::from_utf8(field.name).ok()?;
     Some(format!("{name}: {value}\r\n").into_bytes())
+}
+
+/// Whether blanks mean more in this field than that a fold may stand there: within an address or an unquoted parameter,
+/// where none belongs, readers make of its parts what they like.
+pub(super) fn is_delicate(field: &Field<'_>) -> bool {
+    is_of_addresses(field) || is_of_parameters(field)
+}
+
+fn is_of_addresses(field: &Field<'_>) -> bool {
+    OF_ADDRESSES.iter().any(|name| field.is(name))
+}
+
+fn is_of_parameters(field: &Field<'_>) -> bool {
+    field.is("Content-Type") || field.is("Content-Disposition")
+}
+
+/// Whether a delicate field names those people, or parameters, after that it named before.
+pub(super) fn says_the_same(before: &Field<'_>, after: &[u8]) -> bool {
+    let Some(after) = headers::fields(after).next() else { return false };
+    match () {
+        () if is_of_addresses(before) => people(&after) == people(before),
+        () if is_of_parameters(before) => after.content_type() == before.content_type(),
+        () => true,
+    }
+}
+
+/// Name and address of everybody in a field of addresses, as far as they have them, and the names of groups.
+fn people(field: &Field<'_>) -> Vec<[Option<String>; 2]> {
+    let person = |person: &Addr<'_>| {
+        let address = person.address.as_deref();
+        let address = address.map(|text| text.parse().map_or_else(|_| text.to_owned(), |one: Address| one.to_string()));
+        [person.name.as_deref().map(str::to_owned), address]
+    };
+    match parsed(field) {
+        Some(Parsed::List(people)) => people.iter().map(person).collect(),
+        Some(Parsed::Group(groups)) => {
+            let named = |group: &Group<'_>| group.name.as_deref().map(|name| [Some(format!("{name}:")), None]);
+            groups
+                .iter()
+                .flat_map(|group| {
+                    named(group).into_iter().chain(group.addresses.iter().map(person)).collect::<Vec<_>>()
+                })
+                .collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+fn parsed(field: &Field<'_>) -> Option<Parsed<'static>> {
+    let line = [legible(field.value).as_bytes(), b"\n"].concat();
+    match MessageStream::new(&line).parse_address().into_owned() {
+        HeaderValue::Address(parsed) => Some(parsed),
+        _ => None,
+    }
 }
 
 fn is_structured(field: &Field<'_>) -> bool {
@@ -117,37 +161,44 @@ fn is_structured(field: &Field<'_>) -> bool {
 fn separated(field: &Field<'_>) -> Option<Vec<u8>> {
     let is_of_base64 = OF_BASE64.iter().any(|name| field.is(name));
     let mut out = [field.name, b":"].concat();
-    // Where the line that is being written began, and where it may end.
-    let (mut line, mut fold) = (0, None);
+    // Where the line that is being written began, where it may well end, and where it can if it must.
+    let (mut line, mut fold, mut blank) = (0, None, None);
     let (mut is_quoted, mut is_escaped, mut depth) = (false, false, 0_usize);
     for (at, byte) in field.value.iter().copied().enumerate() {
         let was_blank = out.last().is_some_and(|last| matches!(last, b' ' | b'\t'));
         out.push(byte);
         match byte {
-            b'\n' => (line, fold) = (out.len(), None),
+            b'\n' => (line, fold, blank) = (out.len(), None, None),
             _ if is_escaped => is_escaped = false,
             b'\\' if is_quoted || depth > 0 => is_escaped = true,
             b'"' => is_quoted = !is_quoted,
             _ if is_quoted => {}
             b'(' | b'<' => depth += 1,
             b')' | b'>' => depth = depth.saturating_sub(1),
-            b' ' | b'\t' if !was_blank && out.len() - 1 > line => fold = Some(out.len() - 1),
+            b' ' | b'\t' if !was_blank && out.len() - 1 > line => match out[out.len() - 2] {
+                b',' | b';' => fold = Some(out.len() - 1),
+                _ => blank = Some(out.len() - 1),
+            },
             _ => {}
         }
         let is_open = is_quoted || depth > 0;
         let next = field.value.get(at + 1).copied();
-        let is_between = matches!((byte, next), (b',' | b';', Some(_)) | (b'>', Some(b'<')));
+        let is_between = matches!((byte, next), (b',' | b';', Some(_)) | (b'>', Some(b'<')))
+            // Between the names that a signature covers; within one it would be another.
+            || (is_of_base64 && byte == b':' && next.is_some());
         if is_between && !is_open && !matches!(next, Some(b' ' | b'\t' | b'\r' | b'\n')) {
             fold = Some(out.len());
         }
         if out.len() - line >= LINE_BYTES_MAX && !matches!(next, None | Some(b'\r' | b'\n')) {
-            let place = fold.or_else(|| is_of_base64.then_some(out.len()))?;
+            let is_within_base64 = is_of_base64 && byte.is_ascii() && next.is_some_and(|next| next.is_ascii());
+            let place = fold.or(blank).or_else(|| is_within_base64.then_some(out.len()))?;
             let rest = out.split_off(place);
             out.extend_from_slice(b"\r\n");
             (line, fold) = (out.len(), None);
             if !matches!(rest.first(), Some(b' ' | b'\t')) {
                 out.push(b'\t');
             }
+            blank = blank.filter(|blank| *blank > place).map(|blank| blank + out.len() - place);
             out.extend_from_slice(&rest);
         }
     }
@@ -160,23 +211,48 @@ fn has_controls(text: &str) -> bool {
 }
 
 fn addresses(field: &Field<'_>) -> Option<String> {
-    let written: Option<Vec<String>> = mailboxes(field).iter().map(mailbox).collect();
-    written.map(|written| written.join(&format!(",{FOLD}"))).filter(|written| !written.is_empty())
+    let written = match parsed(field)? {
+        Parsed::List(people) => list(&people),
+        Parsed::Group(groups) => listed(groups.iter().map(group)),
+    };
+    written.filter(|written| !written.is_empty())
 }
 
-fn mailbox(mailbox: &Mailbox) -> Option<String> {
-    let address = match mailbox.address.parse::<Address>() {
-        Ok(address) if !address.needs_smtputf8() => address.to_string(),
-        Ok(_) => return None,
-        Err(_) => Some(mailbox.address.clone()).filter(|address| address.is_ascii())?,
-    };
-    Some(match mailbox.name.as_str() {
-        "" => address,
-        name if name.is_ascii() && !has_controls(name) && name.len() <= PIECE_BYTES_MAX => {
-            format!("\"{}\" <{address}>", name.replace('\\', "\\\\").replace('"', "\\\""))
-        }
-        name => format!("{} <{address}>", encoded_words(name)),
+fn listed(written: impl Iterator<Item = Option<String>>) -> Option<String> {
+    written.collect::<Option<Vec<String>>>().map(|written| written.join(&format!(",{FOLD}")))
+}
+
+fn list(people: &[Addr<'_>]) -> Option<String> {
+    listed(people.iter().map(mailbox))
+}
+
+fn group(group: &Group<'_>) -> Option<String> {
+    let people = list(&group.addresses)?;
+    Some(group.name.as_deref().map_or_else(|| people.clone(), |name| format!("{}:{FOLD}{people};", phrase(name))))
+}
+
+fn mailbox(mailbox: &Addr<'_>) -> Option<String> {
+    let address = mailbox.address.as_deref().map(|text| match text.parse::<Address>() {
+        Ok(address) if !address.needs_smtputf8() => Some((address.to_string(), true)),
+        Ok(_) => None,
+        Err(_) => text.is_ascii().then(|| (text.to_owned(), false)),
+    });
+    Some(match (mailbox.name.as_deref().filter(|name| !name.is_empty()), address) {
+        (_, Some(None)) | (None, None) => return None,
+        (None, Some(Some((address, true)))) => address,
+        // What is none would be taken for a name.
+        (None, Some(Some((address, false)))) => format!("<{address}>"),
+        (Some(name), Some(Some((address, _)))) => format!("{} <{address}>", phrase(name)),
+        (Some(name), None) => phrase(name),
     })
+}
+
+/// The name of somebody or of a group. What only looks like an encoded word is encoded, so that it is shown as it was.
+fn phrase(name: &str) -> String {
+    if name.is_ascii() && !has_controls(name) && !name.contains("=?") && name.len() <= PIECE_BYTES_MAX {
+        return format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
+    }
+    encoded_words(name)
 }
 
 fn parameters(field: &Field<'_>) -> Option<String> {
@@ -221,10 +297,14 @@ fn percent(value: &str) -> String {
     value.bytes().map(written).collect()
 }
 
-/// The words from the first that is not ASCII to the last are encoded, the blanks between them too.
-fn unstructured(text: &str) -> String {
-    let text = text.replace(['\r', '\n'], "");
-    let text = text.trim();
+/// The words from the first that is not ASCII to the last are encoded, the blanks between them too; all of them where some
+/// are encoded already, or look so.
+fn unstructured(field: &Field<'_>) -> String {
+    let text = legible(field.value).replace(['\r', '\n'], "");
+    if text.contains("=?") {
+        return encoded_words(&field.decoded());
+    }
+    let text = text.trim_matches([' ', '\t']);
     let words: Vec<&str> = text.split(' ').collect();
     let is_foreign = |word: &&str| !word.is_ascii();
     let (Some(first), Some(last)) = (words.iter().position(is_foreign), words.iter().rposition(is_foreign)) else {
@@ -250,12 +330,22 @@ mod tests {
     fn each_kind() {
         check("Subject: grün", Some("Subject: =?utf-8?B?Z3LDvG4=?="));
         check("Subject: so grün so grün so", Some("Subject: so =?utf-8?B?Z3LDvG4gc28gZ3LDvG4=?= so"));
+        check("Subject: ü =?utf-8?q?=C3=BC_?= ü", Some("Subject: =?utf-8?B?w7wgw7wgIMO8?="));
+        check("Subject: \u{a0}grün", Some("Subject: =?utf-8?B?wqBncsO8bg==?="));
         check("From: Jörg <j@b.example>", Some("From: =?utf-8?B?SsO2cmc=?= <j@b.example>"));
         check(
             "To: a@b.example, \"B, Ö\" <b@ö.example>",
             Some("To: a@b.example,\r\n\t=?utf-8?B?Qiwgw5Y=?= <b@xn--nda.example>"),
         );
         check("Cc: ö@b.example", None);
+        check(
+            "To: Jörg's: a@b.example, <nobody>, Kim;, c@d.example",
+            Some("To: =?utf-8?B?SsO2cmcncw==?=:\r\n\ta@b.example,\r\n\t<nobody>,\r\n\t\"Kim\";,\r\n\tc@d.example"),
+        );
+        check(
+            "To: Ö <a@b.example>, \"=?utf-8?q?=3D?=?utf-8?q?x?=\" <c@d.example>",
+            Some("To: =?utf-8?B?w5Y=?= <a@b.example>,\r\n\t=?utf-8?B?PT91dGYtOD9xP3g/PQ==?= <c@d.example>"),
+        );
         check(
             "Content-Disposition: attachment; filename=\"grün.pdf\"; size=5",
             Some("Content-Disposition: attachment;\r\n\tfilename*=utf-8''gr%C3%BCn.pdf;\r\n\tsize=5"),
