@@ -87,10 +87,10 @@ impl Filler<'_> {
 
     async fn message(&self, number: usize, recipients: usize, content: Vec<u8>) -> MessageId {
         let id = MessageId::from_uuid(self.ids.uuid(NOW));
-        let to: Vec<Mailbox> = (0..recipients).map(|at| Mailbox::bare(&address(at))).collect();
+        let to: Vec<Mailbox> = (0..recipients).map(|at| Mailbox::bare(address(at))).collect();
         let metadata = (0..50).map(|at| (long(at, 100), long(at, 1_000).into())).collect();
         let facts = Facts {
-            from: Mailbox::bare(&address(number)),
+            from: Mailbox::bare(address(number)),
             to: to.clone(),
             subject: long(number, 998),
             email_reference: long(number, 990),
