@@ -129,7 +129,8 @@ pub(super) async fn run(loaded: &Loaded, command: SuppressionCommand) -> anyhow:
             let expires_at = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
             let suppression = |target| {
                 let note = note.clone();
-                Suppression { scope, target, action, reason, note, created_at: now, expires_at }
+                let created_by = String::new();
+                Suppression { scope, target, action, reason, note, created_at: now, created_by, expires_at }
             };
             let suppressions: Vec<_> = targets.into_iter().map(suppression).collect();
             let count = suppressions.len();

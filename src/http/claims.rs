@@ -119,7 +119,8 @@ fn fresh(
 ) -> ClaimedDomain {
     let (tenant, now, verified_by) = (grant.tenant.id, server.clock().now(), believer(server, grant));
     let verified_at = verified_by.map(|_| now);
-    ClaimedDomain { tenant, name, bounce_prefix, agents, created_at: now, verified_at, verified_by }
+    let created_by = grant.author();
+    ClaimedDomain { tenant, name, bounce_prefix, agents, created_at: now, created_by, verified_at, verified_by }
 }
 
 /// The one of this name.

@@ -235,6 +235,13 @@ impl<T: Shape> Shape for Vec<T> {
 #[serde(transparent)]
 pub(super) struct Nullable<T>(pub Option<T>);
 
+impl Nullable<String> {
+    /// A text that is empty when there is nothing to say.
+    pub(super) fn of(text: String) -> Self {
+        Self(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
 impl<T: Shape> Shape for Nullable<T> {
     fn schema(schemas: &mut Schemas) -> Value {
         or_null(T::schema(schemas))

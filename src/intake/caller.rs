@@ -250,7 +250,16 @@ mod tests {
             digest: [4; 32],
             networks: Vec::new(),
             settings: Default::default(),
-            tenant: Tenant { id: tenant, slug, name: name.clone(), settings, created_at: at, updated_at: at },
+            person: None,
+            tenant: Tenant {
+                id: tenant,
+                slug,
+                name: name.clone(),
+                settings,
+                created_at: at,
+                updated_at: at,
+                authors: Default::default(),
+            },
             agent: MailAgent {
                 id: agent,
                 tenant,
@@ -258,6 +267,8 @@ mod tests {
                 name,
                 settings: Default::default(),
                 created_at: at,
+                updated_at: None,
+                authors: Default::default(),
             },
             domains: Vec::new(),
         }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::Clock;
 use crate::ids::IdSource;
 use crate::mail::dkim::{BadKey, Key};
+use crate::model::author::Authors;
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::key;
 use crate::model::permission::CredentialSettings;
@@ -30,6 +31,7 @@ pub fn tenant(slug: &str, name: &str, clock: &Clock, ids: &IdSource) -> Tenant {
         settings: TenantSettings::default(),
         created_at: now,
         updated_at: now,
+        authors: Authors::default(),
     }
 }
 
@@ -43,6 +45,8 @@ pub fn agent(tenant: &Tenant, name: &str, clock: &Clock, ids: &IdSource) -> Mail
         name: name.to_owned(),
         settings: AgentSettings::default(),
         created_at: now,
+        updated_at: None,
+        authors: Authors::default(),
     }
 }
 
@@ -69,6 +73,7 @@ pub fn credential(
         networks: Vec::new(),
         settings: CredentialSettings::default(),
         created_at: now,
+        created_by: String::new(),
     };
     (credential, Secret::new(secret))
 }

@@ -96,6 +96,7 @@ impl Ending {
             reason,
             note: String::new(),
             created_at: self.at,
+            created_by: String::new(),
             expires_at: Some(self.at + limit.lasts),
         }
     }

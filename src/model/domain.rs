@@ -21,6 +21,8 @@ pub struct ClaimedDomain {
     pub agents: Vec<AgentId>,
     /// Since when.
     pub created_at: Timestamp,
+    /// Who claimed it first; empty when that is not known.
+    pub created_by: String,
     /// When it was shown to be the tenant's.
     pub verified_at: Option<Timestamp>,
     /// By whom, where that is known. `Capture` without a time: it was believed then, and is not any more.
@@ -87,6 +89,7 @@ mod tests {
             bounce_prefix: "bounce".into(),
             agents: vec![],
             created_at: Timestamp::from_millis(0),
+            created_by: String::new(),
             verified_at: None,
             verified_by: None,
         };

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod address;
+pub mod author;
 pub mod bearing;
 pub mod delivery;
 pub mod domain;

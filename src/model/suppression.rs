@@ -205,6 +205,8 @@ pub struct Suppression {
     pub note: String,
     /// Since when.
     pub created_at: Timestamp,
+    /// Who put it there; empty when no person did, or that is not known.
+    pub created_by: String,
     /// Until when; `None` until a person removes it.
     pub expires_at: Option<Timestamp>,
 }
@@ -224,6 +226,7 @@ impl Suppression {
             reason,
             note: String::new(),
             created_at: now,
+            created_by: String::new(),
             expires_at: None,
         }
     }

@@ -3,6 +3,7 @@
 //! A template belongs to one mail agent and is found by its name. A change makes a new version; which one a mail was
 //! made from can be told for as long as the template is there. The language of its texts is `mail::template`'s affair.
 
+use super::author::Authors;
 use super::id::{AgentId, TemplateId, TenantId};
 use super::time::Timestamp;
 
@@ -54,6 +55,8 @@ pub struct Template {
     pub created_at: Timestamp,
     /// When this version was made.
     pub updated_at: Timestamp,
+    /// Who made the first version, and who this one.
+    pub authors: Authors,
 }
 
 /// Names that no template gets: paths of templates' own have them.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::address::Mailbox;
+use super::author::Authors;
 use super::dsn::DsnPolicy;
 use super::id::{AgentId, CredentialId, TenantId};
 use super::network::Network;
@@ -42,6 +43,8 @@ pub struct Tenant {
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
+    /// Who made it, and who changed it last.
+    pub authors: Authors,
 }
 
 /// What may be set on a tenant. Kept as JSON; every field has a default, so that old rows stay readable.
@@ -80,6 +83,10 @@ pub struct MailAgent {
     pub settings: AgentSettings,
     /// When it was added.
     pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Option<Timestamp>,
+    /// Who made it, and who changed it last.
+    pub authors: Authors,
 }
 
 /// How much of a reader is kept.
@@ -275,6 +282,8 @@ pub struct Credential {
     pub settings: CredentialSettings,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Who made it; empty when that is not known.
+    pub created_by: String,
 }
 
 impl Credential {
@@ -303,6 +312,8 @@ pub struct Grant {
     pub networks: Vec<Network>,
     /// What is set on the credential.
     pub settings: CredentialSettings,
+    /// The person at the console who asks, by address; `None` when a key does.
+    pub person: Option<String>,
     /// Domains that the agent may send from, lower-case A-labels. Empty while none has been added: then any domain
     /// passes in capture mode and none elsewhere.
     pub domains: Vec<String>,
@@ -319,6 +330,7 @@ impl Grant {
             kind: CredentialKind::ApiKey,
             networks: Vec::new(),
             settings: CredentialSettings::default(),
+            person: None,
             domains,
         }
     }
@@ -333,6 +345,16 @@ impl Grant {
     pub fn admits(&self, peer: IpAddr) -> bool {
         let lists = [&self.networks, &self.agent.settings.networks];
         lists.into_iter().all(|list| list.is_empty() || list.iter().any(|network| network.has(peer)))
+    }
+
+    /// Who asks, as is remembered of what they make: a person's address, or the key's id.
+    pub fn author(&self) -> String {
+        self.person.clone().unwrap_or_else(|| self.credential.to_string())
+    }
+
+    /// The authors of what they make now.
+    pub fn authors(&self) -> Authors {
+        Authors::new(self.author())
     }
 
     /// Whether the credential may do this.

@@ -25,6 +25,8 @@ pub struct TrackingHost {
     pub fault: String,
     /// When it was added.
     pub created_at: Timestamp,
+    /// Who added it; empty when that is not known.
+    pub created_by: String,
 }
 
 impl TrackingHost {
@@ -43,6 +45,7 @@ impl TrackingHost {
             checked_at: None,
             fault: String::new(),
             created_at,
+            created_by: String::new(),
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::author::Authors;
 use super::event::{EventSet, relay};
 use super::id::{AgentId, EventId, TenantId, WebhookId};
 use super::retry;
@@ -180,6 +181,8 @@ pub struct Webhook {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// Who made it, and who changed it last.
+    pub authors: Authors,
 }
 
 impl Webhook {
@@ -205,6 +208,7 @@ impl Webhook {
             client_key: Secret::default(),
             created_at: now,
             updated_at: now,
+            authors: Authors::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::model::time::Timestamp;
 const DOMAINS_MAX: u32 = 1_000;
 
 const CLAIMED: &str = "
-    select name, bounce_prefix, agents, created_at, verified_at, verified_by
+    select name, bounce_prefix, agents, created_at, created_by, verified_at, verified_by
     from claimed_domains
     where tenant_id = $1
     order by name
@@ -125,8 +125,9 @@ async fn hold(tx: &mut Tx, tenant: TenantId) -> Result<()> {
 /// Writes a domain as it is to be.
 async fn put(tx: &mut Tx, domain: &ClaimedDomain, now: Timestamp) -> Result<()> {
     const CLAIM: &str = "
-        insert into claimed_domains (tenant_id, name, bounce_prefix, agents, created_at, verified_at, verified_by)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        insert into claimed_domains (tenant_id, name, bounce_prefix, agents, created_at, created_by, verified_at,
+            verified_by)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         on conflict (tenant_id, name) do update
         set bounce_prefix = excluded.bounce_prefix, agents = excluded.agents, verified_at = excluded.verified_at,
             verified_by = excluded.verified_by";
@@ -144,6 +145,7 @@ async fn put(tx: &mut Tx, domain: &ClaimedDomain, now: Timestamp) -> Result<()> 
         domain.bounce_prefix.as_str().into(),
         json(&waiting).into(),
         domain.created_at.into(),
+        domain.created_by.as_str().into(),
         domain.verified_at.into(),
         domain.verified_by.map_or("", Verifier::as_str).into(),
     ];
@@ -197,6 +199,7 @@ fn read(row: &Row, tenant: TenantId) -> Result<ClaimedDomain> {
         bounce_prefix: row.text("bounce_prefix")?,
         agents: row.json("agents")?,
         created_at: row.time("created_at")?,
+        created_by: row.text("created_by")?,
         verified_at: row.maybe_time("verified_at")?,
         verified_by: row.word("verified_by", |word| match word {
             "" => Some(None),
@@ -208,8 +211,9 @@ fn read(row: &Row, tenant: TenantId) -> Result<ClaimedDomain> {
 impl ClaimedDomain {
     /// One that an operator gave by hand.
     fn given(tenant: TenantId, name: String, at: Timestamp) -> Self {
-        let (bounce_prefix, agents, verified_by) = (String::new(), Vec::new(), Some(Verifier::Operator));
-        Self { tenant, name, bounce_prefix, agents, created_at: at, verified_at: Some(at), verified_by }
+        let (bounce_prefix, created_by) = (String::new(), String::new());
+        let (agents, verified_at, verified_by) = (Vec::new(), Some(at), Some(Verifier::Operator));
+        Self { tenant, name, bounce_prefix, agents, created_at: at, created_by, verified_at, verified_by }
     }
 
     /// An agent has the domain: whoever gave it knew that it is the tenant's.

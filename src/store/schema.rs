@@ -58,6 +58,7 @@ pub(super) const SCHEMA: &[SchemaStep] = schema_steps![
     27 "complaint_sources" "0027_complaint_sources.sql",
     28 "handed_over" "0028_handed_over.sql",
     29 "key_settings" "0029_key_settings.sql",
+    30 "authors" "0030_authors.sql",
 ];
 
 /// Applies what a database lacks; `text` picks the engine's.

@@ -104,7 +104,7 @@ impl Store {
         const TAIL: &str = "
             on conflict (target, scope) do update
             set action = excluded.action, reason = excluded.reason, note = excluded.note,
-                created_at = excluded.created_at, expires_at = excluded.expires_at";
+                created_at = excluded.created_at, created_by = excluded.created_by, expires_at = excluded.expires_at";
         let (actor, now) = (actor.to_owned(), self.now());
         self.transaction(move |tx| {
             Box::pin(async move {
@@ -124,7 +124,7 @@ impl Store {
         const SQL: &str = "
             delete from suppressions
             where target = $1 and scope = $2
-            returning target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at";
+            returning target, scope, tenant_id, agent_id, action, reason, note, created_at, created_by, expires_at";
         let (actor, now, targets) = (actor.to_owned(), self.now(), targets.to_vec());
         self.transaction(move |tx| {
             Box::pin(async move {
@@ -153,7 +153,7 @@ impl Store {
         macro_rules! listed {
             ($which:literal) => {
                 concat!(
-                    "select target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at
+                    "select target, scope, tenant_id, agent_id, action, reason, note, created_at, created_by, expires_at
                     from suppressions
                     where ",
                     $which,
@@ -192,7 +192,7 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn suppressions_of_target(&self, tenant: TenantId, target: &Target) -> Result<Vec<Suppression>> {
         const SQL: &str = "
-            select target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at
+            select target, scope, tenant_id, agent_id, action, reason, note, created_at, created_by, expires_at
             from suppressions
             where target = $1 and tenant_id = $2 and (expires_at is null or expires_at > $3)
             order by scope
@@ -308,7 +308,8 @@ pub(super) async fn covering(
 }
 
 const INSERT: &str = "
-    insert into suppressions (target, scope, tenant_id, agent_id, kind, action, reason, note, created_at, expires_at)
+    insert into suppressions (target, scope, tenant_id, agent_id, kind, action, reason, note, created_at, created_by,
+        expires_at)
     values";
 
 /// Writes what bounces, complaints and readers make: the newest of a target stands, but neither one that holds for good
@@ -317,7 +318,7 @@ pub(super) async fn insert<'a>(tx: &mut Tx, suppressions: impl Iterator<Item = &
     const TAIL: &str = "
         on conflict (target, scope) do update
         set action = excluded.action, reason = excluded.reason, created_at = excluded.created_at,
-            expires_at = excluded.expires_at
+            created_by = excluded.created_by, expires_at = excluded.expires_at
         where (suppressions.expires_at is not null and suppressions.action <> 'reject')
             or suppressions.action = 'suppress_tracking'
         returning target, scope";
@@ -337,7 +338,7 @@ pub(super) async fn lift(tx: &mut Tx, delivery: &Delivery, since: Timestamp) -> 
     const SQL: &str = "
         delete from suppressions
         where target = $1 and scope = $2 and created_at = $3
-        returning target, scope, tenant_id, agent_id, action, reason, note, created_at, expires_at";
+        returning target, scope, tenant_id, agent_id, action, reason, note, created_at, created_by, expires_at";
     let (target, scope) = (Target::of(&delivery.address), Scope::Agent(delivery.tenant, delivery.agent));
     let row = tx.row(SQL, vec![target.as_str().into(), scope_bytes(scope).into(), since.into()]).await?;
     let Some(lifted) = row.as_ref().map(read).transpose()? else { return Ok(()) };
@@ -393,6 +394,7 @@ fn values(suppression: &Suppression) -> Vec<Value> {
         suppression.reason.as_str().into(),
         suppression.note.as_str().into(),
         suppression.created_at.into(),
+        suppression.created_by.as_str().into(),
         suppression.expires_at.into(),
     ]
 }
@@ -431,6 +433,7 @@ fn read(row: &Row) -> Result<Suppression> {
         reason: row.word("reason", |word| word.parse().ok())?,
         note: row.text("note")?,
         created_at: row.time("created_at")?,
+        created_by: row.text("created_by")?,
         expires_at: row.maybe_time("expires_at")?,
     })
 }

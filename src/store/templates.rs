@@ -3,7 +3,9 @@
 //! A name is unique within a mail agent. A change adds a version; the last [`VERSIONS_MAX`] are kept.
 
 use super::db::{Result, Store, Tx};
+use super::tenants::read_authors;
 use super::value::Row;
+use crate::model::author::Authors;
 use crate::model::id::{AgentId, TemplateId, TenantId};
 use crate::model::template::{Template, Texts};
 use crate::model::time::Timestamp;
@@ -32,13 +34,16 @@ pub struct TemplateView {
     pub created_at: Timestamp,
     /// When the newest was made.
     pub updated_at: Timestamp,
+    /// Who made the first version, and who the newest.
+    pub authors: Authors,
 }
 
 macro_rules! select_template {
     ($version:literal, $($rest:literal)*) => {
         concat!(
             "select templates.id, tenant_id, agent_id, name, title, template_versions.version, subject, html, plain,
-                templates.created_at, template_versions.created_at as updated_at
+                templates.created_at, template_versions.created_at as updated_at, templates.created_by,
+                template_versions.created_by as updated_by
             from templates
             join template_versions on template_versions.template_id = templates.id
                 and template_versions.version = ", $version, " ",
@@ -54,25 +59,26 @@ impl Store {
     /// `Conflict` when the agent has one of that name; `Unavailable`.
     pub async fn add_template(&self, template: Template) -> Result<bool> {
         const SQL: &str = "
-            insert into templates (id, tenant_id, agent_id, name, title, version, created_at, updated_at)
-            select $1, $2, $3, $4, $5, $6, $7, $8
-            where (select count(*) from templates where agent_id = $3) < $9";
+            insert into templates (id, tenant_id, agent_id, name, title, version, created_at, updated_at, created_by)
+            select $1, $2, $3, $4, $5, $6, $7, $8, $9
+            where (select count(*) from templates where agent_id = $3) < $10";
         self.transaction(move |tx| {
             Box::pin(async move {
                 let row = vec![
                     template.id.into(),
                     template.tenant.into(),
                     template.agent.into(),
-                    template.name.into(),
-                    template.title.into(),
+                    template.name.as_str().into(),
+                    template.title.as_str().into(),
                     template.version.into(),
                     template.created_at.into(),
                     template.updated_at.into(),
+                    template.authors.created_by.as_str().into(),
                     TEMPLATES_MAX.into(),
                 ];
                 let has_room = tx.run(SQL, row).await? > 0;
                 if has_room {
-                    insert_version(tx, template.id, template.version, template.texts, template.updated_at).await?;
+                    insert_version(tx, template.version, &template).await?;
                 }
                 Ok(has_room)
             })
@@ -97,13 +103,13 @@ impl Store {
                 let row = vec![
                     template.id.into(),
                     template.tenant.into(),
-                    template.name.into(),
-                    template.title.into(),
+                    template.name.as_str().into(),
+                    template.title.as_str().into(),
                     template.updated_at.into(),
                 ];
                 let Some(changed) = tx.row(SQL, row).await? else { return Ok(None) };
                 let version: u32 = changed.small("version")?;
-                insert_version(tx, template.id, version, template.texts, template.updated_at).await?;
+                insert_version(tx, version, &template).await?;
                 let old = version.saturating_sub(VERSIONS_MAX);
                 tx.run(OLD, vec![template.id.into(), old.into()]).await?;
                 Ok(Some(version))
@@ -154,7 +160,8 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn templates(&self, agent: AgentId, after: &str, limit: u32) -> Result<Vec<TemplateView>> {
         const SQL: &str = "
-            select id, agent_id, name, title, templates.version, subject, templates.created_at, updated_at
+            select id, agent_id, name, title, templates.version, subject, templates.created_at, updated_at,
+                templates.created_by, template_versions.created_by as updated_by
             from templates
             join template_versions on template_id = id and template_versions.version = templates.version
             where agent_id = $1 and name > $2
@@ -164,29 +171,37 @@ impl Store {
         rows.iter().map(read_view).collect()
     }
 
-    /// The versions of a template that are kept, newest first, each with the time when it was made.
+    /// The versions of a template that are kept, newest first, each with the time when it was made and by whom.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
-    pub async fn template_versions(&self, tenant: TenantId, id: TemplateId) -> Result<Vec<(u32, Timestamp)>> {
+    pub async fn template_versions(&self, tenant: TenantId, id: TemplateId) -> Result<Vec<(u32, Timestamp, String)>> {
         const SQL: &str = "
-            select template_versions.version, template_versions.created_at
+            select template_versions.version, template_versions.created_at, template_versions.created_by
             from template_versions
             join templates on templates.id = template_id
             where template_id = $1 and tenant_id = $2
             order by template_versions.version desc
             limit $3";
         let rows = self.rows(SQL, vec![id.into(), tenant.into(), VERSIONS_MAX.into()]).await?;
-        rows.iter().map(|row| Ok((row.small("version")?, row.time("created_at")?))).collect()
+        rows.iter().map(|row| Ok((row.small("version")?, row.time("created_at")?, row.text("created_by")?))).collect()
     }
 }
 
-async fn insert_version(tx: &mut Tx, id: TemplateId, version: u32, texts: Texts, now: Timestamp) -> Result<()> {
+async fn insert_version(tx: &mut Tx, version: u32, template: &Template) -> Result<()> {
     const SQL: &str = "
-        insert into template_versions (template_id, version, subject, html, plain, created_at)
-        values ($1, $2, $3, $4, $5, $6)";
-    let Texts { subject, html, text } = texts;
-    let row = vec![id.into(), version.into(), subject.into(), html.into(), text.into(), now.into()];
+        insert into template_versions (template_id, version, subject, html, plain, created_at, created_by)
+        values ($1, $2, $3, $4, $5, $6, $7)";
+    let Template { id, texts: Texts { subject, html, text }, updated_at, authors, .. } = template;
+    let row = vec![
+        (*id).into(),
+        version.into(),
+        subject.as_str().into(),
+        html.clone().into(),
+        text.clone().into(),
+        (*updated_at).into(),
+        authors.updated_by.as_str().into(),
+    ];
     tx.run(SQL, row).await.map(drop)
 }
 
@@ -201,6 +216,7 @@ fn read(row: &Row) -> Result<Template> {
         texts: Texts { subject: row.text("subject")?, html: row.maybe_text("html")?, text: row.maybe_text("plain")? },
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
+        authors: read_authors(row)?,
     })
 }
 
@@ -214,5 +230,6 @@ fn read_view(row: &Row) -> Result<TemplateView> {
         subject: row.text("subject")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
+        authors: read_authors(row)?,
     })
 }

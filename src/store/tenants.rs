@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
 use super::webhook_versions;
+use crate::model::author::Authors;
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::seal::{MasterKey, is_sealed};
 use crate::model::tenant::{AgentSettings, Credential, CredentialKind, DEFAULT_AGENT, Grant, MailAgent, Tenant};
@@ -18,8 +19,11 @@ macro_rules! select_grant {
             "select credentials.id as credential_id, kind, digest, networks,
                 credentials.settings as credential_settings,
                 tenants.id as tenant_id, tenants.slug, tenants.name as tenant_name,
-                tenants.settings as tenant_settings, tenants.created_at as tenant_created_at, tenants.updated_at,
-                agents.id, agents.key, agents.name, agents.settings, agents.created_at
+                tenants.settings as tenant_settings, tenants.created_at as tenant_created_at,
+                tenants.updated_at as tenant_updated_at, tenants.created_by as tenant_created_by,
+                tenants.updated_by as tenant_updated_by,
+                agents.id, agents.key, agents.name, agents.settings, agents.created_at, agents.updated_at,
+                agents.created_by, agents.updated_by
             from credentials
             join tenants on tenants.id = credentials.tenant_id
             join agents on agents.id = credentials.agent_id
@@ -29,9 +33,18 @@ macro_rules! select_grant {
     };
 }
 
+macro_rules! select_tenants {
+    ($rest:literal) => {
+        concat!("select id, slug, name, settings, created_at, updated_at, created_by, updated_by from tenants ", $rest)
+    };
+}
+
 macro_rules! select_agents {
     ($rest:literal) => {
-        concat!("select id, tenant_id, key, name, settings, created_at from agents ", $rest)
+        concat!(
+            "select id, tenant_id, key, name, settings, created_at, updated_at, created_by, updated_by from agents ",
+            $rest
+        )
     };
 }
 
@@ -42,8 +55,8 @@ impl Store {
     /// `Conflict` when the slug is taken; `Unavailable`.
     pub async fn add_tenant(&self, tenant: Tenant, agent: MailAgent) -> Result<()> {
         const TENANT: &str = "
-            insert into tenants (id, slug, name, settings, created_at, updated_at)
-            values ($1, $2, $3, $4, $5, $6)";
+            insert into tenants (id, slug, name, settings, created_at, updated_at, created_by, updated_by)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)";
         let master = self.0.master.clone();
         self.transaction(move |tx| {
             Box::pin(async move {
@@ -54,6 +67,8 @@ impl Store {
                     json(&tenant.settings).into(),
                     tenant.created_at.into(),
                     tenant.updated_at.into(),
+                    tenant.authors.created_by.into(),
+                    tenant.authors.updated_by.into(),
                 ];
                 tx.run(TENANT, row).await?;
                 insert_agent(tx, agent, &master).await
@@ -72,8 +87,9 @@ impl Store {
         id: TenantId,
         change: impl FnOnce(&mut Tenant, Option<&mut MailAgent>) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<Option<Tenant>, E> {
-        const FOUND: &str = "select id, slug, name, settings, created_at, updated_at from tenants where id = $1";
-        const UPDATE: &str = "update tenants set name = $1, settings = $2, updated_at = $3 where id = $4";
+        const FOUND: &str = select_tenants!("where id = $1");
+        const UPDATE: &str =
+            "update tenants set name = $1, settings = $2, updated_at = $3, updated_by = $4 where id = $5";
         let (master, now) = (self.0.master.clone(), self.now());
         let changed = self.transaction(move |tx| {
             Box::pin(async move {
@@ -86,11 +102,13 @@ impl Store {
                     return Ok(Some(Err(refused)));
                 }
                 tenant.updated_at = now;
-                if let Some(agent) = &agent {
+                if let Some(agent) = &mut agent {
+                    agent.updated_at = Some(now);
                     update_agent(tx, agent, &master).await?;
                 }
                 let settings = json(&tenant.settings);
-                let row = vec![tenant.name.as_str().into(), settings.into(), now.into(), id.into()];
+                let by = tenant.authors.updated_by.as_str();
+                let row = vec![tenant.name.as_str().into(), settings.into(), now.into(), by.into(), id.into()];
                 tx.run(UPDATE, row).await?;
                 Ok(Some(Ok(tenant)))
             })
@@ -112,12 +130,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<Tenant>> {
-        const SQL: &str = "
-            select id, slug, name, settings, created_at, updated_at
-            from tenants
-            where slug > $1
-            order by slug
-            limit $2";
+        const SQL: &str = select_tenants!("where slug > $1 order by slug limit $2");
         self.rows(SQL, vec![after.into(), limit.into()]).await?.iter().map(read_tenant).collect()
     }
 
@@ -126,7 +139,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn tenant(&self, slug: &str) -> Result<Option<Tenant>> {
-        let sql = "select id, slug, name, settings, created_at, updated_at from tenants where slug = $1";
+        let sql = select_tenants!("where slug = $1");
         self.row(sql, vec![slug.into()]).await?.as_ref().map(read_tenant).transpose()
     }
 
@@ -135,7 +148,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn tenant_with_id(&self, id: TenantId) -> Result<Option<Tenant>> {
-        let sql = "select id, slug, name, settings, created_at, updated_at from tenants where id = $1";
+        let sql = select_tenants!("where id = $1");
         self.row(sql, vec![id.into()]).await?.as_ref().map(read_tenant).transpose()
     }
 
@@ -159,7 +172,7 @@ impl Store {
         id: AgentId,
         change: impl FnOnce(&mut MailAgent) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<Option<MailAgent>, E> {
-        let master = self.0.master.clone();
+        let (master, now) = (self.0.master.clone(), self.now());
         let changed = self.transaction(move |tx| {
             Box::pin(async move {
                 let found = tx.held(select_agents!("where id = $1 and tenant_id = $2"), vec![id.into(), tenant.into()]);
@@ -168,6 +181,7 @@ impl Store {
                 if let Err(refused) = change(&mut agent) {
                     return Ok(Some(Err(refused)));
                 }
+                agent.updated_at = Some(now);
                 update_agent(tx, &agent, &master).await?;
                 Ok(Some(Ok(agent)))
             })
@@ -220,7 +234,7 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn signing_agent(&self, domain: &str) -> Result<Option<MailAgent>> {
         const SQL: &str = "
-            select id, tenant_id, key, agents.name, settings, agents.created_at
+            select id, tenant_id, key, agents.name, settings, agents.created_at, updated_at, created_by, updated_by
             from domains
             join agents on agents.id = agent_id
             where domains.name = $1 and exists (
@@ -279,8 +293,9 @@ impl Store {
     /// `Conflict`, `Unavailable`.
     pub async fn add_credential(&self, credential: Credential) -> Result<()> {
         const SQL: &str = "
-            insert into credentials (id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            insert into credentials (id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at,
+                created_by)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let row = vec![
             credential.id.into(),
             credential.tenant.into(),
@@ -291,6 +306,7 @@ impl Store {
             json(&credential.networks).into(),
             json(&credential.settings).into(),
             credential.created_at.into(),
+            credential.created_by.into(),
         ];
         self.run(SQL, row).await.map(drop)
     }
@@ -320,7 +336,7 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn credentials(&self, tenant: TenantId) -> Result<Vec<Credential>> {
         const SQL: &str = "
-            select id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at
+            select id, tenant_id, agent_id, kind, name, digest, networks, settings, created_at, created_by
             from credentials
             where tenant_id = $1
             order by id
@@ -357,7 +373,11 @@ impl Store {
                 name: row.text("tenant_name")?,
                 settings: row.json("tenant_settings")?,
                 created_at: row.time("tenant_created_at")?,
-                updated_at: row.time("updated_at")?,
+                updated_at: row.time("tenant_updated_at")?,
+                authors: Authors {
+                    created_by: row.text("tenant_created_by")?,
+                    updated_by: row.text("tenant_updated_by")?,
+                },
             },
             agent,
             credential: CredentialId::from_bytes(row.id("credential_id")?),
@@ -365,6 +385,7 @@ impl Store {
             kind: row.word("kind", kind_from)?,
             networks: row.json("networks")?,
             settings: row.json("credential_settings")?,
+            person: None,
             domains,
         }))
     }
@@ -372,8 +393,8 @@ impl Store {
 
 async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Result<()> {
     const SQL: &str = "
-        insert into agents (id, tenant_id, key, name, settings, created_at)
-        values ($1, $2, $3, $4, $5, $6)";
+        insert into agents (id, tenant_id, key, name, settings, created_at, created_by)
+        values ($1, $2, $3, $4, $5, $6, $7)";
     let row = vec![
         agent.id.into(),
         agent.tenant.into(),
@@ -381,12 +402,13 @@ async fn insert_agent(tx: &mut Tx, agent: MailAgent, master: &MasterKey) -> Resu
         agent.name.into(),
         settings_text(&agent.settings, agent.id, master).into(),
         agent.created_at.into(),
+        agent.authors.created_by.into(),
     ];
     tx.run(SQL, row).await.map(drop)
 }
 
 async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Result<()> {
-    let sql = "update agents set name = $1, settings = $2 where id = $3";
+    let sql = "update agents set name = $1, settings = $2, updated_at = $3, updated_by = $4 where id = $5";
     if let Some(row) = tx.row("select settings from agents where id = $1", vec![agent.id.into()]).await? {
         let key = settings_from(&row.text("settings")?, agent.id, master)?.authentication_key;
         if !key.is_empty() && key != agent.settings.authentication_key {
@@ -395,7 +417,8 @@ async fn update_agent(tx: &mut Tx, agent: &MailAgent, master: &MasterKey) -> Res
         }
     }
     let settings = settings_text(&agent.settings, agent.id, master);
-    let row = vec![agent.name.as_str().into(), settings.into(), agent.id.into()];
+    let by = agent.authors.updated_by.as_str();
+    let row = vec![agent.name.as_str().into(), settings.into(), agent.updated_at.into(), by.into(), agent.id.into()];
     tx.run(sql, row).await.map(drop)
 }
 
@@ -456,7 +479,13 @@ fn read_tenant(row: &Row) -> Result<Tenant> {
         settings: row.json("settings")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
+        authors: read_authors(row)?,
     })
+}
+
+/// Who made what the row is of, and who changed it.
+pub(super) fn read_authors(row: &Row) -> Result<Authors> {
+    Ok(Authors { created_by: row.text("created_by")?, updated_by: row.text("updated_by")? })
 }
 
 fn read_agent(row: &Row, master: &MasterKey) -> Result<MailAgent> {
@@ -468,6 +497,8 @@ fn read_agent(row: &Row, master: &MasterKey) -> Result<MailAgent> {
         name: row.text("name")?,
         settings: settings_from(&row.text("settings")?, id, master)?,
         created_at: row.time("created_at")?,
+        updated_at: row.maybe_time("updated_at")?,
+        authors: read_authors(row)?,
     })
 }
 
@@ -486,5 +517,6 @@ fn read_credential(row: &Row) -> Result<Credential> {
         networks: row.json("networks")?,
         settings: row.json("settings")?,
         created_at: row.time("created_at")?,
+        created_by: row.text("created_by")?,
     })
 }

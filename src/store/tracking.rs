@@ -18,8 +18,8 @@ impl Store {
     pub async fn add_tracking_host(&self, host: TrackingHost) -> Result<()> {
         const SQL: &str = "
             insert into tracking_hosts (host, tenant_id, agent_id, domain, apple_links, android_links, checked_at, fault,
-                created_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                created_at, created_by)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let row = vec![
             host.host.into(),
             host.tenant.into(),
@@ -30,6 +30,7 @@ impl Store {
             host.checked_at.into(),
             host.fault.into(),
             host.created_at.into(),
+            host.created_by.into(),
         ];
         self.run(SQL, row).await.map(drop)
     }
@@ -40,7 +41,8 @@ impl Store {
     /// `Unavailable`, `Corrupt`.
     pub async fn tracking_hosts(&self) -> Result<Vec<TrackingHost>> {
         const SQL: &str = "
-            select host, tenant_id, agent_id, domain, apple_links, android_links, checked_at, fault, created_at
+            select host, tenant_id, agent_id, domain, apple_links, android_links, checked_at, fault, created_at,
+                created_by
             from tracking_hosts
             order by host
             limit $1";
@@ -129,5 +131,6 @@ fn read_host(row: &Row) -> Result<TrackingHost> {
         checked_at: row.maybe_time("checked_at")?,
         fault: row.text("fault")?,
         created_at: row.time("created_at")?,
+        created_by: row.text("created_by")?,
     })
 }

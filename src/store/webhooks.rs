@@ -19,7 +19,7 @@ macro_rules! webhook_columns {
     () => {
         "webhooks.id, webhooks.tenant_id, webhooks.agent_id, url, description, format, events, hits, tags, switch,
             secret, old_secret, old_secret_until, old_secret_signs, form_field, headers, keeps_timestamp, options,
-            client_key, webhooks.created_at, webhooks.updated_at"
+            client_key, webhooks.created_at, webhooks.updated_at, webhooks.created_by, webhooks.updated_by"
     };
 }
 pub(super) use webhook_columns;
@@ -196,14 +196,14 @@ async fn with_some_secret(tx: &mut Tx, webhook: Webhook, fresh: Secret, master: 
     Ok(if is_signed { webhook } else { Webhook { secret: fresh, ..webhook } })
 }
 
-/// Where in [`values`] the time of creation stands.
-const CREATED_AT: usize = 21;
+/// Where in [`values`] it stands when it was made and by whom.
+const CREATED: std::ops::Range<usize> = 21..23;
 
 pub(super) async fn insert(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -> Result<()> {
     const HEAD: &str = "
         insert into webhooks (id, tenant_id, agent_id, url, description, format, events, hits, relay, tags, switch,
             secret, old_secret, old_secret_until, old_secret_signs, form_field, headers, keeps_timestamp, options,
-            goes_alone, client_key, created_at, updated_at)
+            goes_alone, client_key, created_at, created_by, updated_at, updated_by)
         values";
     tx.many(HEAD, "", vec![values(webhook, master)]).await.map(drop)
 }
@@ -214,10 +214,10 @@ async fn update(tx: &mut Tx, webhook: &Webhook, master: &MasterKey) -> Result<()
         set agent_id = $3, url = $4, description = $5, format = $6, events = $7, hits = $8, relay = $9,
             tags = $10, switch = $11, secret = $12, old_secret = $13, old_secret_until = $14,
             old_secret_signs = $15, form_field = $16, headers = $17, keeps_timestamp = $18, options = $19,
-            goes_alone = $20, client_key = $21, updated_at = $22
+            goes_alone = $20, client_key = $21, updated_at = $22, updated_by = $23
         where id = $1 and tenant_id = $2";
     let mut row = values(webhook, master);
-    row.remove(CREATED_AT);
+    row.drain(CREATED);
     tx.run(SQL, row).await?;
     tx.run("delete from webhook_health where webhook_id = $1", vec![webhook.id.into()]).await.map(drop)
 }
@@ -306,7 +306,9 @@ fn values(webhook: &Webhook, master: &MasterKey) -> Vec<Value> {
         (!webhook.options.batch && !webhook.options.in_order).into(),
         seal("client_key", webhook.client_key.reveal()),
         webhook.created_at.into(),
+        webhook.authors.created_by.as_str().into(),
         webhook.updated_at.into(),
+        webhook.authors.updated_by.as_str().into(),
     ]
 }
 
@@ -325,6 +327,7 @@ pub(super) fn read(row: &Row, master: &MasterKey) -> Result<Webhook> {
         switch: row.word("switch", Switch::from_word)?,
         client_key: Secret::new(opened("client_key", id, row, master)?),
         updated_at: row.time("updated_at")?,
+        authors: tenants::read_authors(row)?,
         ..made
     })
 }

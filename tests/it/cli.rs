@@ -320,6 +320,7 @@ on_both_engines! {
             reason: Reason::Complaint,
             note: String::new(),
             created_at: now,
+            created_by: String::new(),
             expires_at: None,
         };
         store.suppress(suppression).await.unwrap();

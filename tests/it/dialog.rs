@@ -383,6 +383,7 @@ pub fn grant() -> Arc<Grant> {
             settings: Default::default(),
             created_at,
             updated_at: created_at,
+            authors: Default::default(),
         },
         agent: MailAgent {
             id: agent,
@@ -391,12 +392,15 @@ pub fn grant() -> Arc<Grant> {
             name: "default".into(),
             settings: AgentSettings::default(),
             created_at,
+            updated_at: None,
+            authors: Default::default(),
         },
         credential: CredentialId::from_uuid(Uuid::from_u128(3)),
         digest: [0; 32],
         kind: CredentialKind::ApiKey,
         networks: Vec::new(),
         settings: Default::default(),
+        person: None,
         domains: vec!["ours.example".into()],
     })
 }

@@ -70,7 +70,8 @@ impl House {
         let settings = AgentSettings { authentication_key: key.into(), ..AgentSettings::default() };
         let id = AgentId::from_uuid(self.ids.uuid(START));
         let (key, name) = (format!("key-of-{name}"), name.to_owned());
-        MailAgent { id, tenant: self.tenant, key, name, settings, created_at: START }
+        let (updated_at, authors) = Default::default();
+        MailAgent { id, tenant: self.tenant, key, name, settings, created_at: START, updated_at, authors }
     }
 
     async fn set_key(&self, key: &'static str) {
@@ -669,6 +670,8 @@ on_both_engines! {
                 name: "default".into(),
                 settings: AgentSettings::default(),
                 created_at: START,
+                updated_at: None,
+            authors: Default::default(),
             };
             sample::of_kind(EventKind::Clicked, webhook, &agent, Draw::new(house.ids.bytes(), START))
         };

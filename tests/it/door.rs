@@ -94,6 +94,7 @@ impl House {
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             settings: Default::default(),
             created_at: self.clock.now(),
+            created_by: String::new(),
         };
         self.store.add_credential(credential).await.unwrap();
     }

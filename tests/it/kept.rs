@@ -53,6 +53,7 @@ impl House {
             texts: Texts { subject: "Hi {{name}}".into(), html: Some("<p>".into()), text: None },
             created_at: START,
             updated_at: START,
+            authors: Default::default(),
         }
     }
 
@@ -105,7 +106,8 @@ on_both_engines! {
         assert_eq!(store.change_template(second.clone()).await.unwrap(), Some(2));
         assert_eq!(store.template(tenant, first.id).await.unwrap(), Some(second.clone()));
         assert_eq!(store.template_version(tenant, first.id, 1).await.unwrap(), Some(first.clone()));
-        assert_eq!(store.template_versions(tenant, first.id).await.unwrap(), [(2, START + MAIL_LIFETIME), (1, START)]);
+        let versions = store.template_versions(tenant, first.id).await.unwrap();
+        assert_eq!(versions, [(2, START + MAIL_LIFETIME, "ann".into()), (1, START, "".into())]);
         let other = house.template("other");
         assert!(store.add_template(other.clone()).await.unwrap());
         let clash = Template { name: "welcome".into(), ..other.clone() };

@@ -54,9 +54,19 @@ impl House {
             settings: Default::default(),
             created_at: START,
             updated_at: START,
+            authors: Default::default(),
         };
         let settings = AgentSettings::default();
-        let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
+        let default = MailAgent {
+            id: agent,
+            tenant,
+            key,
+            name,
+            settings,
+            created_at: START,
+            updated_at: None,
+            authors: Default::default(),
+        };
         self.store.add_tenant(neighbour, default).await.unwrap();
         (tenant, agent)
     }

@@ -192,6 +192,7 @@ fn tenant(ids: &IdSource, slug: &str) -> (Tenant, MailAgent) {
         settings: Default::default(),
         created_at: START,
         updated_at: START,
+        authors: Default::default(),
     };
     let agent = MailAgent {
         id: AgentId::from_uuid(ids.uuid(START)),
@@ -200,6 +201,8 @@ fn tenant(ids: &IdSource, slug: &str) -> (Tenant, MailAgent) {
         name: "default".into(),
         settings: AgentSettings::default(),
         created_at: START,
+        updated_at: None,
+        authors: Default::default(),
     };
     (tenant, agent)
 }
@@ -640,6 +643,7 @@ on_both_engines! {
             checked_at: None,
             fault: String::new(),
             created_at: START,
+            created_by: String::new(),
         };
         house.store.add_tracking_host(host.clone()).await.unwrap();
         assert!(matches!(house.store.add_tracking_host(host.clone()).await, Err(StoreError::Conflict)));
@@ -735,6 +739,7 @@ on_both_engines! {
             networks: Vec::new(),
             settings: Default::default(),
             created_at: START,
+            created_by: String::new(),
         };
         house.store.add_credential(credential.clone()).await.unwrap();
         assert!(matches!(house.store.add_credential(credential.clone()).await, Err(StoreError::Conflict)));

@@ -33,6 +33,7 @@ impl House {
             reason,
             note: String::new(),
             created_at: self.0.clock.now(),
+            created_by: String::new(),
             expires_at: days.map(|days| self.0.clock.now() + DAY * days),
         }
     }

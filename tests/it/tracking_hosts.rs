@@ -68,6 +68,7 @@ async fn mail_is_rewritten_for_a_host_once_it_has_passed_its_check() {
             checked_at: None,
             fault: String::new(),
             created_at: START,
+            created_by: String::new(),
         };
         store.add_tracking_host(host).await.unwrap();
     }

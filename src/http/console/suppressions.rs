@@ -147,6 +147,7 @@ pub(super) async fn add(visit: &Visit<'_>, key: &str) -> Page {
         reason: Reason::Manual,
         note: note.to_owned(),
         created_at: now,
+        created_by: visit.author(),
         expires_at: days.map(|days| now + Duration::from_secs(days * 86_400)),
     };
     let count = targets.len();

@@ -9,6 +9,7 @@ use super::page::{self, Frame, Notice, Section, shown};
 use super::{Fault, Page, Visit, go};
 use crate::http::query::encoded;
 use crate::mail::template::{Compiled, Preview, SOURCE_BYTES_MAX};
+use crate::model::author::Authors;
 use crate::model::id::TemplateId;
 use crate::model::template::{self, NAME_RULE, Texts, is_name};
 use crate::model::tenant::MailAgent;
@@ -110,7 +111,7 @@ async fn form_page(
     let mut versions = Vec::new();
     if let Some(template) = template {
         let all = visit.server.store().template_versions(visit.tenant.id, template.id).await?;
-        versions = all.into_iter().map(|(version, at)| (version, shown(at))).collect();
+        versions = all.into_iter().map(|(version, at, _)| (version, shown(at))).collect();
         versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         versions.truncate(VERSIONS_MAX);
     }
@@ -223,6 +224,10 @@ pub(super) async fn save(visit: &Visit<'_>, key: &str, name: Option<&str>) -> Pa
         texts: texts(&typed),
         created_at: kept.as_ref().map_or(now, |kept| kept.created_at),
         updated_at: now,
+        authors: Authors {
+            created_by: kept.as_ref().map_or_else(|| visit.author(), |kept| kept.authors.created_by.clone()),
+            updated_by: visit.author(),
+        },
     };
     let store = visit.server.store();
     let saved = match kept {

@@ -150,6 +150,11 @@ impl Visit<'_> {
         self.server.store().agent_with_key(self.tenant.id, key).await?.ok_or(Fault::NotFound)
     }
 
+    /// Who makes what is made here.
+    pub(super) fn author(&self) -> String {
+        self.person.user.email.clone()
+    }
+
     /// The right to ask as `agent` of this tenant.
     pub(super) async fn grant(&self, agent: &MailAgent) -> Result<Grant, Problem> {
         Ok(Grant {
@@ -159,6 +164,7 @@ impl Visit<'_> {
             digest: [0; 32],
             networks: Vec::new(),
             settings: CredentialSettings::default(),
+            person: Some(self.author()),
             // Who looks after the installation asks with an operator's right.
             kind: match self.is_for_all() && self.may(Deed::Manage).is_ok() {
                 true => CredentialKind::OperatorKey,

@@ -152,6 +152,12 @@ answer! {
         domains "domains": Vec<String>,
         /// When it was added.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
+        /// When it was changed last; null when it was not.
+        updated_at "updatedAt": Nullable<When>,
+        /// Who changed it last; null when nobody has, or that is not known.
+        updated_by "updatedBy": Nullable<String>,
     }
 
     /// A mail agent's settings.
@@ -212,6 +218,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
         return Err(Problem::Conflict("A tenant can have at most 500 mail agents"));
     }
     let mut agent = provision::agent(&call.grant.tenant, &new.name.0, call.server.clock(), call.server.ids());
+    agent.authors = call.grant.authors();
     if let Some(settings) = new.settings {
         apply(settings, &mut agent.settings)?;
     }
@@ -231,7 +238,11 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
     let found = find(&call).await?;
     let AgentChange { settings } = shape::read(&call.body.bytes)?;
     let settings = settings.ok_or(Problem::EmptyChange)?;
-    let apply = |agent: &mut MailAgent| apply(settings, &mut agent.settings).map_err(Problem::from);
+    let author = call.grant.author();
+    let apply = |agent: &mut MailAgent| {
+        agent.authors.updated_by = author;
+        apply(settings, &mut agent.settings).map_err(Problem::from)
+    };
     let changed = call.server.store().change_agent(found.tenant, found.id, apply).await?;
     call.server.intake().forget_tenant(found.tenant);
     let agent = changed.ok_or(Problem::NotFound("Mail agent"))?;
@@ -305,5 +316,8 @@ async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
         },
         domains,
         created_at: When(agent.created_at),
+        created_by: Nullable::of(agent.authors.created_by),
+        updated_at: Nullable(agent.updated_at.map(When)),
+        updated_by: Nullable::of(agent.authors.updated_by),
     })
 }

@@ -44,6 +44,8 @@ answer! {
         records "records": Option<Vec<DnsRecord>>,
         /// When it was added.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
     }
 
     /// A record to publish.
@@ -129,6 +131,7 @@ fn shown(domain: &ClaimedDomain, agent: &MailAgent, keys: Option<&[SigningKey]>)
         verified_by: Nullable(domain.verified_by.map(Verifier::as_str)),
         records: keys.map(|keys| records(domain, keys)),
         created_at: When(domain.created_at),
+        created_by: Nullable::of(domain.created_by.clone()),
     }
 }
 

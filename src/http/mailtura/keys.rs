@@ -11,7 +11,7 @@ use super::super::operation::Call;
 use super::super::problem::Problem;
 use super::super::query;
 use super::super::server::Answer;
-use super::super::shape::{self, Count, Line, List, When, Word, answer, request, vocabulary};
+use super::super::shape::{self, Count, Line, List, Nullable, When, Word, answer, request, vocabulary};
 use super::super::wire::{Flaw, Wrong};
 use super::{agent_or_own, all_agents, made, no_content};
 use crate::intake::provision;
@@ -77,6 +77,8 @@ answer! {
         expires_at "expiresAt": Option<When>,
         /// When it was made.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
     }
 }
 
@@ -116,7 +118,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let agent = agent_or_own(&call.server, &call.grant, agent).await?;
     let name = name.map_or(String::new(), |Line(name)| name);
     let (key, secret) = provision::credential(&agent, kind, &name, call.server.clock(), call.server.ids());
-    let key = Credential { settings, ..key }.bound_as(&call.grant);
+    let key = Credential { settings, created_by: call.grant.author(), ..key }.bound_as(&call.grant);
     store.add_credential(key.clone()).await?;
     let place = format!("/api/v1/keys/{}", key.id);
     let told = shown(key, &[agent]);
@@ -169,5 +171,6 @@ fn shown(key: Credential, agents: &[MailAgent]) -> Key {
         rate_limit: key.settings.rate_limit,
         expires_at: key.settings.expires_at.map(When),
         created_at: When(key.created_at),
+        created_by: Nullable::of(key.created_by),
     }
 }

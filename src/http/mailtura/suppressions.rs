@@ -68,6 +68,8 @@ answer! {
         mail_agent "mailAgent": Nullable<String>,
         /// Since when.
         created_at "createdAt": When,
+        /// Who put it there: a person's address, or the id of a key; null when no person did, or that is not known.
+        created_by "createdBy": Nullable<String>,
         /// Until when; null until it is removed.
         expires_at "expiresAt": Nullable<When>,
     }
@@ -135,7 +137,8 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
         None => Scope::Tenant(tenant),
     };
     let (reason, note) = (Reason::Manual, note.map_or(String::new(), |Line(note)| note));
-    let new = suppression::Suppression { scope, target, action, reason, note, created_at: now, expires_at };
+    let (created_at, created_by) = (now, call.grant.author());
+    let new = suppression::Suppression { scope, target, action, reason, note, created_at, created_by, expires_at };
     call.server.store().put_suppressions(vec![new.clone()], ACTOR).await?;
     let place = format!("/api/v1/suppressions/{}", query::encoded(new.target.as_str()));
     let agents = all_agents(&call.server, &call.grant).await?;
@@ -233,6 +236,7 @@ fn shown(one: suppression::Suppression, agents: &[MailAgent]) -> Suppression {
         note: one.note,
         mail_agent: Nullable(agent_name(one.scope, agents)),
         created_at: When(one.created_at),
+        created_by: Nullable::of(one.created_by),
         expires_at: Nullable(one.expires_at.map(When)),
     }
 }

@@ -16,6 +16,7 @@ use super::super::shape::{self, Change, Line, Nullable, Read, Schemas, Shape, Te
 use super::super::wire::{self, Flaw, Wrong};
 use super::{agent_or_own, made, no_content};
 use crate::mail::template::Compiled;
+use crate::model::author::Authors;
 use crate::model::id::TemplateId;
 use crate::model::template::{self, NAME_CHARS_MAX, NAME_RULE, Texts, is_name};
 use crate::model::tenant::MailAgent;
@@ -116,8 +117,12 @@ answer! {
         text "text": Option<String>,
         /// When its first version was made.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
         /// When this version was made.
         updated_at "updatedAt": When,
+        /// Who made this version; null when that is not known.
+        updated_by "updatedBy": Nullable<String>,
     }
 
     /// A version of a template.
@@ -126,6 +131,8 @@ answer! {
         version "version": u32,
         /// When it was made.
         created_at "createdAt": When,
+        /// Who made it; null when that is not known.
+        created_by "createdBy": Nullable<String>,
     }
 
     /// How a mail would look.
@@ -171,6 +178,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
         },
         created_at: now,
         updated_at: now,
+        authors: Authors { updated_by: call.grant.author(), ..call.grant.authors() },
     };
     check(&template.texts)?;
     let added = call.server.store().add_template(template.clone()).await;
@@ -195,7 +203,11 @@ pub(super) async fn get(call: Call) -> Result<Answer, Problem> {
 pub(super) async fn versions(call: Call) -> Result<Answer, Problem> {
     let (template, _) = find(&call).await?;
     let versions = call.server.store().template_versions(template.tenant, template.id).await?;
-    let shown = |(version, created_at)| TemplateVersion { version, created_at: When(created_at) };
+    let shown = |(version, created_at, created_by)| TemplateVersion {
+        version,
+        created_at: When(created_at),
+        created_by: Nullable::of(created_by),
+    };
     Ok(json_answer(StatusCode::OK, &versions.into_iter().map(shown).collect::<Vec<_>>()))
 }
 
@@ -234,6 +246,7 @@ pub(super) async fn replace(call: Call) -> Result<Answer, Problem> {
 async fn keep(call: &Call, mut template: template::Template, agent: &MailAgent) -> Result<Answer, Problem> {
     check(&template.texts)?;
     template.updated_at = call.server.clock().now();
+    template.authors.updated_by = call.grant.author();
     let version = call.server.store().change_template(template.clone()).await;
     template.version = version.map_err(|fault| taken(fault, &template))?.ok_or(Problem::NotFound("Template"))?;
     Ok(json_answer(StatusCode::OK, &shown(template, agent)))
@@ -321,7 +334,9 @@ fn listed(template: TemplateView, agent: &MailAgent) -> Template {
         html: None,
         text: None,
         created_at: When(template.created_at),
+        created_by: Nullable::of(template.authors.created_by),
         updated_at: When(template.updated_at),
+        updated_by: Nullable::of(template.authors.updated_by),
     }
 }
 
@@ -336,6 +351,8 @@ fn shown(template: template::Template, agent: &MailAgent) -> Template {
         html: template.texts.html,
         text: template.texts.text,
         created_at: When(template.created_at),
+        created_by: Nullable::of(template.authors.created_by),
         updated_at: When(template.updated_at),
+        updated_by: Nullable::of(template.authors.updated_by),
     }
 }

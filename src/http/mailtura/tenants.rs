@@ -67,8 +67,12 @@ answer! {
         settings "settings": TenantSettings,
         /// When it was added.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
         /// When it was changed last.
         updated_at "updatedAt": When,
+        /// Who changed it last; null when nobody has, or that is not known.
+        updated_by "updatedBy": Nullable<String>,
     }
 
     /// A tenant's settings.
@@ -110,6 +114,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let (clock, ids) = (call.server.clock(), call.server.ids());
     let mut tenant = provision::tenant(&slug, &new.name.0, clock, ids);
     let mut agent = provision::agent(&tenant, DEFAULT_AGENT, clock, ids);
+    (tenant.authors, agent.authors) = (call.grant.authors(), call.grant.authors());
     if let Some(settings) = new.settings {
         apply(&call.grant, settings, &mut tenant, &mut agent.settings)?;
     }
@@ -135,12 +140,16 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
     }
     let grant = call.grant.clone();
     let apply = move |tenant: &mut tenant::Tenant, agent: Option<&mut MailAgent>| {
+        tenant.authors.updated_by = grant.author();
         if let Some(Line(name)) = change.name {
             tenant.name = name;
         }
         let Some(settings) = change.settings else { return Ok(()) };
         let mut none = AgentSettings::default();
-        let of_agent = agent.map_or(&mut none, |agent| &mut agent.settings);
+        let of_agent = agent.map_or(&mut none, |agent| {
+            agent.authors.updated_by = grant.author();
+            &mut agent.settings
+        });
         apply(&grant, settings, tenant, of_agent)
     };
     let changed = call.server.store().change_tenant(found.id, apply).await?;
@@ -241,7 +250,9 @@ async fn view(call: &Call, tenant: tenant::Tenant) -> Result<Tenant, Problem> {
             rate_limit: Nullable(tenant.settings.rate_limit),
         },
         created_at: When(tenant.created_at),
+        created_by: Nullable::of(tenant.authors.created_by),
         updated_at: When(tenant.updated_at),
+        updated_by: Nullable::of(tenant.authors.updated_by),
     })
 }
 

@@ -79,6 +79,8 @@ answer! {
         android_links "assetLinks": Nullable<String>,
         /// When it was added.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
     }
 }
 
@@ -131,6 +133,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let host = TrackingHost {
         apple_links: text(new.apple_links),
         android_links: text(new.android_links),
+        created_by: call.grant.author(),
         ..TrackingHost::new(host, &agent, domain, call.server.clock().now())
     };
     match call.server.store().add_tracking_host(host.clone()).await {
@@ -207,7 +210,6 @@ async fn agents(call: &Call) -> Result<Vec<MailAgent>, Problem> {
 
 fn shown(host: TrackingHost, agents: &[MailAgent]) -> TrackingHostBody {
     let agent = agents.iter().find(|agent| agent.id == host.agent);
-    let some = |text: String| Nullable(Some(text).filter(|text| !text.is_empty()));
     let status = match (host.checked_at, host.is_ready()) {
         (_, true) => Standing::Ready,
         (Some(_), false) => Standing::Failed,
@@ -219,9 +221,10 @@ fn shown(host: TrackingHost, agents: &[MailAgent]) -> TrackingHostBody {
         checked_at: Nullable(host.checked_at.filter(|at| *at != TrackingHost::DUE).map(When)),
         host: host.host,
         domain: host.domain,
-        fault: some(host.fault),
-        apple_links: some(host.apple_links),
-        android_links: some(host.android_links),
+        fault: Nullable::of(host.fault),
+        apple_links: Nullable::of(host.apple_links),
+        android_links: Nullable::of(host.android_links),
         created_at: When(host.created_at),
+        created_by: Nullable::of(host.created_by),
     }
 }

@@ -94,6 +94,7 @@ pub(super) async fn add(call: Call) -> Result<Answer, Problem> {
     let mut webhook = fresh(server, grant);
     apply(server, grant, &call.body.bytes, &mut webhook, Wanted::Everything).await?;
     let webhook = with_some_secret(server, webhook).await?;
+    let webhook = Webhook { authors: grant.authors(), ..webhook };
     server.store().add_webhook(webhook.clone()).await?;
     let agents = all_agents(server, grant).await?;
     let told = |telling| shown(&webhook, Context { agents: &agents, health: None, now: server.clock().now() }, telling);
@@ -167,8 +168,8 @@ pub(super) async fn change(call: Call) -> Result<Answer, Problem> {
 pub(super) async fn replace(call: Call) -> Result<Answer, Problem> {
     let fresh = fresh(&call.server, &call.grant);
     let emptied = move |webhook: Webhook| {
-        let Webhook { id, created_at, secret, old_secret, headers, client_key, .. } = webhook;
-        Webhook { id, created_at, secret, old_secret, headers, client_key, ..fresh.clone() }
+        let Webhook { id, created_at, authors, secret, old_secret, headers, client_key, .. } = webhook;
+        Webhook { id, created_at, authors, secret, old_secret, headers, client_key, ..fresh.clone() }
     };
     let mut tried = emptied(named(&call).await?);
     let wish = apply(&call.server, &call.grant, &call.body.bytes, &mut tried, Wanted::Everything).await?;
@@ -196,7 +197,11 @@ async fn keep(
     id: WebhookId,
     change: impl FnOnce(&mut Webhook) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Answer, Problem> {
-    let fresh = Secret::new(call.server.ids().webhook_secret());
+    let (fresh, author) = (Secret::new(call.server.ids().webhook_secret()), call.grant.author());
+    let change = move |webhook: &mut Webhook| {
+        webhook.authors.updated_by = author;
+        change(webhook)
+    };
     let changed = call.server.store().change_webhook(call.grant.tenant.id, id, fresh.clone(), change).await?;
     let webhook = changed.ok_or(Problem::NotFound("Webhook"))?;
     let telling = if webhook.secret == fresh { Telling::Secret } else { Telling::NoSecret };

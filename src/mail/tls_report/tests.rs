@@ -160,6 +160,8 @@ fn the_mail_that_brings_it() {
         name: "default".into(),
         settings: AgentSettings::default(),
         created_at: AT,
+        updated_at: None,
+        authors: Default::default(),
     };
     let to: Address = "tls+reports@example.net".parse().unwrap();
     let plan = report.mail(&to, &agent, MessageId::from_bytes([3; 16]), AT);

@@ -108,7 +108,8 @@ impl Columns {
         let created_at = cell(self.created_at).and_then(|text| time(text).ok()).unwrap_or(now);
         let expires_at = cell(self.expires_at).map(time).transpose()?;
         let reason = reason.unwrap_or(Reason::Manual);
-        Ok(Suppression { scope, target, action, reason, note: note.to_owned(), created_at, expires_at })
+        let (note, created_by) = (note.to_owned(), String::new());
+        Ok(Suppression { scope, target, action, reason, note, created_at, created_by, expires_at })
     }
 }
 
@@ -178,6 +179,7 @@ mod tests {
             reason: Reason::Complaint,
             note: "said \"no\",\ntwice".into(),
             created_at: NOW,
+            created_by: String::new(),
             expires_at: Some(Timestamp::from_millis(1_900_000_000_000)),
         };
         let text = format!("{HEAD}{}", line(&suppression));

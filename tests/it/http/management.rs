@@ -310,6 +310,53 @@ on_both_engines! {
         house.close().await;
     }
 
+    async fn things_say_who_made_them(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let key = house.mailtura("POST", "/api/v1/keys", r#"{"name":"second"}"#).await.json();
+        let id_of = async |name: &str| {
+            let keys = house.store.credentials(house.ours.0.id).await.unwrap();
+            keys.into_iter().find(|key| key.name == name && !key.kind.is_operators()).unwrap().id.to_string()
+        };
+        let (first, second) = (id_of("tests").await, id_of("second").await);
+        assert_eq!(key["createdBy"], first.as_str());
+        let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
+        let as_second = async |method: &str, path: &str, body: &str| {
+            house.ask(method, path, &[("Authorization", bearer.as_str())], body.as_bytes()).await.json()
+        };
+        let hook = r#"{"url":"https://8.8.8.8/","events":["sent"]}"#;
+        let host = r#"{"host":"links.ours.example","domain":"ours.example"}"#;
+        for (path, body, changes) in [
+            ("agents", r#"{"name":"news"}"#, Some(r#"{"settings":{"trackOpens":false}}"#)),
+            ("templates", r#"{"name":"hi","subject":"s","text":"t"}"#, Some(r#"{"subject":"z"}"#)),
+            ("webhooks", hook, Some(r#"{"description":"d"}"#)),
+            ("domains", r#"{"name":"proved.example"}"#, None),
+            ("suppressions", r#"{"value":"x@example.com"}"#, None),
+            ("tracking-hosts", host, None),
+        ] {
+            let made = house.mailtura("POST", &format!("/api/v1/{path}"), body).await;
+            let place = made.field("location").to_owned();
+            let made = made.json();
+            assert_eq!(made["createdBy"], first.as_str(), "{path}: {made}");
+            let Some(changes) = changes else {
+                assert_eq!(as_second("GET", &place, "").await["createdBy"], first.as_str(), "{path}");
+                continue;
+            };
+            assert!(made["updatedBy"].is_null() || path == "templates", "{path}: {made}");
+            house.clock.advance(std::time::Duration::from_secs(1));
+            as_second("PATCH", &place, changes).await;
+            let changed = house.mailtura("GET", &place, "").await.json();
+            assert_eq!([&changed["createdBy"], &changed["updatedBy"]], [first.as_str(), second.as_str()], "{path}");
+            assert_ne!(changed["updatedAt"], changed["createdAt"], "{path}");
+        }
+        let versions = house.mailtura("GET", "/api/v1/templates/hi/versions", "").await.json();
+        assert_eq!([&versions[0]["createdBy"], &versions[1]["createdBy"]], [second.as_str(), first.as_str()]);
+        let tenant = house.operator("", "POST", TENANTS, r#"{"name":"new"}"#).await.json();
+        assert!(tenant["createdBy"].as_str().unwrap().starts_with("key_") && tenant["updatedBy"].is_null(), "{tenant}");
+        let ours = as_second("PATCH", "/api/v1/tenants/ours", r#"{"name":"Ours"}"#).await;
+        assert_eq!((&ours["createdBy"], &ours["updatedBy"]), (&Value::Null, &json!(second)));
+        house.close().await;
+    }
+
     async fn what_is_set_holds_at_once(engine: &Engine) {
         let house = House::beside(engine).await;
         let mail = r#"{"to":"b@example.com","subject":"s","text":"t"}"#;

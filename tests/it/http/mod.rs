@@ -280,6 +280,7 @@ fn credential(ids: &IdSource, agent: &MailAgent, kind: CredentialKind, key: &str
         networks: Vec::new(),
         settings: Default::default(),
         created_at: NOW,
+        created_by: String::new(),
     }
 }
 

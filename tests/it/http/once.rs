@@ -157,6 +157,7 @@ fn grant(house: &House) -> Grant {
         kind: postback::model::tenant::CredentialKind::ApiKey,
         networks: Vec::new(),
         settings: Default::default(),
+        person: None,
         domains: vec!["ours.example".into()],
     }
 }

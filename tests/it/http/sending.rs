@@ -35,6 +35,7 @@ impl House {
             texts,
             created_at: NOW,
             updated_at: NOW,
+            authors: Default::default(),
         };
         assert!(self.store.add_template(template.clone()).await.unwrap());
         template

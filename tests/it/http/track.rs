@@ -201,6 +201,7 @@ async fn a_tracking_host_serves_its_files_and_proves_itself() {
         checked_at: None,
         fault: String::new(),
         created_at: house.clock.now(),
+        created_by: String::new(),
     };
     let apple = "/.well-known/apple-app-site-association";
     assert_eq!(house.ask("GET", apple, &[], b"").await.status, 404);

@@ -63,8 +63,18 @@ impl Node {
             settings: Default::default(),
             created_at: START,
             updated_at: START,
+            authors: Default::default(),
         };
-        let default = MailAgent { id: agent, tenant, key, name, settings, created_at: START };
+        let default = MailAgent {
+            id: agent,
+            tenant,
+            key,
+            name,
+            settings,
+            created_at: START,
+            updated_at: None,
+            authors: Default::default(),
+        };
         store.add_tenant(acme, default).await.unwrap();
         Self { store, clock, ids, tenant, agent }
     }

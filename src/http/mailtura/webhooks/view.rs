@@ -71,8 +71,12 @@ answer! {
         health "health": Option<WebhookHealth>,
         /// When it was added.
         created_at "createdAt": When,
+        /// Who made it: a person's address, or the id of a key; null when that is not known.
+        created_by "createdBy": Nullable<String>,
         /// When it was changed last.
         updated_at "updatedAt": When,
+        /// Who changed it last; null when nobody has, or that is not known.
+        updated_by "updatedBy": Nullable<String>,
     }
 }
 
@@ -156,7 +160,9 @@ pub(super) fn shown(webhook: &webhook::Webhook, context: Context<'_>, telling: T
         client_certificate: webhook.options.client_certificate.clone(),
         health: health.filter(|health| health.failing_since.is_some()).map(|health| fares(health, now)),
         created_at: When(webhook.created_at),
+        created_by: Nullable::of(webhook.authors.created_by.clone()),
         updated_at: When(webhook.updated_at),
+        updated_by: Nullable::of(webhook.authors.updated_by.clone()),
     }
 }
 

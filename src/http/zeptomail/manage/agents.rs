@@ -54,6 +54,7 @@ pub(in super::super) async fn add(server: &Server, grant: &Grant, body: &[u8]) -
     }
     let mut agent = provision::agent(&grant.tenant, &name, server.clock(), server.ids());
     agent.settings.description = description.unwrap_or_default();
+    agent.authors = grant.authors();
     server.store().add_agent(agent.clone()).await.map_err(|fault| taken(fault, name))?;
     Ok(success(StatusCode::CREATED, shown(&agent)))
 }
@@ -84,8 +85,9 @@ pub(in super::super) async fn change(
         let wrong = Wrong::Other("the tenant's first mail agent keeps its name".into());
         return Err(Flaw::at("/mailagent_name", wrong).showing(name).into());
     }
-    let wanted = name.clone().unwrap_or_default();
+    let (wanted, author) = (name.clone().unwrap_or_default(), grant.author());
     let change = move |agent: &mut MailAgent| {
+        agent.authors.updated_by = author;
         agent.name = name.unwrap_or_else(|| std::mem::take(&mut agent.name));
         let settings = &mut agent.settings;
         settings.description = description.unwrap_or_else(|| std::mem::take(&mut settings.description));
@@ -142,7 +144,7 @@ pub(in super::super) async fn add_key(
         return Err(Problem::Full("The mail agent has as many keys of this kind as it may have"));
     }
     let (credential, secret) = provision::credential(&agent, kind, "ZeptoMail API", server.clock(), server.ids());
-    let credential = credential.bound_as(grant);
+    let credential = Credential { created_by: grant.author(), ..credential.bound_as(grant) };
     let told = |secret: &str| {
         json!({
             "id": credential.id,

@@ -110,6 +110,7 @@ pub(in super::super) async fn put(
         reason: Reason::Manual,
         note: asked.description.clone(),
         created_at: now,
+        created_by: grant.author(),
         expires_at: None,
     };
     let all = asked.targets.iter().flat_map(|target| scopes.iter().map(move |scope| (*scope, target)));

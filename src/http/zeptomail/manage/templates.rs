@@ -11,6 +11,7 @@ use super::super::super::{Server, no_content, query};
 use super::super::{keys, send, times};
 use super::{Query, agent, name, needed_name, templates_told};
 use crate::mail::template::Compiled;
+use crate::model::author::Authors;
 use crate::model::id::TemplateId;
 use crate::model::template::{NAME_RULE, Template, Texts, is_name};
 use crate::model::tenant::{Grant, MailAgent};
@@ -54,6 +55,7 @@ pub(in super::super) async fn add(server: &Server, grant: &Grant, of: &str, body
         texts: Texts::default(),
         created_at: now,
         updated_at: now,
+        authors: Authors { updated_by: grant.author(), ..grant.authors() },
     };
     // Without an alias it is found by its key.
     template.name = template.id.to_string();
@@ -85,6 +87,7 @@ pub(in super::super) async fn change(
         put(&wire::body(&json)?, &mut template)?;
     }
     template.updated_at = server.clock().now();
+    template.authors.updated_by = grant.author();
     let version = server.store().change_template(template.clone()).await.map_err(|fault| taken(fault, &template))?;
     template.version = version.ok_or(Problem::NotFound("Template"))?;
     Ok(templates_told(StatusCode::OK, json!({ "data": shown(&template, &agent) })))
