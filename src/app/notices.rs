@@ -1,8 +1,9 @@
-//! Tells by mail that a webhook has failed for long or was switched off: to whom its owner has named (`notify`), from its
-//! own mail agent, through our own intake. Where nobody is named, nobody is told by mail; the event is there all the same.
+//! Tells by mail that a webhook has failed for long or was switched off, or that a mail agent has sent more today than it is
+//! to be warned of: to whom their owner has named (`notify`), from their own mail agent, through our own intake. Where
+//! nobody is named, nobody is told by mail; the event is there all the same.
 //!
-//! At least once: a notice is removed when its mail has been accepted. One that cannot be accepted, since the agent has no
-//! domain to send from, is told to the log.
+//! At least once: a notice is removed when its mail has been accepted, which no daily limit stands in the way of. One that
+//! cannot be accepted, since the agent has no domain to send from, is told to the log.
 
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use crate::intake::submission::{Content, Refusal, Submission, Switches};
 use crate::mail::compose;
 use crate::model::address::{Address, Mailbox};
 use crate::model::event::{Detail, Event, EventKind};
+use crate::model::id::WebhookId;
 use crate::model::message::Source;
 use crate::model::tenant::{DEFAULT_AGENT, Grant, MailAgent};
 use crate::model::webhook::Webhook;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How often there is a look for notices.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -28,7 +30,7 @@ const TAG: &str = "postback-notice";
 pub(super) async fn mail(store: Store, intake: Intake, clock: Clock) {
     loop {
         if let Err(fault) = mail_once(&store, &intake).await {
-            tracing::warn!(fault = format!("{fault:#}"), "notices about webhooks wait");
+            tracing::warn!(fault = format!("{fault:#}"), "notices wait");
         }
         tokio::select! {
             () = clock.sleep_until(clock.now() + LOOK_EVERY) => {}
@@ -48,7 +50,7 @@ async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
                     tracing::info!(event.id = %notice.id, message.id = %receipt.message, "a notice was mailed")
                 }
                 Err(Refusal::Rejected(why)) => {
-                    tracing::warn!(event.id = %notice.id, %why, "a notice about a webhook cannot be mailed");
+                    tracing::warn!(event.id = %notice.id, %why, "a notice cannot be mailed");
                 }
                 Err(Refusal::Unavailable | Refusal::Raced | Refusal::DailyLimit { .. }) => {
                     anyhow::bail!("no mail is taken now")
@@ -62,6 +64,10 @@ async fn mail_once(store: &Store, intake: &Intake) -> anyhow::Result<()> {
 
 /// Says it in the log, too.
 fn tell(notice: &Event) {
+    if let Detail::DailyWarning { agent_key, warning, sent } = &notice.detail {
+        let tenant = notice.tenant;
+        tracing::warn!(%tenant, agent_key, warning, sent, "a mail agent has sent more today than it is to be warned of");
+    }
     let Detail::Webhook { webhook, failures, error, .. } = &notice.detail else { return };
     let what = match notice.kind {
         EventKind::WebhookDisabled => "a webhook was switched off; `postback webhook enable` when its receiver is back",
@@ -74,14 +80,29 @@ fn tell(notice: &Event) {
     tracing::warn!(webhook.id = %webhook, failures, error, "{what}");
 }
 
+/// What there is to mail, and for whom.
+struct Letter {
+    agent: MailAgent,
+    readers: Vec<String>,
+    subject: String,
+    text: String,
+}
+
 /// The mail of a notice, and who may send it; `None` when nobody wants one.
 async fn letter_for(store: &Store, intake: &Intake, notice: &Event) -> anyhow::Result<Option<(Grant, Submission)>> {
-    let Detail::Webhook { webhook, .. } = &notice.detail else { return Ok(None) };
-    let found = store.webhook(notice.tenant, *webhook).await.context("look for the webhook")?;
-    let Some(webhook) = found.filter(|webhook| !webhook.options.notify.is_empty()) else { return Ok(None) };
-    let Some(grant) = grant_of(store, &webhook).await.context("look for its mail agent")? else { return Ok(None) };
-    let readers: Vec<Address> = webhook.options.notify.iter().filter_map(|reader| reader.parse().ok()).collect();
-    let (subject, text) = letter(&webhook, notice);
+    let found = match &notice.detail {
+        Detail::Webhook { webhook, .. } => of_webhook(store, notice, *webhook).await.context("look for the webhook")?,
+        Detail::DailyWarning { agent_key, warning, sent } => {
+            let agent = store.agent_with_key(notice.tenant, agent_key).await.context("look for the mail agent")?;
+            agent.map(|agent| warning_letter(agent, *warning, *sent))
+        }
+        _ => None,
+    };
+    let Some(Letter { agent, readers, subject, text }) = found.filter(|letter| !letter.readers.is_empty()) else {
+        return Ok(None);
+    };
+    let Some(grant) = grant_of(store, agent).await.context("look for its tenant")? else { return Ok(None) };
+    let readers: Vec<Address> = readers.iter().filter_map(|reader| reader.parse().ok()).collect();
     let from = grant.usual_sender(&intake.settings().hostname);
     let parts = compose::Parts {
         to: readers.iter().map(|reader| Mailbox::bare(reader.to_string())).collect(),
@@ -100,20 +121,45 @@ async fn letter_for(store: &Store, intake: &Intake, notice: &Event) -> anyhow::R
     Ok(Some((grant, Submission { source: Source::Http, sender: None, recipients: readers, content, switches })))
 }
 
-/// In whose name: the webhook's mail agent, or its tenant's first.
-async fn grant_of(store: &Store, webhook: &Webhook) -> anyhow::Result<Option<Grant>> {
+/// In the name of the webhook's mail agent, or of its tenant's first.
+async fn of_webhook(store: &Store, notice: &Event, id: WebhookId) -> Result<Option<Letter>, StoreError> {
     const AGENTS_MAX: u32 = 1000;
-    let agents = store.agents(webhook.tenant, "", AGENTS_MAX).await?;
+    let Some(webhook) = store.webhook(notice.tenant, id).await? else { return Ok(None) };
+    let mut agents = store.agents(webhook.tenant, "", AGENTS_MAX).await?;
     let is_meant = |agent: &MailAgent| match webhook.agent {
         Some(id) => agent.id == id,
         None => agent.name == DEFAULT_AGENT,
     };
-    let Some(agent) = agents.iter().find(|agent| is_meant(agent)).or(agents.first()).cloned() else {
+    if agents.is_empty() {
         return Ok(None);
+    }
+    let agent = agents.swap_remove(agents.iter().position(is_meant).unwrap_or(0));
+    let (subject, text) = letter(&webhook, notice);
+    Ok(Some(Letter { agent, readers: webhook.options.notify, subject, text }))
+}
+
+fn warning_letter(agent: MailAgent, warning: u64, sent: u64) -> Letter {
+    let name = agent.name.replace(char::is_control, " ");
+    let limit = match agent.settings.daily_limit {
+        Some(limit) => format!("More than {limit} a day are not accepted.\n"),
+        None => "No limit stands in its way.\n".to_owned(),
     };
-    let Some((slug, _)) = store.names_of(agent.id).await? else { return Ok(None) };
-    let Some(tenant) = store.tenant(&slug).await? else { return Ok(None) };
+    let text = format!(
+        "The mail agent {name} has sent to {sent} recipients today (UTC), more than the {warning} that it is to be\n\
+         warned of. {limit}\nYou are told once a day. Mail agent: {key}\n",
+        key = agent.key,
+    );
+    let (subject, readers) =
+        (format!("{name} has sent to more than {warning} recipients today"), agent.settings.notify.clone());
+    Letter { agent, readers, subject, text }
+}
+
+/// The right to send as this mail agent. What the house tells comes to no more than a few mails a day, and no limit of a
+/// day keeps it back.
+async fn grant_of(store: &Store, mut agent: MailAgent) -> Result<Option<Grant>, StoreError> {
+    let Some(mut tenant) = store.tenant_with_id(agent.tenant).await? else { return Ok(None) };
     let domains = store.domains(agent.id).await?;
+    (tenant.settings.daily_limit, agent.settings.daily_limit) = (None, None);
     Ok(Some(Grant::of_house(tenant, agent, domains)))
 }
 
@@ -164,8 +210,9 @@ fn letter(webhook: &Webhook, notice: &Event) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::{TenantId, WebhookId};
+    use crate::model::id::{AgentId, TenantId};
     use crate::model::notice::notice;
+    use crate::model::tenant::AgentSettings;
     use crate::model::time::Timestamp;
     use crate::model::webhook_health::Health;
 
@@ -188,5 +235,26 @@ mod tests {
         assert!(subject.starts_with("A webhook is well again") && text.contains("works again"), "{text}");
         let (subject, text) = letter(&webhook, &notice(&webhook, EventKind::WebhookFailing, &health, at));
         assert!(subject.starts_with("A webhook fails: ") && text.contains("for five days"), "{text}");
+    }
+
+    #[test]
+    fn what_a_warning_says() {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let agent = |daily_limit| MailAgent {
+            id: AgentId::from_bytes([3; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            key: "2d6f.1".into(),
+            name: "news".into(),
+            settings: AgentSettings { daily_limit, notify: vec!["ops@a.example".into()], ..AgentSettings::default() },
+            created_at: at,
+            updated_at: None,
+            authors: Default::default(),
+        };
+        let Letter { subject, text, readers, .. } = warning_letter(agent(Some(9)), 5, 7);
+        assert_eq!((subject.as_str(), readers.len()), ("news has sent to more than 5 recipients today", 1));
+        for part in ["sent to 7 recipients", "the 5 that", "More than 9 a day", "2d6f.1"] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        assert!(warning_letter(agent(None), 5, 7).text.contains("No limit"));
     }
 }

@@ -266,6 +266,7 @@ fn happened(event: &Event) -> String {
         Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
         Detail::Opened { .. } | Detail::Clicked { .. } => String::new(),
         Detail::Webhook { webhook, url, .. } => format!(": {webhook} {}", printable(url)),
+        Detail::DailyWarning { warning, sent, .. } => format!(": {sent} recipients today, more than {warning}"),
         Detail::Complained { feedback_type, reported_by, .. } => {
             format!(": {} from {}", printable(feedback_type), printable(reported_by))
         }

@@ -250,7 +250,8 @@ pub fn consequence(
         | Detail::Opened { .. }
         | Detail::Clicked { .. }
         | Detail::Complained { .. }
-        | Detail::Webhook { .. } => Bearing::Nothing,
+        | Detail::Webhook { .. }
+        | Detail::DailyWarning { .. } => Bearing::Nothing,
     };
     Consequence { next, reason, event: Some(delivery.tells(event, kind, detail, now)), bearing }
 }

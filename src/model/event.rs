@@ -1,5 +1,5 @@
-//! Things that happen to deliveries, and to the webhooks that are told of them. An event never changes; each (delivery,
-//! kind, ordinal) happens once.
+//! Things that happen to deliveries, to the webhooks that are told of them, and to mail agents. An event never changes;
+//! each (delivery, kind, ordinal) happens once.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +45,13 @@ pub enum EventKind {
     WebhookExhausted,
     /// A webhook that failed is well again.
     WebhookRecovered,
+    /// A mail agent has sent more today than it is to be warned of.
+    DailyWarning,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 17] = [
+    pub const ALL: [EventKind; 18] = [
         EventKind::Sent,
         EventKind::Delivered,
         EventKind::Deferred,
@@ -67,6 +69,7 @@ impl EventKind {
         EventKind::Delayed,
         EventKind::WebhookExhausted,
         EventKind::WebhookRecovered,
+        EventKind::DailyWarning,
     ];
 
     /// Its word, as stored and logged.
@@ -89,13 +92,19 @@ impl EventKind {
             EventKind::Delayed => "delayed",
             EventKind::WebhookExhausted => "webhook_exhausted",
             EventKind::WebhookRecovered => "webhook_recovered",
+            EventKind::DailyWarning => "daily_warning",
         }
     }
 
-    /// Whether it tells of a webhook and not of mail. These go only to webhooks that name them.
+    /// Whether it tells of a webhook or a mail agent, and not of a mail. These go only to webhooks that name them.
     pub const fn is_notice(self) -> bool {
-        use EventKind::{SecretRotated, WebhookDisabled, WebhookExhausted, WebhookFailing, WebhookRecovered};
-        matches!(self, WebhookFailing | WebhookDisabled | SecretRotated | WebhookExhausted | WebhookRecovered)
+        use EventKind::{
+            DailyWarning, SecretRotated, WebhookDisabled, WebhookExhausted, WebhookFailing, WebhookRecovered,
+        };
+        matches!(
+            self,
+            WebhookFailing | WebhookDisabled | SecretRotated | WebhookExhausted | WebhookRecovered | DailyWarning
+        )
     }
 
     /// The kind with this word.
@@ -221,6 +230,15 @@ pub enum Detail {
         /// The last failure, in a word; empty when there was none.
         error: String,
     },
+    /// A mail agent has sent more today than it is to be warned of.
+    DailyWarning {
+        /// The key of which.
+        agent_key: String,
+        /// Recipients a day after which there is a warning.
+        warning: u64,
+        /// Recipients so far, those of the mail that passed it included.
+        sent: u64,
+    },
 }
 
 /// Something that happened to a delivery.
@@ -228,7 +246,7 @@ pub enum Detail {
 pub struct Event {
     /// Its id; the same in every dispatch and every retry.
     pub id: EventId,
-    /// To which delivery. A notice about a webhook has the webhook's own number here, of which there is no message.
+    /// To which delivery. A notice has the number of its webhook or mail agent here, of which there is no message.
     pub delivery: DeliveryId,
     /// Whose.
     pub tenant: TenantId,

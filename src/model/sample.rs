@@ -33,7 +33,7 @@ pub fn of_kind(kind: EventKind, webhook: &Webhook, agent: &MailAgent, draw: Draw
         ordinal: 0,
         at: now,
         recipient: if kind.is_notice() { String::new() } else { RECIPIENT.into() },
-        detail: detail(kind, webhook, now),
+        detail: detail(kind, webhook, agent, now),
         relay: relay::ALL,
         relay_at: now,
         is_test: true,
@@ -74,7 +74,7 @@ fn sample_message(agent: &MailAgent, draw: Draw) -> Message {
     }
 }
 
-fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
+fn detail(kind: EventKind, webhook: &Webhook, agent: &MailAgent, now: Timestamp) -> Detail {
     match kind {
         EventKind::Sent => Detail::Sent,
         EventKind::Delivered => {
@@ -115,6 +115,7 @@ fn detail(kind: EventKind, webhook: &Webhook, now: Timestamp) -> Detail {
             failures: 20,
             error: "http_status".into(),
         },
+        EventKind::DailyWarning => Detail::DailyWarning { agent_key: agent.key.clone(), warning: 1_000, sent: 1_001 },
     }
 }
 

@@ -64,7 +64,7 @@ pub struct DailyLimits {
     pub tenant: Option<u64>,
     /// By its mail agent.
     pub agent: Option<u64>,
-    /// By its mail agent, before the log warns of it.
+    /// By its mail agent, before there is a warning.
     pub warning: Option<u64>,
 }
 
@@ -194,8 +194,10 @@ pub struct AgentSettings {
     pub is_shut_down: bool,
     /// Recipients a day (UTC); `None` for as many as come.
     pub daily_limit: Option<u64>,
-    /// Recipients a day (UTC) after which the log warns, once a day; `None` for never.
+    /// Recipients a day (UTC) after which there is a warning, once a day; `None` for never.
     pub daily_warning: Option<u64>,
+    /// Addresses that hear of it by mail.
+    pub notify: Vec<String>,
     /// From where its credentials may be used; empty for anywhere.
     pub networks: Vec<Network>,
     /// Addresses that bounces tell are gone, or their like, get no more of its mail for some time.
@@ -224,6 +226,7 @@ impl Default for AgentSettings {
             is_shut_down: false,
             daily_limit: None,
             daily_warning: None,
+            notify: Vec::new(),
             networks: Vec::new(),
             auto_suppress: true,
         }

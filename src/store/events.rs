@@ -82,6 +82,18 @@ pub(super) async fn insert(
     Ok(Told { new, ..owed })
 }
 
+/// Forgets the notices about a webhook or a mail agent, by its number.
+pub(super) async fn forget_notices(tx: &mut Tx, about: [u8; 16]) -> Result<()> {
+    for sql in [
+        "delete from notices where event_id in (select id from events where message_id = $1)",
+        "delete from dispatches where event_id in (select id from events where message_id = $1)",
+        "delete from events where message_id = $1",
+    ] {
+        tx.run(sql, vec![about.to_vec().into()]).await?;
+    }
+    Ok(())
+}
+
 /// Writes and counts the events of a transaction that is not a writer's; whether any dispatch is owed.
 pub(super) async fn tell(tx: &mut Tx, events: &[&Event]) -> Result<bool> {
     let mut tally = Tally::default();

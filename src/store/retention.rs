@@ -205,13 +205,14 @@ async fn forget_log(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<()
     for row in tx.rows(drafts, vec![(now - DRAFT_AGE_MAX).into()]).await? {
         webhooks::remove(tx, WebhookId::from_bytes(row.id("id")?)).await?;
     }
-    // What tests are about, and the notices about webhooks, which have the webhook's number in place of a message's.
+    // What tests are about, and the notices about webhooks and mail agents, which have their numbers in place of a message's.
     for (stale, then) in [
         (
             "select id from samples where accepted_at < $1 order by id limit 100",
             Some("delete from samples where id = $1"),
         ),
         ("select distinct webhooks.id from webhooks join events on message_id = webhooks.id where at < $1", None),
+        ("select distinct agents.id from agents join events on message_id = agents.id where at < $1", None),
     ] {
         for row in tx.rows(stale, vec![before.into()]).await? {
             let id = row.bytes("id")?;

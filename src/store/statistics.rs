@@ -14,7 +14,8 @@ use super::value::{Row, Value};
 use super::writer::Together;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::{AgentId, TenantId};
-use crate::model::message::{Fate, Message};
+use crate::model::message::Fate;
+use crate::model::notice;
 use crate::model::statistics::{Counts, Day, What};
 use crate::model::tenant::DailyLimits;
 use crate::model::time::Timestamp;
@@ -51,6 +52,7 @@ impl Tally {
             | EventKind::SecretRotated
             | EventKind::WebhookExhausted
             | EventKind::WebhookRecovered
+            | EventKind::DailyWarning
             | EventKind::Delayed => return,
         };
         if !event.is_test {
@@ -138,10 +140,18 @@ impl Store {
     }
 }
 
-/// Places of those that would pass a daily limit, when the others are accepted in their order; the log is warned of what
-/// nears one. Whoever writes beside us for a tenant with a limit waits until we have committed, so that no limit is passed
-/// together.
-pub(super) async fn over_limit(tx: &mut Tx, arrived: &[(usize, &Together)]) -> Result<Vec<usize>> {
+/// What the limits of a day have to say of what arrived.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Places of those that would pass a limit, when the others are accepted in their order.
+    pub(super) over: Vec<usize>,
+    /// Mail agents that come to more than they are to be warned of.
+    pub(super) warnings: Vec<Event>,
+}
+
+/// Holds what arrived against the limits of the day. Whoever writes beside us for a tenant with a limit waits until we have
+/// committed, so that no limit is passed together, and a warning is given once.
+pub(super) async fn judge(tx: &mut Tx, arrived: &[(usize, &Together)]) -> Result<Judged> {
     let is_limited = |together: &&Together| together.terms.limits != DailyLimits::default();
     let limited: Vec<_> = arrived.iter().filter(|(_, together)| is_limited(together)).collect();
     if tx.is_shared() {
@@ -154,7 +164,7 @@ pub(super) async fn over_limit(tx: &mut Tx, arrived: &[(usize, &Together)]) -> R
         }
     }
     let mut sent: HashMap<Sent, u64> = HashMap::new();
-    let mut over = Vec::new();
+    let mut judged = Judged::default();
     for (at, together) in limited {
         let Some(message) = together.accepts.first().map(|accept| &accept.plan.message) else { continue };
         let deliveries = together.accepts.iter().flat_map(|accept| &accept.plan.deliveries);
@@ -172,21 +182,14 @@ pub(super) async fn over_limit(tx: &mut Tx, arrived: &[(usize, &Together)]) -> R
         }
         if fits {
             let of_agent = sent.get(&of(Some(message.agent))).copied().unwrap_or(0);
-            warn_of(message, together.terms.limits.warning, of_agent, of_agent + count);
+            let passed = together.terms.limits.warning.filter(|most| (of_agent..of_agent + count).contains(most));
+            judged.warnings.extend(passed.map(|most| notice::daily_warning(message, most, of_agent + count)));
             limits.iter().for_each(|(key, _)| *sent.entry(*key).or_default() += count);
         } else {
-            over.push(*at);
+            judged.over.push(*at);
         }
     }
-    Ok(over)
-}
-
-/// Tells the log when a mail agent's day comes to more than it is to be warned of.
-fn warn_of(message: &Message, warning: Option<u64>, before: u64, sent: u64) {
-    if let Some(warning) = warning.filter(|warning| before <= *warning && sent > *warning) {
-        let (tenant, agent) = (&message.tenant, &message.agent_key);
-        tracing::warn!(%tenant, agent, warning, sent, "a mail agent has sent more today than it is to be warned of");
-    }
+    Ok(judged)
 }
 
 /// Of a tenant, or of one of its mail agents, on a day.

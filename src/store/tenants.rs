@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::db::{Result, Store, StoreError, Tx};
 use super::value::{Row, Value, json};
-use super::webhook_versions;
+use super::{events, webhook_versions};
 use crate::model::author::Authors;
 use crate::model::id::{AgentId, CredentialId, TenantId};
 use crate::model::seal::{MasterKey, is_sealed};
@@ -189,13 +189,22 @@ impl Store {
         changed.await?.transpose()
     }
 
-    /// Removes a mail agent with its domains, credentials, webhooks and suppressions. Whether it existed.
+    /// Removes a mail agent with its domains, credentials, webhooks and suppressions, and the notices about it. Whether it
+    /// existed.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn remove_agent(&self, tenant: TenantId, name: &str) -> Result<bool> {
-        let sql = "delete from agents where tenant_id = $1 and name = $2";
-        Ok(self.run(sql, vec![tenant.into(), name.into()]).await? > 0)
+        let name = name.to_owned();
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                let sql = "delete from agents where tenant_id = $1 and name = $2 returning id";
+                let Some(row) = tx.row(sql, vec![tenant.into(), name.into()]).await? else { return Ok(false) };
+                events::forget_notices(tx, row.id("id")?).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// A tenant's mail agents after `after`, by name, at most `limit`.

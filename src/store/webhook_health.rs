@@ -122,9 +122,14 @@ pub(super) async fn settle(tx: &mut Tx, settled: &[&DispatchSettlement], master:
             _ => write(tx, id, &health).await?,
         }
     }
-    let rows = notices.iter().map(|notice: &Event| vec![notice.id.into(), notice.at.into()]).collect();
-    tx.many("insert into notices (event_id, created_at) values", "on conflict do nothing", rows).await?;
+    mail(tx, notices.iter()).await?;
     Ok(notices)
+}
+
+/// Has these notices mailed to whom they are for.
+pub(super) async fn mail<'n>(tx: &mut Tx, notices: impl Iterator<Item = &'n Event>) -> Result<()> {
+    let rows = notices.map(|notice| vec![notice.id.into(), notice.at.into()]).collect();
+    tx.many("insert into notices (event_id, created_at) values", "on conflict do nothing", rows).await.map(drop)
 }
 
 /// News of a webhook, and how it fared then.

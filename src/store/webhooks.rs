@@ -227,14 +227,11 @@ pub(super) async fn remove(tx: &mut Tx, id: WebhookId) -> Result<()> {
     for sql in [
         "delete from dispatches where webhook_id = $1",
         "delete from dispatch_attempts where webhook_id = $1",
-        "delete from notices where event_id in (select id from events where message_id = $1)",
-        "delete from dispatches where event_id in (select id from events where message_id = $1)",
-        "delete from events where message_id = $1",
         "delete from webhooks where id = $1",
     ] {
         tx.run(sql, vec![id.into()]).await?;
     }
-    Ok(())
+    events::forget_notices(tx, *id.as_bytes()).await
 }
 
 pub(super) async fn find(tx: &mut Tx, id: WebhookId, master: &MasterKey) -> Result<Option<Webhook>> {

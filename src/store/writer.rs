@@ -22,8 +22,10 @@ use super::faults::{is_away, is_deadlock, is_sync_failure};
 use super::hits::HitBatch;
 use super::messages::Terms;
 use super::reports::Arrived;
-use super::statistics::{Share, Tally};
-use super::{address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics};
+use super::statistics::{Judged, Share, Tally};
+use super::{
+    address_history, deliveries, dispatches, events, hits, idempotency, messages, reports, statistics, webhook_health,
+};
 use crate::clock::Clock;
 use crate::model::event::Event;
 use crate::model::id::WebhookId;
@@ -276,7 +278,7 @@ impl Written {
 async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     let mut tx = ground.db.begin(&ground.time).await?;
     let (mut written, mut tally) = (Written::at(ground.clock.now()), Tally::default());
-    let accepts = accept(&mut tx, works, &mut written).await?;
+    let (accepts, warnings) = accept(&mut tx, works, &mut written).await?;
 
     let settled = settle(&mut tx, works, &mut written).await?;
     let notices = settle_dispatches(&mut tx, works, &mut written, &ground.master).await?;
@@ -301,8 +303,12 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
         .chain(reported.iter().flat_map(|arrived| &arrived.settlement.events))
         .chain(&from_hits)
         .chain(&notices)
+        .chain(&warnings)
         .collect();
     let told = events::insert(&mut tx, &all, &mut tally, ground.handoff.hands(written.at).as_ref()).await?;
+    let warnings: Vec<&Event> = warnings.iter().filter(|warning| told.new.contains(&warning.id)).collect();
+    webhook_health::mail(&mut tx, warnings.iter().copied()).await?;
+    written.has_notices |= !warnings.is_empty();
     written.owes = told.owes;
     written.handed = told.handed;
     let letters = settled.iter().filter_map(|settlement| settlement.letter.as_ref());
@@ -319,14 +325,19 @@ async fn write_batch(ground: &Ground, works: &[Arc<Work>]) -> Result<Written> {
     Ok(written)
 }
 
-/// Writes the mails of a batch; those that were within their limits.
-async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) -> Result<Vec<&'a Accept>> {
+/// Writes the mails of a batch; those that were within their limits, and the warnings that follow.
+async fn accept<'a>(
+    tx: &mut Tx,
+    works: &'a [Arc<Work>],
+    written: &mut Written,
+) -> Result<(Vec<&'a Accept>, Vec<Event>)> {
     let arrived = works.iter().enumerate().filter_map(|(at, work)| match &**work {
         Work::Accept(together) => Some((at, &**together)),
         _ => None,
     });
     let mut arrived: Vec<(usize, &Together)> = arrived.collect();
-    written.over = statistics::over_limit(tx, &arrived).await?;
+    let Judged { over, warnings } = statistics::judge(tx, &arrived).await?;
+    written.over = over;
     arrived.retain(|(at, _)| !written.over.contains(at));
     let accepts: Vec<&Accept> = arrived.iter().flat_map(|(_, together)| &together.accepts).collect();
     messages::insert(tx, &accepts, written.at).await?;
@@ -334,7 +345,7 @@ async fn accept<'a>(tx: &mut Tx, works: &'a [Arc<Work>], written: &mut Written) 
         idempotency::insert(tx, together.terms.kept.iter(), together.now).await?;
     }
     written.has_due_deliveries = accepts.iter().any(|accept| accept.holder.is_none());
-    Ok(accepts)
+    Ok((accepts, warnings))
 }
 
 /// Accepts letters of our own, each due for whoever leases it; whether there are any.

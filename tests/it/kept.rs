@@ -4,6 +4,7 @@ use bytes::Bytes;
 use postback::clock::Clock;
 use postback::ids::IdSource;
 use postback::intake::provision;
+use postback::model::author::Authors;
 use postback::model::delivery::{Delivery, State};
 use postback::model::event::EventKind;
 use postback::model::file::CachedFile;
@@ -102,7 +103,8 @@ on_both_engines! {
         assert!(matches!(store.add_template(house.template("welcome")).await, Err(StoreError::Conflict)));
         assert_eq!(store.template_named(house.agent.id, "welcome").await.unwrap().as_ref(), Some(&first));
         let texts = Texts { subject: "new".into(), html: None, text: Some("plain".into()) };
-        let second = Template { texts, version: 2, updated_at: START + MAIL_LIFETIME, ..first.clone() };
+        let authors = Authors { updated_by: "ann".into(), ..first.authors.clone() };
+        let second = Template { texts, version: 2, updated_at: START + MAIL_LIFETIME, authors, ..first.clone() };
         assert_eq!(store.change_template(second.clone()).await.unwrap(), Some(2));
         assert_eq!(store.template(tenant, first.id).await.unwrap(), Some(second.clone()));
         assert_eq!(store.template_version(tenant, first.id, 1).await.unwrap(), Some(first.clone()));

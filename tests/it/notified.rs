@@ -14,8 +14,9 @@ use postback::ids::IdSource;
 use postback::model::event::EventKind;
 use postback::model::id::{TenantId, WebhookId};
 use postback::model::message::Message;
+use postback::model::tenant::MailAgent;
 use postback::model::webhook::{Switch, Webhook};
-use postback::store::Store;
+use postback::store::{Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::scripted_receiver::{Answer, Receiver};
@@ -136,6 +137,35 @@ async fn a_mail_tells_that_a_webhook_fails_and_another_that_it_is_off() {
     check(failing, "A webhook fails", id, &[&house.receiver.url("/dead"), "http_status", "for five days"]);
     check(off, "A webhook was switched off", id, &["Failing since: 2027-01-15T08:", "webhook enable"]);
     assert!(house.store().notices().await.unwrap().is_empty(), "each is told once");
+    house.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_warns_of_a_day_and_no_limit_keeps_it_back() {
+    let house = House::start().await;
+    let agent = house.store().agent(house.tenant, "default").await.unwrap().unwrap();
+    let set = |agent: &mut MailAgent| {
+        let settings = &mut agent.settings;
+        (settings.daily_warning, settings.daily_limit, settings.notify) = (Some(1), Some(3), vec![READER.into()]);
+        Ok::<_, StoreError>(())
+    };
+    house.store().change_agent(house.tenant, agent.id, set).await.unwrap();
+    // What was set is known by then.
+    house.clock.advance(Duration::from_secs(6));
+    let hook = json!({ "url": house.receiver.url("/w"), "events": ["mail_agent.daily_warning"] });
+    house.post("/api/v1/webhooks", &hook);
+    for _ in 0..3 {
+        house.send();
+    }
+    let letters = house.letters(1).await;
+    let [(subject, text)] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!(subject, "default has sent to more than 1 recipients today");
+    assert!(text.contains("sent to 2 recipients") && text.contains("More than 3 a day"), "{text}");
+    let told = house.receiver.next().await;
+    let body: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(body["type"], "mail_agent.daily_warning");
+    assert_eq!([&body["data"]["dailyWarning"], &body["data"]["sent"]], [&json!(1), &json!(2)]);
+    assert_eq!(body["data"]["mailAgentKey"], agent.key.as_str());
     house.app.stop().await;
 }
 

@@ -345,6 +345,7 @@ fn happened(event: &Event) -> Step {
         Detail::Bounced { cause } | Detail::Failed { cause } => because(cause),
         Detail::Complained { feedback_type, reported_by, .. } => format!("{feedback_type} from {reported_by}"),
         Detail::Webhook { url, .. } => url.clone(),
+        Detail::DailyWarning { sent, .. } => format!("{sent} recipients today"),
     };
     let what = match event.kind.as_str() {
         "sent" => "accepted".to_owned(),

@@ -13,8 +13,9 @@ use crate::model::tenant::MailAgent;
 use crate::model::user::Deed;
 use crate::model::webhook::Format;
 
-/// What a webhook can be told of: the API's word, and ours. The first four are those of most, the next of many.
-const NOTIFICATIONS: [(&str, &str); 17] = [
+/// What a webhook can be told of: the API's word, and ours for people. The first four are those of most, the next ones
+/// those of many.
+const NOTIFICATIONS: [(&str, &str); 18] = [
     ("soft_bounced", "Soft bounced"),
     ("hard_bounced", "Hard bounced"),
     ("opened", "Open"),
@@ -32,6 +33,7 @@ const NOTIFICATIONS: [(&str, &str); 17] = [
     ("webhook.secret_rotated", "Webhook secret rotated"),
     ("webhook.exhausted", "Webhook event given up"),
     ("webhook.recovered", "Webhook is well again"),
+    ("mail_agent.daily_warning", "Mail agent passed its daily warning"),
 ];
 /// Webhooks that a tenant can have.
 const WEBHOOKS_MAX: usize = 100;

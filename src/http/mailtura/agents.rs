@@ -20,6 +20,7 @@ use crate::intake::provision;
 use crate::model::address::host_pattern;
 use crate::model::network::Network;
 use crate::model::tenant::{AgentSettings, Clicks, MailAgent, Privacy};
+use crate::model::webhook_options::NOTIFY_MAX;
 
 vocabulary! { Privacy:
     "full" Privacy::Full,
@@ -126,8 +127,10 @@ request! {
         bounce_address "bounceAddress": Change<Email>,
         /// Recipients a day (UTC).
         daily_limit "dailyLimit": Change<Count<0, DAILY_LIMIT_MAX>>,
-        /// Recipients a day (UTC) after which the operator's log warns.
+        /// Recipients a day (UTC) after which `mail_agent.daily_warning` is told, once a day.
         daily_warning "dailyWarning": Change<Count<0, DAILY_LIMIT_MAX>>,
+        /// Who is told of it by mail.
+        notify "notify": Option<List<Email, 0, NOTIFY_MAX>>,
         /// From where its keys may be used: addresses and networks; none for anywhere.
         networks "networks": Option<List<NetworkBody, 0, NETWORKS_MAX>>,
         /// Leave addresses alone that bounces tell are gone, or their like.
@@ -186,8 +189,10 @@ answer! {
         bounce_address "bounceAddress": Nullable<String>,
         /// Recipients a day (UTC); null for as many as come.
         daily_limit "dailyLimit": Nullable<u64>,
-        /// Recipients a day (UTC) after which the operator's log warns; null for never.
+        /// Recipients a day (UTC) after which `mail_agent.daily_warning` is told, once a day; null for never.
         daily_warning "dailyWarning": Nullable<u64>,
+        /// Who is told of it by mail.
+        notify "notify": Vec<String>,
         /// From where its keys may be used; none for anywhere.
         networks "networks": Vec<String>,
         /// Leave addresses alone that bounces tell are gone, or their like.
@@ -282,6 +287,9 @@ fn apply(changes: AgentChanges, settings: &mut AgentSettings) -> Result<(), Flaw
     if let Some(List(networks)) = changes.networks {
         settings.networks = networks.into_iter().map(|NetworkBody(network)| network).collect();
     }
+    if let Some(List(readers)) = changes.notify {
+        settings.notify = readers.into_iter().map(|Email(reader)| reader.to_string()).collect();
+    }
     settings.auto_suppress = changes.auto_suppress.unwrap_or(settings.auto_suppress);
     settings.daily_limit = changes.daily_limit.applied(settings.daily_limit, |Count(limit)| limit);
     settings.daily_warning = changes.daily_warning.applied(settings.daily_warning, |Count(limit)| limit);
@@ -311,6 +319,7 @@ async fn view(call: &Call, agent: MailAgent) -> Result<Agent, Problem> {
             bounce_address: Nullable(Some(settings.bounce_address).filter(|address| !address.is_empty())),
             daily_limit: Nullable(settings.daily_limit),
             daily_warning: Nullable(settings.daily_warning),
+            notify: settings.notify,
             networks: settings.networks.iter().map(Network::to_string).collect(),
             auto_suppress: settings.auto_suppress,
         },

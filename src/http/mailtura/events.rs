@@ -83,7 +83,7 @@ impl Shape for EventBody {
         schemas.named::<EventBody>("Event", |_| {
             json!({
                 "type": "object",
-                "description": "Something that happened to a mail, or to a webhook. The same body is posted to webhooks of the format `mailtura`, signed in `X-Mailtura-Signature`.",
+                "description": "Something that happened to a mail, a webhook or a mail agent. The same body is posted to webhooks of the format `mailtura`, signed in `X-Mailtura-Signature`.",
                 "required": ["id", "type", "timestamp", "data"],
                 "properties": {
                     "id": { "type": "string", "description": "The same in every attempt: who sees it twice has seen it." },
@@ -92,9 +92,10 @@ impl Shape for EventBody {
                         "email.bounced", "email.complained", "email.failed", "email.opened_reclassified",
                         "email.clicked_reclassified", "webhook.failing", "webhook.disabled", "webhook.secret_rotated",
                         "webhook.exhausted", "webhook.recovered",
+                        "mail_agent.daily_warning",
                     ] },
                     "timestamp": { "type": "string", "format": "date-time", "description": "When it happened; in a webhook, when it was posted." },
-                    "data": { "anyOf": [of_mail(), of_webhook()] },
+                    "data": { "anyOf": [of_mail(), of_webhook(), of_agent()] },
                 },
             })
         })
@@ -124,6 +125,19 @@ fn of_mail() -> Value {
             "complainedAt": time(), "feedbackType": text(),
             "tags": { "type": "array", "items": text() }, "metadata": { "type": "object" },
             "truncated": { "type": "boolean" }, "test": { "type": "boolean" },
+        },
+    })
+}
+
+/// What events about a mail agent tell.
+fn of_agent() -> Value {
+    json!({
+        "type": "object",
+        "description": "Of `mail_agent.…`: recipients today, and of how many of them there is to be a warning.",
+        "required": ["mailAgentKey", "dailyWarning", "sent", "occurredAt"],
+        "properties": {
+            "mailAgentKey": text(), "dailyWarning": { "type": "integer" }, "sent": { "type": "integer" },
+            "occurredAt": time(), "test": { "type": "boolean" },
         },
     })
 }

@@ -57,6 +57,7 @@ pub(super) const EVENT_WORDS: &[&str] = &[
     "webhook.secret_rotated",
     "webhook.exhausted",
     "webhook.recovered",
+    "mail_agent.daily_warning",
 ];
 
 /// The kinds of event that a word names, in this API's words or TransMail's.
@@ -80,6 +81,7 @@ pub(super) fn kinds(word: &str) -> Option<&'static [EventKind]> {
         "webhook.secret_rotated" | "webhook_secret_rotated" => &[Kind::SecretRotated],
         "webhook.exhausted" | "webhook_exhausted" => &[Kind::WebhookExhausted],
         "webhook.recovered" | "webhook_recovered" => &[Kind::WebhookRecovered],
+        "mail_agent.daily_warning" | "daily_warning" => &[Kind::DailyWarning],
         "delayed" => &[Kind::Delayed],
         _ => return None,
     })

@@ -91,6 +91,7 @@ impl Shape for TransmailDetails {
             TransmailDelivery::schema,
             TransmailFailure::schema,
             TransmailNotice::schema,
+            TransmailWarning::schema,
         ];
         json!({ "anyOf": kinds.map(|schema| schema(schemas)) })
     }
@@ -276,6 +277,18 @@ described! {
         "failures": String,
         /// What went wrong last.
         "reason": String,
+        /// When.
+        "time": String,
+        /// `true` when this body was too long, and is cut.
+        "truncated": Option<String>,
+    }
+
+    /// Of `daily_warning` (ours): the mail agent of `mailagent_key` has sent more today than it is to be warned of.
+    struct TransmailWarning {
+        /// Recipients a day after which there is a warning.
+        "warning": String,
+        /// Recipients so far.
+        "sent": String,
         /// When.
         "time": String,
         /// `true` when this body was too long, and is cut.

@@ -31,6 +31,7 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::SecretRotated => "webhook.secret_rotated",
         EventKind::WebhookExhausted => "webhook.exhausted",
         EventKind::WebhookRecovered => "webhook.recovered",
+        EventKind::DailyWarning => "mail_agent.daily_warning",
     }
 }
 
@@ -103,6 +104,11 @@ fn specifics(event: &Event) -> Fields {
             .with_some("failingSince", since.map(|since| since.rfc3339_millis()))
             .with_some("failures", Some(*failures).filter(|failures| *failures > 0))
             .with_some("error", Some(error.as_str()).filter(|error| !error.is_empty()))
+            .with("occurredAt", at),
+        Detail::DailyWarning { agent_key, warning, sent } => fields
+            .with("mailAgentKey", agent_key.as_str())
+            .with("dailyWarning", *warning)
+            .with("sent", *sent)
             .with("occurredAt", at),
     }
 }

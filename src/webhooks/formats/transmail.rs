@@ -32,6 +32,7 @@ pub(super) const fn name(kind: EventKind) -> &'static str {
         EventKind::SecretRotated => "webhook_secret_rotated",
         EventKind::WebhookExhausted => "webhook_exhausted",
         EventKind::WebhookRecovered => "webhook_recovered",
+        EventKind::DailyWarning => "daily_warning",
     }
 }
 
@@ -127,6 +128,9 @@ fn details(event: &Event, message: &Message) -> Fields {
             .with("failures", failures.to_string())
             .with("reason", error.as_str())
             .with("time", at),
+        Detail::DailyWarning { agent_key: _, warning, sent } => {
+            fields.with("warning", warning.to_string()).with("sent", sent.to_string()).with("time", at)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tenants, mail agents, domains and keys over Mailtura's surface: whose they are, and what each answer says.
 
 use postback::intake::caller::AuthFailure;
+use postback::model::tenant::CredentialKind;
 use serde_json::{Value, json};
 
 use super::{House, KEY, OTHER_KEY, Reply};
@@ -315,7 +316,7 @@ on_both_engines! {
         let key = house.mailtura("POST", "/api/v1/keys", r#"{"name":"second"}"#).await.json();
         let id_of = async |name: &str| {
             let keys = house.store.credentials(house.ours.0.id).await.unwrap();
-            keys.into_iter().find(|key| key.name == name && !key.kind.is_operators()).unwrap().id.to_string()
+            keys.into_iter().find(|key| key.name == name && key.kind == CredentialKind::ApiKey).unwrap().id.to_string()
         };
         let (first, second) = (id_of("tests").await, id_of("second").await);
         assert_eq!(key["createdBy"], first.as_str());

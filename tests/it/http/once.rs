@@ -6,6 +6,7 @@ use postback::http::Settings;
 use postback::ids::IdSource;
 use postback::intake::once::{NoTurn, Turn};
 use postback::intake::submission::Refusal;
+use postback::model::event::{Detail, EventKind};
 use postback::model::once::Answered;
 use postback::model::permission::CredentialSettings;
 use postback::model::tenant::{Credential, CredentialKind, Grant, MailAgent, Tenant, TenantSettings};
@@ -144,6 +145,38 @@ on_both_engines! {
         assert_eq!((zepto.status, &zepto.json()["error"]["details"][0]["code"]), (429, &"SMI_115".into()));
         house.clock.advance(Duration::from_secs(56_700));
         assert_eq!(send().await.status, 201);
+        house.close().await;
+    }
+
+    async fn a_mail_agent_is_warned_of_once_a_day(engine: &Engine) {
+        let house = House::beside(engine).await;
+        let settings = r#"{"settings":{"dailyWarning":2,"notify":["ops@ours.example"]}}"#;
+        let told = house.mailtura("PATCH", "/api/v1/agents/default", settings).await.json();
+        assert_eq!(told["settings"]["notify"], serde_json::json!(["ops@ours.example"]));
+        let bad = house.mailtura("PATCH", "/api/v1/agents/default", r#"{"settings":{"notify":["x"]}}"#).await;
+        assert_eq!(bad.status, 422);
+        let hook = r#"{"url":"https://8.8.8.8/","events":["mail_agent.daily_warning"]}"#;
+        let hook = house.mailtura("POST", "/api/v1/webhooks", hook).await.json();
+        assert_eq!(hook["events"], serde_json::json!(["mail_agent.daily_warning"]));
+        let warnings = async || house.store.notices().await.unwrap();
+        for (sent, expected) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
+            assert_eq!(house.mailtura("POST", EMAILS, MAIL).await.status, 201);
+            assert_eq!(warnings().await.len(), expected, "{sent}");
+        }
+        let first = &warnings().await[0];
+        let detail = Detail::DailyWarning { agent_key: house.ours.1.key.clone(), warning: 2, sent: 3 };
+        assert_eq!((first.kind, &first.detail), (EventKind::DailyWarning, &detail));
+        house.clock.advance(Duration::from_secs(10));
+        let events = house.mailtura("GET", "/api/v1/events?type=mail_agent.daily_warning", "").await.json();
+        assert_eq!((events.as_array().unwrap().len(), &events[0]["data"]["sent"]), (1, &3.into()));
+        // Tomorrow is another day; with the mail agent all that was told of it goes.
+        house.clock.advance(Duration::from_secs(86_400));
+        for _ in 0..3 {
+            house.mailtura("POST", EMAILS, MAIL).await;
+        }
+        assert_eq!(warnings().await.len(), 2);
+        assert!(house.store.remove_agent(house.ours.0.id, "default").await.unwrap());
+        assert_eq!(warnings().await, []);
         house.close().await;
     }
 }

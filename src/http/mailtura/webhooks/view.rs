@@ -195,7 +195,7 @@ pub(super) fn event_words(events: EventSet) -> Vec<&'static str> {
     let order = order.into_iter().chain([Kind::Complained, Kind::Failed, Kind::Deferred, Kind::Delayed]);
     let order = order.chain([Kind::OpenReclassified, Kind::ClickReclassified]);
     let order = order.chain([Kind::WebhookFailing, Kind::WebhookDisabled, Kind::SecretRotated]);
-    let order = order.chain([Kind::WebhookExhausted, Kind::WebhookRecovered]);
+    let order = order.chain([Kind::WebhookExhausted, Kind::WebhookRecovered, Kind::DailyWarning]);
     let words = order.filter(|kind| events.has(*kind)).map(|kind| match kind {
         Kind::HardBounced | Kind::SoftBounced if both => "bounced",
         Kind::WebhookFailing => "webhook.failing",
@@ -203,6 +203,7 @@ pub(super) fn event_words(events: EventSet) -> Vec<&'static str> {
         Kind::SecretRotated => "webhook.secret_rotated",
         Kind::WebhookExhausted => "webhook.exhausted",
         Kind::WebhookRecovered => "webhook.recovered",
+        Kind::DailyWarning => "mail_agent.daily_warning",
         other => other.as_str(),
     });
     let mut words: Vec<&'static str> = words.collect();
