@@ -1,9 +1,10 @@
 //! Events about webhooks themselves: one has failed for a day, was switched off, has a new secret; and about mail agents:
 //! one has sent more today than it is to be warned of.
 //!
-//! They are told to the webhooks that name their kinds, like any event, and by mail to whom the webhook or the mail agent says. No message
-//! stands behind one: [`blank`] is what takes its place where formats want one. Ids derive from what is told, so that
-//! the store can write a notice without drawing randomness, and the same one is the same wherever it is written.
+//! They are told to the webhooks that name their kinds, like any event, and by mail to whom the webhook or the mail agent
+//! says. No message stands behind one: [`blank`] is what takes its place where formats want one. Ids derive from what is
+//! told, so that the store can write a notice without drawing randomness, and the same one is the same wherever it is
+//! written.
 
 use sha2::{Digest, Sha256};
 

@@ -162,7 +162,7 @@ async fn a_mail_warns_of_a_day_and_no_limit_keeps_it_back() {
     assert_eq!(subject, "default has sent to more than 1 recipients today");
     assert!(text.contains("sent to 2 recipients") && text.contains("More than 3 a day"), "{text}");
     let told = house.receiver.next().await;
-    let body: Value = serde_json::from_slice(&told.body).unwrap();
+    let body: Value = serde_json::from_str(&told.body).unwrap();
     assert_eq!(body["type"], "mail_agent.daily_warning");
     assert_eq!([&body["data"]["dailyWarning"], &body["data"]["sent"]], [&json!(1), &json!(2)]);
     assert_eq!(body["data"]["mailAgentKey"], agent.key.as_str());

@@ -247,7 +247,9 @@ async fn every_receiver_accepts_every_event() {
     let now = Clock::system().now();
     let (scope, action, reason) = (Scope::Agent(tenant, agent), Action::Suppress, Reason::UserUnknown);
     let (target, note) = (SUPPRESSED.parse().unwrap(), String::new());
-    let suppression = Suppression { scope, target, action, reason, note, created_at: now, expires_at: None };
+    let created_by = String::new();
+    let suppression =
+        Suppression { scope, target, action, reason, note, created_at: now, created_by, expires_at: None };
     house.store.suppress(suppression).await.unwrap();
 
     let mut sent: Vec<_> = MAILS.iter().map(|(subject, to)| (*to, house.send(to, subject, METADATA))).collect();

@@ -72,7 +72,8 @@ impl House {
         let mut plan = self.node.plan(recipients, CONTENT, Tracking::default());
         let id = AgentId::from_uuid(self.node.ids.uuid(self.node.clock.now()));
         let (key, name, settings) = ("key-of-bank".to_owned(), "bank".to_owned(), AgentSettings::default());
-        let agent = MailAgent { id, tenant: self.node.tenant, key, name, settings, created_at: self.node.clock.now() };
+        let (created_at, updated_at, authors) = (self.node.clock.now(), None, Default::default());
+        let agent = MailAgent { id, tenant: self.node.tenant, key, name, settings, created_at, updated_at, authors };
         self.node.store.add_agent(agent).await.unwrap();
         plan.message.agent = id;
         plan.message.facts.from = Mailbox::bare(from);

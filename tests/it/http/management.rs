@@ -16,7 +16,7 @@ async fn an_operator_adds_a_tenant_that_can_send_at_once() {
     let made = house.operator("", "POST", TENANTS, new).await;
     made.is(
         201,
-        r#"{"id":"acme-corp","name":"acme-corp","domain":"acme.example","settings":{"fromEmail":"noreply@acme.example","fromName":"Acme","dailyLimit":null,"rateLimit":null},"createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
+        r#"{"id":"acme-corp","name":"acme-corp","domain":"acme.example","settings":{"fromEmail":"noreply@acme.example","fromName":"Acme","dailyLimit":null,"rateLimit":null},"createdAt":"2026-03-02T08:15:00.000Z","createdBy":"key_*","updatedAt":"2026-03-02T08:15:00.000Z","updatedBy":null}"#,
     );
     assert_eq!(made.field("location"), "/api/v1/tenants/acme-corp");
     let mail = r#"{"to":"reader@example.com","subject":"Your receipt","html":"<p>Thanks</p>"}"#;

@@ -332,6 +332,7 @@ fn masked(text: &str) -> String {
         ("wh_", |char| char.is_ascii_hexdigit()),
         ("evt_", |char| char.is_ascii_hexdigit()),
         ("agt_", |char| char.is_ascii_hexdigit()),
+        ("key_", |char| char.is_ascii_hexdigit()),
         ("whsec_", |char| char.is_ascii_alphanumeric() || "+/=".contains(char)),
         ("2d6f.", |char| char.is_ascii_alphanumeric() || ".-".contains(char)),
     ] {

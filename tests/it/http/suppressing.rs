@@ -19,7 +19,7 @@ on_both_engines! {
         let made = add(json!({ "value": "Stop@Example.com", "note": "asked us" })).await;
         made.is(
             201,
-            r#"{"value":"stop@example.com","kind":"address","action":"suppress","reason":"manual","note":"asked us","mailAgent":null,"createdAt":"2026-03-02T08:15:00.000Z","expiresAt":null}"#,
+            r#"{"value":"stop@example.com","kind":"address","action":"suppress","reason":"manual","note":"asked us","mailAgent":null,"createdAt":"2026-03-02T08:15:00.000Z","createdBy":"key_*","expiresAt":null}"#,
         );
         let place = made.field("location").to_owned();
         assert_eq!(place, "/api/v1/suppressions/stop%40example%2Ecom");

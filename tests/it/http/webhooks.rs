@@ -35,7 +35,7 @@ async fn the_life_of_a_webhook() {
             r#""keepsTimestamp":false,"atOnce":null,"perSecond":null,"timeoutSeconds":15,"inOrder":false,"#,
             r#""batch":false,"notify":[],"verifyTls":true,"ca":"","#,
             r#""clientCertificate":"","#,
-            r#""createdAt":"2026-03-02T08:15:00.000Z","updatedAt":"2026-03-02T08:15:00.000Z"}"#,
+            r#""createdAt":"2026-03-02T08:15:00.000Z","createdBy":"key_*","updatedAt":"2026-03-02T08:15:00.000Z","updatedBy":null}"#,
         ]
         .concat()
     };
