@@ -391,7 +391,7 @@ await page.locator('.crumbs').getByRole('link', { name: 'People' }).click();
 await page.getByRole('button', { name: 'Make a link' }).click();
 await page.getByText('Pass this link on; it works once.').waitFor();
 await look('people');
-await page.getByRole('button', { name: /Revoke the link until/ }).click();
+await page.getByRole('button', { name: /Revoke the link until/ }).last().click();
 await page.getByText('The link leads nowhere any more.').waitFor();
 
 // Each page there is.

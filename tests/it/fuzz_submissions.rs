@@ -79,9 +79,18 @@ impl Said {
     fn is_like(&self, other: &Said) -> bool {
         let is_none =
             |said: &String| said.contains("<?") || said.ends_with("<>") || (said.ends_with(':') && said.contains('@'));
-        let is_spoilt = self.name.starts_with("content-") || self.value.iter().any(is_none);
+        let is_spoilt = self.name.starts_with("content-")
+            || self.value.iter().any(is_none)
+            || self.text.split([' ', '\t']).any(is_half_a_word);
         self.name == other.name && (self.value == other.value || (is_spoilt && self.text == other.text))
     }
+}
+
+/// Whether a word begins as an encoded word does (RFC 2047 section 2), and is none.
+fn is_half_a_word(word: &str) -> bool {
+    let inner = word.strip_prefix("=?").and_then(|word| word.strip_suffix("?="));
+    let is_whole = inner.is_some_and(|inner| inner.split('?').count() == 3);
+    word.contains("=?") && !is_whole
 }
 
 /// What each field of a header says, but for the one that is about the body's bytes.
