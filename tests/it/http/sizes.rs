@@ -228,6 +228,7 @@ impl Filler<'_> {
                     action: Action::Suppress,
                     reason: Reason::Complaint,
                     note: long(number, 500),
+                    created_by: String::new(),
                     created_at: NOW,
                     expires_at: None,
                 };
@@ -258,6 +259,7 @@ impl Filler<'_> {
             title: text.chars().take(250).collect(),
             version: 1,
             texts: Texts { subject, html, text: Some(text.to_owned()) },
+            authors: Default::default(),
             created_at: NOW,
             updated_at: NOW,
         };
