@@ -115,7 +115,7 @@ fn check(letter: &(String, String), subject: &str, id: WebhookId, parts: &[&str]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mail_tells_that_a_webhook_fails_and_another_that_it_is_off() {
+async fn mails_tell_that_a_webhook_fails_that_an_event_was_given_up_and_that_it_is_off() {
     let house = House::start().await;
     house.receiver.always_answer("/dead", Answer::Status(500, ""));
     let id = house.webhook("/dead").await;
@@ -132,9 +132,10 @@ async fn a_mail_tells_that_a_webhook_fails_and_another_that_it_is_off() {
         tokio::task::yield_now().await;
     }
     assert_eq!(house.standing(id).await.switch, Switch::OffByUs);
-    let letters = house.letters(2).await;
-    let [failing, off] = letters.as_slice() else { panic!("{letters:?}") };
+    let letters = house.letters(3).await;
+    let [failing, given_up, off] = letters.as_slice() else { panic!("{letters:?}") };
     check(failing, "A webhook fails", id, &[&house.receiver.url("/dead"), "http_status", "for five days"]);
+    check(given_up, "An event for a webhook was given up", id, &["after all attempts", "webhook replay"]);
     check(off, "A webhook was switched off", id, &["Failing since: 2027-01-15T08:", "webhook enable"]);
     assert!(house.store().notices().await.unwrap().is_empty(), "each is told once");
     house.app.stop().await;
