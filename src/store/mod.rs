@@ -46,6 +46,8 @@ pub mod replays;
 
 pub mod tenants;
 
+mod credentials;
+
 pub mod domains;
 
 pub mod templates;

@@ -33,6 +33,7 @@ mod tracked;
 mod tracking;
 mod visit;
 mod webhook_log;
+mod webhook_trial;
 mod webhooks;
 
 use hyper::body::Incoming;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::webhooks::Trial;
+use super::webhook_trial::Trial;
 use super::{
     Page, Visit, activity, agents, domains, inbox, mail, message, messages, operations, overview, queue, suppressions,
     templates, tracking, webhook_log, webhooks,

@@ -4,9 +4,10 @@ use askama::Template;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::exchange::{Exchange, text, when};
+use super::exchange::{text, when};
 use super::form::Form;
 use super::page::{self, Frame, Notice, Section};
+use super::webhook_trial::{Tested, Trial, tested, tried};
 use super::{Fault, Page, Visit, go};
 use crate::http::problem::Problem;
 use crate::model::tenant::MailAgent;
@@ -235,20 +236,6 @@ impl WebhookPage<'_> {
     }
 }
 
-#[derive(Default)]
-struct Tested {
-    /// Nothing was sent, only shown.
-    is_look: bool,
-    is_good: bool,
-    told: String,
-    /// Which secret the draft was signed with, when it is the one that we offer.
-    signed_with: String,
-    exchange: Exchange,
-    /// What has exactly this sent, and until when; of what was only shown.
-    preview: String,
-    good_until: String,
-}
-
 /// What a page about one webhook shows besides it.
 #[derive(Default)]
 struct Beside {
@@ -392,15 +379,6 @@ pub(super) async fn remove(visit: &Visit<'_>, key: &str, id: &str) -> Page {
     Ok(go(&visit.path(&format!("agents/{key}/webhooks"))))
 }
 
-/// What is done with a test event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trial {
-    /// It is sent.
-    Send,
-    /// The request is shown as it would be.
-    Look,
-}
-
 /// Tries a webhook out, while it is being made or when it is there, and shows what came of it.
 pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: Trial) -> Page {
     let agent = visit.agent(key).await?;
@@ -452,48 +430,6 @@ pub(super) async fn test(visit: &Visit<'_>, key: &str, id: Option<&str>, trial: 
         ..tested(&told, trial)
     };
     form_page(visit, &agent, webhook, Beside { tested: Some(tested), notice, ..Beside::default() })
-}
-
-/// What the API says, and to what. What was shown and is not what would be sent is shown anew, and not sent.
-async fn tried(
-    visit: &Visit<'_>,
-    agent: &MailAgent,
-    path: &str,
-    mut body: Value,
-    trial: Trial,
-) -> Result<(Trial, Value, Option<Notice>), Problem> {
-    let (look, send) = (format!("{path}/preview"), format!("{path}/test"));
-    let wanted = if trial == Trial::Look { &look } else { &send };
-    match visit.api(agent, Method::POST, wanted, &body).await {
-        Ok(told) => Ok((trial, told, None)),
-        Err(Problem::Conflict(why)) if body.get("preview").is_some() => {
-            body["preview"] = Value::Null;
-            let told = visit.api(agent, Method::POST, &look, &body).await?;
-            Ok((Trial::Look, told, Notice::bad(format!("{why}. Nothing was sent; this is what would be now."))))
-        }
-        Err(problem) => Err(problem),
-    }
-}
-
-/// What came of a test, as the API tells it.
-fn tested(told: &Value, trial: Trial) -> Tested {
-    let nothing = Value::Null;
-    if trial == Trial::Look {
-        let exchange = Exchange::of(told, &nothing);
-        let (preview, good_until) = (text(told, "/preview"), when(told, "/goodUntil"));
-        return Tested { is_look: true, is_good: true, exchange, preview, good_until, ..Tested::default() };
-    }
-    let is_good = told.get("delivered").and_then(Value::as_bool).unwrap_or(false);
-    let (status, error) = (text(told, "/statusCode"), text(told, "/error"));
-    let words = match (is_good, status.as_str()) {
-        (true, "") => "Arrived.".to_owned(),
-        (true, status) => format!("Arrived: your receiver answered {status}."),
-        (false, "") => format!("It did not arrive: {error}."),
-        (false, status) => format!("It did not arrive: your receiver answered {status} ({error})."),
-    };
-    let part = |name: &str| told.get(name).unwrap_or(&nothing);
-    let exchange = Exchange::of(part("request"), part("attempt"));
-    Tested { is_good, told: words, exchange, ..Tested::default() }
 }
 
 /// Sets the key that TransMail webhooks of the agent are signed with, when they have no secret of their own.
